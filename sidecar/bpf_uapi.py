@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Constants and structures of bpf(2), as in the kernel's `include/uapi/linux/bpf.h`.
+
+One structure for each member of `union bpf_attr` that is used here, and one for each kind of info.
+"""
+
+import ctypes
+
+SYS_BPF = {
+    "x86_64": 321,
+    "aarch64": 280,
+    "riscv64": 280,
+    "loongarch64": 280,
+    "s390x": 351,
+    "ppc64le": 361,
+    "armv7l": 386,
+    "i686": 357,
+}
+
+# enum bpf_cmd
+MAP_CREATE = 0
+MAP_LOOKUP_ELEM = 1
+MAP_UPDATE_ELEM = 2
+MAP_DELETE_ELEM = 3
+MAP_GET_NEXT_KEY = 4
+OBJ_PIN = 6
+OBJ_GET = 7
+PROG_TEST_RUN = 10
+PROG_GET_NEXT_ID = 11
+MAP_GET_NEXT_ID = 12
+PROG_GET_FD_BY_ID = 13
+MAP_GET_FD_BY_ID = 14
+OBJ_GET_INFO_BY_FD = 15
+MAP_LOOKUP_BATCH = 24
+LINK_CREATE = 28
+LINK_UPDATE = 29
+LINK_DETACH = 34
+
+# enum bpf_map_type
+MAP_HASH = 1
+MAP_ARRAY = 2
+MAP_PERCPU_HASH = 5
+MAP_PERCPU_ARRAY = 6
+MAP_LRU_HASH = 9
+MAP_LRU_PERCPU_HASH = 10
+MAP_TYPE_NAMES = {
+    MAP_HASH: "HASH",
+    MAP_ARRAY: "ARRAY",
+    MAP_PERCPU_HASH: "PERCPU_HASH",
+    MAP_PERCPU_ARRAY: "PERCPU_ARRAY",
+    MAP_LRU_HASH: "LRU_HASH",
+    MAP_LRU_PERCPU_HASH: "LRU_PERCPU_HASH",
+    12: "ARRAY_OF_MAPS",
+    13: "HASH_OF_MAPS",
+}
+
+OBJ_NAME_LEN = 16
+F_RDONLY = 1 << 3
+ATTACH_XDP = 37  # BPF_XDP of enum bpf_attach_type
+
+# XDP_FLAGS_*, include/uapi/linux/if_link.h
+XDP_FLAGS_SKB_MODE = 1 << 1
+XDP_FLAGS_DRV_MODE = 1 << 2
+
+
+class MapCreate(ctypes.Structure):
+    _fields_ = (
+        ("map_type", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("numa_node", ctypes.c_uint32),
+        ("map_name", ctypes.c_char * OBJ_NAME_LEN),
+    )
+
+
+class MapElem(ctypes.Structure):
+    _fields_ = (
+        ("map_fd", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class MapBatch(ctypes.Structure):
+    _fields_ = (
+        ("in_batch", ctypes.c_uint64),
+        ("out_batch", ctypes.c_uint64),
+        ("keys", ctypes.c_uint64),
+        ("values", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("map_fd", ctypes.c_uint32),
+        ("elem_flags", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class Obj(ctypes.Structure):
+    _fields_ = (
+        ("pathname", ctypes.c_uint64),
+        ("bpf_fd", ctypes.c_uint32),
+        ("file_flags", ctypes.c_uint32),
+    )
+
+
+class GetId(ctypes.Structure):
+    _fields_ = (
+        ("start_id", ctypes.c_uint32),  # or the id itself
+        ("next_id", ctypes.c_uint32),
+        ("open_flags", ctypes.c_uint32),
+    )
+
+
+class InfoByFd(ctypes.Structure):
+    _fields_ = (
+        ("bpf_fd", ctypes.c_uint32),
+        ("info_len", ctypes.c_uint32),
+        ("info", ctypes.c_uint64),
+    )
+
+
+class ProgTestRun(ctypes.Structure):
+    _fields_ = (
+        ("prog_fd", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("data_in", ctypes.c_uint64),
+        ("data_out", ctypes.c_uint64),
+        ("repeat", ctypes.c_uint32),
+        ("duration", ctypes.c_uint32),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_uint64),
+        ("ctx_out", ctypes.c_uint64),
+    )
+
+
+class LinkCreate(ctypes.Structure):
+    _fields_ = (
+        ("prog_fd", ctypes.c_uint32),
+        ("target_ifindex", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+class LinkUpdate(ctypes.Structure):
+    _fields_ = (
+        ("link_fd", ctypes.c_uint32),
+        ("new_prog_fd", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("old_prog_fd", ctypes.c_uint32),
+    )
+
+
+class LinkFd(ctypes.Structure):
+    _fields_ = (("link_fd", ctypes.c_uint32),)
+
+
+class RawMapInfo(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * OBJ_NAME_LEN),
+        ("ifindex", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("netns_dev", ctypes.c_uint64),
+        ("netns_ino", ctypes.c_uint64),
+        ("btf_id", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+    )
+
+
+class RawProgInfo(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("tag", ctypes.c_uint8 * 8),
+        ("jited_prog_len", ctypes.c_uint32),
+        ("xlated_prog_len", ctypes.c_uint32),
+        ("jited_prog_insns", ctypes.c_uint64),
+        ("xlated_prog_insns", ctypes.c_uint64),
+        ("load_time", ctypes.c_uint64),
+        ("created_by_uid", ctypes.c_uint32),
+        ("nr_map_ids", ctypes.c_uint32),
+        ("map_ids", ctypes.c_uint64),
+        ("name", ctypes.c_char * OBJ_NAME_LEN),
+    )
+
+
+class RawLinkInfo(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("_pad", ctypes.c_uint32),
+        ("ifindex", ctypes.c_uint32),  # the xdp member of the union
+        ("_rest", ctypes.c_uint8 * 60),
+    )

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of `xdp-otel run`: flags first, then the environment, then defaults."""
+
+import argparse
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.errors import ConfigError
+from sidecar.otlp_endpoint import Endpoint, endpoint_from
+from sidecar.xdp import Interface
+
+DEFAULT_INTERVAL_S = 10.0
+SHORTEST_INTERVAL_S = 0.1
+LONGEST_INTERVAL_S = 86_400.0
+DEFAULT_STATE_DIR = Path("/var/lib/xdp-otel")
+
+
+@dataclass(frozen=True)
+class Config:
+    """
+    What to read, where to send it, and how often.
+
+    Attributes:
+        interfaces: Interfaces to attach the shipped program to.
+        map_path: A pinned map to read, or None.
+        map_name: A map to read by name, or None.
+        map_id: A map to read by id, or None.
+        endpoint: Where to send.
+        interval_s: Seconds between cycles.
+        state_dir: Directory of journal, lock and instance id.
+        once: Make one cycle and end.
+
+    """
+
+    interfaces: tuple[Interface, ...]
+    map_path: Path | None
+    map_name: str | None
+    map_id: int | None
+    endpoint: Endpoint
+    interval_s: float
+    state_dir: Path
+    once: bool
+
+
+def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+    """
+    Return the configuration.
+
+    Raises:
+        ConfigError: A flag or a variable cannot be used.
+
+    """
+    return Config(
+        interfaces=interfaces_from(flags),
+        map_path=flags.map_path,
+        map_name=flags.map_name,
+        map_id=flags.map_id,
+        endpoint=endpoint_from(flags.otel_endpoint, environ),
+        interval_s=_interval(flags.interval, environ),
+        state_dir=flags.state_dir or Path(environ.get("XDP_OTEL_STATE_DIR") or DEFAULT_STATE_DIR),
+        once=flags.once,
+    )
+
+
+def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
+    """Return the interfaces of `--interface` and `--netns`; raise ConfigError if one is named twice."""
+    names = flags.interface or []
+    if flags.netns and not names:
+        raise ConfigError(f"use --netns {flags.netns}", "it goes with --interface", "name the interface too")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"use --interface {name}", "it is named twice", "name it once")
+        if not name or len(name.encode()) > 15 or "/" in name or any(char.isspace() for char in name):
+            raise ConfigError(f"use --interface {name!r}", "no interface can have that name", "see `ip link`")
+    return tuple(Interface(name, flags.netns) for name in names)
+
+
+def _interval(flag: str | None, environ: Mapping[str, str]) -> float:
+    variable = environ.get("OTEL_METRIC_EXPORT_INTERVAL")
+    if flag is not None:
+        return _seconds(flag, "--interval", 1.0)
+    if variable:
+        return _seconds(variable, "OTEL_METRIC_EXPORT_INTERVAL (milliseconds)", 1000.0)
+    return DEFAULT_INTERVAL_S
+
+
+def _seconds(text: str, name: str, divisor: float) -> float:
+    try:
+        seconds = float(text) / divisor
+    except ValueError:
+        seconds = math.nan
+    if not SHORTEST_INTERVAL_S <= seconds <= LONGEST_INTERVAL_S:
+        raise ConfigError(
+            f"use {name} {text!r}",
+            f"not a time from {SHORTEST_INTERVAL_S:g} s to {LONGEST_INTERVAL_S:g} s",
+            f"the default is {DEFAULT_INTERVAL_S:g} s",
+        )
+    return seconds

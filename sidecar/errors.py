@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The errors a user can meet, each with the exit code it becomes.
+
+Every message is one line, `what failed, on which object: cause: what to do`. `cli.main` is the one place
+that turns them into exit codes; anything else that escapes is a bug and shows a traceback.
+"""
+
+import errno
+import os
+
+
+class SidecarError(Exception):
+    """The root of the tree; never raised itself."""
+
+    exit_code = 70
+
+    def __init__(self, what: str, cause: str, remedy: str) -> None:
+        super().__init__(f"{what}: {cause}: {remedy}")
+        self.what = what
+        self.cause = cause
+        self.remedy = remedy
+
+
+class ConfigError(SidecarError):
+    """A flag or a variable cannot be used; raised before anything starts."""
+
+    exit_code = 2
+
+
+class SourceError(SidecarError):
+    """A map or an interface is not there, is ambiguous, or has another shape than the one asked for."""
+
+    exit_code = 3
+
+
+class RightsError(SidecarError):
+    """The kernel or a file refused for want of a capability or a permission."""
+
+    exit_code = 4
+
+
+class KernelError(SidecarError):
+    """The kernel refused to load, attach, pin or read."""
+
+    exit_code = 5
+
+
+class StateError(SidecarError):
+    """The state directory cannot be written, is damaged, or belongs to a running sidecar."""
+
+    exit_code = 6
+
+
+class NotAcknowledgedError(SidecarError):
+    """`--once` ended without an acknowledgement; the batch stays in the journal."""
+
+    exit_code = 7
+
+
+def explain(error: OSError) -> str:
+    """Return an errno as people look it up: `EPERM (Operation not permitted)`."""
+    code = error.errno or 0
+    return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
+
+
+def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> SidecarError:
+    """
+    Translate an OSError of a bpf(2) call.
+
+    Args:
+        what: The step and its object, `open map id 41`.
+        error: What the kernel answered.
+        rights: The remedy when a right is missing.
+        otherwise: The remedy in any other case.
+
+    """
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return RightsError(what, explain(error), rights)
+    return KernelError(what, explain(error), otherwise)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Load the shipped XDP program through the system's libbpf 1.x.
+
+Only loading needs libbpf (ELF, relocations, BTF) and the query for what an interface carries (netlink);
+reading maps does not. Functions and structures follow `bpf/libbpf.h`.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from sidecar.errors import KernelError, RightsError, explain, from_os_error
+
+OBJECT_FILE = "xdp_packet_counter.bpf.o"
+MAP_NAME = "stats_map"
+# Multi-buffer XDP came with Linux 5.18; older kernels get the program without it.
+_PROGRAM_FRAGS = "xdp_count_frags"
+_PROGRAM_LINEAR = "xdp_count"
+
+_LOAD_REMEDY = "run as root, or with CAP_BPF and CAP_NET_ADMIN"
+
+
+@dataclass
+class LoadedProgram:
+    """A loaded program and its map; both end with `close` unless they are pinned or attached."""
+
+    prog_fd: int
+    map_fd: int
+    has_frags: bool
+    _object: int
+
+    def close(self) -> None:
+        """Give the object back; safe to call twice."""
+        if self._object:
+            _library().bpf_object__close(ctypes.c_void_p(self._object))
+            self._object = 0
+
+    def __enter__(self) -> "LoadedProgram":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _XdpQueryOpts(ctypes.Structure):
+    """`struct bpf_xdp_query_opts`."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("prog_id", ctypes.c_uint32),
+        ("drv_prog_id", ctypes.c_uint32),
+        ("hw_prog_id", ctypes.c_uint32),
+        ("skb_prog_id", ctypes.c_uint32),
+        ("attach_mode", ctypes.c_uint8),
+    )
+
+
+_PrintFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise KernelError(
+            "load libbpf.so.1", str(error), "install libbpf 1.x (Debian: libbpf1, RHEL: libbpf)"
+        ) from error
+    for name in ("bpf_object__open_mem", "bpf_object__find_program_by_name", "bpf_object__find_map_by_name"):
+        getattr(library, name).restype = ctypes.c_void_p
+    return library
+
+
+class _Log:
+    """Collect what libbpf would print to stderr: the verifier's words, wanted only on failure."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._callback = _PrintFunction(self._print)
+
+    def _print(self, _level: int, template: int | None, arguments: int | None) -> int:
+        buffer = ctypes.create_string_buffer(4096)
+        length = _vsnprintf(buffer, ctypes.sizeof(buffer), template, arguments)
+        self.lines.extend(buffer.value.decode(errors="replace").splitlines())
+        return length
+
+    def __enter__(self) -> "_Log":
+        _library().libbpf_set_print(self._callback)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _library().libbpf_set_print(None)
+
+    def cause(self, code: int) -> str:
+        """Return the errno with libbpf's most telling line."""
+        told = [line.strip() for line in self.lines if line.strip() and "END PROG LOAD LOG" not in line]
+        return f"{explain(OSError(code, ''))}: {told[-1]}" if told else explain(OSError(code, ""))
+
+
+_vsnprintf: Callable[..., int] = ctypes.CDLL(None).vsnprintf
+_vsnprintf.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p)  # type: ignore[attr-defined]
+
+
+def object_bytes() -> bytes:
+    """Return the compiled program that ships with the package; raise KernelError if the build lacks it."""
+    try:
+        return (resources.files("sidecar") / OBJECT_FILE).read_bytes()
+    except FileNotFoundError:
+        raise KernelError(
+            f"load the shipped program {OBJECT_FILE}", "not in this installation", "build it with `make bpf`"
+        ) from None
+
+
+def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None = None) -> LoadedProgram:
+    """
+    Load the packet counter; with *reuse_map_fd* it counts on in that map.
+
+    Args:
+        reuse_map_fd: A map of the same shape to count in; a new one is made otherwise.
+        frags: Force the multi-buffer program or the other; by default the first that the kernel takes.
+
+    Raises:
+        KernelError: libbpf is missing, or the verifier refused; the message has its last line.
+        RightsError: CAP_BPF or CAP_NET_ADMIN is missing.
+
+    """
+    if frags is not None:
+        return _load(_PROGRAM_FRAGS if frags else _PROGRAM_LINEAR, reuse_map_fd)
+    try:
+        return _load(_PROGRAM_FRAGS, reuse_map_fd)
+    except KernelError:
+        return _load(_PROGRAM_LINEAR, reuse_map_fd)
+
+
+def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
+    library = _library()
+    what = f"load XDP program {program_name}"
+    data = object_bytes()
+    with _Log() as log:
+        handle = library.bpf_object__open_mem(data, ctypes.c_size_t(len(data)), None)
+        if not handle:
+            raise KernelError(what, log.cause(ctypes.get_errno()), "reinstall the package")
+        loaded = LoadedProgram(-1, -1, program_name == _PROGRAM_FRAGS, handle)
+        try:
+            _prepare(handle, program_name, reuse_map_fd)
+            code = -library.bpf_object__load(ctypes.c_void_p(handle))
+            if code in (errno.EPERM, errno.EACCES) and not _verifier_spoke(log.lines):
+                raise RightsError(what, explain(OSError(code, "")), _LOAD_REMEDY)
+            if code:
+                raise KernelError(what, log.cause(code), "the kernel must be 5.15 or newer")
+            loaded.prog_fd = library.bpf_program__fd(_program(handle, program_name))
+            loaded.map_fd = library.bpf_map__fd(_map(handle))
+        except BaseException:
+            loaded.close()
+            raise
+    return loaded
+
+
+def _verifier_spoke(lines: list[str]) -> bool:
+    # The verifier, too, answers EACCES: only its log tells a bad program from a missing right.
+    return any("BEGIN PROG LOAD LOG" in line for line in lines)
+
+
+def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:
+    library = _library()
+    for name in (_PROGRAM_FRAGS, _PROGRAM_LINEAR):
+        library.bpf_program__set_autoload(_program(handle, name), ctypes.c_bool(name == program_name))
+    if reuse_map_fd is not None:
+        code = -library.bpf_map__reuse_fd(_map(handle), reuse_map_fd)
+        if code:
+            raise from_os_error(
+                f"reuse map {MAP_NAME}",
+                OSError(code, os.strerror(code)),
+                rights=_LOAD_REMEDY,
+                otherwise="remove the pinned map with `xdp-otel detach`",
+            )
+
+
+def _program(handle: int, name: str) -> ctypes.c_void_p:
+    return ctypes.c_void_p(
+        _library().bpf_object__find_program_by_name(ctypes.c_void_p(handle), name.encode())
+    )
+
+
+def _map(handle: int) -> ctypes.c_void_p:
+    return ctypes.c_void_p(
+        _library().bpf_object__find_map_by_name(ctypes.c_void_p(handle), MAP_NAME.encode())
+    )
+
+
+def attached_prog_id(ifindex: int) -> int:
+    """Return the id of the XDP program that an interface of this network namespace carries, 0 if none."""
+    opts = _XdpQueryOpts(sz=ctypes.sizeof(_XdpQueryOpts))
+    code = -_library().bpf_xdp_query(ifindex, 0, ctypes.byref(opts))
+    if code:
+        raise OSError(code, os.strerror(code))
+    return int(opts.drv_prog_id or opts.skb_prog_id or opts.hw_prog_id or opts.prog_id)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Send one request by gRPC and read the answer: one call, one outcome.
+
+The table of codes: OTLP specification, section "OTLP/gRPC Response" and "Failures". Who calls decides when to
+try again; the bytes are the caller's and are sent as they are.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+
+from sidecar import __version__
+from sidecar.errors import ConfigError, explain
+from sidecar.otlp_endpoint import Endpoint
+
+log = logging.getLogger(__name__)
+
+METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+
+RETRYABLE = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+# Answers that do not say whether the request was counted before it failed.
+AMBIGUOUS_REJECTIONS = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL})
+
+_CHANNEL_OPTIONS = (
+    # Retries are decided by the delivery rule alone.
+    ("grpc.enable_retries", 0),
+    ("grpc.primary_user_agent", f"xdp-otel/{__version__}"),
+    # gRPC's own pause between dials grows to two minutes: far longer than a Collector's restart.
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The Collector has taken the request, but for *rejected* points of it (partial success)."""
+
+    rejected: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The same bytes may be sent again, after *after_s* seconds if the Collector said so."""
+
+    code: str
+    message: str
+    after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The same bytes must not be sent again; *definite* if it is sure that nothing of them was counted."""
+
+    code: str
+    message: str
+    definite: bool
+
+
+Outcome = Delivered | Retry | Rejected
+
+
+class Pusher:
+    """A channel to one endpoint. Dials on the first call and again whenever it must."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Raise ConfigError if a certificate or key cannot be read."""
+        self._endpoint = endpoint
+        self._credentials = _credentials(endpoint) if endpoint.secure else None
+        self._call: Any = None
+        self._channel = self._dial()
+
+    def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
+        """
+        Send one serialized ExportMetricsServiceRequest and wait for the answer.
+
+        *timeout_s* shortens the endpoint's own deadline. The deadline is monotonic (gRPC's own clock).
+        """
+        export: Any = self._channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
+        self._call = export.future(
+            request,
+            timeout=min(timeout_s or self._endpoint.timeout_s, self._endpoint.timeout_s),
+            metadata=self._endpoint.headers,
+            compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
+        )
+        try:
+            return _answer(self._call.result())
+        except grpc.FutureCancelledError:
+            return Retry(grpc.StatusCode.CANCELLED.name, "interrupted here")
+        except grpc.RpcError as error:
+            outcome = _failure(error)
+        finally:
+            self._call = None
+        if outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
+            # A connection that was cut without a word swallows every call until TCP gives up.
+            self._channel.close()
+            self._channel = self._dial()
+        return outcome
+
+    def interrupt(self) -> None:
+        """End the call under way, if any, with the outcome Retry; may be called by a signal handler."""
+        if self._call is not None:
+            self._call.cancel()
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def _dial(self) -> grpc.Channel:
+        if self._credentials is None:
+            return grpc.insecure_channel(self._endpoint.target, options=_CHANNEL_OPTIONS)
+        return grpc.secure_channel(self._endpoint.target, self._credentials, options=_CHANNEL_OPTIONS)
+
+
+def _answer(body: bytes) -> Delivered:
+    response = ExportMetricsServiceResponse.FromString(body)
+    return Delivered(response.partial_success.rejected_data_points, response.partial_success.error_message)
+
+
+def _failure(error: Any) -> Retry | Rejected:
+    code: grpc.StatusCode = error.code()
+    message = " ".join((error.details() or "").split())
+    after_s = _retry_info(error.trailing_metadata() or ())
+    if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
+        return Retry(code.name, message, after_s)
+    return Rejected(code.name, message, code not in AMBIGUOUS_REJECTIONS)
+
+
+def _retry_info(trailers: Any) -> float | None:
+    """Return the seconds of a google.rpc.RetryInfo in `grpc-status-details-bin`, or None."""
+    details = next((value for key, value in trailers if key == "grpc-status-details-bin"), None)
+    if details is None:
+        return None
+    # Needed only on this rare path, and not free in memory.
+    from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415
+    from google.rpc.status_pb2 import Status  # noqa: PLC0415
+
+    info = RetryInfo()
+    for detail in Status.FromString(details).details:
+        if detail.Unpack(info):
+            return max(0.0, float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9))
+    return None
+
+
+def _credentials(endpoint: Endpoint) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_read(endpoint.certificate, "CERTIFICATE"),
+        private_key=_read(endpoint.client_key, "CLIENT_KEY"),
+        certificate_chain=_read(endpoint.client_certificate, "CLIENT_CERTIFICATE"),
+    )
+
+
+def _read(path: str | None, variable: str) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"read {path}", explain(error), f"name a readable PEM file in OTEL_EXPORTER_OTLP_{variable}"
+        ) from None

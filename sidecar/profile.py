@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet-counter profile: the layout of `struct pkt_stats` and the metrics made of it."""
+
+from dataclasses import dataclass
+
+from sidecar.model import Field, Layout
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A monotonic sum: its OpenTelemetry name, unit (UCUM) and description, and the field it counts."""
+
+    name: str
+    unit: str
+    description: str
+    field: str
+
+
+@dataclass(frozen=True)
+class RateMetric:
+    """A gauge in units per second: the mean growth of a field over the batch's window."""
+
+    name: str
+    unit: str
+    description: str
+    field: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which metrics come of which layout."""
+
+    name: str
+    layout: Layout
+    sums: tuple[Metric, ...]
+    rates: tuple[RateMetric, ...]
+
+
+def _layout(*names: str) -> Layout:
+    return Layout(8 * len(names), tuple(Field(name, 8 * at) for at, name in enumerate(names)))
+
+
+PACKET_COUNTER = Profile(
+    name="packet-counter",
+    # bpf/xdp_packet_counter.h, struct pkt_stats
+    layout=_layout(
+        "total_packets",
+        "total_bytes",
+        "icmp_packets",
+        "tcp_packets",
+        "udp_packets",
+        "other_packets",
+        "ipv4_packets",
+        "ipv6_packets",
+    ),
+    sums=(
+        Metric("xdp.packets.total", "{packet}", "Packets seen by the XDP program.", "total_packets"),
+        Metric("xdp.bytes.total", "By", "Bytes of all packets, Ethernet header included.", "total_bytes"),
+        Metric("xdp.packets.icmp", "{packet}", "ICMP and ICMPv6 packets.", "icmp_packets"),
+        Metric("xdp.packets.tcp", "{packet}", "TCP packets.", "tcp_packets"),
+        Metric("xdp.packets.udp", "{packet}", "UDP packets.", "udp_packets"),
+        Metric("xdp.packets.other", "{packet}", "Packets that are not TCP, UDP or ICMP.", "other_packets"),
+        Metric("xdp.packets.ipv4", "{packet}", "IPv4 packets.", "ipv4_packets"),
+        Metric("xdp.packets.ipv6", "{packet}", "IPv6 packets.", "ipv6_packets"),
+    ),
+    rates=(
+        RateMetric(
+            "xdp.packets.rate", "{packet}/s", "Mean packet rate over the last window.", "total_packets"
+        ),
+    ),
+)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is speaking: the OTLP resource, and the instance id that tells one sidecar from every other."""
+
+import socket
+import uuid
+from pathlib import Path
+
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+from sidecar.errors import StateError, explain
+from sidecar.model import Attribute
+
+SERVICE_NAME = "xdp-packet-counter"
+_NAMESPACE = uuid.UUID("6f2b6f0c-2c43-4f0e-9a53-0d4c6d8f7b11")
+
+
+def resource_attributes(state_dir: Path) -> tuple[Attribute, ...]:
+    """
+    Return the resource's attributes, sorted by key.
+
+    `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` win over what is found here. They are read by the SDK's
+    own detector.
+
+    Raises:
+        StateError: The instance id cannot be kept in *state_dir*.
+
+    """
+    told = OTELResourceDetector().detect().attributes
+    found: dict[str, str] = {"service.name": SERVICE_NAME, "host.name": socket.gethostname()}
+    if "service.instance.id" not in told:
+        found["service.instance.id"] = _instance_id(state_dir)
+    merged = Resource(found).merge(Resource(told)).attributes
+    return tuple(sorted((key, str(value)) for key, value in merged.items()))
+
+
+def _instance_id(state_dir: Path) -> str:
+    """
+    Return the id in the state directory, made at the first start.
+
+    It is derived from machine, host name and directory, not drawn, so that a lost state directory does not
+    make a second series of the same counts; without a machine id it is drawn.
+    """
+    path = state_dir / "instance-id"
+    try:
+        try:
+            return str(uuid.UUID(path.read_text().strip()))
+        except (FileNotFoundError, ValueError):
+            made = _derived_id(state_dir)
+            temporary = path.with_name("instance-id.new")
+            temporary.write_text(f"{made}\n")
+            temporary.replace(path)
+            return made
+    except OSError as error:
+        raise StateError(f"keep the instance id in {path}", explain(error), "make it writable") from error
+
+
+def _derived_id(state_dir: Path) -> str:
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine = ""
+    if not machine:
+        return str(uuid.uuid4())
+    return str(uuid.uuid5(_NAMESPACE, "\n".join((machine, socket.gethostname(), str(state_dir.absolute())))))

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdp-otel run`: put the parts together and let the pipeline run until a signal."""
+
+import logging
+import signal
+import threading
+import time
+from contextlib import ExitStack
+
+from sidecar import locate
+from sidecar.config import Config
+from sidecar.errors import ConfigError
+from sidecar.journal import Journal
+from sidecar.otlp_push import Pusher
+from sidecar.pipeline import Pipeline
+from sidecar.profile import PACKET_COUNTER
+from sidecar.resource import resource_attributes
+from sidecar.source import Source
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """
+    Read and send until SIGTERM or SIGINT, or once; raise SidecarError for what cannot be.
+
+    Everything that can be wrong is found out before the first cycle.
+    """
+    sources = _sources(config)
+    with ExitStack() as stack:
+        pusher = Pusher(config.endpoint)
+        stack.callback(pusher.close)
+        journal = Journal(config.state_dir)
+        stack.callback(journal.close)
+        for source in sources:
+            info = source.open()
+            stack.callback(source.close)
+            log.info("%s: map %s, id %d", source.name, info.name, info.id)
+        how = "TLS" if config.endpoint.secure else "plaintext"
+        log.info("endpoint %s (%s), every %g s", config.endpoint.target, how, config.interval_s)
+        resource = resource_attributes(config.state_dir)
+        clock = _stoppable_clock(pusher)
+        pipeline = Pipeline(sources, PACKET_COUNTER, resource, journal, pusher, clock)
+        if config.once:
+            pipeline.once()
+        else:
+            pipeline.run(config.interval_s)
+            log.info("stopped; the kernel goes on counting")
+
+
+def _sources(config: Config) -> list[Source]:
+    layout = PACKET_COUNTER.layout
+    attached = [locate.by_interface(interface, layout) for interface in config.interfaces]
+    maps: list[Source] = []
+    if config.map_path:
+        maps.append(locate.by_pin(config.map_path, layout))
+    if config.map_name:
+        maps.append(locate.by_name(config.map_name, layout))
+    if config.map_id is not None:
+        maps.append(locate.by_id(config.map_id, layout))
+    if len(maps) + bool(attached) != 1:
+        raise ConfigError(
+            "choose what to read",
+            "more than one kind of source" if maps else "no source",
+            "give --interface (any number), or one of --map-path, --map-name, --map-id",
+        )
+    return attached or maps
+
+
+class _Clock:
+    """The process's clock; `stop` ends its waits."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> bool:
+        return self._stopped.wait(seconds)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+def _stoppable_clock(pusher: Pusher) -> _Clock:
+    clock = _Clock()
+
+    def stop(_number: int, _frame: object) -> None:
+        clock.stop()
+        pusher.interrupt()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return clock
