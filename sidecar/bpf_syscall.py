@@ -60,7 +60,8 @@ class TestRun:
     data_out: bytes
 
 
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
 
@@ -161,6 +162,21 @@ def map_lookup_batch(
     except OSError as error:
         return attr.count, error.errno or errno.EIO
     return attr.count, 0
+
+
+def is_bpffs(path: str) -> bool:
+    """Return whether a path lies in a mounted bpffs; raise OSError if it does not exist."""
+    # struct statfs begins with f_type, a long everywhere; it has at most 120 bytes.
+    buffer = (ctypes.c_long * 32)()
+    if _libc.statfs(os.fsencode(path), buffer) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(buffer[0]) == uapi.BPF_FS_MAGIC
+
+
+def is_map(fd: int) -> bool:
+    """Return whether an open BPF object is a map: a pin may as well be of a program or a link."""
+    return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:bpf-map"  # noqa: PTH115
 
 
 def obj_pin(fd: int, path: str) -> None:

@@ -56,6 +56,7 @@ MAP_TYPE_NAMES = {
 }
 
 OBJ_NAME_LEN = 16
+BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 F_RDONLY = 1 << 3
 ATTACH_XDP = 37  # BPF_XDP of enum bpf_attach_type
 

@@ -101,6 +101,12 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="DIR",
         help="journal and instance id (default /var/lib/xdp-otel; XDP_OTEL_STATE_DIR)",
     )
+    run.add_argument(
+        "--base-point",
+        action="store_true",
+        help="send with each delta what came before it: exact through restarts of the Collector that ships "
+        "with xdp-otel; not for other backends (XDP_OTEL_BASE_POINT=true)",
+    )
     run.add_argument("--once", action="store_true", help="make one cycle, have it acknowledged, and exit")
     run.set_defaults(command=_run)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import ConfigError
+from sidecar.model import Temporality
 from sidecar.otlp_endpoint import Endpoint, endpoint_from
 from sidecar.xdp import Interface
 
@@ -28,6 +29,7 @@ class Config:
         map_name: A map to read by name, or None.
         map_id: A map to read by id, or None.
         endpoint: Where to send.
+        temporality: How counts are said.
         interval_s: Seconds between cycles.
         state_dir: Directory of journal, lock and instance id.
         once: Make one cycle and end.
@@ -39,6 +41,7 @@ class Config:
     map_name: str | None
     map_id: int | None
     endpoint: Endpoint
+    temporality: Temporality
     interval_s: float
     state_dir: Path
     once: bool
@@ -58,6 +61,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         map_name=flags.map_name,
         map_id=flags.map_id,
         endpoint=endpoint_from(flags.otel_endpoint, environ),
+        temporality=_temporality(environ, base_point=flags.base_point),
         interval_s=_interval(flags.interval, environ),
         state_dir=flags.state_dir or Path(environ.get("XDP_OTEL_STATE_DIR") or DEFAULT_STATE_DIR),
         once=flags.once,
@@ -75,6 +79,24 @@ def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
         if not name or len(name.encode()) > 15 or "/" in name or any(char.isspace() for char in name):
             raise ConfigError(f"use --interface {name!r}", "no interface can have that name", "see `ip link`")
     return tuple(Interface(name, flags.netns) for name in names)
+
+
+def _temporality(environ: Mapping[str, str], *, base_point: bool) -> Temporality:
+    name = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+    # lowmemory means delta for the synchronous counters that these are.
+    known = {"delta": Temporality.DELTA, "lowmemory": Temporality.DELTA, "cumulative": Temporality.CUMULATIVE}
+    text = environ.get(name) or "delta"
+    if text.lower() not in known:
+        raise ConfigError(f"use {name}={text!r}", "unknown", "set it to delta or cumulative")
+    temporality = known[text.lower()]
+    wanted = environ.get("XDP_OTEL_BASE_POINT") or "false"
+    if wanted.lower() not in ("true", "false"):
+        raise ConfigError(f"use XDP_OTEL_BASE_POINT={wanted!r}", "not a boolean", "set it to true or false")
+    if not base_point and wanted.lower() == "false":
+        return temporality
+    if temporality is Temporality.CUMULATIVE:
+        raise ConfigError("use --base-point", f"{name} is cumulative", "it goes with delta only")
+    return Temporality.DELTA_WITH_BASE
 
 
 def _interval(flag: str | None, environ: Mapping[str, str]) -> float:

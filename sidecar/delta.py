@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From snapshots and a baseline to increments and the next baseline (pure)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.model import Baseline, Snapshot, Totals
@@ -28,7 +28,7 @@ class Advance:
     emptied: tuple[bytes, ...] = ()
 
 
-def advance(baseline: Baseline | None, snapshots: Sequence[Snapshot]) -> Advance:
+def advance(baseline: Baseline, snapshots: Sequence[Snapshot]) -> Advance:
     """
     Take one source a window further.
 
@@ -45,48 +45,67 @@ def advance(baseline: Baseline | None, snapshots: Sequence[Snapshot]) -> Advance
     as a duplicate.
     """
     identities = [snapshot.identity for snapshot in snapshots]
-    if baseline and baseline.identity in identities:
+    if baseline.identity in identities:
         # What came before the baseline's own map has been reported with it.
         snapshots = snapshots[identities.index(baseline.identity) :]
-    newest = snapshots[-1]
-    start_ns = baseline.end_ns if baseline else snapshots[0].born_ns
     counts: Counts = {}
     emptied: list[bytes] = []
-    known: Totals = baseline.totals if baseline else {}
-    identity = baseline.identity if baseline else None
-    finished: Counts = dict(baseline.finished) if baseline else {}
+    known, identity, finished = baseline.totals, baseline.identity, dict(baseline.finished)
     for snapshot in snapshots:
         if snapshot.identity != identity:
-            _finish(finished, known)
+            _add(finished, known)
             known, identity = {}, snapshot.identity
-        backwards = [key for key, now in snapshot.totals.items() if _went_back(now, known.get(key))]
+        backwards = {key for key, now in snapshot.totals.items() if _went_back(now, known.get(key))}
         emptied += backwards
-        restarted = {key: known[key] for key in known if key in backwards or key not in snapshot.totals}
-        _finish(finished, restarted)
-        for key, now in snapshot.totals.items():
-            before = None if key in restarted else known.get(key)
-            grown = now if before is None else _pairwise(int.__sub__, now, before)
-            counts[key] = _pairwise(int.__add__, counts[key], grown) if key in counts else grown
+        ended = {key: known[key] for key in known if key in backwards or key not in snapshot.totals}
+        _add(finished, ended)
+        going_on = {key: was for key, was in known.items() if key not in ended}
+        _add(counts, {key: _minus(now, going_on.get(key)) for key, now in snapshot.totals.items()})
         known = snapshot.totals
-    end_ns = max(newest.taken_ns, start_ns + 1)
-    return Advance(
-        start_ns,
-        counts,
-        Baseline(newest.identity, baseline.birth_ns if baseline else start_ns, end_ns, known, finished),
-        tuple(emptied),
-    )
+    end_ns = max(snapshots[-1].taken_ns, baseline.end_ns + 1)
+    following = Baseline(identity, baseline.birth_ns, end_ns, known, finished)
+    return Advance(baseline.end_ns, counts, following, tuple(emptied))
+
+
+def since_birth(snapshot: Snapshot) -> Baseline:
+    """Return the baseline of a source that was never reported: nothing yet, since its map began to count."""
+    return Baseline(snapshot.identity, snapshot.born_ns, snapshot.born_ns, {})
+
+
+def as_reported(snapshot: Snapshot) -> Baseline:
+    """
+    Return the baseline that takes all that a map holds as reported, in the first nanosecond of its life.
+
+    Sent as base point it tells a new Collector everything, and one that knows the series nothing.
+    """
+    return Baseline(snapshot.identity, snapshot.born_ns, snapshot.born_ns + 1, snapshot.totals)
+
+
+def from_now_on(snapshot: Snapshot) -> Baseline:
+    """Return the baseline that leaves out all that a map holds: it may have been reported before."""
+    return Baseline(snapshot.identity, snapshot.taken_ns, snapshot.taken_ns, snapshot.totals)
+
+
+def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[Snapshot]:
+    """Return *read*, and before it those maps of *seen* that are no longer there to be read."""
+    present = {snapshot.identity for snapshot in read}
+    return (*(snapshot for snapshot in seen if snapshot.identity not in present), *read)
+
+
+def total(baseline: Baseline, key: bytes) -> tuple[int, ...]:
+    """Return what a key has counted from birth to the baseline, over all generations of its map."""
+    parts = [totals[key] for totals in (baseline.finished, baseline.totals) if key in totals]
+    return tuple(map(sum, zip(*parts, strict=True)))
 
 
 def _went_back(now: tuple[int, ...], before: tuple[int, ...] | None) -> bool:
     return before is not None and any(new < old for new, old in zip(now, before, strict=True))
 
 
-def _pairwise(
-    operation: Callable[[int, int], int], left: tuple[int, ...], right: tuple[int, ...]
-) -> tuple[int, ...]:
-    return tuple(map(operation, left, right))
+def _minus(now: tuple[int, ...], before: tuple[int, ...] | None) -> tuple[int, ...]:
+    return now if before is None else tuple(new - old for new, old in zip(now, before, strict=True))
 
 
-def _finish(finished: Counts, ended: Totals) -> None:
-    for key, counts in ended.items():
-        finished[key] = _pairwise(int.__add__, finished[key], counts) if key in finished else counts
+def _add(sums: Counts, more: Totals) -> None:
+    for key, counts in more.items():
+        sums[key] = tuple(map(int.__add__, sums[key], counts)) if key in sums else counts

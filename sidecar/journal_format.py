@@ -13,11 +13,11 @@ import json
 import struct
 import zlib
 from array import array
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from typing import Any
 
-from sidecar.model import Baseline, Batch, MapIdentity, Record, Totals
+from sidecar.model import Baseline, Batch, MapIdentity, Record, Snapshot, Totals
 
 _MAGIC = b"XDPOTEL1"
 _MARK = struct.Struct("=4sI")
@@ -60,7 +60,7 @@ def settled(record: Record) -> Record:
     """Return the record as it stands once its pending batch is acknowledged."""
     if record.pending is None:
         return record
-    return Record(record.sequence, {**record.acknowledged, **record.pending.baselines}, None)
+    return replace(record, acknowledged={**record.acknowledged, **record.pending.baselines}, pending=None)
 
 
 def _encode(record: Record) -> bytes:
@@ -74,6 +74,10 @@ def _encode(record: Record) -> bytes:
             "sequence": record.sequence,
             "acknowledged": _pack_baselines(record.acknowledged, blobs),
             "pending": pending,
+            "seen": {
+                source: [_pack_snapshot(snapshot, blobs) for snapshot in snapshots]
+                for source, snapshots in record.seen.items()
+            },
             "blobs": list(map(len, blobs)),
         }
     ).encode()
@@ -92,7 +96,11 @@ def _decode(payload: memoryview) -> Record:
         tuple(blobs[index] for index in header["pending"]["requests"]),
         _unpack_baselines(header["pending"]["baselines"], blobs),
     )
-    return Record(header["sequence"], _unpack_baselines(header["acknowledged"], blobs), pending)
+    seen = {
+        source: tuple(_unpack_snapshot(packed, blobs) for packed in snapshots)
+        for source, snapshots in header["seen"].items()
+    }
+    return Record(header["sequence"], _unpack_baselines(header["acknowledged"], blobs), pending, seen)
 
 
 def _add(blobs: list[bytes], blob: bytes) -> int:
@@ -124,6 +132,24 @@ def _unpack_baselines(packed: dict[str, Any], blobs: list[bytes]) -> dict[str, B
         )
         for source, one in packed.items()
     }
+
+
+def _pack_snapshot(snapshot: Snapshot, blobs: list[bytes]) -> dict[str, Any]:
+    return {
+        "identity": asdict(snapshot.identity),
+        "born_ns": snapshot.born_ns,
+        "taken_ns": snapshot.taken_ns,
+        "totals": _pack_totals(snapshot.totals, blobs),
+    }
+
+
+def _unpack_snapshot(packed: dict[str, Any], blobs: list[bytes]) -> Snapshot:
+    return Snapshot(
+        MapIdentity(**packed["identity"]),
+        packed["born_ns"],
+        packed["taken_ns"],
+        _unpack_totals(packed["totals"], blobs),
+    )
 
 
 def _pack_totals(totals: Totals, blobs: list[bytes]) -> dict[str, int]:

@@ -51,11 +51,15 @@ def by_name(name: str, layout: Layout) -> Source:
 def _open_pin(path: Path, layout: Layout) -> int:
     what = f"open map pinned at {path}"
     try:
-        fd = bpf.obj_get(str(path), readonly=True)
-    except FileNotFoundError as error:
+        in_bpffs = bpf.is_bpffs(str(path))
+    except OSError as error:
         raise SourceError(
             what, explain(error), "`ls /sys/fs/bpf` shows the pins; is bpffs mounted, the program loaded?"
         ) from None
+    if not in_bpffs:
+        raise SourceError(what, "not a pinned map: not in a bpffs", "`mount -t bpf` shows where bpffs is")
+    try:
+        fd = bpf.obj_get(str(path), readonly=True)
     except OSError as error:
         raise from_os_error(what, error, rights=_PIN_RIGHTS, otherwise="name a pinned map") from error
     return _checked(fd, what, layout)
@@ -109,6 +113,9 @@ def _kind(info: bpf.MapInfo) -> str:
 
 def _checked(fd: int, what: str, layout: Layout) -> int:
     """Return *fd*; close it and raise SourceError if its map has another shape than *layout*."""
+    if not bpf.is_map(fd):
+        os.close(fd)
+        raise SourceError(what, "not a pinned map: a program or a link", "`ls /sys/fs/bpf` shows the pins")
     info = bpf.map_info(fd)
     wrong = _wrong_shape(info, layout)
     if wrong:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frozen values that the stages of the pipeline hand to each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 Totals = Mapping[bytes, tuple[int, ...]]
 """For each key of a map (its raw bytes), one counter for each field of the layout, in the layout's order."""
@@ -83,14 +84,42 @@ class Baseline:
     finished: Totals = field(default_factory=dict)
 
 
+class Temporality(Enum):
+    """
+    How counts are said in OTLP (specification, `metrics/data-model.md`, "Temporality").
+
+    DELTA: what was counted in (start, end].
+    DELTA_WITH_BASE: the same, and before it a point (birth, start] with all that was reported so far. A
+        Collector that lost its state takes it as first sample; one that has its state drops it as known.
+    CUMULATIVE: everything in (birth, end].
+    """
+
+    DELTA = "delta"
+    DELTA_WITH_BASE = "delta with base point"
+    CUMULATIVE = "cumulative"
+
+
 @dataclass(frozen=True)
-class Increment:
-    """What one key of one source counted in the window (start_ns, end_ns], field by field."""
+class Series:
+    """
+    What one key of one source counted, field by field.
+
+    Attributes:
+        attributes: Attributes of its points.
+        birth_ns: Since when its totals count, Unix ns; never changes while the series lives.
+        start_ns: Start of the window, Unix ns: the end of the last one.
+        end_ns: End of the window, Unix ns.
+        counts: What was counted in (start_ns, end_ns].
+        totals: What was counted in (birth_ns, end_ns].
+
+    """
 
     attributes: tuple[Attribute, ...]
+    birth_ns: int
     start_ns: int
     end_ns: int
     counts: tuple[int, ...]
+    totals: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -117,9 +146,12 @@ class Record:
         sequence: Counts the batches, from 1.
         acknowledged: The baseline of each source as of the last acknowledged batch.
         pending: The one batch that is not acknowledged yet, or None.
+        seen: What each source was last read as while the batch is pending. It is reported after the batch,
+            also if the map is gone by then: after a reboot, or a reload while no sidecar ran.
 
     """
 
     sequence: int = 0
     acknowledged: Mapping[str, Baseline] = field(default_factory=dict)
     pending: Batch | None = None
+    seen: Mapping[str, Sequence[Snapshot]] = field(default_factory=dict)

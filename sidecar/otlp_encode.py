@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-From increments to the bytes of ExportMetricsServiceRequests (pure).
+From series to the bytes of ExportMetricsServiceRequests (pure).
 
 Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-proto.
 """
@@ -20,29 +20,29 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from sidecar import __version__
 from sidecar.errors import SourceError
-from sidecar.model import Attribute, Increment
-from sidecar.profile import Profile
+from sidecar.model import Attribute, Series, Temporality
+from sidecar.profile import Instrument, Profile
 
 SCOPE_NAME = "xdp-otel"
-# `as_int` is an sfixed64: a larger increment cannot be said in OTLP.
-LARGEST_INCREMENT = (1 << 63) - 1
+# `as_int` is an sfixed64: a larger count cannot be said in OTLP.
+LARGEST_COUNT = (1 << 63) - 1
 
 ResourceAttributes = Sequence[Attribute]
 
 
 def encode(
-    resource: ResourceAttributes, profile: Profile, increments: Sequence[Increment]
+    resource: ResourceAttributes, profile: Profile, temporality: Temporality, series: Sequence[Series]
 ) -> tuple[bytes, ...]:
     """
-    Return serialized requests with one delta point for each sum and increment, and a gauge for each rate.
+    Return serialized requests with the points of each sum and series, and a gauge for each rate.
 
     Raises:
-        SourceError: An increment does not fit `as_int`.
+        SourceError: A count does not fit `as_int`.
 
     """
-    if not increments:
+    if not series:
         return ()
-    metrics = [*_sums(profile, increments), *_rates(profile, increments)]
+    metrics = [*_sums(profile, temporality, series), *_rates(profile, series)]
     request = ExportMetricsServiceRequest(
         resource_metrics=[
             ResourceMetrics(
@@ -58,49 +58,69 @@ def encode(
     return (request.SerializeToString(deterministic=True),)
 
 
-def _sums(profile: Profile, increments: Sequence[Increment]) -> Iterable[Metric]:
-    position = {field.name: at for at, field in enumerate(profile.layout.fields)}
-    for declared in profile.sums:
+def _sums(profile: Profile, temporality: Temporality, series: Sequence[Series]) -> Iterable[Metric]:
+    cumulative = temporality is Temporality.CUMULATIVE
+    for at, declared in _positions(profile, profile.sums):
         metric = Metric(name=declared.name, unit=declared.unit, description=declared.description)
-        metric.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
-        metric.sum.is_monotonic = True
-        metric.sum.data_points.extend(
-            NumberDataPoint(
-                attributes=_attributes(increment.attributes),
-                start_time_unix_nano=increment.start_ns,
-                time_unix_nano=increment.end_ns,
-                as_int=_checked(increment.counts[position[declared.field]], declared.field),
-            )
-            for increment in increments
+        metric.sum.aggregation_temporality = (
+            AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+            if cumulative
+            else AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
         )
+        metric.sum.is_monotonic = True
+        for one in series:
+            metric.sum.data_points.extend(
+                NumberDataPoint(
+                    attributes=_attributes(one.attributes),
+                    start_time_unix_nano=start_ns,
+                    time_unix_nano=end_ns,
+                    as_int=_checked(count, declared.field),
+                )
+                for start_ns, end_ns, count in _points(one, at, temporality)
+            )
         yield metric
 
 
-def _rates(profile: Profile, increments: Sequence[Increment]) -> Iterable[Metric]:
+def _points(one: Series, at: int, temporality: Temporality) -> Iterable[tuple[int, int, int]]:
+    """Yield (start, end, count) of each point of a field."""
+    if temporality is Temporality.CUMULATIVE:
+        yield one.birth_ns, one.end_ns, one.totals[at]
+        return
+    if temporality is Temporality.DELTA_WITH_BASE and one.start_ns > one.birth_ns:
+        yield one.birth_ns, one.start_ns, one.totals[at] - one.counts[at]
+    yield one.start_ns, one.end_ns, one.counts[at]
+
+
+def _positions(profile: Profile, instruments: Iterable[Instrument]) -> Iterable[tuple[int, Instrument]]:
     position = {field.name: at for at, field in enumerate(profile.layout.fields)}
-    for declared in profile.rates:
+    for instrument in instruments:
+        yield position[instrument.field], instrument
+
+
+def _rates(profile: Profile, series: Sequence[Series]) -> Iterable[Metric]:
+    for at, declared in _positions(profile, profile.rates):
         metric = Metric(name=declared.name, unit=declared.unit, description=declared.description)
         metric.gauge.data_points.extend(
             NumberDataPoint(
-                attributes=_attributes(increment.attributes),
-                time_unix_nano=increment.end_ns,
-                as_double=rate(increment, position[declared.field]),
+                attributes=_attributes(one.attributes),
+                time_unix_nano=one.end_ns,
+                as_double=rate(one, at),
             )
-            for increment in increments
+            for one in series
         )
         yield metric
 
 
-def rate(increment: Increment, field: int) -> float:
+def rate(one: Series, field: int) -> float:
     """Return the mean growth of a field over the window, per second."""
-    return increment.counts[field] * 1e9 / (increment.end_ns - increment.start_ns)
+    return one.counts[field] * 1e9 / (one.end_ns - one.start_ns)
 
 
 def _checked(count: int, field: str) -> int:
-    if count > LARGEST_INCREMENT:
+    if count > LARGEST_COUNT:
         raise SourceError(
             f"encode field {field}",
-            f"it grew by {count} in one window, more than the 2^63-1 that OTLP can say",
+            f"{count} is more than the 2^63-1 that OTLP can say",
             "is this map really one of packet counters?",
         )
     return count

@@ -32,8 +32,13 @@ RETRYABLE = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
+# Refusals of us, not of what was sent: the same bytes may do once we are let in.
+ACCESS_REJECTIONS = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 # Answers that do not say whether the request was counted before it failed.
 AMBIGUOUS_REJECTIONS = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL})
+
+# How gRPC words that no connection could be made. Should it change, we are in doubt where we need not be.
+_NEVER_LEFT = "failed to connect to all addresses"
 
 _CHANNEL_OPTIONS = (
     # Retries are decided by the delivery rule alone.
@@ -56,20 +61,40 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Retry:
-    """The same bytes may be sent again, after *after_s* seconds if the Collector said so."""
+    """
+    The same bytes may be sent again.
+
+    Attributes:
+        code: Name of the gRPC status code.
+        message: What the other side, or gRPC, said.
+        after_s: When, if the Collector said so (RetryInfo), seconds.
+        definite: It is sure that nothing was counted: the request did not leave.
+
+    """
 
     code: str
     message: str
     after_s: float | None = None
+    definite: bool = False
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """The same bytes must not be sent again; *definite* if it is sure that nothing of them was counted."""
+    """
+    The same bytes must not be sent again.
+
+    Attributes:
+        code: Name of the gRPC status code.
+        message: What the other side said.
+        definite: It is sure that nothing was counted.
+        access: We were refused, whatever we had sent.
+
+    """
 
     code: str
     message: str
     definite: bool
+    access: bool = False
 
 
 Outcome = Delivered | Retry | Rejected
@@ -137,8 +162,8 @@ def _failure(error: Any) -> Retry | Rejected:
     message = " ".join((error.details() or "").split())
     after_s = _retry_info(error.trailing_metadata() or ())
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
-        return Retry(code.name, message, after_s)
-    return Rejected(code.name, message, code not in AMBIGUOUS_REJECTIONS)
+        return Retry(code.name, message, after_s, definite=message.startswith(_NEVER_LEFT))
+    return Rejected(code.name, message, code not in AMBIGUOUS_REJECTIONS, code in ACCESS_REJECTIONS)
 
 
 def _retry_info(trailers: Any) -> float | None:

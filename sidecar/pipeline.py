@@ -2,7 +2,7 @@
 """
 The way of the counts, and the only module that knows it.
 
-    map → Source.read → delta.advance → otlp_encode.encode → Journal.commit → Pusher.push → Collector
+    map → Source.read → delta.advance → otlp_encode.encode → Delivery.submit → Delivery.send → Collector
 
 The kernel is the queue: the map keeps counting, so at most one batch is under way. It is frozen when it is
 made, written down before it is sent, and sent, always the same bytes, until it is acknowledged; then the next
@@ -10,17 +10,14 @@ one starts where it ended. Whatever happens in between is still in the map.
 """
 
 import logging
-import random
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
 
-from sidecar.delta import advance
-from sidecar.errors import NotAcknowledgedError, SidecarError
-from sidecar.journal import Journal
-from sidecar.journal_format import settled
-from sidecar.model import Attribute, Baseline, Batch, Increment, Record, Snapshot
+from sidecar import delta, reported
+from sidecar.delivery import Clock, Delivery
+from sidecar.errors import NotAcknowledgedError, SidecarError, explain
+from sidecar.model import Attribute, Baseline, Batch, Series, Snapshot, Temporality
 from sidecar.otlp_encode import encode
-from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
+from sidecar.otlp_push import Delivered, Outcome
 from sidecar.profile import Profile
 from sidecar.source import Source
 from sidecar.summary import field_sums, summary
@@ -29,20 +26,8 @@ log = logging.getLogger(__name__)
 
 Readings = Mapping[str, Sequence[Snapshot]]
 
-FIRST_BACKOFF_S = 1.0
-LARGEST_BACKOFF_S = 30.0
 # SIGTERM to exit takes at most two calls of this long, plus reading and writing: under 5 s.
 FAREWELL_TIMEOUT_S = 2.0
-
-
-class Clock(Protocol):
-    """Time as the pipeline sees it; monotonic, in seconds."""
-
-    def now(self) -> float:
-        """Return the present time."""
-
-    def wait(self, seconds: float) -> bool:
-        """Wait; return True, early, if the process is to stop."""
 
 
 class Pipeline:
@@ -53,26 +38,19 @@ class Pipeline:
         sources: Sequence[Source],
         profile: Profile,
         resource: Sequence[Attribute],
-        journal: Journal,
-        pusher: Pusher,
+        temporality: Temporality,
+        delivery: Delivery,
         clock: Clock,
     ) -> None:
-        """Take opened sources; continue from the journal's record."""
+        """Take opened sources."""
         self._sources = sources
         self._profile = profile
         self._resource = resource
-        self._journal = journal
-        self._pusher = pusher
+        self._temporality = temporality
+        self._delivery = delivery
         self._clock = clock
-        self._record = journal.load()
-        self._attempts = 0
-        self._ambiguous = False
-        self._retry_at = 0.0
         self._last_line: dict[str, tuple[int, int]] = {}
-        if self._record.pending:
-            # It may have been sent, and even counted, before the last sidecar ended.
-            self._ambiguous = True
-            log.info("batch %d was not acknowledged: sending it again", self._record.sequence)
+        self._marked: set[int] = set()
 
     def run(self, interval_s: float) -> None:
         """Make a cycle each *interval_s* seconds until the clock says stop; then a last one."""
@@ -84,9 +62,9 @@ class Pipeline:
                 self.cycle()
                 # A cycle that took longer than the interval is not made up for.
                 next_cycle = max(next_cycle + interval_s, self._clock.now())
-            elif self._record.pending and now >= self._retry_at:
-                self._send()
-            wake = min(next_cycle, self._retry_at) if self._record.pending else next_cycle
+            else:
+                self._send_if_due()
+            wake = min(next_cycle, self._delivery.retry_at) if self._delivery.busy else next_cycle
             stopping = self._clock.wait(max(0.0, wake - self._clock.now()))
         self._farewell()
 
@@ -96,19 +74,19 @@ class Pipeline:
 
         Raises:
             NotAcknowledgedError: The Collector did not take it; the journal keeps the batch.
-            SidecarError: A source could not be read.
+            SidecarError: A source could not be read, or the journal not be written.
 
         """
-        outcome = self._send() if self._record.pending else None
-        if not self._record.pending:
+        outcome = self._send()
+        if not self._delivery.busy:
             readings = {source.name: source.read() for source in self._sources}
             self._report(readings)
             self._freeze(readings)
             outcome = self._send()
         if not isinstance(outcome, Delivered):
             raise NotAcknowledgedError(
-                f"send batch {self._record.sequence}",
-                f"{outcome.code}: {outcome.message}" if outcome else "nothing was sent",
+                f"send batch {self._delivery.sequence}",
+                f"{outcome.code}: {outcome.message}" if outcome else "nothing to send",
                 "it is kept; check the Collector and run again",
             )
 
@@ -116,10 +94,11 @@ class Pipeline:
         """Read; send what is under way, if its time has come; then freeze and send a new batch."""
         readings = self._read()
         self._report(readings)
-        if self._record.pending and self._clock.now() >= self._retry_at:
-            self._send()
-        if self._record.pending is None:
-            self._try_freeze(readings)
+        self._send_if_due()
+        if self._delivery.busy:
+            self._delivery.keep_seen(readings)
+        else:
+            self._freeze_or_log(readings)
             self._send()
 
     def _read(self) -> Readings:
@@ -138,7 +117,7 @@ class Pipeline:
             self._last_line[name] = (newest.taken_ns, field_sums(layout, newest)["total_packets"])
             log.info("%s%s", f"{name}: " if len(self._sources) > 1 else "", line)
 
-    def _try_freeze(self, readings: Readings) -> None:
+    def _freeze_or_log(self, readings: Readings) -> None:
         try:
             self._freeze(readings)
         except SidecarError as error:
@@ -146,101 +125,86 @@ class Pipeline:
             log.error("%s", error)
 
     def _freeze(self, readings: Readings) -> None:
-        """Make a batch and write it down; raise StateError if it cannot be written."""
-        increments: list[Increment] = []
+        """Make a batch of the readings and put it under way; raise SidecarError if that cannot be done."""
+        series: list[Series] = []
         baselines: dict[str, Baseline] = {}
         for source in self._sources:
-            if source.name not in readings:
-                continue
-            step = advance(self._record.acknowledged.get(source.name), readings[source.name])
-            for key in step.emptied:
-                log.warning("%s: entry 0x%s went back: somebody emptied the map", source.name, key.hex())
-            baselines[source.name] = step.baseline
-            increments += [
-                Increment(source.attributes, step.start_ns, step.baseline.end_ns, counts)
-                for counts in step.counts.values()
-            ]
-        requests = encode(self._resource, self._profile, increments)
-        if not requests:
+            if source.name in readings:
+                step = self._advance(source, readings[source.name])
+                baselines[source.name] = step.baseline
+                series += _series(source, step)
+        requests = encode(self._resource, self._profile, self._temporality, series)
+        if requests:
+            self._delivery.submit(Batch(requests, baselines))
+            for baseline in baselines.values():
+                self._remember(baseline.identity.map_id)
+
+    def _advance(self, source: Source, read: Sequence[Snapshot]) -> delta.Advance:
+        snapshots = delta.generations(self._delivery.seen.get(source.name, ()), read)
+        baseline = self._delivery.acknowledged.get(source.name) or self._first_baseline(source, snapshots[0])
+        step = delta.advance(baseline, snapshots)
+        for key in step.emptied:
+            log.warning("%s: entry 0x%s went back: somebody emptied the map", source.name, key.hex())
+        return step
+
+    def _first_baseline(self, source: Source, snapshot: Snapshot) -> Baseline:
+        if self._temporality is Temporality.DELTA_WITH_BASE:
+            return delta.as_reported(snapshot)
+        if self._temporality is Temporality.DELTA and reported.is_marked(snapshot.identity.map_id):
+            log.warning(
+                "%s: map id %d was reported before, but the journal is lost: what it counted between "
+                "the last report and now is left out, so that nothing is counted twice",
+                source.name,
+                snapshot.identity.map_id,
+            )
+            return delta.from_now_on(snapshot)
+        return delta.since_birth(snapshot)
+
+    def _remember(self, map_id: int) -> None:
+        if self._temporality is not Temporality.DELTA or map_id in self._marked:
             return
-        record = Record(self._record.sequence + 1, self._record.acknowledged, Batch(requests, baselines))
-        self._journal.commit(record)
-        self._record = record
-        self._attempts = 0
-        self._ambiguous = False
-        self._retry_at = 0.0
+        try:
+            reported.mark(map_id)
+        except OSError as error:
+            log.warning(
+                "remember in bpffs that map id %d is reported: %s: should the state directory be lost, "
+                "its counts would be sent a second time",
+                map_id,
+                explain(error),
+            )
+        self._marked.add(map_id)
+
+    def _send_if_due(self) -> None:
+        if self._delivery.busy and self._clock.now() >= self._delivery.retry_at:
+            self._send()
 
     def _send(self, *, timeout_s: float | None = None) -> Outcome | None:
-        """Send the pending batch once; return its outcome, that of the first request that failed if any."""
-        if self._record.pending is None:
-            return None
-        self._attempts += 1
-        outcome: Outcome = Delivered()
-        for request in self._record.pending.requests:
-            outcome = self._pusher.push(request, timeout_s=timeout_s)
-            if not isinstance(outcome, Delivered):
-                break
-            # From here on a refusal of a later request leaves this one counted.
-            self._ambiguous = True
-            if outcome.rejected or outcome.message:
-                log.warning("the Collector refused %d points: %s", outcome.rejected, outcome.message)
-        if isinstance(outcome, Delivered):
-            self._delivered()
-        elif isinstance(outcome, Retry):
-            self._postpone(outcome)
-        else:
-            self._rejected(outcome)
-        return outcome
-
-    def _delivered(self) -> None:
-        if self._attempts > 1:
-            log.info("batch %d acknowledged at attempt %d", self._record.sequence, self._attempts)
-        self._settle()
-        try:
-            self._journal.acknowledge()
-        except SidecarError as error:
-            # Only a restart before the next batch would notice, and send the same bytes again.
-            log.warning("%s", error)
-
-    def _postpone(self, outcome: Retry) -> None:
-        self._ambiguous = True
-        ceiling = min(LARGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
-        pause = outcome.after_s if outcome.after_s is not None else random.uniform(ceiling / 2, ceiling)  # noqa: S311
-        self._retry_at = self._clock.now() + pause
-        log.warning(
-            "batch %d not acknowledged (%s: %s): kept, next attempt in %.1f s",
-            self._record.sequence,
-            outcome.code,
-            outcome.message,
-            pause,
-        )
-
-    def _rejected(self, outcome: Rejected) -> None:
-        """
-        Give the batch up, as the specification demands: these bytes are not sent again.
-
-        If it is sure that nothing of it was counted, the baseline stays, and its counts go out in the next
-        batch. Otherwise the baseline moves on: a loss that is logged, never a double count.
-        """
-        if outcome.definite and not self._ambiguous:
-            self._record = Record(self._record.sequence, self._record.acknowledged, None)
-            kept = "its counts go out with the next batch"
-        else:
-            self._settle()
-            kept = "it may have been counted, so its counts are not sent again"
-        log.error("batch %d refused (%s: %s): %s", self._record.sequence, outcome.code, outcome.message, kept)
-
-    def _settle(self) -> None:
-        self._record = settled(self._record)
+        outcome = self._delivery.send(timeout_s=timeout_s)
         for source in self._sources:
-            baseline = self._record.acknowledged.get(source.name)
+            baseline = self._delivery.acknowledged.get(source.name)
             if baseline:
                 source.release(baseline.identity)
+        return outcome
 
     def _farewell(self) -> None:
         """Send what is under way and one last batch, each with a short deadline."""
-        if self._record.pending:
+        self._send(timeout_s=FAREWELL_TIMEOUT_S)
+        readings = self._read()
+        if self._delivery.busy:
+            self._delivery.keep_seen(readings)
+        else:
+            self._freeze_or_log(readings)
             self._send(timeout_s=FAREWELL_TIMEOUT_S)
-        if self._record.pending is None:
-            self._try_freeze(self._read())
-            self._send(timeout_s=FAREWELL_TIMEOUT_S)
+
+
+def _series(source: Source, step: delta.Advance) -> Iterator[Series]:
+    for key, counts in step.counts.items():
+        baseline = step.baseline
+        yield Series(
+            source.attributes,
+            baseline.birth_ns,
+            step.start_ns,
+            baseline.end_ns,
+            counts,
+            delta.total(baseline, key),
+        )

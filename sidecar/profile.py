@@ -7,18 +7,8 @@ from sidecar.model import Field, Layout
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A monotonic sum: its OpenTelemetry name, unit (UCUM) and description, and the field it counts."""
-
-    name: str
-    unit: str
-    description: str
-    field: str
-
-
-@dataclass(frozen=True)
-class RateMetric:
-    """A gauge in units per second: the mean growth of a field over the batch's window."""
+class Instrument:
+    """A metric: its OpenTelemetry name, unit (UCUM) and description, and the field that it is made of."""
 
     name: str
     unit: str
@@ -28,12 +18,21 @@ class RateMetric:
 
 @dataclass(frozen=True)
 class Profile:
-    """Which metrics come of which layout."""
+    """
+    Which metrics come of which layout.
+
+    Attributes:
+        name: The profile's name.
+        layout: Where the fields lie in the map's value.
+        sums: Monotonic sums.
+        rates: Gauges: the mean growth of a field over the batch's window, per second.
+
+    """
 
     name: str
     layout: Layout
-    sums: tuple[Metric, ...]
-    rates: tuple[RateMetric, ...]
+    sums: tuple[Instrument, ...]
+    rates: tuple[Instrument, ...]
 
 
 def _layout(*names: str) -> Layout:
@@ -54,17 +53,17 @@ PACKET_COUNTER = Profile(
         "ipv6_packets",
     ),
     sums=(
-        Metric("xdp.packets.total", "{packet}", "Packets seen by the XDP program.", "total_packets"),
-        Metric("xdp.bytes.total", "By", "Bytes of all packets, Ethernet header included.", "total_bytes"),
-        Metric("xdp.packets.icmp", "{packet}", "ICMP and ICMPv6 packets.", "icmp_packets"),
-        Metric("xdp.packets.tcp", "{packet}", "TCP packets.", "tcp_packets"),
-        Metric("xdp.packets.udp", "{packet}", "UDP packets.", "udp_packets"),
-        Metric("xdp.packets.other", "{packet}", "Packets that are not TCP, UDP or ICMP.", "other_packets"),
-        Metric("xdp.packets.ipv4", "{packet}", "IPv4 packets.", "ipv4_packets"),
-        Metric("xdp.packets.ipv6", "{packet}", "IPv6 packets.", "ipv6_packets"),
+        Instrument("xdp.packets.total", "{packet}", "Packets seen by the XDP program.", "total_packets"),
+        Instrument("xdp.bytes.total", "By", "Bytes of all packets, Ethernet header included.", "total_bytes"),
+        Instrument("xdp.packets.icmp", "{packet}", "ICMP and ICMPv6 packets.", "icmp_packets"),
+        Instrument("xdp.packets.tcp", "{packet}", "TCP packets.", "tcp_packets"),
+        Instrument("xdp.packets.udp", "{packet}", "UDP packets.", "udp_packets"),
+        Instrument("xdp.packets.other", "{packet}", "Packets of any other kind.", "other_packets"),
+        Instrument("xdp.packets.ipv4", "{packet}", "IPv4 packets.", "ipv4_packets"),
+        Instrument("xdp.packets.ipv6", "{packet}", "IPv6 packets.", "ipv6_packets"),
     ),
     rates=(
-        RateMetric(
+        Instrument(
             "xdp.packets.rate", "{packet}/s", "Mean packet rate over the last window.", "total_packets"
         ),
     ),

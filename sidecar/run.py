@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from sidecar import locate
 from sidecar.config import Config
+from sidecar.delivery import Delivery
 from sidecar.errors import ConfigError
 from sidecar.journal import Journal
 from sidecar.otlp_push import Pusher
@@ -37,10 +38,17 @@ def run(config: Config) -> None:
             stack.callback(source.close)
             log.info("%s: map %s, id %d", source.name, info.name, info.id)
         how = "TLS" if config.endpoint.secure else "plaintext"
-        log.info("endpoint %s (%s), every %g s", config.endpoint.target, how, config.interval_s)
+        log.info(
+            "endpoint %s (%s), %s, every %g s",
+            config.endpoint.target,
+            how,
+            config.temporality.value,
+            config.interval_s,
+        )
         resource = resource_attributes(config.state_dir)
         clock = _stoppable_clock(pusher)
-        pipeline = Pipeline(sources, PACKET_COUNTER, resource, journal, pusher, clock)
+        delivery = Delivery(journal, pusher, clock)
+        pipeline = Pipeline(sources, PACKET_COUNTER, resource, config.temporality, delivery, clock)
         if config.once:
             pipeline.once()
         else:

@@ -17,13 +17,10 @@ from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar import libbpf, netns
+from sidecar import libbpf, netns, pins, reported
 from sidecar.errors import KernelError, RightsError, SourceError, explain, from_os_error
 
 log = logging.getLogger(__name__)
-
-BPFFS = Path("/sys/fs/bpf")
-PIN_ROOT = BPFFS / "xdp-otel"
 
 _RIGHTS = "run as root, or with CAP_BPF and CAP_NET_ADMIN"
 
@@ -39,19 +36,19 @@ class Interface:
         return f"{self.netns}:{self.name}" if self.netns else self.name
 
     @property
-    def pins(self) -> Path:
+    def pin_directory(self) -> Path:
         """The directory in bpffs that holds the interface's pins; bpffs allows no dot in a name."""
-        return PIN_ROOT / str(self).replace("%", "%25").replace("/", "%2F").replace(".", "%2E")
+        return pins.PIN_ROOT / str(self).replace("%", "%25").replace("/", "%2F").replace(".", "%2E")
 
     @property
     def map_pin(self) -> Path:
         """Where the map of counters is pinned."""
-        return self.pins / libbpf.MAP_NAME
+        return self.pin_directory / libbpf.MAP_NAME
 
     @property
     def link_pin(self) -> Path:
         """Where the attachment is pinned."""
-        return self.pins / "link"
+        return self.pin_directory / "link"
 
 
 def attach(interface: Interface) -> None:
@@ -75,7 +72,7 @@ def attach(interface: Interface) -> None:
         _refuse_foreign(interface, ifindex, what)
         _require_bpffs(what)
         _make_pin_directory(interface, what)
-        with _reusable_map(interface) as map_fd, libbpf.load_packet_counter(reuse_map_fd=map_fd) as program:
+        with _pinned_map(interface) as map_fd, libbpf.load_packet_counter(reuse_map_fd=map_fd) as program:
             link_fd, mode = _link(program.prog_fd, ifindex, what)
             try:
                 if map_fd is None:
@@ -85,7 +82,9 @@ def attach(interface: Interface) -> None:
             finally:
                 os.close(link_fd)
     frags = "multi-buffer packets too" if program.has_frags else "no multi-buffer packets on this kernel"
-    log.info("attached to %s in %s mode (%s), pinned at %s", interface.name, mode, frags, interface.pins)
+    log.info(
+        "attached to %s in %s mode (%s), pinned at %s", interface.name, mode, frags, interface.pin_directory
+    )
 
 
 def detach(interface: Interface) -> bool:
@@ -99,7 +98,7 @@ def detach(interface: Interface) -> bool:
 
     """
     what = f"detach XDP program from {interface.name}"
-    if not interface.pins.exists():
+    if not interface.pin_directory.exists():
         return False
     try:
         link_fd = bpf.obj_get(str(interface.link_pin))
@@ -107,7 +106,7 @@ def detach(interface: Interface) -> bool:
         pass
     except OSError as error:
         raise from_os_error(
-            what, error, rights=_RIGHTS, otherwise=f"remove {interface.pins} by hand"
+            what, error, rights=_RIGHTS, otherwise=f"remove {interface.pin_directory} by hand"
         ) from error
     else:
         try:
@@ -119,9 +118,16 @@ def detach(interface: Interface) -> bool:
         finally:
             os.close(link_fd)
     interface.link_pin.unlink(missing_ok=True)
-    interface.map_pin.unlink(missing_ok=True)
-    interface.pins.rmdir()
+    _unpin_map(interface)
+    interface.pin_directory.rmdir()
     return True
+
+
+def _unpin_map(interface: Interface) -> None:
+    with _pinned_map(interface) as map_fd:
+        if map_fd is not None:
+            reported.forget(bpf.map_info(map_fd).id)
+            interface.map_pin.unlink()
 
 
 def attached_ifindex(interface: Interface) -> int:
@@ -171,21 +177,22 @@ def _prog_name(prog_id: int) -> str:
 
 
 def _require_bpffs(what: str) -> None:
-    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
-    if not any(mount[1] == str(BPFFS) and mount[2] == "bpf" for mount in mounts):
-        raise KernelError(what, f"no bpffs at {BPFFS}", f"mount -t bpf bpf {BPFFS}")
+    if not pins.BPFFS.exists() or not bpf.is_bpffs(str(pins.BPFFS)):
+        raise KernelError(what, f"no bpffs at {pins.BPFFS}", f"mount -t bpf bpf {pins.BPFFS}")
 
 
 def _make_pin_directory(interface: Interface, what: str) -> None:
     try:
-        interface.pins.mkdir(mode=0o755, parents=True, exist_ok=True)
+        interface.pin_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
-        raise RightsError(what, f"mkdir {interface.pins}: {explain(error)}", "run as root") from error
+        raise RightsError(
+            what, f"mkdir {interface.pin_directory}: {explain(error)}", "run as root"
+        ) from error
 
 
 @contextmanager
-def _reusable_map(interface: Interface) -> Iterator[int | None]:
-    """Open the map that an earlier attachment left pinned, to go on counting in it."""
+def _pinned_map(interface: Interface) -> Iterator[int | None]:
+    """Open the map that is pinned for an interface, if there is one."""
     try:
         fd = bpf.obj_get(str(interface.map_pin))
     except FileNotFoundError:

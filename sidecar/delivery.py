@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The one batch under way: written down, sent, and settled.
+
+Every answer is one of three: the batch is acknowledged, it is kept and sent again, the same bytes, or it is
+given up. docs/delivery.md goes through every point where this can be interrupted.
+"""
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from sidecar.errors import StateError
+from sidecar.journal import Journal
+from sidecar.journal_format import settled
+from sidecar.model import Baseline, Batch, Record, Snapshot
+from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
+
+log = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 1.0
+LARGEST_BACKOFF_S = 30.0
+
+
+class Clock(Protocol):
+    """Time as delivery and pipeline see it: monotonic, in seconds."""
+
+    def now(self) -> float:
+        """Return the present time."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; return True, early, if the process is to stop."""
+
+
+class Delivery:
+    """Takes batches one at a time; the journal keeps what must not be forgotten."""
+
+    def __init__(self, journal: Journal, pusher: Pusher, clock: Clock) -> None:
+        """Go on from the journal's record; raise StateError if it cannot be read."""
+        self._journal = journal
+        self._pusher = pusher
+        self._clock = clock
+        self._record = journal.load()
+        self._attempts = 0
+        self._retry_at = 0.0
+        # Whether some of the batch may have been counted although no acknowledgement came.
+        self._in_doubt = self.busy
+        if self.busy:
+            log.info("batch %d was not acknowledged: sending it again", self.sequence)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is under way; only one can be."""
+        return self._record.pending is not None
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last batch."""
+        return self._record.sequence
+
+    @property
+    def acknowledged(self) -> Mapping[str, Baseline]:
+        """The baseline of each source, as of the last acknowledged batch."""
+        return self._record.acknowledged
+
+    @property
+    def seen(self) -> Mapping[str, Sequence[Snapshot]]:
+        """What each source was last read as while a batch was under way."""
+        return self._record.seen
+
+    @property
+    def retry_at(self) -> float:
+        """When the batch under way may be sent again, on the clock."""
+        return self._retry_at
+
+    def submit(self, batch: Batch) -> None:
+        """
+        Write a batch down; from now on it is under way.
+
+        Raises:
+            StateError: It could not be written. It is not under way, and its counts are still in the map.
+
+        """
+        seen = {source: read for source, read in self.seen.items() if source not in batch.baselines}
+        record = Record(self.sequence + 1, self.acknowledged, batch, seen)
+        self._journal.commit(record)
+        self._record = record
+        self._attempts = 0
+        self._retry_at = 0.0
+        self._in_doubt = False
+
+    def keep_seen(self, readings: Mapping[str, Sequence[Snapshot]]) -> None:
+        """Write down what the sources hold while a batch is under way: a reboot would take it otherwise."""
+        record = replace(self._record, seen={**self.seen, **readings})
+        try:
+            self._journal.commit(record)
+        except StateError as error:
+            log.warning("%s", error)
+        else:
+            self._record = record
+
+    def send(self, *, timeout_s: float | None = None) -> Outcome | None:
+        """Send the batch under way once, if there is one, and settle it by the answer; return the answer."""
+        if self._record.pending is None:
+            return None
+        self._attempts += 1
+        outcome = self._push_all(self._record.pending.requests, timeout_s)
+        if isinstance(outcome, Delivered):
+            self._delivered()
+        elif isinstance(outcome, Retry):
+            self._in_doubt |= not outcome.definite
+            self._postpone(outcome, outcome.after_s)
+        else:
+            self._rejected(outcome)
+        return outcome
+
+    def _push_all(self, requests: Sequence[bytes], timeout_s: float | None) -> Outcome:
+        for request in requests:
+            outcome = self._pusher.push(request, timeout_s=timeout_s)
+            if not isinstance(outcome, Delivered):
+                return outcome
+            # From here on a refusal of a later request leaves this one counted.
+            self._in_doubt = True
+            if outcome.rejected or outcome.message:
+                log.warning("the Collector refused %d points: %s", outcome.rejected, outcome.message)
+        return Delivered()
+
+    def _delivered(self) -> None:
+        if self._attempts > 1:
+            log.info("batch %d acknowledged at attempt %d", self.sequence, self._attempts)
+        self._record = settled(self._record)
+        try:
+            self._journal.acknowledge()
+        except StateError as error:
+            # Only a restart before the next batch would notice, and send the same bytes again.
+            log.warning("%s", error)
+
+    def _postpone(self, outcome: Retry | Rejected, after_s: float | None) -> None:
+        ceiling = min(LARGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
+        # Jitter below the cap, or all nodes would knock together.
+        pause_s = after_s if after_s is not None else random.uniform(ceiling / 2, ceiling)  # noqa: S311
+        self._retry_at = self._clock.now() + pause_s
+        log.warning(
+            "batch %d not acknowledged (%s: %s): kept, next attempt in %.1f s",
+            self.sequence,
+            outcome.code,
+            outcome.message,
+            pause_s,
+        )
+
+    def _rejected(self, outcome: Rejected) -> None:
+        """
+        Give the batch up, as the specification demands: these bytes are not sent again.
+
+        If it is sure that nothing of it was counted, the baseline stays and its counts go out with the next
+        batch. If not, the batch is kept while the endpoint refuses us as such (credentials), and otherwise
+        the baseline moves on: a loss that is logged and counted, never a double count.
+        """
+        if self._in_doubt and outcome.access:
+            self._postpone(outcome, None)
+            return
+        if outcome.definite and not self._in_doubt:
+            self._record = replace(self._record, pending=None)
+            fate = "its counts go out with the next batch"
+        else:
+            self._record = settled(self._record)
+            fate = "it may have been counted, so its counts are not sent again"
+        log.error("batch %d refused (%s: %s): %s", self.sequence, outcome.code, outcome.message, fate)

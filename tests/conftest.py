@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests that need the kernel run, skip or are left out by one switch; they cannot vanish in CI."""
+
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+
+_HERE = Path(__file__).parent
+_NEED_KERNEL = ("kernel", "e2e", "chaos")
+_counts = {"run": 0, "skipped": 0}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--kernel",
+        choices=("require", "auto", "off"),
+        default="auto",
+        help="tests that need root and bpf(2): fail without (require), skip without (auto), leave out (off)",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs_kernel: loads programs, makes maps, interfaces or namespaces")
+
+
+def pytest_collection_modifyitems(config, items):
+    mode = config.getoption("--kernel")
+    missing = "left out by --kernel=off" if mode == "off" else _missing()
+    for item in items:
+        if item.path.relative_to(_HERE).parts[0] not in _NEED_KERNEL:
+            continue
+        item.add_marker(pytest.mark.needs_kernel)
+        if missing and mode != "require":
+            item.add_marker(pytest.mark.skip(reason=f"{missing} (run with --kernel=require to force)"))
+
+
+def _missing():
+    try:
+        os.close(
+            bpf.map_create(
+                uapi.MAP_PERCPU_ARRAY, key_size=4, value_size=8, max_entries=1, name="kernel_probe"
+            )
+        )
+    except OSError as error:
+        return f"no bpf(2) here: {error}"
+    return "" if os.geteuid() == 0 else "not root"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if item.get_closest_marker("needs_kernel"):
+        if report.skipped and item.config.getoption("--kernel") == "require":
+            report.outcome = "failed"
+            report.longrepr = f"skipped although --kernel=require: {report.longrepr}"
+        elif report.skipped:
+            _counts["skipped"] += 1
+        elif report.when == "call":
+            _counts["run"] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(
+        f"kernel tests: {_counts['run']} run, {_counts['skipped']} skipped on {platform.release()}"
+    )
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    return tmp_path / "state"

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Interfaces, maps and pins for the kernel tests; everything a test makes ends with it."""
+
+import os
+import subprocess
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sidecar import bpf_syscall as bpf
+from sidecar import xdp
+
+
+@pytest.fixture
+def cleanup():
+    """An ExitStack that ends with the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def bpffs():
+    """The mounted bpffs."""
+    mounts = Path("/proc/mounts").read_text().splitlines()
+    if not any(line.split()[1:3] == ["/sys/fs/bpf", "bpf"] for line in mounts):
+        subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
+    return Path("/sys/fs/bpf")
+
+
+@pytest.fixture
+def make_map(cleanup):
+    """Make a map that is closed after the test; return its file descriptor."""
+
+    def make(map_type, *, key_size=4, value_size=64, max_entries=1, name="stats_map", flags=0):
+        fd = bpf.map_create(
+            map_type,
+            key_size=key_size,
+            value_size=value_size,
+            max_entries=max_entries,
+            name=name,
+            flags=flags,
+        )
+        cleanup.callback(os.close, fd)
+        return fd
+
+    return make
+
+
+@pytest.fixture
+def make_pin(cleanup, bpffs):
+    """Pin a map under a name of its own; return the path."""
+
+    def make(fd, path=None):
+        path = path or bpffs / f"test-{uuid.uuid4().hex[:12]}"
+        bpf.obj_pin(fd, str(path))
+        cleanup.callback(path.unlink, missing_ok=True)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def veth(cleanup, bpffs):
+    """An interface of its own, up, with its peer; detached and deleted after the test."""
+    name = f"xt{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
+    cleanup.callback(subprocess.run, ["ip", "link", "del", name], check=False, stderr=subprocess.DEVNULL)
+    for end in (name, f"{name}p"):
+        Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
+        subprocess.run(["ip", "link", "set", end, "up"], check=True)
+    interface = xdp.Interface(name)
+    cleanup.callback(xdp.detach, interface)
+    return interface

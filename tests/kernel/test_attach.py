@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from sidecar import bpf_syscall as bpf
+from sidecar import libbpf, locate, xdp
+from sidecar.errors import SourceError
+from sidecar.profile import PACKET_COUNTER
+
+LAYOUT = PACKET_COUNTER.layout
+
+
+def send(interface, count, size=60):
+    """Send frames of an unknown type out of the peer: the interface receives them."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind((f"{interface.name}p", 0))
+        for _ in range(count):
+            raw.send(b"\xff" * 6 + b"\x02" * 6 + b"\x88\xb5" + bytes(size - 14))
+
+
+def counts(source):
+    """Return the newest reading, field by field."""
+    ((reading,),) = [source.read()[-1].totals.values()]
+    return dict(zip((field.name for field in LAYOUT.fields), reading, strict=True))
+
+
+@pytest.fixture
+def source(veth, cleanup):
+    opened = locate.by_interface(veth, LAYOUT)
+    cleanup.callback(opened.close)
+    opened.open()
+    return opened
+
+
+def reattach(veth):
+    """Make the interface anew, as a driver reload or a container restart does."""
+    subprocess.run(["ip", "link", "del", veth.name], check=True)
+    subprocess.run(
+        ["ip", "link", "add", veth.name, "type", "veth", "peer", "name", f"{veth.name}p"], check=True
+    )
+    for end in (veth.name, f"{veth.name}p"):
+        Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
+        subprocess.run(["ip", "link", "set", end, "up"], check=True)
+
+
+def test_an_attached_interface_counts_what_it_receives(veth, source):
+    """Real frames on a real interface, in native mode, are counted to the byte."""
+    before = counts(source)
+    send(veth, 17, size=100)
+    after = counts(source)
+
+    assert after["total_packets"] - before["total_packets"] == 17
+    assert after["other_packets"] - before["other_packets"] == 17
+    assert after["total_bytes"] - before["total_bytes"] == 1700
+    assert " xdp qdisc" in subprocess.check_output(["ip", "link", "show", veth.name], text=True)
+
+
+def test_counting_goes_on_while_no_sidecar_runs(veth, source):
+    """Link and map are pinned: closing everything leaves the kernel counting, and the next one takes over."""
+    before = counts(source)["total_packets"]
+    map_id = source.open().id
+    source.close()
+    send(veth, 5)
+    successor = locate.by_interface(veth, LAYOUT)
+
+    assert successor.open().id == map_id
+    assert counts(successor)["total_packets"] - before == 5
+    successor.close()
+
+
+def test_attaching_twice_changes_nothing(veth, source):
+    """A second attach keeps the program that is there."""
+    prog_id = libbpf.attached_prog_id(socket.if_nametoindex(veth.name))
+    xdp.attach(veth)
+
+    assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == prog_id
+
+
+def test_a_foreign_program_is_refused_by_name_and_never_replaced(veth, cleanup):
+    """An interface with somebody else's program gets an error with its name and id, and keeps it."""
+    foreign = libbpf.load_packet_counter(frags=False)
+    cleanup.callback(foreign.close)
+    ifindex = socket.if_nametoindex(veth.name)
+    link_fd = bpf.link_create_xdp(foreign.prog_fd, ifindex, 0)
+    cleanup.callback(os.close, link_fd)
+    prog_id = bpf.prog_info(foreign.prog_fd).id
+
+    with pytest.raises(SourceError, match=rf"carries XDP program 'xdp_count' \(id {prog_id}\).*--map-name"):
+        xdp.attach(veth)
+    assert libbpf.attached_prog_id(ifindex) == prog_id
+    assert not veth.map_pin.exists()
+
+
+def test_detach_leaves_the_interface_bare_and_no_pins(veth, source):
+    """After detach no program is attached and nothing is left in bpffs; a second one says so."""
+    assert xdp.detach(veth) is True
+    assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
+    assert not veth.pin_directory.exists()
+    assert xdp.detach(veth) is False
+
+
+def test_a_missing_interface_is_one_clear_line():
+    """The error names the interface and how to find the right one."""
+    with pytest.raises(SourceError, match=r"attach XDP program to nosuchif0: no such interface: `ip link`"):
+        xdp.attach(xdp.Interface("nosuchif0"))
+
+
+def test_an_interface_made_again_is_attached_again_and_the_counts_go_on(veth, source):
+    """When the interface is deleted and made anew, the next read attaches again, to the same map."""
+    send(veth, 3)
+    before = counts(source)["total_packets"]
+    reattach(veth)
+    assert counts(source)["total_packets"] == before
+    send(veth, 4)
+
+    assert counts(source)["total_packets"] == before + 4
+
+
+def test_while_the_interface_is_gone_the_counts_stay(veth, source, caplog):
+    """A source without its interface still reads its map, and says once what is wrong."""
+    send(veth, 3)
+    before = counts(source)["total_packets"]
+    subprocess.run(["ip", "link", "del", veth.name], check=True)
+
+    assert [counts(source)["total_packets"] for _ in range(3)] == [before] * 3
+    assert [record.message for record in caplog.records if "no such interface" in record.message] == [
+        f"attach XDP program to {veth.name}: no such interface: `ip link` shows the names; "
+        "going on with the map that is open"
+    ]
+
+
+def test_pins_removed_by_hand_cost_nothing(veth, source):
+    """When somebody removes the pins, the old map is read a last time and a new one takes its place."""
+    send(veth, 6)
+    veth.link_pin.unlink()
+    veth.map_pin.unlink()
+    # The kernel frees a link some moments after its last pin.
+    deadline = time.monotonic() + 10
+    while len(readings := source.read()) == 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    old, new = readings
+    send(veth, 2)
+    _, later = source.read()
+
+    assert next(iter(old.totals.values()))[0] == 6
+    assert next(iter(new.totals.values()))[0] == 0
+    assert next(iter(later.totals.values()))[0] == 2
+    source.release(later.identity)
+    assert len(source.read()) == 1
+
+
+def test_an_interface_with_a_dot_in_its_name_can_be_pinned(cleanup, bpffs):
+    """VLAN interfaces are named with a dot, which bpffs does not allow in a pin."""
+    name = f"xt{uuid.uuid4().hex[:6]}.100"
+    subprocess.run(["ip", "link", "add", name, "type", "veth"], check=True)
+    cleanup.callback(subprocess.run, ["ip", "link", "del", name], check=True)
+    dotted = xdp.Interface(name)
+    cleanup.callback(xdp.detach, dotted)
+    xdp.attach(dotted)
+
+    assert dotted.map_pin.exists()
+    assert "." not in dotted.pin_directory.name
+
+
+def test_an_interface_in_another_namespace_is_attached_from_here(cleanup, bpffs):
+    """With a namespace the interface is found there, and the sidecar comes back to its own."""
+    netns = f"xt{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "netns", "add", netns], check=True)
+    cleanup.callback(subprocess.run, ["ip", "netns", "del", netns], check=True)
+    interface = xdp.Interface("lo", netns)
+    cleanup.callback(xdp.detach, interface)
+    here = os.readlink("/proc/thread-self/ns/net")
+    subprocess.run(["ip", "-n", netns, "link", "set", "lo", "up"], check=True)
+    source = locate.by_interface(interface, LAYOUT)
+    cleanup.callback(source.close)
+    source.open()
+    before = counts(source)
+    subprocess.run(
+        [
+            "nsenter",
+            f"--net=/run/netns/{netns}",
+            "bash",
+            "-c",
+            "for n in 1 2 3; do echo x > /dev/udp/127.0.0.1/9; done",
+        ],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    after = counts(source)
+
+    assert after["udp_packets"] - before["udp_packets"] == 3
+    assert os.readlink("/proc/thread-self/ns/net") == here
+    assert libbpf.attached_prog_id(socket.if_nametoindex("lo")) == 0
+
+
+def test_a_namespace_that_is_not_there_is_one_clear_line():
+    """The error names the namespace."""
+    with pytest.raises(SourceError, match="enter network namespace nosuchns: ENOENT"):
+        xdp.attach(xdp.Interface("eth0", "nosuchns"))

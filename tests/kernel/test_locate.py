@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import struct
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from sidecar import bpf_reader, libbpf, locate
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+from sidecar.errors import SourceError
+from sidecar.profile import PACKET_COUNTER
+
+LAYOUT = PACKET_COUNTER.layout
+KINDS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
+
+
+def fill(fd, map_type, seed=1):
+    """Write other counts for each CPU; return the totals."""
+    slots = bpf_reader.possible_cpus() if map_type == uapi.MAP_PERCPU_ARRAY else 1
+    per_cpu = [[seed * (field + 1) + 1000 * cpu for field in range(8)] for cpu in range(slots)]
+    bpf.map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *one) for one in per_cpu))
+    return tuple(map(sum, zip(*per_cpu, strict=True)))
+
+
+def read(source):
+    source.open()
+    try:
+        (snapshot,) = source.read()
+        return snapshot
+    finally:
+        source.close()
+
+
+@pytest.fixture
+def unique():
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.mark.parametrize("map_type", KINDS, ids=uapi.MAP_TYPE_NAMES.get)
+def test_a_map_is_found_by_pin_by_name_and_by_id(make_map, make_pin, unique, map_type):
+    """However a map is named, the same map is read, plain or per CPU."""
+    fd = make_map(map_type, name=unique)
+    expected = fill(fd, map_type)
+    info = bpf.map_info(fd)
+
+    for source in (
+        locate.by_pin(make_pin(fd), LAYOUT),
+        locate.by_name(unique, LAYOUT),
+        locate.by_id(info.id, LAYOUT),
+    ):
+        snapshot = read(source)
+        assert snapshot.totals == {bytes(4): expected}
+        assert snapshot.identity.map_id == info.id
+
+
+def test_a_name_is_matched_whole_and_as_the_kernel_keeps_it(make_map, unique):
+    """Part of a name is not enough; a name of 16 and more characters matches what the kernel kept of it."""
+    make_map(uapi.MAP_ARRAY, name=unique)
+    with pytest.raises(SourceError, match="no map has that name"):
+        locate.by_name(unique[:-1], LAYOUT).open()
+    long = f"{unique}_and_more_letters"
+    fd = make_map(uapi.MAP_ARRAY, name=long)
+
+    assert read(locate.by_name(long, LAYOUT)).identity.map_id == bpf.map_info(fd).id
+
+
+def test_two_maps_of_one_name_are_refused_with_the_list(make_map, unique):
+    """An ambiguous name is never resolved by chance; the error lists the ids."""
+    ids = [bpf.map_info(make_map(kind, name=unique)).id for kind in KINDS]
+
+    with pytest.raises(SourceError, match=r"2 maps have that name") as caught:
+        locate.by_name(unique, LAYOUT).open()
+    assert all(f"id {number}" in str(caught.value) for number in ids)
+    assert "--map-id" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ({"map_type": uapi.MAP_ARRAY, "value_size": 8}, "has values of 8 bytes"),
+        ({"map_type": uapi.MAP_ARRAY, "max_entries": 4}, "has 4 entries"),
+        ({"map_type": uapi.MAP_HASH}, "is a HASH"),
+        ({"map_type": 27, "key_size": 0, "value_size": 0, "max_entries": 4096}, "is a map type 27"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_map_of_another_shape_is_refused(make_map, unique, shape, told):
+    """The error says what the map is and what is wanted."""
+    fd = make_map(**shape, name=unique)
+
+    with pytest.raises(SourceError, match=rf"{told}.*ARRAY or PERCPU_ARRAY of one entry of 64 bytes"):
+        locate.by_id(bpf.map_info(fd).id, LAYOUT).open()
+
+
+@pytest.mark.parametrize("map_id", [0, 2**31, 2**32 - 1])
+def test_an_id_that_is_not_there_is_one_clear_line(map_id):
+    """The error says how to find the ids."""
+    with pytest.raises(SourceError, match=rf"open map id {map_id}: no such map: `bpftool map list`"):
+        locate.by_id(map_id, LAYOUT).open()
+
+
+def test_a_pin_that_is_not_there_or_no_pin_is_one_clear_line(tmp_path, bpffs):
+    """A missing pin and an ordinary file are told apart."""
+    with pytest.raises(SourceError, match=r"open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"):
+        locate.by_pin(bpffs / "nosuchpin", LAYOUT).open()
+    plain = tmp_path / "file"
+    plain.touch()
+    with pytest.raises(SourceError, match="not a pinned map"):
+        locate.by_pin(plain, LAYOUT).open()
+
+
+def test_a_pinned_program_is_no_map(make_pin, cleanup):
+    """The pin of a program or a link is refused as what it is."""
+    program = libbpf.load_packet_counter()
+    cleanup.callback(program.close)
+
+    with pytest.raises(SourceError, match="not a pinned map"):
+        locate.by_pin(make_pin(program.prog_fd), LAYOUT).open()
+
+
+def test_counting_began_when_the_oldest_program_was_loaded(cleanup):
+    """The first window starts at the load time of the program that uses the map."""
+    before = time.time_ns()
+    program = libbpf.load_packet_counter()
+    cleanup.callback(program.close)
+    born = read(locate.by_id(bpf.map_info(program.map_fd).id, LAYOUT)).born_ns
+
+    # Two clocks are read one after the other; the kernel's tick is the coarser.
+    assert before - 20_000_000 <= born <= time.time_ns()
+
+
+def test_without_a_program_counting_began_with_the_pin_or_the_boot(make_map, make_pin):
+    """A map that no program uses starts at its pin; without one, at boot."""
+    fd = make_map(uapi.MAP_ARRAY)
+    boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    by_id = read(locate.by_id(bpf.map_info(fd).id, LAYOUT)).born_ns
+    by_pin = read(locate.by_pin(make_pin(fd), LAYOUT)).born_ns
+
+    assert abs(by_id - boot) < 1_000_000_000
+    assert abs(by_pin - time.time_ns()) < 1_000_000_000
+
+
+def test_a_new_map_under_the_pin_is_followed_and_the_old_one_read_a_last_time(make_map, make_pin):
+    """Counts that the old map got up to the swap are in the reading; it is held until it is released."""
+    old_fd = make_map(uapi.MAP_ARRAY)
+    path = make_pin(old_fd)
+    source = locate.by_pin(path, LAYOUT)
+    source.open()
+    source.read()
+    expected_old = fill(old_fd, uapi.MAP_ARRAY, seed=3)
+    new_fd = make_map(uapi.MAP_ARRAY)
+    Path(path).unlink()
+    make_pin(new_fd, path)
+    expected_new = fill(new_fd, uapi.MAP_ARRAY, seed=5)
+
+    old, new = source.read()
+    assert (old.totals, new.totals) == ({bytes(4): expected_old}, {bytes(4): expected_new})
+    source.release(old.identity)
+    assert len(source.read()) == 2
+    source.release(new.identity)
+    assert [one.identity for one in source.read()] == [new.identity]
+    source.close()
+
+
+def test_no_file_descriptor_is_left_open(make_map, make_pin):
+    """Reading for many cycles, and refusals, leak nothing."""
+    path = make_pin(make_map(uapi.MAP_ARRAY))
+    source = locate.by_pin(path, LAYOUT)
+    source.open()
+    source.read()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        source.read()
+        with pytest.raises(SourceError):
+            locate.by_pin(path, PACKET_COUNTER.layout.__class__(8, ())).open()
+    assert len(os.listdir("/proc/self/fd")) == before
+    source.close()
