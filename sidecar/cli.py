@@ -107,6 +107,11 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="send with each delta what came before it: exact through restarts of the Collector that ships "
         "with xdp-otel; not for other backends (XDP_OTEL_BASE_POINT=true)",
     )
+    run.add_argument(
+        "--status-address",
+        metavar="HOST:PORT",
+        help="serve /healthz, /readyz and /metrics there (off by default; XDP_OTEL_STATUS_ADDRESS)",
+    )
     run.add_argument("--once", action="store_true", help="make one cycle, have it acknowledged, and exit")
     run.set_defaults(command=_run)
 

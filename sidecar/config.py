@@ -32,6 +32,7 @@ class Config:
         temporality: How counts are said.
         interval_s: Seconds between cycles.
         state_dir: Directory of journal, lock and instance id.
+        status: Host and port of the status endpoint, or None.
         once: Make one cycle and end.
 
     """
@@ -44,6 +45,7 @@ class Config:
     temporality: Temporality
     interval_s: float
     state_dir: Path
+    status: tuple[str, int] | None
     once: bool
 
 
@@ -64,6 +66,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         temporality=_temporality(environ, base_point=flags.base_point),
         interval_s=_interval(flags.interval, environ),
         state_dir=flags.state_dir or Path(environ.get("XDP_OTEL_STATE_DIR") or DEFAULT_STATE_DIR),
+        status=_status(flags.status_address or environ.get("XDP_OTEL_STATUS_ADDRESS") or None),
         once=flags.once,
     )
 
@@ -79,6 +82,17 @@ def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
         if not name or len(name.encode()) > 15 or "/" in name or any(char.isspace() for char in name):
             raise ConfigError(f"use --interface {name!r}", "no interface can have that name", "see `ip link`")
     return tuple(Interface(name, flags.netns) for name in names)
+
+
+def _status(address: str | None) -> tuple[str, int] | None:
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(
+            f"use --status-address {address!r}", "not HOST:PORT", "write localhost:9464, or :9464 for all"
+        )
+    return host.strip("[]"), int(port)
 
 
 def _temporality(environ: Mapping[str, str], *, base_point: bool) -> Temporality:

@@ -17,6 +17,7 @@ from sidecar.journal import Journal
 from sidecar.journal_format import settled
 from sidecar.model import Baseline, Batch, Record, Snapshot
 from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
+from sidecar.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,11 @@ class Clock(Protocol):
 class Delivery:
     """Takes batches one at a time; the journal keeps what must not be forgotten."""
 
-    def __init__(self, journal: Journal, pusher: Pusher, clock: Clock) -> None:
+    def __init__(
+        self, journal: Journal, pusher: Pusher, clock: Clock, telemetry: Telemetry | None = None
+    ) -> None:
         """Go on from the journal's record; raise StateError if it cannot be read."""
+        self._telemetry = telemetry or Telemetry()
         self._journal = journal
         self._pusher = pusher
         self._clock = clock
@@ -48,6 +52,7 @@ class Delivery:
         # Whether some of the batch may have been counted although no acknowledgement came.
         self._in_doubt = self.busy
         if self.busy:
+            self._telemetry.pending_since = clock.now()
             log.info("batch %d was not acknowledged: sending it again", self.sequence)
 
     @property
@@ -75,6 +80,10 @@ class Delivery:
         """When the batch under way may be sent again, on the clock."""
         return self._retry_at
 
+    def adopt(self, source: str, baseline: Baseline) -> None:
+        """Take a baseline as acknowledged for a source that is first met; the next batch writes it down."""
+        self._record = replace(self._record, acknowledged={**self.acknowledged, source: baseline})
+
     def submit(self, batch: Batch) -> None:
         """
         Write a batch down; from now on it is under way.
@@ -85,28 +94,34 @@ class Delivery:
         """
         seen = {source: read for source, read in self.seen.items() if source not in batch.baselines}
         record = Record(self.sequence + 1, self.acknowledged, batch, seen)
-        self._journal.commit(record)
-        self._record = record
+        self._commit(record)
         self._attempts = 0
         self._retry_at = 0.0
         self._in_doubt = False
+        self._telemetry.pending_since = self._clock.now()
 
     def keep_seen(self, readings: Mapping[str, Sequence[Snapshot]]) -> None:
-        """Write down what the sources hold while a batch is under way: a reboot would take it otherwise."""
-        record = replace(self._record, seen={**self.seen, **readings})
-        try:
-            self._journal.commit(record)
-        except StateError as error:
-            log.warning("%s", error)
-        else:
-            self._record = record
+        """
+        Write down what the sources hold while a batch is under way: a reboot would take it otherwise.
+
+        Raises:
+            StateError: It could not be written.
+
+        """
+        self._commit(replace(self._record, seen={**self.seen, **readings}))
+
+    def _commit(self, record: Record) -> None:
+        with self._telemetry.stage("journal"):
+            self._telemetry.journal_bytes = self._journal.commit(record)
+        self._record = record
 
     def send(self, *, timeout_s: float | None = None) -> Outcome | None:
         """Send the batch under way once, if there is one, and settle it by the answer; return the answer."""
         if self._record.pending is None:
             return None
         self._attempts += 1
-        outcome = self._push_all(self._record.pending.requests, timeout_s)
+        with self._telemetry.stage("send"):
+            outcome = self._push_all(self._record.pending.requests, timeout_s)
         if isinstance(outcome, Delivered):
             self._delivered()
         elif isinstance(outcome, Retry):
@@ -114,6 +129,8 @@ class Delivery:
             self._postpone(outcome, outcome.after_s)
         else:
             self._rejected(outcome)
+        if not self.busy:
+            self._telemetry.pending_since = None
         return outcome
 
     def _push_all(self, requests: Sequence[bytes], timeout_s: float | None) -> Outcome:
@@ -124,6 +141,7 @@ class Delivery:
             # From here on a refusal of a later request leaves this one counted.
             self._in_doubt = True
             if outcome.rejected or outcome.message:
+                self._telemetry.points_rejected += outcome.rejected
                 log.warning("the Collector refused %d points: %s", outcome.rejected, outcome.message)
         return Delivered()
 
@@ -131,6 +149,7 @@ class Delivery:
         if self._attempts > 1:
             log.info("batch %d acknowledged at attempt %d", self.sequence, self._attempts)
         self._record = settled(self._record)
+        self._telemetry.batches["delivered"] += 1
         try:
             self._journal.acknowledge()
         except StateError as error:
@@ -138,6 +157,7 @@ class Delivery:
             log.warning("%s", error)
 
     def _postpone(self, outcome: Retry | Rejected, after_s: float | None) -> None:
+        self._telemetry.batches["retry"] += 1
         ceiling = min(LARGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
         # Jitter below the cap, or all nodes would knock together.
         pause_s = after_s if after_s is not None else random.uniform(ceiling / 2, ceiling)  # noqa: S311
@@ -163,8 +183,10 @@ class Delivery:
             return
         if outcome.definite and not self._in_doubt:
             self._record = replace(self._record, pending=None)
+            self._telemetry.batches["refused"] += 1
             fate = "its counts go out with the next batch"
         else:
             self._record = settled(self._record)
+            self._telemetry.batches["given_up"] += 1
             fate = "it may have been counted, so its counts are not sent again"
         log.error("batch %d refused (%s: %s): %s", self.sequence, outcome.code, outcome.message, fate)

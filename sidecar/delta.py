@@ -19,6 +19,7 @@ class Advance:
         counts: For each key, what each field counted in the window.
         baseline: The baseline that holds once the window is acknowledged.
         emptied: Keys whose counters went backwards within one map: somebody emptied it.
+        vanished: Keys that are no longer in the map.
 
     """
 
@@ -26,6 +27,7 @@ class Advance:
     counts: Counts
     baseline: Baseline
     emptied: tuple[bytes, ...] = ()
+    vanished: tuple[bytes, ...] = ()
 
 
 def advance(baseline: Baseline, snapshots: Sequence[Snapshot]) -> Advance:
@@ -50,21 +52,24 @@ def advance(baseline: Baseline, snapshots: Sequence[Snapshot]) -> Advance:
         snapshots = snapshots[identities.index(baseline.identity) :]
     counts: Counts = {}
     emptied: list[bytes] = []
+    vanished: list[bytes] = []
     known, identity, finished = baseline.totals, baseline.identity, dict(baseline.finished)
     for snapshot in snapshots:
         if snapshot.identity != identity:
             _add(finished, known)
             known, identity = {}, snapshot.identity
         backwards = {key for key, now in snapshot.totals.items() if _went_back(now, known.get(key))}
+        gone = known.keys() - snapshot.totals.keys()
         emptied += backwards
-        ended = {key: known[key] for key in known if key in backwards or key not in snapshot.totals}
+        vanished += gone
+        ended = {key: known[key] for key in backwards | gone}
         _add(finished, ended)
         going_on = {key: was for key, was in known.items() if key not in ended}
         _add(counts, {key: _minus(now, going_on.get(key)) for key, now in snapshot.totals.items()})
         known = snapshot.totals
     end_ns = max(snapshots[-1].taken_ns, baseline.end_ns + 1)
     following = Baseline(identity, baseline.birth_ns, end_ns, known, finished)
-    return Advance(baseline.end_ns, counts, following, tuple(emptied))
+    return Advance(baseline.end_ns, counts, following, tuple(emptied), tuple(vanished))
 
 
 def since_birth(snapshot: Snapshot) -> Baseline:

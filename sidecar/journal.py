@@ -74,9 +74,9 @@ class Journal:
         self._mark = journal_format.mark(data)
         return journal_format.settled(record) if acknowledged else record
 
-    def commit(self, record: Record) -> None:
+    def commit(self, record: Record) -> int:
         """
-        Replace the record, durably.
+        Replace the record, durably; return the size of the file, bytes.
 
         Raises:
             StateError: It could not be written; the old record still holds.
@@ -93,6 +93,7 @@ class Journal:
                 raise
             os.fsync(self._directory_fd)
         self._mark = journal_format.mark(data)
+        return len(data)
 
     def acknowledge(self) -> None:
         """

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from sidecar.errors import KernelError, RightsError, explain, from_os_error
 
@@ -109,7 +109,7 @@ _vsnprintf.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes
 def object_bytes() -> bytes:
     """Return the compiled program that ships with the package; raise KernelError if the build lacks it."""
     try:
-        return (resources.files("sidecar") / OBJECT_FILE).read_bytes()
+        return Path(__file__).with_name(OBJECT_FILE).read_bytes()
     except FileNotFoundError:
         raise KernelError(
             f"load the shipped program {OBJECT_FILE}", "not in this installation", "build it with `make bpf`"

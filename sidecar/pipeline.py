@@ -21,6 +21,7 @@ from sidecar.otlp_push import Delivered, Outcome
 from sidecar.profile import Profile
 from sidecar.source import Source
 from sidecar.summary import field_sums, summary
+from sidecar.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,10 @@ class Pipeline:
         temporality: Temporality,
         delivery: Delivery,
         clock: Clock,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Take opened sources."""
+        self._telemetry = telemetry or Telemetry()
         self._sources = sources
         self._profile = profile
         self._resource = resource
@@ -57,7 +60,7 @@ class Pipeline:
         next_cycle = self._clock.now()
         stopping = False
         while not stopping:
-            now = self._clock.now()
+            now = self._telemetry.turned_at = self._clock.now()
             if now >= next_cycle:
                 self.cycle()
                 # A cycle that took longer than the interval is not made up for.
@@ -81,7 +84,7 @@ class Pipeline:
         if not self._delivery.busy:
             readings = {source.name: source.read() for source in self._sources}
             self._report(readings)
-            self._freeze(readings)
+            self._keep(readings)
             outcome = self._send()
         if not isinstance(outcome, Delivered):
             raise NotAcknowledgedError(
@@ -95,19 +98,19 @@ class Pipeline:
         readings = self._read()
         self._report(readings)
         self._send_if_due()
-        if self._delivery.busy:
-            self._delivery.keep_seen(readings)
-        else:
-            self._freeze_or_log(readings)
-            self._send()
+        written = self._keep_or_log(readings)
+        self._send_if_due()
+        self._telemetry.ready = written and len(readings) == len(self._sources)
 
     def _read(self) -> Readings:
         readings: dict[str, Sequence[Snapshot]] = {}
-        for source in self._sources:
-            try:
-                readings[source.name] = source.read()
-            except SidecarError as error:  # noqa: PERF203
-                log.error("%s", error)
+        with self._telemetry.stage("read"):
+            for source in self._sources:
+                try:
+                    readings[source.name] = source.read()
+                except SidecarError as error:  # noqa: PERF203
+                    self._telemetry.read_failed(error)
+                    log.error("%s", error)
         return readings
 
     def _report(self, readings: Readings) -> None:
@@ -117,40 +120,51 @@ class Pipeline:
             self._last_line[name] = (newest.taken_ns, field_sums(layout, newest)["total_packets"])
             log.info("%s%s", f"{name}: " if len(self._sources) > 1 else "", line)
 
-    def _freeze_or_log(self, readings: Readings) -> None:
+    def _keep_or_log(self, readings: Readings) -> bool:
         try:
-            self._freeze(readings)
+            self._keep(readings)
         except SidecarError as error:
             # Not written, so not sent: the counts are still in the map, and the next cycle has them.
             log.error("%s", error)
+            return False
+        return True
 
-    def _freeze(self, readings: Readings) -> None:
-        """Make a batch of the readings and put it under way; raise SidecarError if that cannot be done."""
-        series: list[Series] = []
-        baselines: dict[str, Baseline] = {}
-        for source in self._sources:
-            if source.name in readings:
-                step = self._advance(source, readings[source.name])
-                baselines[source.name] = step.baseline
-                series += _series(source, step)
-        requests = encode(self._resource, self._profile, self._temporality, series)
-        if requests:
-            self._delivery.submit(Batch(requests, baselines))
-            for baseline in baselines.values():
-                self._remember(baseline.identity.map_id)
+    def _keep(self, readings: Readings) -> None:
+        """Write the readings down, as a new batch if none is under way; raise SidecarError if that fails."""
+        read = [source for source in self._sources if source.name in readings]
+        steps = {source: self._advance(source, readings) for source in read}
+        series = [one for source, step in steps.items() for one in _series(source, step)]
+        self._telemetry.series = series
+        if self._delivery.busy:
+            self._delivery.keep_seen(readings)
+        else:
+            self._freeze(steps, series)
 
-    def _advance(self, source: Source, read: Sequence[Snapshot]) -> delta.Advance:
-        snapshots = delta.generations(self._delivery.seen.get(source.name, ()), read)
-        baseline = self._delivery.acknowledged.get(source.name) or self._first_baseline(source, snapshots[0])
-        step = delta.advance(baseline, snapshots)
-        for key in step.emptied:
-            log.warning("%s: entry 0x%s went back: somebody emptied the map", source.name, key.hex())
-        return step
+    def _advance(self, source: Source, readings: Readings) -> delta.Advance:
+        snapshots = delta.generations(self._delivery.seen.get(source.name, ()), readings[source.name])
+        if source.name not in self._delivery.acknowledged:
+            self._delivery.adopt(source.name, self._first_baseline(source, snapshots[0]))
+        return delta.advance(self._delivery.acknowledged[source.name], snapshots)
+
+    def _freeze(self, steps: Mapping[Source, delta.Advance], series: Sequence[Series]) -> None:
+        """Make a batch and put it under way; raise SidecarError if that cannot be done."""
+        with self._telemetry.stage("encode"):
+            requests = encode(self._resource, self._profile, self._temporality, series)
+        if not requests:
+            return
+        self._delivery.submit(Batch(requests, {source.name: step.baseline for source, step in steps.items()}))
+        for source, step in steps.items():
+            self._remember(step.baseline.identity.map_id)
+            self._telemetry.keys_vanished += len(step.vanished)
+            self._telemetry.entries_emptied += len(step.emptied)
+            for key in step.emptied:
+                log.warning("%s: entry 0x%s went back: somebody emptied the map", source.name, key.hex())
 
     def _first_baseline(self, source: Source, snapshot: Snapshot) -> Baseline:
         if self._temporality is Temporality.DELTA_WITH_BASE:
             return delta.as_reported(snapshot)
         if self._temporality is Temporality.DELTA and reported.is_marked(snapshot.identity.map_id):
+            self._telemetry.journals_lost += 1
             log.warning(
                 "%s: map id %d was reported before, but the journal is lost: what it counted between "
                 "the last report and now is left out, so that nothing is counted twice",
@@ -189,11 +203,9 @@ class Pipeline:
     def _farewell(self) -> None:
         """Send what is under way and one last batch, each with a short deadline."""
         self._send(timeout_s=FAREWELL_TIMEOUT_S)
-        readings = self._read()
-        if self._delivery.busy:
-            self._delivery.keep_seen(readings)
-        else:
-            self._freeze_or_log(readings)
+        already_refused = self._delivery.busy
+        self._keep_or_log(self._read())
+        if not already_refused:
             self._send(timeout_s=FAREWELL_TIMEOUT_S)
 
 

@@ -5,9 +5,11 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from sidecar import locate
+from sidecar.bpf_uapi import MAP_TYPE_NAMES
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.errors import ConfigError
@@ -17,6 +19,7 @@ from sidecar.pipeline import Pipeline
 from sidecar.profile import PACKET_COUNTER
 from sidecar.resource import resource_attributes
 from sidecar.source import Source
+from sidecar.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ def run(config: Config) -> None:
     Everything that can be wrong is found out before the first cycle.
     """
     sources = _sources(config)
+    telemetry = Telemetry()
     with ExitStack() as stack:
         pusher = Pusher(config.endpoint)
         stack.callback(pusher.close)
@@ -36,7 +40,9 @@ def run(config: Config) -> None:
         for source in sources:
             info = source.open()
             stack.callback(source.close)
-            log.info("%s: map %s, id %d", source.name, info.name, info.id)
+            kind = MAP_TYPE_NAMES[info.type]
+            telemetry.maps[source.name] = (info.name, info.id, kind)
+            log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, kind)
         how = "TLS" if config.endpoint.secure else "plaintext"
         log.info(
             "endpoint %s (%s), %s, every %g s",
@@ -47,8 +53,10 @@ def run(config: Config) -> None:
         )
         resource = resource_attributes(config.state_dir)
         clock = _stoppable_clock(pusher)
-        delivery = Delivery(journal, pusher, clock)
-        pipeline = Pipeline(sources, PACKET_COUNTER, resource, config.temporality, delivery, clock)
+        delivery = Delivery(journal, pusher, clock, telemetry)
+        pipeline = Pipeline(sources, PACKET_COUNTER, resource, config.temporality, delivery, clock, telemetry)
+        if config.status:
+            stack.callback(_serve_status(config, config.status, telemetry))
         if config.once:
             pipeline.once()
         else:
@@ -73,6 +81,17 @@ def _sources(config: Config) -> list[Source]:
             "give --interface (any number), or one of --map-path, --map-name, --map-id",
         )
     return attached or maps
+
+
+def _serve_status(config: Config, address: tuple[str, int], telemetry: Telemetry) -> Callable[[], None]:
+    # The HTTP server costs 2 MB: only who wants it pays.
+    from sidecar.status import StatusServer  # noqa: PLC0415
+
+    # A cycle may take its interval and, if the Collector swallows calls, two deadlines.
+    patience_s = 3 * config.interval_s + 2 * config.endpoint.timeout_s
+    server = StatusServer(*address, PACKET_COUNTER, telemetry, patience_s)
+    log.info("status at http://%s:%d/metrics", address[0] or "localhost", server.port)
+    return server.close
 
 
 class _Clock:

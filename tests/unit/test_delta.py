@@ -87,6 +87,7 @@ def test_a_key_that_comes_back_counts_from_zero():
     back = advance(gone.baseline, [Snapshot(ONE, 10, 3000, {b"a": (9,), b"b": (2,)})])
 
     assert gone.counts == {b"b": (1,)}
+    assert gone.vanished == (b"a",)
     assert back.counts == {b"a": (9,), b"b": (0,)}
     assert back.baseline.finished == {b"a": (5,)}
 

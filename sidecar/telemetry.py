@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the sidecar knows about itself: counters that the loop writes and the status endpoint reads.
+
+Every label value exists from the start, at 0, so that a rate over it is right from its first increase.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sidecar import __version__
+from sidecar.errors import KernelError, RightsError, SidecarError, SourceError
+from sidecar.model import Series
+
+STAGES = ("read", "encode", "journal", "send")
+READ_ERRORS: Mapping[type[SidecarError], str] = {
+    SourceError: "source",
+    RightsError: "rights",
+    KernelError: "kernel",
+}
+OUTCOMES = ("delivered", "retry", "refused", "given_up")
+
+
+@dataclass(frozen=True)
+class Family:
+    """
+    One metric in Prometheus' sense.
+
+    Attributes:
+        name: Without the prefix `xdp_otel_` and, for a counter, the suffix `_total`.
+        kind: Its type.
+        help: One line.
+        labels: Names of its labels.
+        samples: A value for each tuple of label values.
+
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...]
+    samples: Mapping[tuple[str, ...], float]
+
+
+@dataclass
+class Telemetry:
+    """
+    Counts since the process started. Written by the loop's thread alone; times are monotonic, in seconds.
+
+    Attributes:
+        stage_runs: How often each stage of the pipeline ran.
+        stage_seconds: How long it took in all.
+        read_errors: Failed reads by kind.
+        batches: Answers to attempts, by what became of the batch.
+        points_rejected: Points that the Collector refused in a partial success.
+        entries_emptied: Entries of maps whose counters went back.
+        keys_vanished: Keys that were there at the last reading and are not any more.
+        journals_lost: Maps that had been reported before, by a journal that is gone.
+        journal_bytes: Size of the journal as last written.
+        pending_since: Since when a batch waits for its acknowledgement, or None.
+        turned_at: When the loop last turned.
+        ready: Whether the last cycle could read every source and write the journal; a Collector that is away
+            makes nobody unready: the kernel is the queue.
+        series: What the sources have counted, as of the last cycle, acknowledged or not.
+        maps: What is read: for each source the name, id and type of its map.
+
+    """
+
+    stage_runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    read_errors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(READ_ERRORS.values(), 0))
+    batches: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    points_rejected: int = 0
+    entries_emptied: int = 0
+    keys_vanished: int = 0
+    journals_lost: int = 0
+    journal_bytes: int = 0
+    pending_since: float | None = None
+    turned_at: float = field(default_factory=time.monotonic)
+    ready: bool = False
+    series: Sequence[Series] = ()
+    maps: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count one run of a stage and how long it took, also if it failed."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stage_seconds[name] += time.monotonic() - started
+            self.stage_runs[name] += 1
+
+    def read_failed(self, error: SidecarError) -> None:
+        """Count a failed read under its kind."""
+        self.read_errors[READ_ERRORS.get(type(error), "kernel")] += 1
+
+    def unacknowledged_s(self) -> float:
+        """Return for how long the batch under way has waited; 0 if there is none."""
+        since = self.pending_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def families(self) -> Iterator[Family]:
+        """Yield everything as metrics, without the prefix `xdp_otel_`."""
+        yield _family("build_info", "gauge", "Version that runs.", ("version",), {__version__: 1})
+        yield Family(
+            "map_info",
+            "gauge",
+            "Map that a source reads.",
+            ("source", "map", "id", "type"),
+            {(source, name, str(map_id), kind): 1 for source, (name, map_id, kind) in self.maps.items()},
+        )
+        yield _family("stage_runs", "counter", "Runs of a stage.", ("stage",), self.stage_runs)
+        yield _family(
+            "stage_seconds", "counter", "Time spent in a stage, seconds.", ("stage",), self.stage_seconds
+        )
+        yield _family("read_errors", "counter", "Failed reads by kind.", ("kind",), self.read_errors)
+        yield _family("batches", "counter", "Attempts by what came of them.", ("outcome",), self.batches)
+        for name, kind, text, value in self._single_values():
+            yield Family(name, kind, text, (), {(): value})
+
+    def _single_values(self) -> Iterator[tuple[str, Literal["counter", "gauge"], str, float]]:
+        yield (
+            "points_rejected",
+            "counter",
+            "Points that the Collector refused for good.",
+            self.points_rejected,
+        )
+        yield "entries_emptied", "counter", "Entries whose counters went back.", self.entries_emptied
+        yield "keys_vanished", "counter", "Keys that are no longer there.", self.keys_vanished
+        yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost
+        yield "journal_bytes", "gauge", "Size of the journal.", self.journal_bytes
+        yield "unacknowledged_seconds", "gauge", "Age of the batch under way.", self.unacknowledged_s()
+        yield "ready", "gauge", "Whether all can be read and written.", int(self.ready)
+
+
+def _family(
+    name: str,
+    kind: Literal["counter", "gauge"],
+    text: str,
+    labels: tuple[str],
+    values: Mapping[str, float],
+) -> Family:
+    return Family(name, kind, text, labels, {(value,): number for value, number in values.items()})
