@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built Collector, run for real: what it is made of, what it accepts, what it serves."""
+
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AggregationTemporality,
+    Gauge,
+    Metric,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from demo import stack
+from demo.ports import Ports
+from demo.processes import ROOT, run
+
+CONFIG = ROOT / "collector/config.yaml"
+BUILDER_CONFIG = ROOT / "collector/builder-config.yaml"
+
+SECOND_NS = 1_000_000_000
+
+CYCLES = 50
+
+# What one sidecar counts in one cycle. Prometheus samples are float64, which hold any count up to 2**53.
+DELTAS = {
+    "xdp.packets.total": 6180,
+    "xdp.bytes.total": 2**53 // CYCLES,
+    "xdp.packets.tcp": 4106,
+    "xdp.packets.udp": 408,
+    "xdp.packets.icmp": 50,
+    "xdp.packets.other": 1616,
+    "xdp.packets.ipv4": 4561,
+    "xdp.packets.ipv6": 3,
+}
+RATE = 123.25
+
+LABELS = '{instance="one",job="xdp-packet-counter",network_interface_name="eth7"}'
+
+
+def served(*, cycles: int) -> dict[str, tuple[str, float]]:
+    """Return the whole of /metrics after so many cycles: each series with its type and value."""
+    return {
+        f"xdp_xdp_packets_total{LABELS}": ("counter", 6180 * cycles),
+        f"xdp_xdp_bytes_total{LABELS}": ("counter", 2**53 // CYCLES * cycles),
+        f"xdp_xdp_packets_tcp{LABELS}": ("counter", 4106 * cycles),
+        f"xdp_xdp_packets_udp{LABELS}": ("counter", 408 * cycles),
+        f"xdp_xdp_packets_icmp{LABELS}": ("counter", 50 * cycles),
+        f"xdp_xdp_packets_other{LABELS}": ("counter", 1616 * cycles),
+        f"xdp_xdp_packets_ipv4{LABELS}": ("counter", 4561 * cycles),
+        f"xdp_xdp_packets_ipv6{LABELS}": ("counter", 3 * cycles),
+        f"xdp_xdp_packets_rate{LABELS}": ("gauge", 123.25),
+        'xdp_target_info{instance="one",job="xdp-packet-counter"}': ("gauge", 1),
+    }
+
+
+@dataclass(frozen=True)
+class Collector:
+    """A running Collector, with ports of its own."""
+
+    ports: Ports
+    log: Path
+
+    def export(self, request: ExportMetricsServiceRequest) -> None:
+        """Send one OTLP request; return when all of it is acknowledged, raise RpcError if it is refused."""
+        with grpc.insecure_channel(f"127.0.0.1:{self.ports.otlp}") as channel:
+            call = channel.unary_unary(
+                "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+                request_serializer=ExportMetricsServiceRequest.SerializeToString,
+                response_deserializer=ExportMetricsServiceResponse.FromString,
+            )
+            response = call(request, timeout=10)
+        assert not response.partial_success.rejected_data_points
+        assert not response.partial_success.error_message
+
+
+def scrape(port: int) -> dict[str, tuple[str, float]]:
+    """Return each series of a /metrics endpoint with its type and value."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    types = dict(line.split()[2:4] for line in lines if line.startswith("# TYPE "))
+    samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {series: (types.get(series.split("{")[0], ""), float(value)) for series, value in samples}
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    """Run the built Collector with the shipped configuration on free ports."""
+    ports = Ports.free()
+    with stack.collector(tmp_path, ports) as service:
+        yield Collector(ports, service.log)
+
+
+def cycle(start_ns: int, end_ns: int) -> ExportMetricsServiceRequest:
+    """Return one cycle's export: DELTAS as delta sums over (start_ns, end_ns], RATE as a gauge."""
+    attributes = [attribute("network.interface.name", "eth7")]
+    sums = [
+        Metric(
+            name=name,
+            sum=Sum(
+                aggregation_temporality=AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA,
+                is_monotonic=True,
+                data_points=[
+                    NumberDataPoint(
+                        as_int=value,
+                        start_time_unix_nano=start_ns,
+                        time_unix_nano=end_ns,
+                        attributes=attributes,
+                    )
+                ],
+            ),
+        )
+        for name, value in DELTAS.items()
+    ]
+    rate = NumberDataPoint(as_double=RATE, time_unix_nano=end_ns, attributes=attributes)
+    scope = ScopeMetrics(metrics=[*sums, Metric(name="xdp.packets.rate", gauge=Gauge(data_points=[rate]))])
+    names = {"service.name": "xdp-packet-counter", "service.instance.id": "one"}
+    resource = Resource(attributes=[attribute(*pair) for pair in names.items()])
+    return ExportMetricsServiceRequest(
+        resource_metrics=[ResourceMetrics(resource=resource, scope_metrics=[scope])]
+    )
+
+
+def attribute(key: str, value: str) -> KeyValue:
+    """Return one OTLP attribute."""
+    return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return a YAML file's content."""
+    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    return content
+
+
+def test_shipped_configuration_is_valid() -> None:
+    """`validate` accepts collector/config.yaml and has nothing to say about it."""
+    assert not run(str(stack.COLLECTOR), "validate", "--config", str(CONFIG))
+
+
+def test_starts_without_a_warning(collector: Collector) -> None:
+    """Nothing in the shipped configuration is deprecated, or unwise enough for a warning."""
+    levels = {line.split("\t")[1] for line in collector.log.read_text().splitlines() if "\t" in line}
+
+    assert {"info"} == levels
+
+
+def test_acknowledged_export_is_served_at_once(collector: Collector) -> None:
+    """An acknowledged export is on /metrics: nine metrics by name, type and exact value, and no others."""
+    # An idle machine empties a queue before anyone can look: it must not be there at all.
+    assert "sending_queue" not in load(CONFIG)["exporters"]["prometheus"]
+    end_ns = time.time_ns() - CYCLES * SECOND_NS
+
+    for cycles in range(1, CYCLES + 1):
+        collector.export(cycle(end_ns, end_ns + SECOND_NS))
+        end_ns += SECOND_NS
+
+        assert served(cycles=cycles) == scrape(collector.ports.metrics)
+
+
+def test_identical_resend_counts_once(collector: Collector) -> None:
+    """A batch sent three times counts once, two are reported as dropped, and the next one is added."""
+    now = time.time_ns()
+    batch = cycle(now - 10 * SECOND_NS, now - 5 * SECOND_NS)
+
+    for _ in range(3):
+        collector.export(batch)
+
+    assert served(cycles=1) == scrape(collector.ports.metrics)
+    dropped = sum(
+        value
+        for series, (_, value) in scrape(collector.ports.telemetry).items()
+        if series.startswith("otelcol_deltatocumulative_datapoints") and "error=" in series
+    )
+    assert 2 * len(DELTAS) == dropped
+
+    collector.export(cycle(now - 5 * SECOND_NS, now))
+
+    assert served(cycles=2) == scrape(collector.ports.metrics)
+
+
+def test_binary_is_what_the_builder_configuration_says() -> None:
+    """The binary holds the components of builder-config.yaml and no others; config.yaml needs no more."""
+    built: dict[str, Any] = yaml.safe_load(run(str(stack.COLLECTOR), "components"))
+    wanted = load(BUILDER_CONFIG)
+    used = load(CONFIG)
+
+    for kind in ("receivers", "processors", "exporters", "extensions", "providers"):
+        assert {each["gomod"] for each in wanted[kind]} == {each["module"] for each in built[kind]}
+    for kind in ("receivers", "processors", "exporters", "extensions"):
+        # `otlp/second` is a component of type `otlp`.
+        assert {name.split("/")[0] for name in used[kind]} <= {each["name"] for each in built[kind]}
+
+
+def test_versions_are_one_set() -> None:
+    """All of core and contrib in the binary is of one release: mixed ones silently ignore settings."""
+    wanted = load(BUILDER_CONFIG)
+    release = f"v{wanted['dist']['version']}"
+    components = [each["gomod"] for part in wanted.values() if isinstance(part, list) for each in part]
+    stable = {gomod.split()[1] for gomod in components if " v1." in gomod}
+    assert len(stable) == 1
+
+    listing = subprocess.run(
+        ["go", "version", "-m", stack.COLLECTOR], capture_output=True, text=True, check=True
+    ).stdout
+    modules = [line.split()[1:3] for line in listing.splitlines() if line.startswith("\tdep\t")]
+    ours = ("go.opentelemetry.io/collector/", "github.com/open-telemetry/opentelemetry-collector-contrib/")
+
+    assert {release, *stable} == {version for name, version in modules if name.startswith(ours)}
