@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Three answers to one question, each asked independently: the tap, the kernel, Prometheus."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from demo import prometheus, stack
+from demo.interruption import pause
+from demo.namespaces import NODE_INTERFACE, Lab
+from demo.ports import Ports
+from demo.prometheus import METRICS
+from demo.tap import FIELDS, Counts, Tap
+
+AGREE_WITHIN_S = 20
+"""How long the numbers may differ after the traffic: some cycles of the sidecar, some scrapes."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric, seen three times; *prometheus* is None if there was no answer."""
+
+    metric: str
+    sent: int
+    kernel: int
+    prometheus: int | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the three numbers are one."""
+        return self.sent == self.kernel == self.prometheus
+
+
+def compare(sent: Counts, kernel: Counts, prometheus: Mapping[str, int | None]) -> list[Row]:
+    """Return a row for each counter, in the order of `struct pkt_stats`."""
+    return [Row(METRICS[field], sent[field], kernel[field], prometheus[field]) for field in FIELDS]
+
+
+def settle(truth: Tap, ports: Ports, made: Lab) -> list[Row]:
+    """Return the comparison as soon as all agree, or as it is after AGREE_WITHIN_S seconds."""
+    deadline = time.monotonic() + AGREE_WITHIN_S
+    while True:
+        kernel = stack.kernel_counts(NODE_INTERFACE, made.node)
+        rows = compare(truth.counts(), kernel, prometheus.counters(ports, NODE_INTERFACE))
+        if all(row.agrees for row in rows) or time.monotonic() > deadline:
+            return rows
+        pause(0.25)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting programs: each ends with the demo, whatever ends the demo."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from demo.errors import DemoError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The project's directory: where `.build/`, `.venv/` and `collector/` are."""
+
+
+def run(*command: str) -> str:
+    """
+    Run *command* to its end and return what it printed.
+
+    Raises DemoError with the last line of its complaint if it cannot be started or fails.
+    """
+    try:
+        # A session of its own: the terminal's Ctrl-C must not break it off half done.
+        done = subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True)
+    except FileNotFoundError:
+        raise DemoError(f"run {command[0]}: not found: install the packages with `make packages`") from None
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout).strip().splitlines()
+        cause = said[-1] if said else "no message"
+        raise DemoError(f"run `{' '.join(command)}`: exit {error.returncode}: {cause}") from error
+    return done.stdout
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    namespace: str | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+) -> subprocess.Popen[bytes]:
+    """
+    Start *command*, in the network namespace *namespace* if given; the pid is the command's own.
+
+    nsenter and not `ip netns exec`, whose new mount namespace hides /sys/fs/bpf. A session of its own keeps
+    the terminal's Ctrl-C away, so that the demo stops its parts in order; the death signal ends the command
+    when the demo itself is killed.
+    """
+    prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
+    if namespace is not None:
+        prefix += ["nsenter", f"--net=/run/netns/{namespace}", "--"]
+    return subprocess.Popen(
+        [*prefix, *command],
+        cwd=ROOT,
+        env=env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs *module* of this project with this interpreter, unbuffered."""
+    return [sys.executable, "-u", "-m", module, *arguments]
+
+
+def end(process: subprocess.Popen[bytes], *, timeout_s: float = 10.0) -> None:
+    """Ask *process* to end (SIGTERM), insist after *timeout_s* seconds (SIGKILL), and reap it."""
+    with process:  # closes its pipes
+        process.terminate()
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()

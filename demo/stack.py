@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The parts between the kernel and the answer: Collector, Prometheus, sidecar.
+
+Each is a Service, so that a test can stop, kill and start one while the others run.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from demo.errors import DemoError
+from demo.ports import Ports
+from demo.processes import ROOT, run
+from demo.prometheus import answers, config, scrapes
+from demo.service import Service
+from demo.tap import FIELDS, Counts
+from sidecar.xdp import Interface
+
+COLLECTOR = ROOT / ".build/bin/otelcol-xdp"
+PROMETHEUS = ROOT / ".build/bin/prometheus"
+SIDECAR = ROOT / ".venv/bin/xdp-otel"
+BPFFS = Path("/sys/fs/bpf")
+
+
+def check_built() -> None:
+    """Raise DemoError if a program of the stack is missing."""
+    for program in (COLLECTOR, PROMETHEUS, SIDECAR):
+        if not os.access(program, os.X_OK):
+            raise DemoError(f"run {program.relative_to(ROOT)}: not found: `make demo` builds and installs it")
+
+
+def mount_bpffs() -> None:
+    """Mount the file system of BPF pins where everybody expects it, unless it is there."""
+    if not BPFFS.is_mount():
+        run("mount", "-t", "bpf", "bpf", str(BPFFS))
+
+
+def collector(directory: Path, ports: Ports) -> Service:
+    """Return the built Collector with collector/config.yaml; its log goes to *directory*."""
+    env = {
+        **os.environ,
+        "COLLECTOR_OTLP_ENDPOINT": f"127.0.0.1:{ports.otlp}",
+        "COLLECTOR_PROMETHEUS_ENDPOINT": f"127.0.0.1:{ports.metrics}",
+        "COLLECTOR_HEALTH_ENDPOINT": f"127.0.0.1:{ports.health}",
+        "COLLECTOR_TELEMETRY_HOST": "127.0.0.1",
+        "COLLECTOR_TELEMETRY_PORT": str(ports.telemetry),
+    }
+    return Service(
+        name="the Collector",
+        command=[str(COLLECTOR), "--config", str(ROOT / "collector/config.yaml")],
+        env=env,
+        log=directory / "collector.log",
+        ready=lambda: answers(f"http://127.0.0.1:{ports.health}/"),
+    )
+
+
+def prometheus(directory: Path, ports: Ports) -> Service:
+    """
+    Return a Prometheus that scrapes the Collector each second; its files go to *directory*.
+
+    It is ready once it has tried to scrape, with success or without.
+    """
+    file = directory / "prometheus.yml"
+    file.write_text(config(ports))
+    command = [
+        str(PROMETHEUS),
+        f"--config.file={file}",
+        f"--storage.tsdb.path={directory / 'prometheus'}",
+        f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+        # A counter first seen at 500 has grown by 500 since its start time.
+        "--enable-feature=created-timestamp-zero-ingestion",
+        # Else the first scrape comes 5 s after the start (a hidden flag: it is for testing).
+        "--scrape.discovery-reload-interval=100ms",
+    ]
+    return Service(
+        name="Prometheus",
+        command=command,
+        env=os.environ,
+        log=directory / "prometheus.log",
+        ready=lambda: answers(f"http://127.0.0.1:{ports.prometheus}/-/ready") and scrapes(ports),
+    )
+
+
+def sidecar(directory: Path, ports: Ports, interface: str, namespace: str | None = None) -> Service:
+    """
+    Return the sidecar for *interface*, of the network namespace *namespace* if given.
+
+    It loads, attaches and pins the XDP program if that is not done yet, and is ready once it is. Its state
+    goes to *directory*.
+    """
+    # Settings for somebody else's exporter must not reach the demo's.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDP_OTEL_"))}
+    env["OTEL_RESOURCE_ATTRIBUTES"] = "deployment.environment=demo"
+    # With it a Collector that lost its state takes up where it ended (docs/delivery.md).
+    options = ["--base-point", "--interval", "1", "--state-dir", str(directory / "state")]
+    options += ["--otel-endpoint", f"127.0.0.1:{ports.otlp}"]
+    return Service(
+        name="the sidecar",
+        command=[str(SIDECAR), "run", *_where(interface, namespace), *options],
+        env=env,
+        log=directory / "sidecar.log",
+        ready=lambda: is_attached(interface, namespace),
+    )
+
+
+def pins(interface: str, namespace: str | None = None) -> Path:
+    """Return the directory in which the sidecar pins the map and the link of *interface*."""
+    return Interface(interface, namespace).pin_directory
+
+
+def is_attached(interface: str, namespace: str | None = None) -> bool:
+    """Return whether the sidecar's XDP program is on *interface*."""
+    return (pins(interface, namespace) / "link").exists()
+
+
+def detach(interface: str, namespace: str | None = None) -> None:
+    """Take the sidecar's XDP program off *interface* and remove its pins; do nothing if there are none."""
+    if pins(interface, namespace).exists():
+        run(str(SIDECAR), "detach", *_where(interface, namespace))
+
+
+def kernel_counts(interface: str, namespace: str | None = None) -> Counts:
+    """
+    Return what the kernel counted on *interface*, summed over the CPUs.
+
+    Read by bpftool and not by the sidecar's own code, which is what the demo puts to the test.
+    """
+    said = run("bpftool", "--json", "map", "dump", "pinned", str(pins(interface, namespace) / "stats_map"))
+    values = json.loads(said)[0]["formatted"]["values"]
+    return {field: sum(value["value"][field] for value in values) for field in FIELDS}
+
+
+def _where(interface: str, namespace: str | None) -> list[str]:
+    return ["--interface", interface, *([] if namespace is None else ["--netns", namespace])]

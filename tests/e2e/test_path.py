@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole path: what Prometheus shows is what was sent, whatever part of it is killed in between."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from demo import stack
+from demo.comparison import Row, settle
+from demo.generator import send, server
+from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE, Lab, lab
+from demo.ports import Ports
+from demo.report import table
+from demo.service import Service
+from demo.tap import Tap, tap
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path that runs: the namespaces, the tap between them, and each service by its name."""
+
+    lab: Lab
+    truth: Tap
+    ports: Ports
+    services: dict[str, Service]
+
+    def send(self) -> None:
+        """Send the generator's mix once."""
+        send(self.lab)
+
+    def compare(self) -> list[Row]:
+        """Return what was sent, counted and answered, as soon as it agrees or when it should have."""
+        return settle(self.truth, self.ports, self.lab)
+
+
+@pytest.fixture
+def route(tmp_path: Path) -> Iterator[Route]:
+    """Return a path that has carried nothing yet."""
+    ports = Ports.free()
+    with ExitStack() as cleanup:
+        made = cleanup.enter_context(lab())
+        cleanup.callback(stack.detach, NODE_INTERFACE, made.node)
+        services = {
+            "collector": stack.collector(tmp_path, ports),
+            "prometheus": stack.prometheus(tmp_path, ports),
+            "sidecar": stack.sidecar(tmp_path, ports, NODE_INTERFACE, made.node),
+        }
+        for service in services.values():
+            cleanup.enter_context(service)
+        truth = cleanup.enter_context(tap(made.client, CLIENT_INTERFACE))
+        made.connect()
+        cleanup.enter_context(server(made))
+        yield Route(made, truth, ports, services)
+
+
+def test_query_equals_truth(route: Route) -> None:
+    """Each counter that Prometheus shows is what was sent, and none of them is zero."""
+    route.send()
+
+    rows = route.compare()
+
+    assert all(row.agrees for row in rows), table(rows, colours=False)
+    assert all(row.sent for row in rows)
+
+
+@pytest.mark.parametrize("part", ["sidecar", "collector", "prometheus"])
+def test_query_equals_truth_after_a_kill(route: Route, part: str) -> None:
+    """Traffic before, while and after a part is dead (SIGKILL) is in Prometheus, to the packet."""
+    route.send()
+    route.services[part].kill()
+    route.send()
+    route.services[part].start()
+    route.send()
+
+    rows = route.compare()
+
+    assert all(row.agrees for row in rows), table(rows, colours=False)
+    assert rows[0].sent > 3 * 10_000
