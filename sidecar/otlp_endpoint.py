@@ -8,6 +8,7 @@ specification says (the Python SDK takes seconds).
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,8 @@ from sidecar.errors import ConfigError
 
 DEFAULT_ENDPOINT = "localhost:4317"
 _PREFIX = "OTEL_EXPORTER_OTLP_"
+_HEADER_KEY = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,13 @@ def _headers(text: str | None) -> tuple[tuple[str, str], ...]:
     headers = []
     for item in filter(None, (part.strip() for part in (text or "").split(","))):
         key, separator, value = item.partition("=")
-        key = unquote(key).strip().lower()
-        if not separator or not key:
-            raise ConfigError(f"use {_PREFIX}HEADERS", "an item is not KEY=VALUE", "separate items by commas")
-        headers.append((key, unquote(value).strip()))
+        key, value = unquote(key).strip().lower(), unquote(value).strip()
+        # What gRPC can carry; a value may be a secret and is never shown.
+        if not separator or not _HEADER_KEY.fullmatch(key) or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigError(
+                f"use {_PREFIX}HEADERS", "an item is not KEY=VALUE in ASCII", "separate items by commas"
+            )
+        headers.append((key, value))
     return tuple(headers)
 
 

@@ -8,14 +8,15 @@ try again; the bytes are the caller's and are sent as they are.
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from sidecar import __version__
-from sidecar.errors import ConfigError, explain
+from sidecar.certificates import CertificateFiles
+from sidecar.errors import ConfigError
 from sidecar.otlp_endpoint import Endpoint
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class Pusher:
     def __init__(self, endpoint: Endpoint) -> None:
         """Raise ConfigError if a certificate or key cannot be read."""
         self._endpoint = endpoint
-        self._credentials = _credentials(endpoint) if endpoint.secure else None
+        self._files = CertificateFiles(endpoint)
         self._call: Any = None
         self._channel = self._dial()
 
@@ -116,6 +117,8 @@ class Pusher:
 
         *timeout_s* shortens the endpoint's own deadline. The deadline is monotonic (gRPC's own clock).
         """
+        if self._files.changed():
+            self._redial()
         export: Any = self._channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
         self._call = export.future(
             request,
@@ -133,8 +136,7 @@ class Pusher:
             self._call = None
         if outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
             # A connection that was cut without a word swallows every call until TCP gives up.
-            self._channel.close()
-            self._channel = self._dial()
+            self._redial()
         return outcome
 
     def interrupt(self) -> None:
@@ -147,13 +149,26 @@ class Pusher:
         self._channel.close()
 
     def _dial(self) -> grpc.Channel:
-        if self._credentials is None:
+        if not self._endpoint.secure:
             return grpc.insecure_channel(self._endpoint.target, options=_CHANNEL_OPTIONS)
-        return grpc.secure_channel(self._endpoint.target, self._credentials, options=_CHANNEL_OPTIONS)
+        return grpc.secure_channel(self._endpoint.target, self._files.load(), options=_CHANNEL_OPTIONS)
+
+    def _redial(self) -> None:
+        try:
+            channel = self._dial()
+        except ConfigError as error:
+            # Files that are being replaced: the next change is seen, and until then the old ones do.
+            log.warning("%s", error)
+            return
+        self._channel.close()
+        self._channel = channel
 
 
 def _answer(body: bytes) -> Delivered:
-    response = ExportMetricsServiceResponse.FromString(body)
+    try:
+        response = ExportMetricsServiceResponse.FromString(body)
+    except DecodeError:
+        return Delivered(message="its answer, OK, could not be decoded")
     return Delivered(response.partial_success.rejected_data_points, response.partial_success.error_message)
 
 
@@ -176,26 +191,8 @@ def _retry_info(trailers: Any) -> float | None:
     from google.rpc.status_pb2 import Status  # noqa: PLC0415
 
     info = RetryInfo()
-    for detail in Status.FromString(details).details:
-        if detail.Unpack(info):
-            return max(0.0, float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9))
-    return None
-
-
-def _credentials(endpoint: Endpoint) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(
-        root_certificates=_read(endpoint.certificate, "CERTIFICATE"),
-        private_key=_read(endpoint.client_key, "CLIENT_KEY"),
-        certificate_chain=_read(endpoint.client_certificate, "CLIENT_CERTIFICATE"),
-    )
-
-
-def _read(path: str | None, variable: str) -> bytes | None:
-    if path is None:
-        return None
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"read {path}", explain(error), f"name a readable PEM file in OTEL_EXPORTER_OTLP_{variable}"
-        ) from None
+        found = any(detail.Unpack(info) for detail in Status.FromString(details).details)
+    except DecodeError:
+        return None
+    return max(0.0, info.retry_delay.seconds + info.retry_delay.nanos / 1e9) if found else None
