@@ -112,6 +112,11 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="HOST:PORT",
         help="serve /healthz, /readyz and /metrics there (off by default; XDP_OTEL_STATUS_ADDRESS)",
     )
+    run.add_argument(
+        "--self-metrics",
+        action="store_true",
+        help="send the sidecar's own metrics as well (XDP_OTEL_SELF_METRICS=true)",
+    )
     run.add_argument("--once", action="store_true", help="make one cycle, have it acknowledged, and exit")
     run.set_defaults(command=_run)
 

@@ -33,6 +33,7 @@ class Config:
         interval_s: Seconds between cycles.
         state_dir: Directory of journal, lock and instance id.
         status: Host and port of the status endpoint, or None.
+        self_metrics: Send the sidecar's own metrics too.
         once: Make one cycle and end.
 
     """
@@ -46,6 +47,7 @@ class Config:
     interval_s: float
     state_dir: Path
     status: tuple[str, int] | None
+    self_metrics: bool
     once: bool
 
 
@@ -67,6 +69,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         interval_s=_interval(flags.interval, environ),
         state_dir=flags.state_dir or Path(environ.get("XDP_OTEL_STATE_DIR") or DEFAULT_STATE_DIR),
         status=_status(flags.status_address or environ.get("XDP_OTEL_STATUS_ADDRESS") or None),
+        self_metrics=flags.self_metrics or _boolean(environ, "XDP_OTEL_SELF_METRICS"),
         once=flags.once,
     )
 
@@ -103,14 +106,18 @@ def _temporality(environ: Mapping[str, str], *, base_point: bool) -> Temporality
     if text.lower() not in known:
         raise ConfigError(f"use {name}={text!r}", "unknown", "set it to delta or cumulative")
     temporality = known[text.lower()]
-    wanted = environ.get("XDP_OTEL_BASE_POINT") or "false"
-    if wanted.lower() not in ("true", "false"):
-        raise ConfigError(f"use XDP_OTEL_BASE_POINT={wanted!r}", "not a boolean", "set it to true or false")
-    if not base_point and wanted.lower() == "false":
+    if not base_point and not _boolean(environ, "XDP_OTEL_BASE_POINT"):
         return temporality
     if temporality is Temporality.CUMULATIVE:
         raise ConfigError("use --base-point", f"{name} is cumulative", "it goes with delta only")
     return Temporality.DELTA_WITH_BASE
+
+
+def _boolean(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name) or "false"
+    if text.lower() not in ("true", "false"):
+        raise ConfigError(f"use {name}={text!r}", "not a boolean", "set it to true or false")
+    return text.lower() == "true"
 
 
 def _interval(flag: str | None, environ: Mapping[str, str]) -> float:

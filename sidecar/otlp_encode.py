@@ -27,6 +27,11 @@ SCOPE_NAME = "xdp-otel"
 # `as_int` is an sfixed64: a larger count cannot be said in OTLP.
 LARGEST_COUNT = (1 << 63) - 1
 
+# gRPC servers refuse messages of more than 4 MiB unless told otherwise, after decompression.
+LARGEST_REQUEST_BYTES = 4 * 1024 * 1024 - 65_536
+# About a quarter of that with short attributes; what is still too large is halved.
+SERIES_PER_REQUEST = 500
+
 ResourceAttributes = Sequence[Attribute]
 
 
@@ -36,26 +41,33 @@ def encode(
     """
     Return serialized requests with the points of each sum and series, and a gauge for each rate.
 
+    Each request is below the limit of a gRPC server's messages; the points of one series stay together.
+
     Raises:
         SourceError: A count does not fit `as_int`.
 
     """
-    if not series:
-        return ()
-    metrics = [*_sums(profile, temporality, series), *_rates(profile, series)]
-    request = ExportMetricsServiceRequest(
-        resource_metrics=[
-            ResourceMetrics(
-                resource=Resource(attributes=_attributes(resource)),
-                scope_metrics=[
-                    ScopeMetrics(
-                        scope=InstrumentationScope(name=SCOPE_NAME, version=__version__), metrics=metrics
-                    )
-                ],
-            )
-        ]
+    chunks = (series[at : at + SERIES_PER_REQUEST] for at in range(0, len(series), SERIES_PER_REQUEST))
+    return tuple(encoded for chunk in chunks for encoded in _requests(resource, profile, temporality, chunk))
+
+
+def _requests(
+    resource: ResourceAttributes, profile: Profile, temporality: Temporality, series: Sequence[Series]
+) -> tuple[bytes, ...]:
+    scope = ScopeMetrics(
+        scope=InstrumentationScope(name=SCOPE_NAME, version=__version__),
+        metrics=[*_sums(profile, temporality, series), *_rates(profile, series)],
     )
-    return (request.SerializeToString(deterministic=True),)
+    whole = ResourceMetrics(resource=Resource(attributes=attributes(resource)), scope_metrics=[scope])
+    request = ExportMetricsServiceRequest(resource_metrics=[whole])
+    encoded = request.SerializeToString(deterministic=True)
+    if len(encoded) <= LARGEST_REQUEST_BYTES or len(series) == 1:
+        return (encoded,)
+    half = len(series) // 2
+    return (
+        *_requests(resource, profile, temporality, series[:half]),
+        *_requests(resource, profile, temporality, series[half:]),
+    )
 
 
 def _sums(profile: Profile, temporality: Temporality, series: Sequence[Series]) -> Iterable[Metric]:
@@ -71,7 +83,7 @@ def _sums(profile: Profile, temporality: Temporality, series: Sequence[Series]) 
         for one in series:
             metric.sum.data_points.extend(
                 NumberDataPoint(
-                    attributes=_attributes(one.attributes),
+                    attributes=attributes(one.attributes),
                     start_time_unix_nano=start_ns,
                     time_unix_nano=end_ns,
                     as_int=_checked(count, declared.field),
@@ -102,7 +114,7 @@ def _rates(profile: Profile, series: Sequence[Series]) -> Iterable[Metric]:
         metric = Metric(name=declared.name, unit=declared.unit, description=declared.description)
         metric.gauge.data_points.extend(
             NumberDataPoint(
-                attributes=_attributes(one.attributes),
+                attributes=attributes(one.attributes),
                 time_unix_nano=one.end_ns,
                 as_double=rate(one, at),
             )
@@ -126,11 +138,12 @@ def _checked(count: int, field: str) -> int:
     return count
 
 
-def _attributes(attributes: Iterable[Attribute]) -> list[KeyValue]:
+def attributes(pairs: Iterable[Attribute]) -> list[KeyValue]:
+    """Return attributes as OTLP has them."""
     return [
         KeyValue(
             key=key,
             value=AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value),
         )
-        for key, value in attributes
+        for key, value in pairs
     ]

@@ -10,7 +10,7 @@ one starts where it ended. Whatever happens in between is still in the map.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sidecar import delta, reported
 from sidecar.delivery import Clock, Delivery
@@ -43,8 +43,10 @@ class Pipeline:
         delivery: Delivery,
         clock: Clock,
         telemetry: Telemetry | None = None,
+        after_delivery: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take opened sources."""
+        """Take opened sources; *after_delivery* is called when a batch was acknowledged."""
+        self._after_delivery = after_delivery
         self._telemetry = telemetry or Telemetry()
         self._sources = sources
         self._profile = profile
@@ -198,6 +200,8 @@ class Pipeline:
             baseline = self._delivery.acknowledged.get(source.name)
             if baseline:
                 source.release(baseline.identity)
+        if isinstance(outcome, Delivered):
+            self._after_delivery()
         return outcome
 
     def _farewell(self) -> None:

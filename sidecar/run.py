@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from sidecar import locate
@@ -14,7 +14,9 @@ from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.errors import ConfigError
 from sidecar.journal import Journal
-from sidecar.otlp_push import Pusher
+from sidecar.model import Attribute
+from sidecar.otlp_push import Delivered, Pusher
+from sidecar.otlp_telemetry import encode_telemetry
 from sidecar.pipeline import Pipeline
 from sidecar.profile import PACKET_COUNTER
 from sidecar.resource import resource_attributes
@@ -22,6 +24,9 @@ from sidecar.source import Source
 from sidecar.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+# Not worth a wait: they come again.
+SELF_METRICS_TIMEOUT_S = 0.5
 
 
 def run(config: Config) -> None:
@@ -81,6 +86,18 @@ def _sources(config: Config) -> list[Source]:
             "give --interface (any number), or one of --map-path, --map-name, --map-id",
         )
     return attached or maps
+
+
+def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Telemetry) -> Callable[[], None]:
+    start_ns = time.time_ns()
+
+    def send() -> None:
+        request = encode_telemetry(resource, telemetry.families(), start_ns, time.time_ns())
+        outcome = pusher.push(request, timeout_s=SELF_METRICS_TIMEOUT_S)
+        if not isinstance(outcome, Delivered):
+            log.debug("own metrics not taken (%s: %s)", outcome.code, outcome.message)
+
+    return send
 
 
 def _serve_status(config: Config, address: tuple[str, int], telemetry: Telemetry) -> Callable[[], None]:
