@@ -46,6 +46,10 @@ class KernelError(SidecarError):
     exit_code = 5
 
 
+class VerifierError(KernelError):
+    """The verifier refused the program; the message has its last word."""
+
+
 class StateError(SidecarError):
     """The state directory cannot be written, is damaged, or belongs to a running sidecar."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sidecar.errors import KernelError, RightsError, explain, from_os_error
+from sidecar.errors import KernelError, RightsError, VerifierError, explain, from_os_error
 
 OBJECT_FILE = "xdp_packet_counter.bpf.o"
 MAP_NAME = "stats_map"
@@ -96,10 +96,16 @@ class _Log:
     def __exit__(self, *_: object) -> None:
         _library().libbpf_set_print(None)
 
-    def cause(self, code: int) -> str:
-        """Return the errno with libbpf's most telling line."""
-        told = [line.strip() for line in self.lines if line.strip() and "END PROG LOAD LOG" not in line]
-        return f"{explain(OSError(code, ''))}: {told[-1]}" if told else explain(OSError(code, ""))
+    def verdict(self) -> str:
+        """Return the verifier's last word on the program, or nothing if it was never asked."""
+        spoken: list[str] = []
+        for line in self.lines:
+            if "END PROG LOAD LOG" in line:
+                break
+            if spoken or "BEGIN PROG LOAD LOG" in line:
+                spoken.append(line.strip())
+        told = [line for line in spoken[1:] if line and not line.startswith("processed ")]
+        return told[-1] if told else ""
 
 
 _vsnprintf: Callable[..., int] = ctypes.CDLL(None).vsnprintf
@@ -133,7 +139,10 @@ def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None =
         return _load(_PROGRAM_FRAGS if frags else _PROGRAM_LINEAR, reuse_map_fd)
     try:
         return _load(_PROGRAM_FRAGS, reuse_map_fd)
+    except VerifierError:
+        raise
     except KernelError:
+        # A kernel that does not know multi-buffer programs refuses the flag before it looks at the program.
         return _load(_PROGRAM_LINEAR, reuse_map_fd)
 
 
@@ -144,15 +153,13 @@ def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
     with _Log() as log:
         handle = library.bpf_object__open_mem(data, ctypes.c_size_t(len(data)), None)
         if not handle:
-            raise KernelError(what, log.cause(ctypes.get_errno()), "reinstall the package")
+            raise KernelError(what, explain(OSError(ctypes.get_errno(), "")), "reinstall the package")
         loaded = LoadedProgram(-1, -1, program_name == _PROGRAM_FRAGS, handle)
         try:
             _prepare(handle, program_name, reuse_map_fd)
             code = -library.bpf_object__load(ctypes.c_void_p(handle))
-            if code in (errno.EPERM, errno.EACCES) and not _verifier_spoke(log.lines):
-                raise RightsError(what, explain(OSError(code, "")), _LOAD_REMEDY)
             if code:
-                raise KernelError(what, log.cause(code), "the kernel must be 5.15 or newer")
+                raise _refused(what, code, log.verdict())
             loaded.prog_fd = library.bpf_program__fd(_program(handle, program_name))
             loaded.map_fd = library.bpf_map__fd(_map(handle))
         except BaseException:
@@ -161,9 +168,18 @@ def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
     return loaded
 
 
-def _verifier_spoke(lines: list[str]) -> bool:
-    # The verifier, too, answers EACCES: only its log tells a bad program from a missing right.
-    return any("BEGIN PROG LOAD LOG" in line for line in lines)
+def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
+    cause = explain(OSError(code, ""))
+    if verdict:
+        # The verifier, too, answers EACCES; before 5.18 it wants CAP_PERFMON to tell a frame's length.
+        return VerifierError(
+            what,
+            f"{cause}: verifier: {verdict}",
+            "before Linux 5.18 add CAP_PERFMON; needed is 5.15 or newer",
+        )
+    if code in (errno.EPERM, errno.EACCES):
+        return RightsError(what, cause, _LOAD_REMEDY)
+    return KernelError(what, cause, "the kernel must be 5.15 or newer, with BPF and its JIT")
 
 
 def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:

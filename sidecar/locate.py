@@ -13,7 +13,7 @@ from sidecar.errors import SourceError, explain, from_os_error
 from sidecar.model import Layout
 from sidecar.source import Source
 
-_PIN_RIGHTS = "run as its owner or group, or with CAP_DAC_READ_SEARCH; kernels before 6.x also want CAP_BPF"
+_PIN_RIGHTS = "run as its owner or group, or with CAP_DAC_READ_SEARCH; older kernels also want CAP_BPF"
 _ID_RIGHTS = "run with CAP_SYS_ADMIN, which the kernel wants for names and ids, or pin the map for --map-path"
 
 
