@@ -4,6 +4,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,12 @@ def _parser() -> argparse.ArgumentParser:
         ("detach", _detach, "detach it and remove its pins and its map"),
     ):
         command = commands.add_parser(
-            name, help=text, description=f"{text.capitalize()}.", allow_abbrev=False
+            name,
+            help=text,
+            description=f"{text.capitalize()}.",
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         _add_interface(command, required=True)
         command.set_defaults(command=function)
@@ -97,7 +103,6 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     run.add_argument(
         "--state-dir",
-        type=Path,
         metavar="DIR",
         help="journal and instance id (default /var/lib/xdp-otel; XDP_OTEL_STATE_DIR)",
     )
@@ -134,8 +139,8 @@ def _add_interface(command: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _map_id(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a map id, a whole number")
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a map id")
     return int(text)
 
 

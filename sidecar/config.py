@@ -3,6 +3,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         endpoint=endpoint_from(flags.otel_endpoint, environ),
         temporality=_temporality(environ, base_point=flags.base_point),
         interval_s=_interval(flags.interval, environ),
-        state_dir=flags.state_dir or Path(environ.get("XDP_OTEL_STATE_DIR") or DEFAULT_STATE_DIR),
+        state_dir=_state_dir(flags.state_dir, environ),
         status=_status(flags.status_address or environ.get("XDP_OTEL_STATUS_ADDRESS") or None),
         self_metrics=flags.self_metrics or _boolean(environ, "XDP_OTEL_SELF_METRICS"),
         once=flags.once,
@@ -87,11 +88,17 @@ def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
     return tuple(Interface(name, flags.netns) for name in names)
 
 
+def _state_dir(flag: str | None, environ: Mapping[str, str]) -> Path:
+    if flag == "":
+        raise ConfigError("use --state-dir ''", "it is empty", f"the default is {DEFAULT_STATE_DIR}")
+    return Path(flag or environ.get("XDP_OTEL_STATE_DIR") or DEFAULT_STATE_DIR)
+
+
 def _status(address: str | None) -> tuple[str, int] | None:
     if address is None:
         return None
-    host, _, port = address.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+    host, colon, port = address.rpartition(":")
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigError(
             f"use --status-address {address!r}", "not HOST:PORT", "write localhost:9464, or :9464 for all"
         )

@@ -22,6 +22,8 @@ from sidecar.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S = 1.0
+# Whatever the Collector says, it is not run over.
+SHORTEST_PAUSE_S = 0.1
 LARGEST_BACKOFF_S = 30.0
 
 
@@ -123,7 +125,7 @@ class Delivery:
         with self._telemetry.stage("send"):
             outcome = self._push_all(self._record.pending.requests, timeout_s)
         if isinstance(outcome, Delivered):
-            self._delivered()
+            self._delivered(outcome)
         elif isinstance(outcome, Retry):
             self._in_doubt |= not outcome.definite
             self._postpone(outcome, outcome.after_s)
@@ -134,24 +136,40 @@ class Delivery:
         return outcome
 
     def _push_all(self, requests: Sequence[bytes], timeout_s: float | None) -> Outcome:
+        rejected, said = 0, ""
         for request in requests:
             outcome = self._pusher.push(request, timeout_s=timeout_s)
             if not isinstance(outcome, Delivered):
                 return outcome
             # From here on a refusal of a later request leaves this one counted.
             self._in_doubt = True
-            if outcome.rejected or outcome.message:
-                self._telemetry.points_rejected += outcome.rejected
-                log.warning("the Collector refused %d points: %s", outcome.rejected, outcome.message)
-        return Delivered()
+            rejected += outcome.rejected
+            said = said or outcome.message
+        return Delivered(rejected, said)
 
-    def _delivered(self) -> None:
+    def _delivered(self, outcome: Delivered) -> None:
+        self._telemetry.batches["delivered"] += 1
         if self._attempts > 1:
             log.info("batch %d acknowledged at attempt %d", self.sequence, self._attempts)
+        if outcome.rejected:
+            self._telemetry.points_rejected += outcome.rejected
+            log.error("the Collector refused %d points: %s", outcome.rejected, outcome.message)
+            # Nobody says which: no series may be taken for known.
+            self._decide(settled(self._record, certain=False))
+            return
+        if outcome.message:
+            log.warning("the Collector says: %s", outcome.message)
         self._record = settled(self._record)
-        self._telemetry.batches["delivered"] += 1
         try:
             self._journal.acknowledge()
+        except StateError as error:
+            # Only a restart before the next batch would notice, and send the same bytes again.
+            log.warning("%s", error)
+
+    def _decide(self, record: Record) -> None:
+        self._record = record
+        try:
+            self._commit(record)
         except StateError as error:
             # Only a restart before the next batch would notice, and send the same bytes again.
             log.warning("%s", error)
@@ -160,7 +178,8 @@ class Delivery:
         self._telemetry.batches["retry"] += 1
         ceiling = min(LARGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
         # Jitter below the cap, or all nodes would knock together.
-        pause_s = after_s if after_s is not None else random.uniform(ceiling / 2, ceiling)  # noqa: S311
+        jittered_s = random.uniform(ceiling / 2, ceiling)  # noqa: S311
+        pause_s = max(SHORTEST_PAUSE_S, jittered_s if after_s is None else after_s)
         self._retry_at = self._clock.now() + pause_s
         log.warning(
             "batch %d not acknowledged (%s: %s): kept, next attempt in %.1f s",
@@ -182,11 +201,11 @@ class Delivery:
             self._postpone(outcome, None)
             return
         if outcome.definite and not self._in_doubt:
-            self._record = replace(self._record, pending=None)
-            self._telemetry.batches["refused"] += 1
+            decided, kind = replace(self._record, pending=None), "refused"
             fate = "its counts go out with the next batch"
         else:
-            self._record = settled(self._record)
-            self._telemetry.batches["given_up"] += 1
+            decided, kind = settled(self._record, certain=False), "given_up"
             fate = "it may have been counted, so its counts are not sent again"
+        self._telemetry.batches[kind] += 1
         log.error("batch %d refused (%s: %s): %s", self.sequence, outcome.code, outcome.message, fate)
+        self._decide(decided)

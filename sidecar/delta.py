@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.model import Baseline, Snapshot, Totals
+from sidecar.percpu import U64
 
 Counts = dict[bytes, tuple[int, ...]]
 
@@ -15,6 +16,7 @@ class Advance:
     What one window brought for one source.
 
     Attributes:
+        settled_ns: Up to when the Collector is known to have the series, Unix ns.
         start_ns: Start of the window, Unix ns: the end of the one before.
         counts: For each key, what each field counted in the window.
         baseline: The baseline that holds once the window is acknowledged.
@@ -23,6 +25,7 @@ class Advance:
 
     """
 
+    settled_ns: int
     start_ns: int
     counts: Counts
     baseline: Baseline
@@ -68,13 +71,14 @@ def advance(baseline: Baseline, snapshots: Sequence[Snapshot]) -> Advance:
         _add(counts, {key: _minus(now, going_on.get(key)) for key, now in snapshot.totals.items()})
         known = snapshot.totals
     end_ns = max(snapshots[-1].taken_ns, baseline.end_ns + 1)
-    following = Baseline(identity, baseline.birth_ns, end_ns, known, finished)
-    return Advance(baseline.end_ns, counts, following, tuple(emptied), tuple(vanished))
+    following = Baseline(identity, baseline.birth_ns, end_ns, end_ns, known, finished)
+    return Advance(baseline.settled_ns, baseline.end_ns, counts, following, tuple(emptied), tuple(vanished))
 
 
 def since_birth(snapshot: Snapshot) -> Baseline:
     """Return the baseline of a source that was never reported: nothing yet, since its map began to count."""
-    return Baseline(snapshot.identity, snapshot.born_ns, snapshot.born_ns, {})
+    birth_ns = snapshot.born_ns
+    return Baseline(snapshot.identity, birth_ns, birth_ns, birth_ns, {})
 
 
 def as_reported(snapshot: Snapshot) -> Baseline:
@@ -83,12 +87,14 @@ def as_reported(snapshot: Snapshot) -> Baseline:
 
     Sent as base point it tells a new Collector everything, and one that knows the series nothing.
     """
-    return Baseline(snapshot.identity, snapshot.born_ns, snapshot.born_ns + 1, snapshot.totals)
+    birth_ns, end_ns = snapshot.born_ns, snapshot.born_ns + 1
+    return Baseline(snapshot.identity, birth_ns, end_ns, end_ns, snapshot.totals)
 
 
 def from_now_on(snapshot: Snapshot) -> Baseline:
     """Return the baseline that leaves out all that a map holds: it may have been reported before."""
-    return Baseline(snapshot.identity, snapshot.taken_ns, snapshot.taken_ns, snapshot.totals)
+    now_ns = snapshot.taken_ns
+    return Baseline(snapshot.identity, now_ns, now_ns, now_ns, snapshot.totals)
 
 
 def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[Snapshot]:
@@ -100,7 +106,7 @@ def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[
 def total(baseline: Baseline, key: bytes) -> tuple[int, ...]:
     """Return what a key has counted from birth to the baseline, over all generations of its map."""
     parts = [totals[key] for totals in (baseline.finished, baseline.totals) if key in totals]
-    return tuple(map(sum, zip(*parts, strict=True)))
+    return tuple(sum(column) & U64 for column in zip(*parts, strict=True))
 
 
 def _went_back(now: tuple[int, ...], before: tuple[int, ...] | None) -> bool:
@@ -113,4 +119,7 @@ def _minus(now: tuple[int, ...], before: tuple[int, ...] | None) -> tuple[int, .
 
 def _add(sums: Counts, more: Totals) -> None:
     for key, counts in more.items():
-        sums[key] = tuple(map(int.__add__, sums[key], counts)) if key in sums else counts
+        # Modulo 2^64, as the kernel's counters.
+        sums[key] = tuple(
+            (one + other) & U64 for one, other in zip(counts, sums.get(key, (0,) * len(counts)), strict=True)
+        )

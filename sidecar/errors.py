@@ -16,10 +16,15 @@ class SidecarError(Exception):
     exit_code = 70
 
     def __init__(self, what: str, cause: str, remedy: str) -> None:
-        super().__init__(f"{what}: {cause}: {remedy}")
+        super().__init__(_printable(f"{what}: {cause}: {remedy}"))
         self.what = what
         self.cause = cause
         self.remedy = remedy
+
+
+def _printable(text: str) -> str:
+    # What a user typed must not write a second line into the log, nor control the terminal.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class ConfigError(SidecarError):

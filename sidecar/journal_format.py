@@ -56,11 +56,22 @@ def decode(data: bytes) -> tuple[Record, bool]:
     return _decode(payload), data[MARK_AT : MARK_AT + _MARK.size] == mark(data)
 
 
-def settled(record: Record) -> Record:
-    """Return the record as it stands once its pending batch is acknowledged."""
+def settled(record: Record, *, certain: bool = True) -> Record:
+    """
+    Return the record as it stands once its pending batch is behind us.
+
+    That is when it was acknowledged or, not *certain*, when it was given up: then what the Collector is known
+    to have does not move on, or the next base point would be new to it, and counted a second time.
+    """
     if record.pending is None:
         return record
-    return replace(record, acknowledged={**record.acknowledged, **record.pending.baselines}, pending=None)
+    baselines = dict(record.pending.baselines)
+    if not certain:
+        for source, baseline in baselines.items():
+            before = record.acknowledged.get(source)
+            known_ns = before.settled_ns if before else baseline.birth_ns
+            baselines[source] = replace(baseline, settled_ns=known_ns)
+    return replace(record, acknowledged={**record.acknowledged, **baselines}, pending=None)
 
 
 def _encode(record: Record) -> bytes:
@@ -114,6 +125,7 @@ def _pack_baselines(baselines: Any, blobs: list[bytes]) -> dict[str, Any]:
             "identity": asdict(baseline.identity),
             "birth_ns": baseline.birth_ns,
             "end_ns": baseline.end_ns,
+            "settled_ns": baseline.settled_ns,
             "totals": _pack_totals(baseline.totals, blobs),
             "finished": _pack_totals(baseline.finished, blobs),
         }
@@ -127,6 +139,7 @@ def _unpack_baselines(packed: dict[str, Any], blobs: list[bytes]) -> dict[str, B
             MapIdentity(**one["identity"]),
             one["birth_ns"],
             one["end_ns"],
+            one["settled_ns"],
             _unpack_totals(one["totals"], blobs),
             _unpack_totals(one["finished"], blobs),
         )

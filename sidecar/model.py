@@ -72,6 +72,8 @@ class Baseline:
         identity: The map that the totals belong to.
         birth_ns: Start of the very first window, Unix ns; it never changes while the streams live.
         end_ns: End of the last window, Unix ns; the next window starts there.
+        settled_ns: End of the last window that the Collector is known to have, Unix ns; a base point ends
+            there. It is earlier than *end_ns* only if windows were given up since.
         totals: The map's own counters at the last reading.
         finished: What earlier generations of the map had counted when they ended, or when they were emptied.
 
@@ -80,6 +82,7 @@ class Baseline:
     identity: MapIdentity
     birth_ns: int
     end_ns: int
+    settled_ns: int
     totals: Totals
     finished: Totals = field(default_factory=dict)
 
@@ -89,7 +92,7 @@ class Temporality(Enum):
     How counts are said in OTLP (specification, `metrics/data-model.md`, "Temporality").
 
     DELTA: what was counted in (start, end].
-    DELTA_WITH_BASE: the same, and before it a point (birth, start] with all that was reported so far. A
+    DELTA_WITH_BASE: the same, and before it a point (birth, settled] with all that was reported so far. A
         Collector that lost its state takes it as first sample; one that has its state drops it as known.
     CUMULATIVE: everything in (birth, end].
     """
@@ -107,6 +110,7 @@ class Series:
     Attributes:
         attributes: Attributes of its points.
         birth_ns: Since when its totals count, Unix ns; never changes while the series lives.
+        settled_ns: Up to when the Collector is known to have it, Unix ns.
         start_ns: Start of the window, Unix ns: the end of the last one.
         end_ns: End of the window, Unix ns.
         counts: What was counted in (start_ns, end_ns].
@@ -116,6 +120,7 @@ class Series:
 
     attributes: tuple[Attribute, ...]
     birth_ns: int
+    settled_ns: int
     start_ns: int
     end_ns: int
     counts: tuple[int, ...]

@@ -98,8 +98,8 @@ def _points(one: Series, at: int, temporality: Temporality) -> Iterable[tuple[in
     if temporality is Temporality.CUMULATIVE:
         yield one.birth_ns, one.end_ns, one.totals[at]
         return
-    if temporality is Temporality.DELTA_WITH_BASE and one.start_ns > one.birth_ns:
-        yield one.birth_ns, one.start_ns, one.totals[at] - one.counts[at]
+    if temporality is Temporality.DELTA_WITH_BASE and one.settled_ns > one.birth_ns:
+        yield one.birth_ns, one.settled_ns, one.totals[at] - one.counts[at]
     yield one.start_ns, one.end_ns, one.counts[at]
 
 

@@ -17,6 +17,7 @@ from sidecar.errors import ConfigError
 
 DEFAULT_ENDPOINT = "localhost:4317"
 _PREFIX = "OTEL_EXPORTER_OTLP_"
+_NOT_IN_ADDRESS = re.compile(r"[?#\s]")
 _HEADER_KEY = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
@@ -56,54 +57,67 @@ def endpoint_from(flag: str | None, environ: Mapping[str, str]) -> Endpoint:
         ConfigError: A value cannot be used; the message names the variable, never a header's value.
 
     """
-    address, name = _address(flag, environ)
-    target, secure = _target(address, name, _variable(environ, "INSECURE"))
-    protocol = _variable(environ, "PROTOCOL")
-    if protocol not in (None, "grpc"):
-        raise ConfigError(f"use {_PREFIX}PROTOCOL", f"{protocol!r} is not spoken here", "set it to grpc")
-    return Endpoint(
+    address, name = (flag, "--otel-endpoint") if flag is not None else _variable(environ, "ENDPOINT")
+    target, secure = _target(address or DEFAULT_ENDPOINT, name, *_variable(environ, "INSECURE"))
+    _check_protocol(*_variable(environ, "PROTOCOL"))
+    endpoint = Endpoint(
         target=target,
         secure=secure,
-        headers=_headers(_variable(environ, "HEADERS")),
-        certificate=_variable(environ, "CERTIFICATE"),
-        client_key=_variable(environ, "CLIENT_KEY"),
-        client_certificate=_variable(environ, "CLIENT_CERTIFICATE"),
-        gzip=_gzip(_variable(environ, "COMPRESSION")),
-        timeout_s=_timeout(_variable(environ, "TIMEOUT")),
+        headers=_headers(*_variable(environ, "HEADERS")),
+        certificate=_variable(environ, "CERTIFICATE")[0],
+        client_key=_variable(environ, "CLIENT_KEY")[0],
+        client_certificate=_variable(environ, "CLIENT_CERTIFICATE")[0],
+        gzip=_gzip(*_variable(environ, "COMPRESSION")),
+        timeout_s=_timeout(*_variable(environ, "TIMEOUT")),
     )
+    for present, missing, absent in (
+        (endpoint.client_key, endpoint.client_certificate, "CLIENT_CERTIFICATE"),
+        (endpoint.client_certificate, endpoint.client_key, "CLIENT_KEY"),
+    ):
+        if present and not missing:
+            raise ConfigError(
+                f"use {present} for mTLS", "it is one half of a pair", f"set {_PREFIX}{absent} as well"
+            )
+    return endpoint
 
 
-def _variable(environ: Mapping[str, str], name: str) -> str | None:
+def _variable(environ: Mapping[str, str], name: str) -> tuple[str | None, str]:
+    """Return a variable's value, or None, and its name: the signal's own wins."""
+    specific, general = f"{_PREFIX}METRICS_{name}", f"{_PREFIX}{name}"
     # An empty variable counts as unset (specification, configuration/sdk-environment-variables.md).
-    return environ.get(f"{_PREFIX}METRICS_{name}") or environ.get(f"{_PREFIX}{name}") or None
+    if environ.get(specific):
+        return environ[specific], specific
+    return environ.get(general) or None, general
 
 
-def _address(flag: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    if flag is not None:
-        return flag, "--otel-endpoint"
-    return _variable(environ, "ENDPOINT") or DEFAULT_ENDPOINT, f"{_PREFIX}ENDPOINT"
-
-
-def _target(address: str, name: str, insecure: str | None) -> tuple[str, bool]:
+def _target(address: str, name: str, insecure: str | None, insecure_name: str) -> tuple[str, bool]:
     remedy = "write HOST:PORT, http://HOST:PORT or https://HOST:PORT"
+    if "@" in address:
+        # It may be a password, so it is not shown.
+        raise ConfigError(f"use {name}", "it has a user name in it", f"{remedy}; credentials go into HEADERS")
     if address.startswith("unix:"):
         return address, False
     scheme, separator, rest = address.partition("://")
-    if separator and scheme not in ("http", "https"):
+    if separator and scheme.lower() not in ("http", "https"):
         raise ConfigError(f"use {name} {address!r}", f"unknown scheme {scheme!r}", remedy)
     try:
         parts = urlsplit(f"//{rest if separator else address}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ConfigError(f"use {name} {address!r}", str(error), remedy) from None
-    if not host or not port or parts.path not in ("", "/") or parts.query or "@" in parts.netloc:
+    if not host or not port or parts.path not in ("", "/") or _NOT_IN_ADDRESS.search(address):
         raise ConfigError(f"use {name} {address!r}", "not a host and a port", remedy)
     if insecure is not None and insecure.lower() not in ("true", "false"):
-        raise ConfigError(f"use {_PREFIX}INSECURE={insecure!r}", "not a boolean", "set it to true or false")
+        raise ConfigError(f"use {insecure_name}={insecure!r}", "not a boolean", "set it to true or false")
     if separator:
-        return parts.netloc, scheme == "https"
+        return parts.netloc, scheme.lower() == "https"
     plaintext = insecure.lower() == "true" if insecure is not None else _is_loopback(host)
     return parts.netloc, not plaintext
+
+
+def _check_protocol(text: str | None, name: str) -> None:
+    if text not in (None, "grpc"):
+        raise ConfigError(f"use {name}={text!r}", "it is not spoken here", "set it to grpc")
 
 
 def _is_loopback(host: str) -> bool:
@@ -113,31 +127,27 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _headers(text: str | None) -> tuple[tuple[str, str], ...]:
+def _headers(text: str | None, name: str) -> tuple[tuple[str, str], ...]:
     headers = []
     for item in filter(None, (part.strip() for part in (text or "").split(","))):
         key, separator, value = item.partition("=")
         key, value = unquote(key).strip().lower(), unquote(value).strip()
         # What gRPC can carry; a value may be a secret and is never shown.
         if not separator or not _HEADER_KEY.fullmatch(key) or not _HEADER_VALUE.fullmatch(value):
-            raise ConfigError(
-                f"use {_PREFIX}HEADERS", "an item is not KEY=VALUE in ASCII", "separate items by commas"
-            )
+            raise ConfigError(f"use {name}", "an item is not KEY=VALUE in ASCII", "separate items by commas")
         headers.append((key, value))
     return tuple(headers)
 
 
-def _gzip(text: str | None) -> bool:
+def _gzip(text: str | None, name: str) -> bool:
     if text not in (None, "none", "gzip"):
-        raise ConfigError(f"use {_PREFIX}COMPRESSION", f"{text!r} is unknown", "set it to gzip or none")
+        raise ConfigError(f"use {name}={text!r}", "it is unknown", "set it to gzip or none")
     return text == "gzip"
 
 
-def _timeout(text: str | None) -> float:
+def _timeout(text: str | None, name: str) -> float:
     if text is None:
         return Endpoint.timeout_s
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise ConfigError(
-            f"use {_PREFIX}TIMEOUT={text!r}", "not a number of milliseconds", "set it to 10000, say"
-        )
+    if not re.fullmatch("0*[1-9][0-9]{0,6}", text):
+        raise ConfigError(f"use {name}={text!r}", "not a number of milliseconds", "set it to 10000, say")
     return int(text) / 1000

@@ -41,10 +41,15 @@ AMBIGUOUS_REJECTIONS = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTER
 # How gRPC words that no connection could be made. Should it change, we are in doubt where we need not be.
 _NEVER_LEFT = "failed to connect to all addresses"
 
+# SIGTERM to exit takes at most two calls of this long, plus reading and writing: under 5 s.
+LAST_TIMEOUT_S = 2.0
+
 _CHANNEL_OPTIONS = (
     # Retries are decided by the delivery rule alone.
     ("grpc.enable_retries", 0),
     ("grpc.primary_user_agent", f"xdp-otel/{__version__}"),
+    # Channels share connections otherwise: a new one would go on with the dead connection of the old.
+    ("grpc.use_local_subchannel_pool", 1),
     # gRPC's own pause between dials grows to two minutes: far longer than a Collector's restart.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 500),
@@ -109,6 +114,7 @@ class Pusher:
         self._endpoint = endpoint
         self._files = CertificateFiles(endpoint)
         self._call: Any = None
+        self._interrupted = False
         self._channel = self._dial()
 
     def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
@@ -117,12 +123,13 @@ class Pusher:
 
         *timeout_s* shortens the endpoint's own deadline. The deadline is monotonic (gRPC's own clock).
         """
+        limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if self._interrupted else None]
         if self._files.changed():
             self._redial()
         export: Any = self._channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
         self._call = export.future(
             request,
-            timeout=min(timeout_s or self._endpoint.timeout_s, self._endpoint.timeout_s),
+            timeout=min(limit for limit in limits if limit is not None),
             metadata=self._endpoint.headers,
             compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
         )
@@ -140,7 +147,12 @@ class Pusher:
         return outcome
 
     def interrupt(self) -> None:
-        """End the call under way, if any, with the outcome Retry; may be called by a signal handler."""
+        """
+        End the call under way, if any, with the outcome Retry; from now on calls are short.
+
+        May be called by a signal handler.
+        """
+        self._interrupted = True
         if self._call is not None:
             self._call.cancel()
 

@@ -17,7 +17,7 @@ from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, explain
 from sidecar.model import Attribute, Baseline, Batch, Series, Snapshot, Temporality
 from sidecar.otlp_encode import encode
-from sidecar.otlp_push import Delivered, Outcome
+from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.profile import Profile
 from sidecar.source import Source
 from sidecar.summary import field_sums, summary
@@ -26,9 +26,6 @@ from sidecar.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 Readings = Mapping[str, Sequence[Snapshot]]
-
-# SIGTERM to exit takes at most two calls of this long, plus reading and writing: under 5 s.
-FAREWELL_TIMEOUT_S = 2.0
 
 
 class Pipeline:
@@ -206,11 +203,11 @@ class Pipeline:
 
     def _farewell(self) -> None:
         """Send what is under way and one last batch, each with a short deadline."""
-        self._send(timeout_s=FAREWELL_TIMEOUT_S)
+        self._send(timeout_s=LAST_TIMEOUT_S)
         already_refused = self._delivery.busy
         self._keep_or_log(self._read())
         if not already_refused:
-            self._send(timeout_s=FAREWELL_TIMEOUT_S)
+            self._send(timeout_s=LAST_TIMEOUT_S)
 
 
 def _series(source: Source, step: delta.Advance) -> Iterator[Series]:
@@ -219,6 +216,7 @@ def _series(source: Source, step: delta.Advance) -> Iterator[Series]:
         yield Series(
             source.attributes,
             baseline.birth_ns,
+            step.settled_ns,
             step.start_ns,
             baseline.end_ns,
             counts,

@@ -20,7 +20,7 @@ def samples(text):
 
 def series(interface, *totals):
     attributes = (("network.interface.name", interface),) if interface is not None else ()
-    return Series(attributes, 1, 2, 3, totals, totals)
+    return Series(attributes, 1, 2, 2, 3, totals, totals)
 
 
 def test_every_label_value_exists_from_the_start_at_zero():
