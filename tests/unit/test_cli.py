@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidecar import __version__, cli, errors
+
+ROOT = Path(__file__).parents[2]
+COMMAND = str(Path(sys.executable).with_name("xdp-otel"))
+MODULE = (sys.executable, "-m", "sidecar")
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR (.+: .+: .+)\n")
+SUBCOMMANDS = ("run", "attach", "detach")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the command as a process of its own, with no variables but those given."""
+
+    def call(*arguments, command=MODULE, **environ):
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "XDP_OTEL_STATE_DIR": str(tmp_path / "state"), **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return call
+
+
+def error_of(done):
+    """The message of a command that failed with one line and nothing else."""
+    match = LINE.fullmatch(done.stderr)
+    assert match, done.stderr
+    assert done.stdout == ""
+    return match[1]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["--interval", "0"]])
+def test_the_module_is_the_command(run, arguments):
+    """`python -m sidecar` and `xdp-otel` are one."""
+    one, other = run(*arguments), run(*arguments, command=(COMMAND,))
+
+    assert (one.returncode, one.stdout) == (other.returncode, other.stdout)
+    assert one.stderr[24:] == other.stderr[24:]
+
+
+def test_the_version_is_that_of_the_package(run):
+    """Name and version, on standard output."""
+    done = run("--version")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"xdp-otel {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in SUBCOMMANDS)])
+def test_every_help_has_examples_and_exit_codes(run, arguments):
+    """Who asks one subcommand need not ask another."""
+    done = run(*arguments)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "examples:\n  xdp-otel " in done.stdout
+    assert "exit codes:\n" in done.stdout
+
+
+def test_the_help_knows_every_exit_code(run):
+    """Each class of error has a code of its own, and it is documented."""
+    codes = {kind.exit_code for kind in errors.SidecarError.__subclasses__()} | {
+        0,
+        errors.SidecarError.exit_code,
+    }
+    documented = run("--help").stdout.partition("exit codes:\n")[2]
+
+    assert {int(code) for code in re.findall(r"(?:^|  )\s*(\d+) [a-z]", documented, re.MULTILINE)} == codes
+
+
+def test_run_is_the_default(run):
+    """Without a subcommand the flags are those of run; without flags, too."""
+    for flags in (["--interval", "0"], []):
+        named, bare = run("run", *flags), run(*flags)
+
+        assert named.returncode == bare.returncode == 2
+        assert error_of(named) == error_of(bare)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        (["--interval", "soon"], {}, "use --interval 'soon': not a time"),
+        ([], {"OTEL_METRIC_EXPORT_INTERVAL": "1"}, "use OTEL_METRIC_EXPORT_INTERVAL"),
+        (
+            ["--otel-endpoint", "here"],
+            {},
+            "use --otel-endpoint",
+        ),
+        (
+            [],
+            {"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"},
+            "use OTEL_EXPORTER_OTLP_HEADERS: an item is not KEY=VALUE",
+        ),
+        (["--netns", "blue"], {}, "use --netns blue: it goes with --interface"),
+        (["attach", "--interface", "a", "--interface", "a"], {}, "use --interface a: it is named twice"),
+        (["detach", "--interface", "a b"], {}, "use --interface 'a b': no interface can have that name"),
+        ([], {}, "choose what to read: no source: give --interface "),
+        (
+            ["--interface", "lo", "--map-id", "1"],
+            {},
+            "choose what to read: more than one kind of source: give ",
+        ),
+        (
+            ["--map-name", "a", "--map-path", "/b"],
+            {},
+            "choose what to read: more than one kind of source: give ",
+        ),
+        (
+            ["--map-id", "1", "--otel-endpoint", "https://c:1"],
+            {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere.pem"},
+            "read /nowhere.pem: ENOENT (No such file or directory): name a readable PEM file in ",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_code_2(run, arguments, environ, message):
+    """Level, what failed on which object, cause, remedy; no usage text, no traceback, nothing started."""
+    done = run(*arguments, **environ)
+
+    assert done.returncode == 2
+    assert error_of(done).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["attach", "--interface", "lo", "--interval", "1"], "unrecognized arguments: --interval 1"),
+        (["--inter", "lo"], "unrecognized arguments: --inter lo"),
+        (["attach"], "the following arguments are required: --interface"),
+        (["--interval"], "argument --interval: expected one argument"),
+        (["--map-id", "stats"], "argument --map-id: 'stats' is not a map id"),
+        (["--map-id", "-1"], "argument --map-id: "),
+        (["--map-id", "٣"], "argument --map-id: "),
+        (["--map-id", "4294967296"], "argument --map-id: '4294967296' is not a map id"),
+        (["--map-id", "4294967297"], "argument --map-id: '4294967297' is not a map id"),
+    ],
+)
+def test_flags_that_do_not_exist_or_do_not_fit_are_code_2(run, arguments, words):
+    """Abbreviations are no flags; a number that is no 32-bit map id is not cut down to another map's."""
+    done = run(*arguments)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+    assert words in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["attach", "run"])
+def test_an_interface_that_does_not_exist_is_code_3(run, command):
+    """With where to look, and the namespace if one was named."""
+    done = run(command, "--interface", "no-such-if")
+    assert done.returncode == 3
+    assert done.stderr.endswith(
+        " ERROR attach XDP program to no-such-if: no such interface: `ip link` shows the names\n"
+    )
+
+    done = run(command, "--interface", "no-such-if", "--netns", "no-such-ns")
+    assert done.returncode == 3
+    assert " ERROR enter network namespace no-such-ns: ENOENT " in done.stderr
+
+
+def test_detach_of_what_is_not_attached_is_done(run):
+    """Nothing to do is no failure; the log says so."""
+    done = run("detach", "--interface", "no-such-if")
+
+    assert done.returncode == 0
+    assert done.stderr.endswith(" INFO no-such-if: was not attached by xdp-otel\n")
+
+
+def test_a_state_directory_that_cannot_be_used_is_code_6(run, tmp_path):
+    """Before any map is opened."""
+    (tmp_path / "file").write_text("")
+    done = run("--map-id", "1", "--state-dir", str(tmp_path / "file"))
+
+    assert done.returncode == 6
+    assert error_of(done).startswith(f"open state directory {tmp_path / 'file'}: EEXIST ")
+
+
+def test_a_reader_that_went_away_changes_nothing(run):
+    """`xdp-otel 2>&1 | head -0`: the exit code is that of the command."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*MODULE, "--interval", "0"], cwd=ROOT, stdout=writer, stderr=writer, check=False
+        )
+    finally:
+        os.close(writer)
+
+    assert done.returncode == 2
+
+
+def test_without_any_output_it_still_works(run):
+    """Started by something that closed the standard streams."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *MODULE, "--interval", "0"], cwd=ROOT, check=False
+    )
+
+    assert done.returncode == 2
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Let the command itself raise something."""
+
+    def raising(error):
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr(cli, "config_from", fail)
+
+    return raising
+
+
+def test_a_bug_is_code_70_with_a_traceback(broken, caplog):
+    """Anything that is no SidecarError is ours to mend."""
+    broken(RuntimeError("oops"))
+
+    assert cli.main([]) == 70
+    assert "RuntimeError: oops" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_an_interrupt_is_code_130(broken, caplog):
+    """Ctrl-C before the cycles begin is no bug."""
+    broken(KeyboardInterrupt())
+
+    assert cli.main([]) == 130
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", errors.SidecarError.__subclasses__())
+def test_every_error_has_its_code(broken, caplog, kind):
+    """And is logged as its one line."""
+    broken(kind("do it", "it cannot be done", "do something else"))
+
+    assert cli.main([]) == kind.exit_code
+    assert [(record.levelno, record.message) for record in caplog.records] == [
+        (logging.ERROR, "do it: it cannot be done: do something else")
+    ]

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+
+from sidecar.cli import _parser
+from sidecar.config import config_from
+from sidecar.errors import ConfigError
+from sidecar.model import Temporality
+from sidecar.xdp import Interface
+
+INTERVAL_MS = "OTEL_METRIC_EXPORT_INTERVAL"
+PREFERENCE = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+
+
+def config(*flags, **environ):
+    """What a command line and variables lead to."""
+    return config_from(_parser().parse_args(["run", *flags]), environ)
+
+
+def refusal(*flags, **environ):
+    """The one line that refuses them."""
+    with pytest.raises(ConfigError) as caught:
+        config(*flags, **environ)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_defaults_are_the_documented_ones():
+    """Ten seconds, /var/lib/xdp-otel, delta to localhost:4317, no status endpoint, until told to stop."""
+    found = config()
+
+    assert (found.interval_s, found.state_dir, found.temporality) == (
+        10.0,
+        Path("/var/lib/xdp-otel"),
+        Temporality.DELTA,
+    )
+    assert (found.endpoint.target, found.endpoint.secure, found.status, found.once) == (
+        "localhost:4317",
+        False,
+        None,
+        False,
+    )
+    assert (found.interfaces, found.map_path, found.map_name, found.map_id) == ((), None, None, None)
+
+
+def test_flags_say_what_to_read():
+    """Interfaces in their namespace, or a map by pin, name or id."""
+    assert config("--interface", "eth0", "--interface", "eth1", "--netns", "blue").interfaces == (
+        Interface("eth0", "blue"),
+        Interface("eth1", "blue"),
+    )
+    assert config("--map-path", "/sys/fs/bpf/m").map_path == Path("/sys/fs/bpf/m")
+    assert config("--map-name", "stats_map").map_name == "stats_map"
+    assert config("--map-id", "41").map_id == 41
+    assert config("--once").once
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5", 5.0), ("0.1", 0.1), ("2.5", 2.5), ("86400", 86400.0), ("1e1", 10)]
+)
+def test_an_interval_is_in_seconds_and_may_have_a_fraction(text, seconds):
+    """From a tenth of a second to a day."""
+    assert config("--interval", text).interval_s == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "0.09", "86401", "nan", "inf", "-inf", "ten", "", "10s"])
+def test_an_interval_that_is_none_is_refused(text):
+    """The message has the flag, the value, what is allowed and the default."""
+    assert refusal(f"--interval={text}") == (
+        f"use --interval {text!r}: not a time from 0.1 s to 86400 s: the default is 10 s"
+    )
+
+
+def test_the_variable_for_the_interval_is_in_milliseconds():
+    """As the specification says; the flag wins, and an empty variable counts as unset."""
+    assert config(**{INTERVAL_MS: "2500"}).interval_s == 2.5
+    assert config("--interval", "3", **{INTERVAL_MS: "2500"}).interval_s == 3.0
+    assert config(**{INTERVAL_MS: ""}).interval_s == 10.0
+
+
+@pytest.mark.parametrize("text", ["10", "10s", "nan", "-5000"])
+def test_a_variable_for_the_interval_that_is_none_is_refused(text):
+    """Ten seconds meant as 10 are told about the unit."""
+    assert refusal(**{INTERVAL_MS: text}) == (
+        f"use {INTERVAL_MS} (milliseconds) {text!r}: not a time from 0.1 s to 86400 s: the default is 10 s"
+    )
+
+
+def test_the_state_directory_comes_from_flag_or_variable():
+    """The flag wins, and an empty variable counts as unset."""
+    assert config("--state-dir", "/a", XDP_OTEL_STATE_DIR="/b").state_dir == Path("/a")
+    assert config(XDP_OTEL_STATE_DIR="/b").state_dir == Path("/b")
+    assert config(XDP_OTEL_STATE_DIR="").state_dir == Path("/var/lib/xdp-otel")
+
+
+def test_an_empty_state_directory_is_not_the_current_one():
+    """`--state-dir "$UNSET"` must not leave a journal wherever the command was started."""
+    assert "--state-dir" in refusal("--state-dir", "")
+
+
+@pytest.mark.parametrize("text", ["delta", "DELTA", "lowmemory", "LowMemory", ""])
+def test_delta_is_the_default_and_what_lowmemory_means_here(text):
+    """The specification's values, in any case."""
+    assert config(**{PREFERENCE: text}).temporality is Temporality.DELTA
+
+
+def test_totals_and_base_points_are_a_choice():
+    """By the standard variable, by the flag, by its variable."""
+    assert config(**{PREFERENCE: "cumulative"}).temporality is Temporality.CUMULATIVE
+    assert config("--base-point").temporality is Temporality.DELTA_WITH_BASE
+    assert config(XDP_OTEL_BASE_POINT="True").temporality is Temporality.DELTA_WITH_BASE
+    assert config(XDP_OTEL_BASE_POINT="false").temporality is Temporality.DELTA
+    assert config("--base-point", XDP_OTEL_BASE_POINT="false").temporality is Temporality.DELTA_WITH_BASE
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "message"),
+    [
+        ([], {PREFERENCE: "total"}, f"use {PREFERENCE}='total': unknown: set it to delta or cumulative"),
+        (
+            [],
+            {"XDP_OTEL_BASE_POINT": "1"},
+            "use XDP_OTEL_BASE_POINT='1': not a boolean: set it to true or false",
+        ),
+        (
+            ["--base-point"],
+            {PREFERENCE: "cumulative"},
+            f"use --base-point: {PREFERENCE} is cumulative: it goes with delta only",
+        ),
+    ],
+)
+def test_a_temporality_that_is_none_is_refused(flags, environ, message):
+    """A misspelt value is no default, and two that exclude each other are none of both."""
+    assert refusal(*flags, **environ) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("localhost:9464", ("localhost", 9464)),
+        ("[::1]:9464", ("::1", 9464)),
+        (":9464", ("", 9464)),
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+    ],
+)
+def test_the_status_address_is_a_host_and_a_port(text, expected):
+    """By flag or variable, which is unset if it is empty."""
+    assert config("--status-address", text).status == expected
+    assert config(XDP_OTEL_STATUS_ADDRESS=text).status == expected
+    assert config("--status-address", text, XDP_OTEL_STATUS_ADDRESS="other:1").status == expected
+    assert config(XDP_OTEL_STATUS_ADDRESS="").status is None
+
+
+@pytest.mark.parametrize(
+    "text", ["localhost", "9464", "localhost:", "localhost:http", "localhost:65536", "localhost:-1"]
+)
+def test_a_status_address_that_is_none_is_refused(text):
+    """The message has the value and an example."""
+    assert refusal("--status-address", text).startswith(
+        f"use --status-address {text!r}: not HOST:PORT: write "
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--netns", "blue"], "use --netns blue: it goes with --interface: name the interface too"),
+        (
+            ["--interface", "eth0", "--interface", "eth1", "--interface", "eth0"],
+            "use --interface eth0: it is named twice: name it once",
+        ),
+        *(
+            (
+                ["--interface", name],
+                f"use --interface {name!r}: no interface can have that name: see `ip link`",
+            )
+            for name in ("", "a b", "a/b", "sixteen-letters-", "eth0\n", "ééééééééé")
+        ),
+    ],
+)
+def test_interfaces_that_cannot_be_meant_are_refused(flags, message):
+    """Before anything is attached."""
+    assert refusal(*flags) == message
+
+
+def test_no_value_breaks_the_line():
+    """What was typed cannot write a second line into the log, nor control the terminal."""
+    with pytest.raises(ConfigError) as caught:
+        config("--netns", "blue\n\x1b[2J")
+
+    assert str(caught.value).isprintable()
+
+
+def test_the_endpoint_is_that_of_flag_and_variables():
+    """The whole environment goes into it."""
+    found = config("--otel-endpoint", "http://c:1", OTEL_EXPORTER_OTLP_TIMEOUT="250").endpoint
+
+    assert (found.target, found.timeout_s) == ("c:1", 0.25)

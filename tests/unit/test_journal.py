@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: Apache-2.0
+import contextlib
+import errno
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar import journal_format
+from sidecar.errors import StateError
+from sidecar.journal import Journal
+from sidecar.model import Baseline, Batch, MapIdentity, Record, Snapshot
+
+ROOT = Path(__file__).parents[2]
+IDENTITY = MapIdentity("3f0c-boot", 41, 6, 4, 64, 1)
+BASELINE = Baseline(IDENTITY, 10, 1000, 900, {bytes(4): (1, 2**64 - 1)}, {bytes(4): (3, 4)})
+NEXT = Baseline(IDENTITY, 10, 2000, 2000, {bytes(4): (5, 7)}, {bytes(4): (3, 4)})
+SETTLED = Record(6, {"interface:eth0": BASELINE})
+PENDING = replace(
+    SETTLED,
+    sequence=7,
+    pending=Batch((b"first request", b"", b"third"), {"interface:eth0": NEXT, "pin:/sys/fs/bpf/m": BASELINE}),
+    seen={"interface:eth0": (Snapshot(IDENTITY, 10, 3000, {bytes(4): (6, 8)}),)},
+)
+ACKNOWLEDGED = replace(PENDING, acknowledged=PENDING.pending.baselines, pending=None)
+
+
+@pytest.fixture
+def journal(state_dir):
+    """A journal that is open."""
+    with contextlib.closing(Journal(state_dir)) as opened:
+        yield opened
+
+
+def reopened(directory):
+    """What the next process would load."""
+    with contextlib.closing(Journal(directory)) as opened:
+        return opened.load()
+
+
+counters = st.integers(0, 2**64 - 1)
+numbers = st.integers(-(2**70), 2**70)
+identities = st.builds(MapIdentity, st.text(), numbers, numbers, numbers, numbers, numbers)
+totals = st.tuples(st.integers(1, 9), st.integers(1, 4)).flatmap(
+    lambda shape: st.dictionaries(
+        st.binary(min_size=shape[0], max_size=shape[0]), st.tuples(*[counters] * shape[1]), max_size=4
+    )
+)
+names = st.text(st.characters())  # surrogates too: a path need not be UTF-8
+baselines = st.dictionaries(
+    names, st.builds(Baseline, identities, numbers, numbers, numbers, totals, totals), max_size=3
+)
+batches = st.builds(Batch, st.lists(st.binary()).map(tuple), baselines)
+snapshots = st.lists(st.builds(Snapshot, identities, numbers, numbers, totals), max_size=3).map(tuple)
+records = st.builds(
+    Record, numbers, baselines, st.none() | batches, st.dictionaries(names, snapshots, max_size=3)
+)
+
+
+@given(records)
+@settings(max_examples=60)
+def test_any_record_comes_back_as_it_was(record):
+    """Encoding loses nothing; the mark says that it is acknowledged, and changes nothing else."""
+    data = journal_format.encode(record)
+
+    assert journal_format.decode(data) == (record, False)
+    assert journal_format.decode(marked(data)) == (record, True)
+
+
+def marked(data):
+    mark, at = journal_format.mark(data), journal_format.MARK_AT
+    return data[:at] + mark + data[at + len(mark) :]
+
+
+def test_a_mark_acknowledges_one_record_only():
+    """The mark of another record in the same place is none."""
+    other = journal_format.mark(journal_format.encode(SETTLED))
+    data = bytearray(journal_format.encode(PENDING))
+    data[journal_format.MARK_AT : journal_format.MARK_AT + len(other)] = other
+
+    assert journal_format.decode(bytes(data)) == (PENDING, False)
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_every_flipped_bit_is_noticed(acknowledged):
+    """Damage is refused; in the mark it can only take the acknowledgement back."""
+    good = journal_format.encode(PENDING)
+    good = marked(good) if acknowledged else good
+    mark = range(journal_format.MARK_AT, journal_format.MARK_AT + len(journal_format.mark(good)))
+    for at in range(len(good)):
+        for bit in range(8):
+            data = bytearray(good)
+            data[at] ^= 1 << bit
+            if at in mark:
+                assert journal_format.decode(bytes(data)) == (PENDING, False)
+            else:
+                with pytest.raises(ValueError, match=r"journal|checksum"):
+                    journal_format.decode(bytes(data))
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_every_truncation_and_every_addition_is_noticed(acknowledged):
+    """A file of another length is damaged, whatever the length."""
+    good = journal_format.encode(PENDING)
+    good = marked(good) if acknowledged else good
+    for data in [*(good[:length] for length in range(len(good))), good + b"\0", good * 2]:
+        with pytest.raises(ValueError, match=r"journal|checksum"):
+            journal_format.decode(data)
+
+
+def test_a_first_start_finds_an_empty_record(journal, state_dir):
+    """No file is no damage; the directory is made, for nobody else to look into."""
+    assert journal.load() == Record()
+    assert state_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_directories_above_are_made(tmp_path):
+    """A state directory need not exist, nor what it lies in."""
+    assert reopened(tmp_path / "a" / "b" / "c") == Record()
+
+
+@pytest.mark.parametrize("record", [SETTLED, PENDING])
+def test_a_committed_record_is_loaded_by_the_next_process(state_dir, record):
+    """What was written is what is read."""
+    with contextlib.closing(Journal(state_dir)) as journal:
+        journal.commit(record)
+
+    assert reopened(state_dir) == record
+
+
+def test_an_acknowledgement_survives_reopening(state_dir):
+    """The batch is gone, and the baselines have moved to where it led, those of other sources kept."""
+    with contextlib.closing(Journal(state_dir)) as journal:
+        journal.commit(replace(PENDING, acknowledged={"interface:eth1": BASELINE}))
+        journal.acknowledge()
+    loaded = reopened(state_dir)
+
+    assert loaded.pending is None
+    assert loaded.acknowledged == {"interface:eth1": BASELINE, **PENDING.pending.baselines}
+
+
+def test_an_acknowledgement_does_not_outlive_the_next_commit(journal):
+    """A new batch begins unacknowledged, also if it has the same bytes."""
+    journal.commit(PENDING)
+    journal.acknowledge()
+    acknowledged = journal.load()
+    journal.commit(PENDING)
+
+    assert (acknowledged, journal.load()) == (ACKNOWLEDGED, PENDING)
+
+
+def test_a_loaded_batch_can_be_acknowledged(state_dir):
+    """The batch of an earlier process is marked like one of our own."""
+    with contextlib.closing(Journal(state_dir)) as journal:
+        journal.commit(PENDING)
+    with contextlib.closing(Journal(state_dir)) as following:
+        following.load()
+        following.acknowledge()
+
+        assert following.load() == ACKNOWLEDGED
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"XDPOTEL1", b"XDPOTEL2" + bytes(100), journal_format.encode(PENDING)[:-1], b"\xff" * 5000]
+)
+def test_a_damaged_file_is_kept_aside(journal, state_dir, data, caplog):
+    """The error is logged with both names, the start is an empty one, and the file can be looked at."""
+    path, aside = state_dir / "journal", state_dir / "journal.damaged"
+    path.write_bytes(data)
+    loaded = journal.load()
+
+    assert loaded == Record()
+    assert aside.read_bytes() == data
+    assert not path.exists()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert caplog.messages[0].startswith(f"read journal {path}: damaged (")
+    assert str(aside) in caplog.messages[0]
+
+
+def test_a_journal_goes_on_after_damage(journal, state_dir):
+    """A damaged file stands in nobody's way."""
+    (state_dir / "journal").write_bytes(b"?")
+    journal.load()
+    journal.commit(PENDING)
+
+    assert journal.load() == PENDING
+
+
+def test_what_a_crash_left_half_written_is_ignored(journal, state_dir):
+    """The temporary file of a process that died is no record, and is written over."""
+    journal.commit(SETTLED)
+    (state_dir / "journal.new").write_bytes(journal_format.encode(PENDING)[:50])
+
+    assert journal.load() == SETTLED
+    journal.commit(PENDING)
+    assert journal.load() == PENDING
+    assert sorted(path.name for path in state_dir.iterdir()) == ["journal", "lock"]
+
+
+@contextlib.contextmanager
+def full_disk(limit):
+    """Let no file grow past a limit, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_commit_that_fails_half_way_leaves_the_old_record(journal, state_dir):
+    """The kernel takes some of the bytes and refuses the rest: the record holds, the rest is cleaned up."""
+    journal.commit(SETTLED)
+    with (
+        full_disk(600),
+        pytest.raises(
+            StateError,
+            match=rf"^write journal {state_dir}/journal: EFBIG \(File too large\): make it a .*--state-dir$",
+        ),
+    ):
+        journal.commit(PENDING)
+
+    assert journal.load() == SETTLED
+    assert not (state_dir / "journal.new").exists()
+    journal.commit(PENDING)
+    assert journal.load() == PENDING
+
+
+def test_a_commit_that_failed_does_not_change_what_is_acknowledged(journal):
+    """The mark that is written next is that of the record on disk."""
+    journal.commit(PENDING)
+    with full_disk(600), contextlib.suppress(StateError):
+        journal.commit(replace(PENDING, sequence=8))
+    journal.acknowledge()
+
+    assert journal.load() == ACKNOWLEDGED
+
+
+def test_a_directory_that_went_away_is_an_error_for_commit_and_acknowledge(journal, state_dir):
+    """Somebody removed it under the running process."""
+    journal.commit(PENDING)
+    shutil.rmtree(state_dir)
+    for write in (lambda: journal.commit(PENDING), journal.acknowledge):
+        with pytest.raises(
+            StateError, match=r"^write journal .*: ENOENT \(No such file or directory\): make it"
+        ):
+            write()
+
+
+def test_a_journal_that_is_no_file_is_an_error(journal, state_dir):
+    """What cannot be read is not taken for an empty record."""
+    (state_dir / "journal").mkdir()
+    with pytest.raises(StateError, match=r"^read journal .*: EISDIR \(Is a directory\): "):
+        journal.load()
+
+
+@pytest.mark.parametrize("below", ["", "state"])
+def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path, below):
+    """One line, with the remedy."""
+    (tmp_path / "file").write_text("")
+    directory = tmp_path / "file" / below
+    with pytest.raises(
+        StateError, match=rf"^open state directory {directory}: (EEXIST|ENOTDIR) .*--state-dir$"
+    ):
+        Journal(directory)
+
+
+@pytest.fixture
+def at_each_flush(state_dir, monkeypatch):
+    """Call a function with the path of each file of the journal that is flushed, before it is."""
+    fsync = os.fsync
+
+    def watch(function):
+        def flush(fd):
+            path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+            if path.is_relative_to(state_dir):
+                function(path)
+            fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", flush)
+
+    return watch
+
+
+def test_before_a_record_is_seen_it_is_on_disk(journal, state_dir, at_each_flush):
+    """Written, flushed, renamed, and the directory flushed: at each flush everything before it is there."""
+    journal.commit(SETTLED)
+    seen = []
+
+    def look(flushed):
+        contents = {path.name: path.read_bytes() for path in state_dir.iterdir() if path.name != "lock"}
+        seen.append((flushed, contents))
+
+    at_each_flush(look)
+    journal.commit(PENDING)
+    old, new = journal_format.encode(SETTLED), journal_format.encode(PENDING)
+
+    assert seen == [
+        (state_dir / "journal.new", {"journal": old, "journal.new": new}),
+        (state_dir, {"journal": new}),
+    ]
+
+
+@pytest.mark.parametrize("failing", ["journal.new", "state"])
+def test_a_flush_that_fails_is_an_error(journal, at_each_flush, failing):
+    """A record whose flush failed may not be sent, be it that of the file or that of the directory."""
+
+    def fail(flushed):
+        if flushed.name == failing:
+            raise OSError(errno.EIO, "Input/output error")
+
+    journal.commit(SETTLED)
+    at_each_flush(fail)
+    with pytest.raises(StateError, match=r"^write journal .*: EIO \(Input/output error\): "):
+        journal.commit(PENDING)
+
+    assert journal.load() in (SETTLED, PENDING)
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from sidecar.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def started(program, *arguments):
+    """A process of its own, which has said its first line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    process.stdout.readline()
+    return process
+
+
+def killed(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_second_process_is_refused_and_told_who_is_there(state_dir):
+    """One writer a directory; the lock goes with the process, however it ends."""
+    holder = started(HOLDER, state_dir)
+    try:
+        with pytest.raises(
+            StateError,
+            match=rf"^lock state directory {state_dir}: in use by process {holder.pid}: stop that",
+        ):
+            Journal(state_dir)
+    finally:
+        killed(holder)
+
+    assert reopened(state_dir) == Record()
+
+
+def test_the_pid_of_a_longer_one_before_is_not_mixed_in(state_dir):
+    """The lock names the holder of now."""
+    state_dir.mkdir()
+    (state_dir / "lock").write_text("12345678901234567890\n")
+    with (
+        contextlib.closing(Journal(state_dir)),
+        pytest.raises(StateError, match=f"in use by process {os.getpid()}: "),
+    ):
+        Journal(state_dir)
+
+
+def test_a_refused_second_journal_takes_nothing_from_the_first(journal, state_dir):
+    """Neither the lock nor the name in it; closing ends the lock."""
+    for _ in range(2):
+        with pytest.raises(StateError, match=f"in use by process {os.getpid()}: "):
+            Journal(state_dir)
+    journal.commit(PENDING)
+
+    assert journal.load() == PENDING
+
+
+WRITER = """
+import sys
+from itertools import count
+from pathlib import Path
+from sidecar.journal import Journal
+from sidecar.model import Batch, Record
+journal = Journal(Path(sys.argv[1]))
+for number in count(journal.load().sequence + 1):
+    journal.commit(Record(number, {}, Batch((b"%d" % number * 10_000,), {})))
+    print(number, flush=True)
+    if number % 2 == 0:
+        journal.acknowledge()
+"""
+
+
+def test_a_process_killed_at_any_moment_leaves_a_good_record(state_dir):
+    """SIGKILL again and again in the middle of writing: never damage, never an older record than the last."""
+    for delay_s in (0, 0.003, 0.011, 0.026, 0.05):
+        writer = started(WRITER, state_dir)
+        time.sleep(delay_s)
+        writer.send_signal(signal.SIGKILL)
+        printed = writer.communicate()[0].split()
+        record = reopened(state_dir)
+
+        assert not (state_dir / "journal.damaged").exists()
+        assert record.sequence >= max([1, *map(int, printed)])
+        if record.pending:
+            assert record.pending.requests == (b"%d" % record.sequence * 10_000,)
+        else:
+            assert record.sequence % 2 == 0

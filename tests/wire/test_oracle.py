@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SDK's own exporter says what the standard variables mean; where we differ, it is on purpose."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Metric,
+    MetricExportResult,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from sidecar import __version__
+from sidecar.model import Series, Temporality
+from sidecar.otlp_encode import encode
+from sidecar.otlp_endpoint import endpoint_from
+from sidecar.otlp_push import Delivered, Pusher
+from sidecar.profile import PACKET_COUNTER
+from sidecar.resource import resource_attributes
+
+SECOND = 10**9
+
+
+@pytest.fixture
+def exporter(monkeypatch):
+    """The SDK's exporter under given variables, which are then ours, too."""
+    with contextlib.ExitStack() as stack:
+
+        def make(environ):
+            for name, value in environ.items():
+                monkeypatch.setenv(name, value)
+            made = OTLPMetricExporter()
+            stack.callback(made.shutdown)
+            return made
+
+        yield make
+
+
+ENDPOINTS = [
+    {},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4317"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317/"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "HTTPS://collector:4317"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[2001:db8::1]:4317"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:4317"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "https://b:2"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://a:1", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://b:2"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": ""},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4317", "OTEL_EXPORTER_OTLP_INSECURE": "true"},
+    # Bare addresses: where INSECURE is given there is nothing to choose.
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_INSECURE": "true"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_INSECURE": "false"},
+    {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"},
+    {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317",
+        "OTEL_EXPORTER_OTLP_INSECURE": "true",
+        "OTEL_EXPORTER_OTLP_METRICS_INSECURE": "false",
+    },
+    {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317",
+        "OTEL_EXPORTER_OTLP_INSECURE": "false",
+        "OTEL_EXPORTER_OTLP_METRICS_INSECURE": "TRUE",
+    },
+]
+
+
+@pytest.mark.parametrize("environ", ENDPOINTS)
+def test_the_same_variables_lead_to_the_same_endpoint(exporter, environ):
+    """Where to, and over TLS or not."""
+    theirs, ours = exporter(environ), endpoint_from(None, environ)
+
+    assert (ours.target, ours.secure) == (theirs._endpoint.removeprefix("http://"), not theirs._insecure)
+
+
+@pytest.mark.parametrize(
+    ("environ", "ours_secure"),
+    [
+        # On this machine plaintext needs no word: the documented default is localhost:4317.
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317"}, False),
+        # A scheme goes before INSECURE, as the specification has it.
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_INSECURE": "false"},
+            False,
+        ),
+    ],
+)
+def test_where_we_differ_over_tls_it_is_on_purpose(exporter, environ, ours_secure):
+    """If the SDK comes round, this list gets shorter."""
+    theirs, ours = exporter(environ), endpoint_from(None, environ)
+
+    assert ours.secure == ours_secure
+    assert theirs._insecure == ours_secure
+
+
+def test_the_timeout_differs_in_its_unit(exporter):
+    """Milliseconds, as the specification says; the SDK takes seconds."""
+    environ = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2000", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "3000"}
+
+    assert exporter(environ)._timeout == 3000
+    assert endpoint_from(None, environ).timeout_s == 3
+
+
+@pytest.mark.parametrize(
+    ("environ", "gzip"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}, True),
+        ({"OTEL_EXPORTER_OTLP_METRICS_COMPRESSION": "gzip"}, True),
+    ],
+)
+def test_the_same_variables_lead_to_the_same_compression(exporter, environ, gzip):
+    """None, or gzip."""
+    theirs = exporter(environ)._compression
+
+    assert (theirs.name == "Gzip") == endpoint_from(None, environ).gzip == gzip
+
+
+def point(attributes, start_ns, end_ns, count):
+    return NumberDataPoint(attributes, start_ns, end_ns, count)
+
+
+def export_of(resource, metrics):
+    """What the SDK would hand to its exporter."""
+    scope = ScopeMetrics(InstrumentationScope("xdp-otel", __version__), metrics, "")
+    return MetricsData([ResourceMetrics(Resource(resource), [scope], "")])
+
+
+def delta(count):
+    return Sum([point({}, SECOND, 2 * SECOND, count)], AggregationTemporality.DELTA, is_monotonic=True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "authorization=Bearer%20abc",
+        "Authorization=Basic%20dXNlcjpwYXNz%3D,X-Tenant=blue",
+        "authorization=Bearer abc",
+        " a = 1 ,b=2",
+        "token=a=b==",
+        "x-empty=",
+        "x%2Dkey=v",
+    ],
+)
+@pytest.mark.parametrize("prefix", ["OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_METRICS_"])
+def test_the_server_sees_the_same_headers(collector, exporter, prefix, headers):
+    """Whoever sends: the SDK, or we."""
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{collector.port}",
+        f"{prefix}HEADERS": headers,
+    }
+    data = export_of({}, [Metric("m", "", "", delta(1))])
+    assert exporter(environ).export(data) is MetricExportResult.SUCCESS
+    with contextlib.closing(Pusher(endpoint_from(None, environ))) as pusher:
+        assert pusher.push(b"") == Delivered()
+    theirs, ours = ({**call.metadata, "user-agent": ""} for call in collector.calls)
+
+    assert ours == theirs
+    assert len(ours) > 1
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"OTEL_SERVICE_NAME": "edge"},
+        {"OTEL_SERVICE_NAME": ""},
+        {"OTEL_RESOURCE_ATTRIBUTES": "service.name=from-attributes,team=net"},
+        {"OTEL_RESOURCE_ATTRIBUTES": "service.name=from-attributes", "OTEL_SERVICE_NAME": "edge"},
+        {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=demo,place=caf%C3%A9%20%2C%20south"},
+        {"OTEL_RESOURCE_ATTRIBUTES": " key = value , other=a=b ,empty="},
+        {"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=mine,host.name=node-7"},
+        {"OTEL_RESOURCE_ATTRIBUTES": "k8s.node.name=n1,k8s.pod.name=p-x,service.namespace=ns"},
+    ],
+)
+def test_the_same_variables_lead_to_the_same_resource(state_dir, monkeypatch, environ):
+    """But for what the SDK says of itself, and what we know by ourselves unless we are told."""
+    state_dir.mkdir()
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    theirs = dict(Resource.create().attributes)
+    for name in [name for name in theirs if name.startswith("telemetry.sdk.")]:
+        del theirs[name]
+    ours = dict(resource_attributes(state_dir))
+    told = environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if "service.instance.id" not in told:
+        theirs["service.instance.id"] = ours["service.instance.id"]
+    if "host.name" not in told:
+        theirs["host.name"] = os.uname().nodename
+    if theirs["service.name"].startswith("unknown_service"):
+        theirs["service.name"] = "xdp-packet-counter"
+
+    assert ours == theirs
+
+
+def test_the_instance_id_stays(state_dir):
+    """It is the same at every start, also if the file is lost, and another elsewhere."""
+    state_dir.mkdir()
+    first = dict(resource_attributes(state_dir))["service.instance.id"]
+    again = dict(resource_attributes(state_dir))["service.instance.id"]
+    (state_dir / "instance-id").unlink()
+    derived = dict(resource_attributes(state_dir))["service.instance.id"]
+    elsewhere = state_dir / "elsewhere"
+    elsewhere.mkdir()
+
+    assert again == first
+    assert dict(resource_attributes(elsewhere))["service.instance.id"] != first
+    machine_id = Path("/etc/machine-id")
+    assert (derived == first) == (machine_id.exists() and bool(machine_id.read_text().strip()))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Temporality.DELTA, AggregationTemporality.DELTA),
+        (Temporality.CUMULATIVE, AggregationTemporality.CUMULATIVE),
+    ],
+)
+def test_the_sdk_would_send_the_same_message(collector, exporter, ours, theirs):
+    """The sums of two interfaces, parsed, are those that the SDK makes of the same numbers."""
+    resource = {"service.name": "xdp-packet-counter", "host.name": "node-1"}
+    birth, start, end = SECOND, 5 * SECOND, 9 * SECOND
+    counts = {"eth0": (110, 2**60 + 1, 5, 70, 30, 5, 100, 8), "eth1": (0, 0, 0, 0, 0, 0, 0, 0)}
+    series = [
+        Series(
+            (("network.interface.name", name),),
+            birth,
+            start,
+            start,
+            end,
+            count,
+            tuple(3 + one for one in count),
+        )
+        for name, count in counts.items()
+    ]
+    (body,) = encode(tuple(resource.items()), PACKET_COUNTER, ours, series)
+
+    def points(at):
+        for one in series:
+            if ours is Temporality.DELTA:
+                yield point(dict(one.attributes), start, end, one.counts[at])
+            else:
+                yield point(dict(one.attributes), birth, end, one.totals[at])
+
+    sums = [
+        Metric(
+            declared.name,
+            declared.description,
+            declared.unit,
+            Sum(list(points(at)), theirs, is_monotonic=True),
+        )
+        for at, declared in enumerate(PACKET_COUNTER.sums)
+    ]
+    sdk = exporter({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{collector.port}"})
+    assert sdk.export(export_of(resource, sums)) is MetricExportResult.SUCCESS
+    expected = ExportMetricsServiceRequest.FromString(collector.bodies[0])
+    found = ExportMetricsServiceRequest.FromString(body)
+    rate = found.resource_metrics[0].scope_metrics[0].metrics.pop()
+
+    assert rate.name == "xdp.packets.rate"
+    assert found == expected

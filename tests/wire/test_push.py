@@ -1,0 +1,508 @@
+# SPDX-License-Identifier: Apache-2.0
+import contextlib
+import http.server
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+
+from sidecar.errors import ConfigError
+from sidecar.otlp_endpoint import Endpoint
+from sidecar.otlp_push import Delivered, Pusher, Rejected, Retry
+
+# OTLP specification, "Failures": may be sent again, and may not; RESOURCE_EXHAUSTED is either, by RetryInfo.
+RETRYABLE = {
+    StatusCode.CANCELLED,
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.ABORTED,
+    StatusCode.OUT_OF_RANGE,
+    StatusCode.UNAVAILABLE,
+    StatusCode.DATA_LOSS,
+}
+NOT_RETRYABLE = {
+    StatusCode.UNKNOWN,
+    StatusCode.INVALID_ARGUMENT,
+    StatusCode.NOT_FOUND,
+    StatusCode.ALREADY_EXISTS,
+    StatusCode.PERMISSION_DENIED,
+    StatusCode.UNAUTHENTICATED,
+    StatusCode.FAILED_PRECONDITION,
+    StatusCode.UNIMPLEMENTED,
+    StatusCode.INTERNAL,
+}
+# After these nobody can say whether the request was counted before it failed.
+UNCLEAR = {StatusCode.UNKNOWN, StatusCode.INTERNAL}
+
+# A request with one resource that has nothing to say; it may be repeated.
+REQUEST = b"\n\x00"
+
+
+def details(*messages):
+    """The trailer that carries messages beside a status."""
+    status = Status(code=8)
+    for message in messages:
+        packed = Any()
+        packed.Pack(message)
+        status.details.append(packed)
+    return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+def retry_after(seconds, nanos=0):
+    info = RetryInfo()
+    info.retry_delay.seconds = seconds
+    info.retry_delay.nanos = nanos
+    return info
+
+
+def until(condition):
+    """Wait until something holds; it takes a moment, never long."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_request_arrives_as_it_was_handed_over(collector, dial):
+    """The bytes are neither parsed nor changed on the way."""
+    body = bytes(range(256)) * 3
+    collector.will(counts=False)
+
+    assert dial(collector.port).push(body) == Delivered()
+    assert collector.bodies == [body]
+
+
+def test_the_user_agent_names_the_sidecar(collector, dial):
+    """Who looks at the Collector's log sees who sends."""
+    dial(collector.port).push(b"")
+
+    assert collector.calls[0].metadata["user-agent"].startswith("xdp-otel/")
+
+
+def test_the_table_of_codes_is_complete():
+    """Every code of gRPC is in one of the specification's columns."""
+    assert {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED} | RETRYABLE | NOT_RETRYABLE == set(StatusCode)
+
+
+@pytest.mark.parametrize("code", sorted(RETRYABLE, key=lambda code: code.name))
+def test_a_retryable_code_is_an_offer_to_send_the_same_again(collector, dial, code):
+    """It is sent once and left to the caller, who hears code and words; gRPC does not retry by itself."""
+    collector.will(code, "not\nnow")
+
+    assert dial(collector.port).push(b"") == Retry(code.name, "not now")
+    assert len(collector.calls) == 1
+
+
+@pytest.mark.parametrize("code", sorted(NOT_RETRYABLE, key=lambda code: code.name))
+def test_any_other_code_is_a_refusal(collector, dial, code):
+    """It is definite, but for the codes that do not say whether anything was counted."""
+    collector.will(code, "no")
+    outcome = dial(collector.port).push(b"")
+
+    assert isinstance(outcome, Rejected)
+    assert (outcome.code, outcome.message, outcome.definite) == (code.name, "no", code not in UNCLEAR)
+
+
+@pytest.mark.parametrize("code", sorted(NOT_RETRYABLE, key=lambda code: code.name))
+def test_a_refusal_of_us_is_told_from_one_of_the_request(collector, dial, code):
+    """Wrong credentials say nothing against the bytes."""
+    collector.will(code)
+
+    assert dial(collector.port).push(b"").access == (
+        code in {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
+    )
+
+
+def test_an_exhausted_collector_that_does_not_say_when_refuses(collector, dial):
+    """RESOURCE_EXHAUSTED without RetryInfo: the request is too big, and will be."""
+    collector.will(StatusCode.RESOURCE_EXHAUSTED, "too big")
+    collector.will(StatusCode.RESOURCE_EXHAUSTED, "too big", trailers=details(ErrorInfo(reason="SIZE")))
+    pusher = dial(collector.port)
+
+    for _ in range(2):
+        assert pusher.push(b"") == Rejected("RESOURCE_EXHAUSTED", "too big", definite=True)
+
+
+@pytest.mark.parametrize(
+    ("trailers", "after_s"),
+    [
+        (details(retry_after(7)), 7.0),
+        (details(retry_after(0, 250_000_000)), 0.25),
+        (details(ErrorInfo(reason="BUSY"), retry_after(2, 500_000_000)), 2.5),
+        (details(retry_after(0)), 0.0),
+        (details(retry_after(-5)), 0.0),
+    ],
+)
+@pytest.mark.parametrize("code", [StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE])
+def test_a_collector_that_says_when_is_asked_again_then(collector, dial, code, trailers, after_s):
+    """RetryInfo in `grpc-status-details-bin` makes RESOURCE_EXHAUSTED retryable and sets the pause."""
+    collector.will(code, "busy", trailers=trailers)
+
+    assert dial(collector.port).push(b"") == Retry(code.name, "busy", after_s)
+
+
+@pytest.mark.parametrize("code", [StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE])
+def test_details_that_cannot_be_read_count_as_none(collector, dial, code):
+    """What a proxy garbles on the way ends no sidecar."""
+    collector.will(code, trailers=(("grpc-status-details-bin", b"\xff\xff\xff"),))
+    outcome = dial(collector.port).push(b"")
+
+    assert outcome.code == code.name
+    assert isinstance(outcome, Retry) == (code is StatusCode.UNAVAILABLE)
+    assert getattr(outcome, "after_s", None) is None
+
+
+def test_partial_success_is_read(collector, dial):
+    """What the Collector refused of a request, or only said about it, comes back with the acknowledgement."""
+    for rejected, words in ((3, "too old"), (0, "deprecated")):
+        response = ExportMetricsServiceResponse()
+        response.partial_success.rejected_data_points = rejected
+        response.partial_success.error_message = words
+        collector.will(body=response.SerializeToString())
+    pusher = dial(collector.port)
+
+    assert pusher.push(b"") == Delivered(3, "too old")
+    assert pusher.push(b"") == Delivered(0, "deprecated")
+
+
+def test_an_acknowledgement_that_cannot_be_read_is_still_one(collector, dial):
+    """OK is OK, whatever comes with it; that something did is said, and ends no sidecar."""
+    collector.will(body=b"<html>")
+    outcome = dial(collector.port).push(b"")
+
+    assert isinstance(outcome, Delivered)
+    assert outcome.message
+
+
+def test_a_server_without_the_service_refuses(dial):
+    """A gRPC server of something else is a definite refusal."""
+    with contextlib.closing(_Stoppable()) as other:
+        outcome = dial(other.port).push(b"")
+
+    assert (type(outcome), outcome.code, outcome.definite) == (Rejected, "UNIMPLEMENTED", True)
+
+
+class _Stoppable:
+    """A gRPC server without any service."""
+
+    def __init__(self):
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        self._server = grpc.server(ThreadPoolExecutor(1))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def close(self):
+        self._server.stop(None).wait()
+
+
+def test_a_web_server_is_no_collector(dial):
+    """Port 4318 for 4317, say: an outcome with words, no exception."""
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        server.RequestHandlerClass.log_message = lambda *_: None
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            outcome = dial(server.server_port).push(b"", timeout_s=2)
+        finally:
+            server.shutdown()
+            thread.join()
+
+    assert isinstance(outcome, Retry)
+    assert outcome.message
+
+
+def test_a_collector_that_does_not_answer_costs_one_deadline(collector, dial):
+    """The call ends at the endpoint's deadline, and the bytes may be sent again."""
+    collector.will(hangs=True)
+    pusher = dial(collector.port, timeout_s=0.2)
+    before = time.monotonic()
+    outcome = pusher.push(b"")
+
+    assert (type(outcome), outcome.code) == (Retry, "DEADLINE_EXCEEDED")
+    assert 0.2 <= time.monotonic() - before < 2
+
+
+def test_after_a_deadline_another_connection_is_used(collector, dial):
+    """A connection that may be dead is not asked a second time."""
+    pusher = dial(collector.port, timeout_s=0.2)
+    for _ in range(5):
+        collector.will()
+        collector.will(hangs=True)
+        while isinstance(pusher.push(b""), Delivered):
+            pass
+    peers = [call.peer for call in collector.calls]
+
+    assert [here == there for here, there in zip(peers[:-1:2], peers[1::2], strict=True)] == [True] * 5
+    assert len(set(peers)) == 5
+
+
+def test_a_connection_that_was_cut_without_a_word_is_given_up(collector, tap, dial):
+    """A dead link swallows one call, not all that follow until TCP gives up."""
+    pusher = dial(tap.port, timeout_s=0.5)
+    first = pusher.push(b"")
+    tap.swallow()
+    second = pusher.push(b"")
+    third = pusher.push(b"", timeout_s=5)
+
+    assert (first, second.code, third) == (Delivered(), "DEADLINE_EXCEEDED", Delivered())
+
+
+def test_a_connection_that_breaks_during_a_call_leaves_the_batch_to_be_sent_again(collector, tap, dial):
+    """The answer is lost: Retry, and not one that is sure that nothing was counted."""
+    collector.will(hangs=True, counts=True)
+    pusher = dial(tap.port)
+    threading.Thread(target=lambda: (until(lambda: collector.calls), tap.cut())).start()
+    outcome = pusher.push(b"")
+
+    assert (type(outcome), outcome.code, outcome.definite) == (Retry, "UNAVAILABLE", False)
+
+
+def test_the_callers_deadline_can_shorten_the_endpoints_but_not_lengthen_it(collector, dial):
+    """The last call of a process that is told to end is a short one."""
+    for endpoint_s, call_s in ((10, 0.1), (0.1, 10)):
+        collector.will(hangs=True)
+        before = time.monotonic()
+        outcome = dial(collector.port, timeout_s=endpoint_s).push(b"", timeout_s=call_s)
+
+        assert outcome.code == "DEADLINE_EXCEEDED"
+        assert time.monotonic() - before < 2
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def test_a_collector_that_comes_later_is_found(new_collector, dial):
+    """Nobody listens: Retry, at once, and sure that nothing was counted. Then it is there: delivered."""
+    late = new_collector()
+    late.port = free_port()
+    pusher = dial(late.port)
+    before = time.monotonic()
+    outcome = pusher.push(REQUEST, timeout_s=3)
+
+    assert (type(outcome), outcome.code, outcome.definite) == (Retry, "UNAVAILABLE", True)
+    assert "refused" in outcome.message
+    assert time.monotonic() - before < 2
+    with late:
+        until(lambda: pusher.push(REQUEST) == Delivered())
+        assert late.bodies == [REQUEST]
+
+
+def test_a_collector_that_restarts_is_found_again(new_collector, dial):
+    """The channel outlives the server: every call ends with an outcome, and soon with an acknowledgement."""
+    restarting = new_collector()
+    with restarting:
+        pusher = dial(restarting.port)
+        assert pusher.push(REQUEST) == Delivered()
+    assert isinstance(pusher.push(REQUEST * 2, timeout_s=3), Retry)
+    with restarting:
+        until(lambda: pusher.push(REQUEST * 2) == Delivered())
+
+    assert restarting.bodies == [REQUEST, REQUEST * 2]
+
+
+def test_headers_arrive(collector, dial):
+    """Every header of the endpoint is in the metadata of each call."""
+    pusher = dial(collector.port, headers=(("authorization", "Bearer abc="), ("x-tenant", "a b")))
+    for _ in range(2):
+        pusher.push(b"")
+
+    for call in collector.calls:
+        assert (call.metadata["authorization"], call.metadata["x-tenant"]) == ("Bearer abc=", "a b")
+
+
+@pytest.mark.parametrize(("gzip", "small"), [(True, True), (False, False)])
+def test_compression_is_done_if_asked_for(collector, tap, dial, gzip, small):
+    """With gzip the wire carries less than the request, and the Collector gets the same."""
+    body = bytes(100_000)
+    collector.will(counts=False)
+    pusher = dial(tap.port, gzip=gzip)
+
+    assert pusher.push(body) == Delivered()
+    assert collector.bodies == [body]
+    assert (tap.sent_bytes < len(body) / 10) == small
+
+
+@pytest.fixture
+def secure(new_collector, authorities):
+    """Start a Collector that speaks TLS; with *mutual* it wants the clients' certificates, too."""
+    ours = authorities[0]
+    with contextlib.ExitStack() as stack:
+
+        def start(*, mutual=False):
+            pair = (Path(ours.server_key).read_bytes(), Path(ours.server).read_bytes())
+            roots = Path(ours.ca).read_bytes() if mutual else None
+            server = new_collector()
+            server.start(grpc.ssl_server_credentials([pair], roots, require_client_auth=mutual))
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
+def test_tls_with_a_private_authority(secure, dial, authorities):
+    """The file of trusted roots is used."""
+    server = secure()
+
+    assert dial(server.port, secure=True, certificate=authorities[0].ca).push(b"") == Delivered()
+
+
+def test_tls_with_a_client_certificate(secure, dial, authorities):
+    """The client shows its certificate to a server that wants one."""
+    server, ours = secure(mutual=True), authorities[0]
+    pusher = dial(
+        server.port,
+        secure=True,
+        certificate=ours.ca,
+        client_key=ours.client_key,
+        client_certificate=ours.client,
+    )
+
+    assert pusher.push(b"") == Delivered()
+
+
+def test_a_server_that_cannot_be_trusted_gets_nothing(secure, dial, authorities):
+    """The wrong authority, or the built-in ones: Retry, with the certificate named as the reason."""
+    server = secure()
+
+    for certificate in (authorities[1].ca, None):
+        outcome = dial(server.port, secure=True, certificate=certificate).push(b"", timeout_s=3)
+
+        assert isinstance(outcome, Retry)
+        assert "CERTIFICATE_VERIFY_FAILED" in outcome.message
+        assert server.calls == []
+
+
+def test_a_client_that_cannot_be_trusted_gets_nowhere(secure, dial, authorities):
+    """Without a certificate, or with another authority's: Retry, not an endless wait."""
+    server, (ours, theirs) = secure(mutual=True), authorities
+    strangers = (
+        {},
+        {"client_key": theirs.client_key, "client_certificate": theirs.client},
+    )
+
+    for stranger in strangers:
+        outcome = dial(server.port, secure=True, certificate=ours.ca, **stranger).push(b"", timeout_s=3)
+
+        assert isinstance(outcome, Retry)
+        assert outcome.code == "UNAVAILABLE"
+        assert server.calls == []
+
+
+def test_plaintext_to_a_tls_port_and_tls_to_a_plaintext_port_are_retries(
+    secure, collector, dial, authorities
+):
+    """Nothing is counted, and the outcome has words."""
+    for pusher in (
+        dial(secure().port),
+        dial(collector.port, secure=True, certificate=authorities[0].ca),
+    ):
+        outcome = pusher.push(b"", timeout_s=2)
+
+        assert isinstance(outcome, Retry)
+        assert outcome.message
+
+
+@pytest.mark.parametrize("name", ["certificate", "client_key", "client_certificate"])
+def test_a_file_that_cannot_be_read_is_refused_at_once(tmp_path, name, authorities):
+    """No silent fallback to other roots: the message names the file and the variable."""
+    ours = authorities[0]
+    files = {"certificate": ours.ca, "client_key": ours.client_key, "client_certificate": ours.client}
+    for path, why in ((tmp_path / "absent.pem", "ENOENT"), (tmp_path, "EISDIR")):
+        with pytest.raises(
+            ConfigError, match=rf"^read {path}: {why} .*: .*OTEL_EXPORTER_OTLP_{name.upper()}$"
+        ):
+            Pusher(Endpoint("localhost:1", secure=True, **{**files, name: str(path)}))
+
+
+def test_roots_that_are_replaced_on_disk_are_used(secure, dial, authorities, tmp_path):
+    """A new authority takes effect with the next call; a file that is being written changes nothing."""
+    server, (ours, theirs) = secure(), authorities
+    roots = tmp_path / "roots.pem"
+    shutil.copy(theirs.ca, roots)
+    pusher = dial(server.port, secure=True, certificate=str(roots))
+    assert isinstance(pusher.push(b"", timeout_s=3), Retry)
+
+    shutil.copy(ours.ca, tmp_path / "new.pem")
+    (tmp_path / "new.pem").replace(roots)
+    assert pusher.push(b"", timeout_s=3) == Delivered()
+
+    roots.write_text("half a fi")
+    assert pusher.push(b"", timeout_s=3) == Delivered()
+    roots.unlink()
+    assert pusher.push(b"", timeout_s=3) == Delivered()
+
+
+def test_a_client_certificate_that_is_replaced_on_disk_is_used(secure, dial, authorities, tmp_path):
+    """Short-lived certificates need no restart."""
+    server, (ours, theirs) = secure(mutual=True), authorities
+    files = {"client_key": tmp_path / "key.pem", "client_certificate": tmp_path / "client.pem"}
+    for authority, expected in ((theirs, Retry), (ours, Delivered)):
+        shutil.copy(authority.client_key, files["client_key"])
+        shutil.copy(authority.client, files["client_certificate"])
+        if authority is theirs:
+            names = {name: str(path) for name, path in files.items()}
+            pusher = dial(server.port, secure=True, certificate=ours.ca, **names)
+
+        assert isinstance(pusher.push(b"", timeout_s=3), expected)
+
+
+@pytest.mark.parametrize("content", ["", "not in the form of PEM\n"])
+@pytest.mark.parametrize("name", ["certificate", "client_key", "client_certificate"])
+def test_a_file_that_is_no_pem_is_refused_at_once(tmp_path, name, content, authorities):
+    """Otherwise every call fails, or gRPC ends the process: so this runs in one of its own."""
+    ours = authorities[0]
+    files = {"certificate": ours.ca, "client_key": ours.client_key, "client_certificate": ours.client}
+    path = tmp_path / "not.pem"
+    path.write_text(content)
+    endpoint = Endpoint("localhost:1", secure=True, **{**files, name: str(path)})
+    program = f"from sidecar.otlp_push import *; Pusher({endpoint!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1, done.stderr
+    assert re.search(rf"ConfigError: read {path}: .*: .*OTEL_EXPORTER_OTLP_{name.upper()}\n$", done.stderr)
+
+
+def test_interrupt_ends_a_hanging_call_at_once(collector, dial):
+    """A signal handler can end a call; the outcome is Retry, and the pusher goes on working."""
+    collector.will(hangs=True)
+    pusher = dial(collector.port, timeout_s=30)
+    former = signal.signal(signal.SIGUSR1, lambda *_: pusher.interrupt())
+    try:
+        killer = threading.Thread(
+            target=lambda: (until(lambda: collector.calls), os.kill(os.getpid(), signal.SIGUSR1))
+        )
+        before = time.monotonic()
+        killer.start()
+        outcome = pusher.push(b"")
+        killer.join()
+    finally:
+        signal.signal(signal.SIGUSR1, former)
+
+    assert (type(outcome), outcome.code) == (Retry, "CANCELLED")
+    assert time.monotonic() - before < 2
+    assert pusher.push(b"") == Delivered()
+
+
+def test_interrupt_without_a_call_costs_one_call_at_most(collector, dial):
+    """A signal between two calls may end the next one; what follows is sent."""
+    pusher = dial(collector.port)
+    pusher.interrupt()
+
+    assert isinstance(pusher.push(b""), Delivered | Retry)
+    assert pusher.push(b"") == Delivered()
