@@ -79,7 +79,7 @@ class Journal:
         Replace the record, durably; return the size of the file, bytes.
 
         Raises:
-            StateError: It could not be written; the old record still holds.
+            StateError: It could not be written, or not durably: nothing of it may be sent.
 
         """
         data = journal_format.encode(record)
@@ -91,8 +91,8 @@ class Journal:
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
+            self._mark = journal_format.mark(data)
             os.fsync(self._directory_fd)
-        self._mark = journal_format.mark(data)
         return len(data)
 
     def acknowledge(self) -> None:

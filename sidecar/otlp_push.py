@@ -123,7 +123,8 @@ class Pusher:
 
         *timeout_s* shortens the endpoint's own deadline. The deadline is monotonic (gRPC's own clock).
         """
-        limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if self._interrupted else None]
+        hurried = self._interrupted
+        limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if hurried else None]
         if self._files.changed():
             self._redial()
         export: Any = self._channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
@@ -133,6 +134,9 @@ class Pusher:
             metadata=self._endpoint.headers,
             compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
         )
+        if self._interrupted and not hurried:
+            # The signal came when the call had begun and `interrupt` could not know of it yet.
+            self._call.cancel()
         try:
             return _answer(self._call.result())
         except grpc.FutureCancelledError:
@@ -186,7 +190,7 @@ def _answer(body: bytes) -> Delivered:
 
 def _failure(error: Any) -> Retry | Rejected:
     code: grpc.StatusCode = error.code()
-    message = " ".join((error.details() or "").split())
+    message = " ".join((error.details() or "no reason given").split())
     after_s = _retry_info(error.trailing_metadata() or ())
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
         return Retry(code.name, message, after_s, definite=message.startswith(_NEVER_LEFT))

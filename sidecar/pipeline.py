@@ -89,7 +89,7 @@ class Pipeline:
             raise NotAcknowledgedError(
                 f"send batch {self._delivery.sequence}",
                 f"{outcome.code}: {outcome.message}" if outcome else "nothing to send",
-                "it is kept; check the Collector and run again",
+                "check the Collector and run again" + ("; the batch is kept" if self._delivery.busy else ""),
             )
 
     def cycle(self) -> None:
