@@ -30,7 +30,7 @@ export CGO_ENABLED := 0
 # Where Go's own archive installs it, which sudo's PATH does not have.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: help install bpf collector prometheus promtool demo run test lint format wheel clean packages go interface
+.PHONY: help install bpf collector prometheus promtool demo run chaos test lint format wheel clean packages go interface
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ demo: collector prometheus install ## send known traffic, compare kernel and Pro
 
 run: interface collector prometheus install ## the same stack on a real interface: make run IFACE=eth0
 	@$(PYTHON) -m demo --interface $(IFACE)
+
+chaos: collector prometheus install ## break everything, compare kernel and Prometheus (CHAOS_SECONDS, CHAOS_SEED, CHAOS_ONLY)
+	@$(PYTHON) -m chaos $(ARGS)
 
 test: collector prometheus install ## run all tests (some of them only: make test ARGS='tests/unit -k name')
 	@$(PYTHON) -m pytest --kernel=require $(ARGS)

@@ -34,6 +34,19 @@ class Lab:
     client: str
     node: str
 
+    def plug(self) -> None:
+        """Make the veth pair: the client's end is up, the node's end down."""
+        pair = ("ip", "link", "add", CLIENT_INTERFACE, "netns", self.client, "type", "veth")
+        run(*pair, "peer", "name", NODE_INTERFACE, "netns", self.node)
+        for namespace, interface in ((self.client, CLIENT_INTERFACE), (self.node, NODE_INTERFACE)):
+            # Without a link-local address the kernel's unasked chatter stays small.
+            run("ip", "-n", namespace, "link", "set", interface, "addrgenmode", "none")
+        _up(self.client, CLIENT_INTERFACE, CLIENT_IPV4, CLIENT_IPV6)
+
+    def unplug(self) -> None:
+        """Remove the veth pair, and all that is attached to it."""
+        run("ip", "-n", self.node, "link", "delete", NODE_INTERFACE)
+
     def connect(self) -> None:
         """
         Bring up the node's end: from here on frames pass.
@@ -60,23 +73,19 @@ class Lab:
 
 
 @contextmanager
-def lab() -> Iterator[Lab]:
+def lab(name: str = "demo") -> Iterator[Lab]:
     """
     Make the namespaces and the veth pair (the node's end down) and remove them in the end.
 
-    Raises DemoError if the kernel refuses.
+    *name* tells several labs of one process apart. Raises DemoError if the kernel refuses.
     """
-    made = Lab(client=f"xdp-demo-{os.getpid()}-client", node=f"xdp-demo-{os.getpid()}-node")
+    prefix = f"xdp-{name}-{os.getpid()}"
+    made = Lab(client=f"{prefix}-client", node=f"{prefix}-node")
     with ExitStack() as cleanup:
         for namespace in (made.client, made.node):
             run("ip", "netns", "add", namespace)
             cleanup.callback(run, "ip", "netns", "delete", namespace)
-        pair = ("ip", "link", "add", CLIENT_INTERFACE, "netns", made.client, "type", "veth")
-        run(*pair, "peer", "name", NODE_INTERFACE, "netns", made.node)
-        for namespace, interface in ((made.client, CLIENT_INTERFACE), (made.node, NODE_INTERFACE)):
-            # Without a link-local address the kernel's unasked chatter stays small.
-            run("ip", "-n", namespace, "link", "set", interface, "addrgenmode", "none")
-        _up(made.client, CLIENT_INTERFACE, CLIENT_IPV4, CLIENT_IPV6)
+        made.plug()
         yield made
 
 

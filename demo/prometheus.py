@@ -5,6 +5,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from typing import Any
 
 from demo.errors import DemoError
 from demo.ports import Ports
@@ -51,6 +52,12 @@ def answers(url: str) -> bool:
         return False
 
 
+def fetch(url: str) -> str:
+    """Return what a GET of *url* is answered with; raise OSError if it is not."""
+    with _OPENER.open(url, timeout=5) as response:
+        return str(response.read().decode())
+
+
 def rate(interface: str) -> str:
     """Return the PromQL of the gauge for *interface*."""
     return f'{RATE}{{network_interface_name="{interface}"}}'
@@ -62,17 +69,22 @@ def query(ports: Ports, promql: str) -> str | None:
 
     Raises DemoError if Prometheus cannot be asked, or answers with more than one series.
     """
-    url = f"http://127.0.0.1:{ports.prometheus}/api/v1/query?{urllib.parse.urlencode({'query': promql})}"
-    try:
-        with _OPENER.open(url, timeout=5) as response:
-            series = json.load(response)["data"]["result"]
-    except OSError as error:
-        raise DemoError(f"query Prometheus for {promql}: {error}: see whether it runs") from error
+    series = ask(ports, promql)
     if len(series) > 1:
         raise DemoError(
             f"query Prometheus for {promql}: {len(series)} series, want one: stop the other sidecar"
         )
     return str(series[0]["value"][1]) if series else None
+
+
+def ask(ports: Ports, promql: str) -> list[dict[str, Any]]:
+    """Return all series of the answer to *promql*, now; raise DemoError if Prometheus cannot be asked."""
+    url = f"http://127.0.0.1:{ports.prometheus}/api/v1/query?{urllib.parse.urlencode({'query': promql})}"
+    try:
+        series: list[dict[str, Any]] = json.loads(fetch(url))["data"]["result"]
+    except OSError as error:
+        raise DemoError(f"query Prometheus for {promql}: {error}: see whether it runs") from error
+    return series
 
 
 def scrapes(ports: Ports) -> bool:

@@ -35,13 +35,17 @@ class Service:
         Raises DemoError with the end of its log if it ends, or is not ready within *timeout_s* seconds.
         Whatever is raised, the program does not run then.
         """
-        with self.log.open("ab") as log:
-            self.process = spawn(self.command, env=self.env, stdout=log, stderr=subprocess.STDOUT)
+        self.launch()
         try:
             self._wait(timeout_s)
         except BaseException:
             self.kill()
             raise
+
+    def launch(self) -> None:
+        """Start the program and do not wait for anything."""
+        with self.log.open("ab") as log:
+            self.process = spawn(self.command, env=self.env, stdout=log, stderr=subprocess.STDOUT)
 
     def stop(self) -> None:
         """Ask the program to end and wait for it; do nothing if it does not run."""

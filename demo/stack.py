@@ -126,8 +126,12 @@ def kernel_counts(interface: str, namespace: str | None = None) -> Counts:
 
     Read by bpftool and not by the sidecar's own code, which is what the demo puts to the test.
     """
-    said = run("bpftool", "--json", "map", "dump", "pinned", str(pins(interface, namespace) / "stats_map"))
-    values = json.loads(said)[0]["formatted"]["values"]
+    return map_counts("pinned", str(pins(interface, namespace) / "stats_map"))
+
+
+def map_counts(*which: str) -> Counts:
+    """Return what a map holds, summed over the CPUs; bpftool finds it by `pinned PATH` or `id ID`."""
+    values = json.loads(run("bpftool", "--json", "map", "dump", *which))[0]["formatted"]["values"]
     return {field: sum(value["value"][field] for value in values) for field in FIELDS}
 
 

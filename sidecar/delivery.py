@@ -63,6 +63,11 @@ class Delivery:
         return self._record.pending is not None
 
     @property
+    def under_way(self) -> Mapping[str, Baseline]:
+        """The baselines that the batch under way leads to; none if there is no batch."""
+        return self._record.pending.baselines if self._record.pending else {}
+
+    @property
     def sequence(self) -> int:
         """The number of the last batch."""
         return self._record.sequence
@@ -74,7 +79,7 @@ class Delivery:
 
     @property
     def seen(self) -> Mapping[str, Sequence[Snapshot]]:
-        """What each source was last read as while a batch was under way."""
+        """What each source was last read as, but for what was reported with an earlier batch."""
         return self._record.seen
 
     @property
@@ -86,16 +91,15 @@ class Delivery:
         """Take a baseline as acknowledged for a source that is first met; the next batch writes it down."""
         self._record = replace(self._record, acknowledged={**self.acknowledged, source: baseline})
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, batch: Batch, seen: Mapping[str, Sequence[Snapshot]]) -> None:
         """
-        Write a batch down; from now on it is under way.
+        Write a batch down, and the readings it was made of; from now on it is under way.
 
         Raises:
             StateError: It could not be written. It is not under way, and its counts are still in the map.
 
         """
-        seen = {source: read for source, read in self.seen.items() if source not in batch.baselines}
-        record = Record(self.sequence + 1, self.acknowledged, batch, seen)
+        record = Record(self.sequence + 1, self.acknowledged, batch, {**self.seen, **seen})
         self._commit(record)
         self._attempts = 0
         self._retry_at = 0.0

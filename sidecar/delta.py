@@ -20,6 +20,7 @@ class Advance:
         start_ns: Start of the window, Unix ns: the end of the one before.
         counts: For each key, what each field counted in the window.
         baseline: The baseline that holds once the window is acknowledged.
+        snapshots: The readings that it was made of, without the maps that were reported before.
         emptied: Keys whose counters went backwards within one map: somebody emptied it.
         vanished: Keys that are no longer in the map.
 
@@ -29,6 +30,7 @@ class Advance:
     start_ns: int
     counts: Counts
     baseline: Baseline
+    snapshots: Sequence[Snapshot]
     emptied: tuple[bytes, ...] = ()
     vanished: tuple[bytes, ...] = ()
 
@@ -72,7 +74,15 @@ def advance(baseline: Baseline, snapshots: Sequence[Snapshot]) -> Advance:
         known = snapshot.totals
     end_ns = max(snapshots[-1].taken_ns, baseline.end_ns + 1)
     following = Baseline(identity, baseline.birth_ns, end_ns, end_ns, known, finished)
-    return Advance(baseline.settled_ns, baseline.end_ns, counts, following, tuple(emptied), tuple(vanished))
+    return Advance(
+        settled_ns=baseline.settled_ns,
+        start_ns=baseline.end_ns,
+        counts=counts,
+        baseline=following,
+        snapshots=snapshots,
+        emptied=tuple(emptied),
+        vanished=tuple(vanished),
+    )
 
 
 def since_birth(snapshot: Snapshot) -> Baseline:

@@ -67,6 +67,8 @@ class Journal:
                 data = self._path.read_bytes()
             except FileNotFoundError:
                 return Record()
+            # The last process may have ended between the renaming and this, and what we find will be sent.
+            os.fsync(self._directory_fd)
         try:
             record, acknowledged = journal_format.decode(data)
         except ValueError as error:

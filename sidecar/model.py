@@ -151,8 +151,8 @@ class Record:
         sequence: Counts the batches, from 1.
         acknowledged: The baseline of each source as of the last acknowledged batch.
         pending: The one batch that is not acknowledged yet, or None.
-        seen: What each source was last read as while the batch is pending. It is reported after the batch,
-            also if the map is gone by then: after a reboot, or a reload while no sidecar ran.
+        seen: What each source was last read as. It is reported even if the map is gone by then: after a
+            reboot, or a reload while no sidecar ran.
 
     """
 

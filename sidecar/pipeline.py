@@ -11,6 +11,7 @@ one starts where it ended. Whatever happens in between is still in the map.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from sidecar import delta, reported
 from sidecar.delivery import Clock, Delivery
@@ -135,7 +136,7 @@ class Pipeline:
         series = [one for source, step in steps.items() for one in _series(source, step)]
         self._telemetry.series = series
         if self._delivery.busy:
-            self._delivery.keep_seen(readings)
+            self._delivery.keep_seen({source.name: step.snapshots for source, step in steps.items()})
         else:
             self._freeze(steps, series)
 
@@ -151,37 +152,43 @@ class Pipeline:
             requests = encode(self._resource, self._profile, self._temporality, series)
         if not requests:
             return
-        self._delivery.submit(Batch(requests, {source.name: step.baseline for source, step in steps.items()}))
+        self._delivery.submit(
+            Batch(requests, {source.name: step.baseline for source, step in steps.items()}),
+            {source.name: step.snapshots for source, step in steps.items()},
+        )
         for source, step in steps.items():
-            self._remember(step.baseline.identity.map_id)
             self._telemetry.keys_vanished += len(step.vanished)
             self._telemetry.entries_emptied += len(step.emptied)
             for key in step.emptied:
                 log.warning("%s: entry 0x%s went back: somebody emptied the map", source.name, key.hex())
 
     def _first_baseline(self, source: Source, snapshot: Snapshot) -> Baseline:
-        if self._temporality is Temporality.DELTA_WITH_BASE:
-            return delta.as_reported(snapshot)
-        if self._temporality is Temporality.DELTA and reported.is_marked(snapshot.identity.map_id):
+        birth_ns = reported.birth_ns(snapshot.identity.map_id)
+        if birth_ns is not None:
             self._telemetry.journals_lost += 1
             log.warning(
-                "%s: map id %d was reported before, but the journal is lost: what it counted between "
-                "the last report and now is left out, so that nothing is counted twice",
+                "%s: map id %d was reported before, but the journal is lost: what it counted since the last "
+                "report may be missing; nothing is counted twice",
                 source.name,
                 snapshot.identity.map_id,
             )
-            return delta.from_now_on(snapshot)
+            if self._temporality is Temporality.DELTA:
+                return delta.from_now_on(snapshot)
+            snapshot = replace(snapshot, born_ns=birth_ns)
+        if self._temporality is Temporality.DELTA_WITH_BASE:
+            return delta.as_reported(snapshot)
         return delta.since_birth(snapshot)
 
-    def _remember(self, map_id: int) -> None:
-        if self._temporality is not Temporality.DELTA or map_id in self._marked:
+    def _remember(self, baseline: Baseline) -> None:
+        map_id = baseline.identity.map_id
+        if map_id in self._marked:
             return
         try:
-            reported.mark(map_id)
+            reported.mark(map_id, baseline.birth_ns)
         except OSError as error:
             log.warning(
                 "remember in bpffs that map id %d is reported: %s: should the state directory be lost, "
-                "its counts would be sent a second time",
+                "its counts may be sent a second time",
                 map_id,
                 explain(error),
             )
@@ -192,6 +199,9 @@ class Pipeline:
             self._send()
 
     def _send(self, *, timeout_s: float | None = None) -> Outcome | None:
+        # Before anything of them can be counted, whichever process it was that made the batch.
+        for under_way in self._delivery.under_way.values():
+            self._remember(under_way)
         outcome = self._delivery.send(timeout_s=timeout_s)
         for source in self._sources:
             baseline = self._delivery.acknowledged.get(source.name)

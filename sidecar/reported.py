@@ -2,8 +2,9 @@
 """
 Remember outside the state directory which maps have been reported: in bpffs, which lives as long as they do.
 
-Without it, plain delta could not tell a lost journal from a first start, and would send all that a map holds
-a second time. A mark is an empty directory, which needs no capability, only write permission.
+Without it a lost journal could not be told from a first start, and all that a map holds would be sent a
+second time. A mark is an empty directory, which needs no capability, only write permission. Its name has the
+birth of the series, which cannot be found again once the wall clock was stepped.
 """
 
 from pathlib import Path
@@ -11,21 +12,23 @@ from pathlib import Path
 from sidecar.pins import PIN_ROOT
 
 
-def _path(map_id: int) -> Path:
-    return PIN_ROOT / f"reported-{map_id}"
+def _marks(map_id: int) -> list[Path]:
+    return sorted(PIN_ROOT.glob(f"reported-{map_id}-*"))
 
 
-def mark(map_id: int) -> None:
-    """Remember that a map is being reported; raise OSError if that cannot be done."""
-    _path(map_id).mkdir(mode=0o755, parents=True, exist_ok=True)
+def mark(map_id: int, birth_ns: int) -> None:
+    """Remember that a map is being reported, in series born then; raise OSError if that cannot be done."""
+    if not _marks(map_id):
+        (PIN_ROOT / f"reported-{map_id}-{birth_ns}").mkdir(mode=0o755, parents=True)
 
 
-def is_marked(map_id: int) -> bool:
-    """Return whether a map of this boot has been reported before."""
-    return _path(map_id).is_dir()
+def birth_ns(map_id: int) -> int | None:
+    """Return since when the series of a map count, Unix ns, or None if it was never reported."""
+    marks = _marks(map_id)
+    return int(marks[0].name.rpartition("-")[2]) if marks else None
 
 
 def forget(map_id: int) -> None:
     """Remove the mark of a map that ends."""
-    if is_marked(map_id):
-        _path(map_id).rmdir()
+    for path in _marks(map_id):
+        path.rmdir()

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Prometheus has of one sidecar: from the raw samples, so that nothing is extrapolated."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from demo.errors import DemoError
+from demo.ports import Ports
+from demo.prometheus import METRICS, ask, fetch
+from demo.tap import FIELDS, Counts
+
+ZERO: Mapping[str, int] = dict.fromkeys(FIELDS, 0)
+_WINDOW = "6h"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """
+    The counters of one sidecar in Prometheus.
+
+    Attributes:
+        increase: What each grew by since it began at 0; after a reset what the new counter has.
+        value: What each shows now.
+        resets: How often the counter of packets went back.
+        steady_s: For how long it has shown the same, by the times of the samples.
+
+    """
+
+    increase: Counts
+    value: Counts
+    resets: int
+    steady_s: float
+
+
+def add(*counts: Mapping[str, int]) -> Counts:
+    """Return the sum, field by field."""
+    return {field: sum(one[field] for one in counts) for field in FIELDS}
+
+
+def minus(left: Mapping[str, int], right: Mapping[str, int]) -> Counts:
+    """Return the difference, field by field."""
+    return {field: left[field] - right[field] for field in FIELDS}
+
+
+def seen(ports: Ports, instance: str) -> Seen:
+    """
+    Return what Prometheus has of the sidecar whose `service.instance.id` is *instance*.
+
+    Raises DemoError if Prometheus cannot be asked, or has two series of one counter.
+    """
+    names = "|".join(METRICS.values())
+    found: dict[str, list[int]] = {}
+    steady_s = 0.0
+    for series in ask(ports, f'{{__name__=~"{names}", instance="{instance}"}}[{_WINDOW}]'):
+        name = series["metric"]["__name__"]
+        if name in found:
+            raise DemoError(f"read {name} of {instance}: two series: {series['metric']} is one of them")
+        found[name] = [int(value) for _, value in series["values"]]
+        if name == METRICS["total_packets"]:
+            steady_s = _steady_s(series["values"])
+    samples = {field: found.get(METRICS[field], []) for field in FIELDS}
+    return Seen(
+        increase={field: increase(samples[field]) for field in FIELDS},
+        value={field: samples[field][-1] if samples[field] else 0 for field in FIELDS},
+        resets=sum(now < before for before, now in pairwise(samples["total_packets"])),
+        steady_s=steady_s,
+    )
+
+
+def _steady_s(samples: Sequence[tuple[float, str]]) -> float:
+    """Return how long the last samples, each a time and a value, have been the same."""
+    (last, value), since = samples[-1], samples[-1][0]
+    for at, earlier in reversed(samples):
+        if earlier != value:
+            break
+        since = at
+    return last - since
+
+
+def held(ports: Ports, instance: str) -> Counts:
+    """Return what the Collector holds of a sidecar; raise DemoError if it does not answer."""
+    url = f"http://127.0.0.1:{ports.metrics}/metrics"
+    try:
+        lines = [line for line in fetch(url).splitlines() if f'instance="{instance}"' in line]
+    except OSError as error:
+        raise DemoError(f"read {url}: {error}: see whether the Collector runs") from error
+    # Values over 2^20 are written like 1.234567e+06, all digits kept.
+    values = {line.partition("{")[0]: int(float(line.rpartition(" ")[2])) for line in lines}
+    return {field: values.get(METRICS[field], 0) for field in FIELDS}
+
+
+def increase(samples: Sequence[int]) -> int:
+    """Return by how much a counter that began at 0 grew over *samples*, resets handled as PromQL does."""
+    return sum(now if now < before else now - before for before, now in pairwise((0, *samples)))

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Many sidecars in one process: each with a map, a journal, an instance id and a connection of its own.
+
+`python -m chaos.fleet PORT DIRECTORY COUNT INTERVAL SEED` runs COUNT of the real pipelines, each in a thread.
+Frames reach each one's XDP program by BPF_PROG_RUN. It answers each line of its standard input with one of
+JSON: `begin` starts the traffic and answers with the map id and instance id of each sidecar, `hold` ends the
+traffic, `first SECONDS` answers when, after that moment of the monotonic clock, each was acknowledged first.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from demo.frames import every_kind
+from sidecar import bpf_syscall as bpf
+from sidecar import libbpf, locate, otlp_push
+from sidecar.delivery import Delivery
+from sidecar.journal import Journal
+from sidecar.model import Temporality
+from sidecar.otlp_endpoint import Endpoint
+from sidecar.pipeline import Pipeline
+from sidecar.profile import PACKET_COUNTER
+from sidecar.resource import resource_attributes
+
+_SENDER = bytes.fromhex("020000000001")
+
+
+class _Pusher(otlp_push.Pusher):
+    """The real one, and when it was answered OK."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self.delivered_at: list[float] = []
+
+    def push(self, request: bytes, *, timeout_s: float | None = None) -> otlp_push.Outcome:
+        outcome = super().push(request, timeout_s=timeout_s)
+        if isinstance(outcome, otlp_push.Delivered):
+            self.delivered_at.append(time.monotonic())
+        return outcome
+
+
+class _Clock:
+    """Real time, stopped for all at once."""
+
+    def __init__(self, stopped: threading.Event) -> None:
+        self._stopped = stopped
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> bool:
+        return self._stopped.wait(seconds)
+
+
+class _Member:
+    """One sidecar of the fleet, with its program."""
+
+    def __init__(self, cleanup: ExitStack, port: int, state: Path, stopped: threading.Event) -> None:
+        self._program = cleanup.enter_context(libbpf.load_packet_counter())
+        self.map_id = bpf.map_info(self._program.map_fd).id
+        source = locate.by_id(self.map_id, PACKET_COUNTER.layout)
+        source.open()
+        cleanup.callback(source.close)
+        journal = Journal(state)
+        cleanup.callback(journal.close)
+        self.pusher = _Pusher(Endpoint(f"127.0.0.1:{port}", secure=False))
+        cleanup.callback(self.pusher.close)
+        clock = _Clock(stopped)
+        resource = resource_attributes(state)
+        self.instance = dict(resource)["service.instance.id"]
+        delivery = Delivery(journal, self.pusher, clock)
+        self.pipeline = Pipeline(
+            [source], PACKET_COUNTER, resource, Temporality.DELTA_WITH_BASE, delivery, clock
+        )
+
+    def send(self, frame: bytes, times: int) -> None:
+        """Let its program count."""
+        bpf.prog_test_run(self._program.prog_fd, frame, repeat=times)
+
+
+def main() -> None:
+    """Run until the standard input ends."""
+    port, directory, count, interval_s, seed = sys.argv[1:]
+    # In one process gRPC would share one connection between all channels to the same address.
+    otlp_push._CHANNEL_OPTIONS += (("grpc.use_local_subchannel_pool", 1),)  # type: ignore[assignment]  # noqa: SLF001
+    stopped, held = threading.Event(), threading.Event()
+    with ExitStack() as cleanup:
+        members = [
+            _Member(cleanup, int(port), Path(directory) / str(number), stopped)
+            for number in range(int(count))
+        ]
+        chance = Random(int(seed))  # noqa: S311 - frames, no secrets
+        threads = [
+            threading.Thread(target=partial(_run, member, float(interval_s), chance.random()))
+            for member in members
+        ]
+        threads.append(threading.Thread(target=_send, args=(members, held, chance)))
+        for line in sys.stdin:
+            match line.split():
+                case ["begin"]:
+                    for thread in threads:
+                        thread.start()
+                    _answer([(member.map_id, member.instance) for member in members])
+                case ["hold"]:
+                    held.set()
+                    threads[-1].join()
+                    _answer("held")
+                case ["first", since]:
+                    _answer([_first(member, float(since)) for member in members])
+        stopped.set()
+        held.set()
+        for thread in threads:
+            thread.join()
+
+
+def _run(member: _Member, interval_s: float, phase: float) -> None:
+    # Machines do not start at the same moment.
+    time.sleep(interval_s * phase)
+    member.pipeline.run(interval_s)
+
+
+def _send(members: list[_Member], held: threading.Event, chance: Random) -> None:
+    frames = list(every_kind(source=_SENDER).values())
+    cpus = sorted(os.sched_getaffinity(0))
+    while not held.wait(0.02):
+        os.sched_setaffinity(0, {chance.choice(cpus)})
+        for member in chance.sample(members, max(1, len(members) // 10)):
+            member.send(chance.choice(frames), chance.randint(1, 50))
+
+
+def _first(member: _Member, since: float) -> float | None:
+    return min((at for at in member.pusher.delivered_at if at > since), default=None)
+
+
+def _answer(value: Any) -> None:
+    sys.stdout.write(f"{json.dumps(value)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node: its interface, the XDP program on it, the sidecar that reads it, and the traffic."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from enum import Enum
+from pathlib import Path
+
+from chaos.counters import ZERO, add
+from chaos.program import Pinned
+from chaos.watch import Watch
+from demo import stack
+from demo.interruption import pause
+from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE, lab
+from demo.processes import ROOT, end, python, spawn
+from demo.service import Service
+from demo.tap import Counts
+from sidecar import bpf_reader
+from sidecar import bpf_syscall as bpf
+
+
+class Mode(Enum):
+    """How the sidecar says its counts (docs/delivery.md, "Three ways to send")."""
+
+    BASE = "base point"
+    CUMULATIVE = "cumulative"
+    DELTA = "plain delta"
+
+
+INTERVAL_S = 0.3
+"""Seconds between the sidecar's cycles: short, so that faults meet many of them."""
+
+
+class Node:
+    """Everything of one machine; what it starts ends with *cleanup*."""
+
+    def __init__(
+        self,
+        cleanup: ExitStack,
+        directory: Path,
+        name: str,
+        endpoint: int,
+        *,
+        seed: int,
+        mode: Mode = Mode.BASE,
+        interval_s: float = INTERVAL_S,
+        environment: Mapping[str, str] | None = None,
+        program: Pinned | None = None,
+        inside: Sequence[str] = (),
+        state: Path | None = None,
+    ) -> None:
+        """
+        Make the namespaces; nothing runs yet.
+
+        Args:
+            cleanup: Undoes everything.
+            directory: For state and log; made here.
+            name: Unique within the process.
+            endpoint: Port on 127.0.0.1 that the sidecar sends to.
+            seed: Of the traffic.
+            mode: How counts are said.
+            interval_s: Seconds between cycles.
+            environment: More variables for the sidecar.
+            program: Reads this program's pin instead of attaching the shipped program.
+            inside: A command in front of the sidecar's, such as unshare.
+            state: The state directory as the sidecar knows it, if that is another path.
+
+        """
+        directory.mkdir()
+        self.name = name
+        self.mode = mode
+        self.interval_s = interval_s
+        self.state = directory / "state"
+        self.lab = cleanup.enter_context(lab(f"chaos-{name}"))
+        self._cleanup = cleanup
+        self._seed = seed
+        self._finished: Counts = dict(ZERO)
+        self._program = program
+        self._traffic: subprocess.Popen[bytes] | None = None
+        self.held_at: float | None = None
+        """Since when no frames pass, monotonic."""
+        self.sidecar = Service(
+            name=f"the sidecar of {name}",
+            command=[*inside, *self._command(endpoint, state or self.state)],
+            env=self._environment(environment or {}),
+            log=directory / "sidecar.log",
+            ready=lambda: (self.state / "instance-id").exists() and self.pin.exists(),
+        )
+        self.watch = Watch(self.sidecar, self.state)
+        cleanup.callback(self.watch.close)
+
+    def _command(self, endpoint: int, state: Path) -> list[str]:
+        where = ["--interface", NODE_INTERFACE, "--netns", self.lab.node]
+        if self._program is not None:
+            where = ["--map-path", str(self._program.pin)]
+        options = ["--interval", str(self.interval_s), "--state-dir", str(state)]
+        options += ["--otel-endpoint", f"127.0.0.1:{endpoint}"]
+        if self.mode is Mode.BASE:
+            options.append("--base-point")
+        return [*python("chaos.child", "run"), *where, *options]
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        # Settings for somebody else's exporter must not reach this one.
+        env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDP_OTEL_"))
+        }
+        if self.mode is Mode.CUMULATIVE:
+            env["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"] = "cumulative"
+        return {**env, **more}
+
+    @property
+    def pin(self) -> Path:
+        """Where the map is pinned."""
+        if self._program is not None:
+            return self._program.pin
+        return stack.pins(NODE_INTERFACE, self.lab.node) / "stats_map"
+
+    @property
+    def instance(self) -> str:
+        """The sidecar's `service.instance.id`."""
+        return (self.state / "instance-id").read_text().strip()
+
+    def start(self) -> None:
+        """Start sidecar and traffic; the first frame meets the program."""
+        if self._program is None:
+            self._cleanup.callback(stack.detach, NODE_INTERFACE, self.lab.node)
+        else:
+            self._cleanup.enter_context(self._program.attached(self.lab.node, NODE_INTERFACE))
+        self._cleanup.enter_context(self.sidecar)
+        self.lab.connect()
+        self.send()
+        self._cleanup.callback(self._end_traffic)
+
+    def send(self) -> None:
+        """Start a stream of frames, or the next one if the last has ended; go on with it if it was held."""
+        self.held_at = None
+        if self._traffic is not None and self._traffic.poll() is None:
+            self._traffic.send_signal(signal.SIGCONT)
+            return
+        self._end_traffic()
+        self._seed += 1
+        command = python("chaos.traffic", CLIENT_INTERFACE, str(self._seed))
+        self._traffic = spawn(command, namespace=self.lab.client, stderr=subprocess.DEVNULL)
+
+    def hold(self) -> None:
+        """Let no more frames pass until `send`."""
+        if self._traffic is not None and self.held_at is None:
+            self._traffic.send_signal(signal.SIGSTOP)
+            self.held_at = time.monotonic()
+
+    def _end_traffic(self) -> None:
+        if self._traffic is not None:
+            self._traffic.send_signal(signal.SIGCONT)
+            end(self._traffic)
+
+    def kernel(self) -> Counts:
+        """Return what the kernel counted in the present map and in all before it."""
+        running = [] if self._program is None else self._program.before()
+        return add(self._finished, stack.map_counts("pinned", str(self.pin)), *running)
+
+    def finish(self, counts: Counts) -> None:
+        """Remember what a map held that is no more, or was emptied."""
+        self._finished = add(self._finished, counts)
+
+    def log(self) -> str:
+        """Return the sidecar's log of all its lives."""
+        return self.sidecar.log.read_text(errors="replace")
+
+    def cycles(self) -> int:
+        """Return how many cycles the sidecar has made in all its lives."""
+        return self.log().count(" INFO Total: ")
+
+    def empty(self) -> None:
+        """Set the map to zero, as somebody else may; what it held stays in the books, to the packet."""
+        self.hold()
+        pause(0.05)  # frames on their way
+        self.finish(stack.map_counts("pinned", str(self.pin)))
+        fd = bpf.obj_get(str(self.pin))
+        try:
+            bpf.map_update(fd, bytes(4), bytes(bpf_reader.answer_bytes(bpf.map_info(fd))))
+        finally:
+            os.close(fd)
+        self.send()
+
+    def die_at(self, step: str, side: str, count: int, *, timeout_s: float) -> bool:
+        """Start a sidecar that kills itself there (chaos.child); return whether it came to that in time."""
+        env = self.sidecar.env
+        self.sidecar.env = {**env, "CHAOS_DIE": f"{step}:{side}:{count}"}
+        self.sidecar.launch()
+        self.sidecar.env = env
+        process = self.sidecar.process
+        if process is None:
+            return False
+        try:
+            died = process.wait(timeout_s) == -signal.SIGKILL
+        except subprocess.TimeoutExpired:
+            died = False
+        self.sidecar.kill()
+        return died
+
+    def run_second(self) -> tuple[int, str]:
+        """Run a second sidecar with the same command; return its exit code and its last line."""
+        done = subprocess.run(
+            self.sidecar.command,
+            env=self.sidecar.env,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            start_new_session=True,
+        )
+        return done.returncode, done.stderr.strip().rpartition("\n")[2]

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A network that fails on demand: a TCP proxy that knows nothing of what it carries.
+
+It stands between sidecar and Collector, and passes, cuts, stalls, swallows or delays bytes.
+"""
+
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from enum import Enum
+from select import select
+
+_RESET = struct.pack("ii", 1, 0)
+_SLICE_S = 0.02
+# A gRPC client sends less than this before its first request: preface, settings, window update. So an answer
+# that is swallowed or late is one to a request, and not the handshake, without which nothing is ever sent.
+_HANDSHAKE_BYTES = 300
+
+
+class Weather(Enum):
+    """What happens to bytes."""
+
+    FAIR = "all pass"
+    CUT = "connections are reset, new ones too"
+    HOLE = "nothing passes, nobody is told"
+    HOLD = "requests wait, answers pass"
+    SWALLOW = "requests pass, answers are lost"
+    LATE = "requests pass, answers are delayed"
+
+
+class Proxy:
+    """Listens on a port of its own and forwards to another on 127.0.0.1."""
+
+    def __init__(self, target: int) -> None:
+        """Listen; connections to *target* are made as they come."""
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.delay_s = 0.0
+        """How late an answer is in Weather.LATE, seconds."""
+        self.spoiled = 0
+        """How many pieces of answers were swallowed or delayed."""
+        self._weather = Weather.FAIR
+        self._pairs: set[_Pair] = set()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def weather(self) -> Weather:
+        """What happens to bytes now."""
+        return self._weather
+
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        self._weather = weather
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            # A connection that lost bytes is of no use any more.
+            if weather is Weather.CUT or (weather is not Weather.SWALLOW and pair.robbed):
+                pair.reset()
+
+    def close(self) -> None:
+        """Reset every connection and listen no longer."""
+        self.weather = Weather.CUT
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            if self._weather is Weather.CUT:
+                raise ConnectionError
+            server = socket.create_connection(("127.0.0.1", self._target), timeout=5)
+        except OSError:
+            _reset(client)
+            return
+        server.settimeout(None)
+        pair = _Pair(client, server)
+        with self._lock:
+            self._pairs.add(pair)
+        for source in (client, server):
+            threading.Thread(target=self._pump, args=(pair, source), daemon=True).start()
+
+    def _pump(self, pair: "_Pair", source: socket.socket) -> None:
+        try:
+            while self._forward(pair, source):
+                pass
+        except (OSError, ValueError):  # ValueError: select on a socket that the other side's pump has closed
+            pass
+        finally:
+            pair.reset()
+            with self._lock:
+                self._pairs.discard(pair)
+
+    def _forward(self, pair: "_Pair", source: socket.socket) -> bool:
+        """Carry one piece; return False at the end of the stream."""
+        if self._weather is Weather.HOLE or (self._weather is Weather.HOLD and source is pair.client):
+            time.sleep(_SLICE_S)
+            return True
+        ready, _, _ = select([source], [], [], _SLICE_S)
+        if not ready:
+            return True
+        data = source.recv(1 << 16)
+        if source is pair.client:
+            pair.requested += len(data)
+            pair.server.sendall(data)
+        elif self._weather is Weather.SWALLOW and pair.requested > _HANDSHAKE_BYTES:
+            pair.robbed = True
+            self.spoiled += 1
+        else:
+            if self._weather is Weather.LATE and pair.requested > _HANDSHAKE_BYTES:
+                self.spoiled += 1
+                time.sleep(self.delay_s)
+            pair.client.sendall(data)
+        return bool(data)
+
+
+class _Pair:
+    """The two halves of one connection."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client = client
+        self.server = server
+        self.requested = 0
+        self.robbed = False
+
+    def reset(self) -> None:
+        _reset(self.client)
+        _reset(self.server)
+
+
+def _reset(one: socket.socket) -> None:
+    """Close with RST, as a peer that vanished: no FIN says that the other side came to its end."""
+    with suppress(OSError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        # Wakes the pump that waits for it; without this the descriptor could be another socket's by then.
+        one.shutdown(socket.SHUT_RD)
+    one.close()

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Collector dies, and with it all that it knows; or Prometheus; or everything at once."""
+
+from chaos.counters import ZERO, add, held, minus, seen
+from chaos.node import Mode
+from chaos.proxy import Weather
+from chaos.stage import Stage
+
+
+def collector_term(stage: Stage) -> None:
+    """End the Collector by SIGTERM, again and again."""
+    _restarts(stage, gently=True)
+
+
+def collector_kill(stage: Stage) -> None:
+    """Kill the Collector (SIGKILL), again and again."""
+    _restarts(stage, gently=False)
+
+
+def _restarts(stage: Stage, *, gently: bool) -> None:
+    proxy = stage.proxy()
+    nodes = [stage.node(mode.name.lower(), mode=mode) for mode in (Mode.BASE, Mode.CUMULATIVE)]
+    plain = stage.node("delta", mode=Mode.DELTA, endpoint=proxy.port)
+    restarts = stage.times(6, 3)
+    unscraped = dict(ZERO)
+    scraped: list[dict[str, int]] = []
+    stage.wait(2.0)
+    for _ in range(restarts):
+        stage.wait(0.2, 2.5)
+        # What plain delta loses can be told if the Collector takes nothing more between look and death.
+        proxy.weather = Weather.HOLD
+        stage.wait(0.1)
+        at_stake = held(stage.ports, plain.instance)
+        proxy.weather = Weather.CUT
+        if gently:
+            stage.collector.stop()
+        else:
+            stage.collector.kill()
+        scraped.append(seen(stage.ports, plain.instance).value)
+        unscraped = add(unscraped, minus(at_stake, scraped[-1]))
+        stage.collector.start()
+        proxy.weather = Weather.FAIR
+    for node in nodes:
+        stage.record(node, node.mode.value, note=f"{restarts} restarts")
+    # A counter that grows past its old value before the next scrape hides its reset: the old value is gone.
+    hidden = sorted(scraped, key=lambda counts: counts["total_packets"])
+    hidden = hidden[seen(stage.ports, plain.instance).resets :]
+    stage.record(plain, plain.mode.value, bound=add(unscraped, *hidden), note=f"{restarts} restarts")
+
+
+def prometheus_down(stage: Stage) -> None:
+    """Take Prometheus away, by SIGTERM and SIGKILL, and bring it back."""
+    node = stage.node()
+    for number in range(stage.times(3, 2)):
+        stage.wait(0.5, 2.0)
+        if number % 2:
+            stage.prometheus.kill()
+        else:
+            stage.prometheus.stop()
+        stage.wait(stage.seconds(3.0, 1.0))
+        stage.prometheus.start()
+    stage.record(node)
+
+
+def everything(stage: Stage) -> None:
+    """Mix it all: lost answers, cuts, and Collector, Prometheus and sidecar killed."""
+    proxy = stage.proxy()
+    short = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1000"}
+    modes = (Mode.BASE, Mode.CUMULATIVE)
+    nodes = [
+        stage.node(mode.name.lower(), mode=mode, endpoint=proxy.port, environment=short) for mode in modes
+    ]
+    done = []
+    for _ in range(stage.times(14, 5)):
+        proxy.weather = stage.chance.choice(list(Weather))
+        proxy.delay_s = stage.chance.uniform(0.2, 1.5)
+        stage.wait(0.0, 1.5)
+        fault = stage.chance.choice(("collector", "prometheus", "sidecar", "both", "nothing"))
+        done.append(f"{proxy.weather.name.lower()}+{fault}")
+        if fault == "collector":
+            stage.restart_collector()
+        elif fault == "prometheus":
+            stage.prometheus.kill()
+            stage.wait(0.0, 1.0)
+            stage.prometheus.start()
+        else:
+            if fault == "both":
+                stage.collector.kill()
+            for node in nodes if fault in ("sidecar", "both") else []:
+                node.sidecar.kill()
+                node.sidecar.launch()
+            if fault == "both":
+                stage.collector.start()
+    proxy.weather = Weather.FAIR
+    for node in nodes:
+        stage.record(node, node.mode.value, note=" ".join(done))

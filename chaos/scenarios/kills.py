@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sidecar dies."""
+
+from chaos.child import STEPS
+from chaos.stage import Stage
+
+SIDES = ("before", "during", "after")
+
+
+def sidecar_kill(stage: Stage) -> None:
+    """Kill the sidecar (SIGKILL) at random moments, start-up included."""
+    node = stage.node()
+    kills = stage.times(50, 6)
+    for _ in range(kills):
+        stage.wait(0.0, 1.0)
+        node.sidecar.kill()
+        stage.wait(0.0, 0.1)
+        node.sidecar.launch()
+    stage.record(node, note=f"{kills} kills")
+
+
+def kill_points(stage: Stage) -> None:
+    """Kill the sidecar before, during and after each step of a cycle."""
+    node = stage.node()
+    stage.wait(1.0)
+    points = [(step, side) for step in STEPS for side in SIDES]
+    if stage.times(3) < 2:
+        # A short run takes one side of each step.
+        points = [(step, stage.chance.choice(SIDES)) for step in STEPS]
+    stage.chance.shuffle(points)
+    node.sidecar.kill()
+    missed = []
+    for step, side in points:
+        count = stage.chance.randint(1, 4)
+        if not node.die_at(step, side, count, timeout_s=15):
+            missed.append(f"{step} was not reached {count} times")
+    node.sidecar.start()
+    stage.record(node, note=f"died {len(points) - len(missed)} times", problems=missed)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a scenario plays: Collector, Prometheus, nodes, and the ledger that is written in the end."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from chaos.counters import ZERO, Seen, minus, seen
+from chaos.ledger import Row
+from chaos.node import Mode, Node
+from chaos.proxy import Proxy
+from demo import stack
+from demo.interruption import pause
+from demo.ports import Ports
+from demo.service import Service
+from demo.tap import Counts
+
+SETTLE_WITHIN_S = 60.0
+"""How long the numbers may differ after the last fault: the longest backoff, a cycle, a scrape."""
+_STEADY_S = 1.5  # longer than a scrape: what was equal for so long was not equal by chance
+_SETTLED_LOSS_S = 4.0
+_POLL_S = 0.2
+_NOTHING = (dict(ZERO), Seen(dict(ZERO), dict(ZERO), 0, 0.0))
+
+
+class Stage:
+    """
+    One scenario's own stack.
+
+    Attributes:
+        chance: Decides all that is random; from the seed and the scenario's name.
+        collector: Runs when the scenario begins.
+        prometheus: The same.
+        rows: What the scenario has written into the ledger.
+
+    """
+
+    def __init__(self, name: str, directory: Path, cleanup: ExitStack, *, seed: int, scale: float) -> None:
+        """Prepare; the two services are started by `staged`."""
+        self.name = name
+        self.chance = Random(f"{seed} {name}")  # noqa: S311 - must be the same for the same seed
+        self.ports = Ports.free()
+        self.collector = stack.collector(directory, self.ports)
+        self.prometheus = stack.prometheus(directory, self.ports)
+        self.rows: list[Row] = []
+        self.directory = directory
+        self.cleanup = cleanup
+        self._scale = scale
+        self._nodes: list[Node] = []
+        self._checked: dict[str, tuple[Counts, Seen]] = {}
+
+    def seconds(self, full: float, least: float = 0.5) -> float:
+        """Return how many seconds take the place of *full* in a run of this length."""
+        return max(least, full * self._scale)
+
+    def times(self, full: int, least: int = 1) -> int:
+        """Return how many times take the place of *full* in a run of this length."""
+        return max(least, round(full * self._scale))
+
+    def wait(self, shortest_s: float, longest_s: float | None = None) -> None:
+        """Let it go on for that long, or for a random time up to *longest_s*."""
+        longest = shortest_s if longest_s is None else longest_s
+        pause(self.chance.uniform(shortest_s, longest))
+
+    def proxy(self) -> Proxy:
+        """Return a new proxy in front of the Collector."""
+        made = Proxy(self.ports.otlp)
+        self.cleanup.callback(made.close)
+        return made
+
+    def node(
+        self,
+        name: str = "node",
+        *,
+        endpoint: int | None = None,
+        prepare: Callable[[Node], None] = lambda _: None,
+        **options: Any,
+    ) -> Node:
+        """Return a new node that runs, after *prepare* has seen it; *options* are those of Node."""
+        port = self.ports.otlp if endpoint is None else endpoint
+        made = Node(
+            self.cleanup, self.directory / name, name, port, seed=self.chance.getrandbits(32), **options
+        )
+        prepare(made)
+        made.start()
+        self._nodes.append(made)
+        return made
+
+    def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until *condition* holds; return whether it did in time."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            pause(_POLL_S)
+        return True
+
+    def record(
+        self,
+        node: Node,
+        about: str = "",
+        *,
+        bound: Mapping[str, int] = ZERO,
+        note: str = "",
+        problems: Sequence[str] = (),
+        whole: bool = False,
+    ) -> Row:
+        """
+        Hold all traffic, wait until the numbers are settled, and write a row about all since the last one.
+
+        With *whole* the row is about all since the beginning. *bound* is what may be missing. But for plain
+        delta the counter's value, too, must have grown as its increase says: then there was no reset that
+        only reset handling hid.
+        """
+        for one in self._nodes:
+            one.hold()
+        if whole:
+            self._checked.pop(node.name, None)
+        kernel, shown = self._settle(node, bound)
+        kernel_before, shown_before = self._checked.get(node.name, _NOTHING)
+        self._checked[node.name] = (kernel, shown)
+        grown = minus(shown.increase, shown_before.increase)
+        wrong = list(problems)
+        if node.mode is not Mode.DELTA and minus(shown.value, shown_before.value) != grown:
+            wrong.append(f"value grew by {minus(shown.value, shown_before.value)}, increase is {grown}")
+        if shown.resets > shown_before.resets:
+            note = f"{note + ', ' if note else ''}{shown.resets - shown_before.resets} resets seen"
+        row = Row(
+            scenario=self.name + (f": {about}" if about else ""),
+            kernel=minus(kernel, kernel_before),
+            shown=grown,
+            compared="increase" if node.mode is Mode.DELTA else "increase, value",
+            bound=bound,
+            journal_bytes=node.watch.journal_bytes,
+            rss_kib=node.watch.rss_kib,
+            note=note,
+            problems=wrong,
+        )
+        self.rows.append(row)
+        return row
+
+    def _settle(self, node: Node, bound: Mapping[str, int]) -> tuple[Counts, Seen]:
+        """Return both counts once they are equal and stay so, or in the end as they are."""
+        deadline = time.monotonic() + SETTLE_WITHIN_S
+        while True:
+            node.sidecar.check()
+            now = node.kernel(), seen(self.ports, node.instance)
+            held_s = time.monotonic() - (node.held_at or time.monotonic())
+            steady_s = min(held_s, now[1].steady_s)
+            gap = self._gap(node, now)
+            if steady_s > _STEADY_S and gap in (ZERO, bound):
+                break
+            # A loss may still be on its way, but what was counted twice stays.
+            if steady_s > _SETTLED_LOSS_S and (min(gap.values()) < 0 or _within(gap, bound)):
+                break
+            if time.monotonic() > deadline:
+                break
+            pause(_POLL_S)
+        return now
+
+    def _gap(self, node: Node, now: tuple[Counts, Seen]) -> Counts:
+        kernel, shown = self._checked.get(node.name, _NOTHING)
+        return minus(minus(now[0], kernel), minus(now[1].increase, shown.increase))
+
+    def restart_collector(self, *, gently: bool = False) -> None:
+        """End the Collector, by SIGTERM if *gently*, else by SIGKILL, and start a new one."""
+        _end(self.collector, gently=gently)
+        self.collector.start()
+
+
+def _within(gap: Mapping[str, int], bound: Mapping[str, int]) -> bool:
+    return any(bound.values()) and all(missing <= bound[name] for name, missing in gap.items())
+
+
+def _end(service: Service, *, gently: bool) -> None:
+    if gently:
+        service.stop()
+    else:
+        service.kill()
+
+
+@contextmanager
+def staged(name: str, directory: Path, *, seed: int, scale: float) -> Iterator[Stage]:
+    """Yield a stage on which Collector and Prometheus run; in the end all that was made on it is undone."""
+    directory.mkdir()
+    with ExitStack() as cleanup:
+        stage = Stage(name, directory, cleanup, seed=seed, scale=scale)
+        cleanup.enter_context(stage.collector)
+        cleanup.enter_context(stage.prometheus)
+        yield stage

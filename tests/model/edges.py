@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the sidecar's own code calls instead of kernel, disk and clock.
+
+Each call acts on the one world in `HERE`. After each that changed something the process may be killed: what
+the world is then is kept as a crash.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from tests.model.explorer import Asked
+from tests.model.machine import EPOCH, decoded
+from tests.model.outside import Outside
+
+KEY = bytes(4)
+
+
+class Crash(NamedTuple):
+    """The process killed after some edge: what had happened by then, and the world it leaves."""
+
+    labels: tuple[str, ...]
+    faults: int
+    outside: Outside
+
+
+class Here:
+    """The world that is acted on, and who decides in it."""
+
+    outside: Outside
+    asked: Asked
+    kinds: frozenset[str]
+    answers: tuple[str, ...]
+    durable_first: bool
+    losses_heal: bool
+
+    def enter(self, outside: Outside, asked: Asked) -> None:
+        """Begin a run in *outside*."""
+        self.outside = outside
+        self.asked = asked
+        self.crashes: list[Crash] = []
+        self.readings: dict[int, int] = {}
+        self.pushes = 0
+        self.troubled = False
+        record = decoded(outside.disk.journal or b"")
+        self.sequence = record.sequence if record else 0
+
+    def become(self, what: str, **changes: Any) -> None:
+        """Change the world; the process may be killed right after it."""
+        changed = self.outside._replace(**changes)
+        if changed != self.outside:
+            self.outside = changed
+            self.may_crash(what)
+
+    def temporary(self, **changes: bytes | None) -> None:
+        """Change the temporary file: killed after that, the process leaves what it would have left before."""
+        self.outside = self.outside._replace(disk=self.outside.disk._replace(**changes))
+
+    def may_crash(self, after: str) -> None:
+        """Keep the world as the process would leave it if it were killed now."""
+        asked = self.asked
+        if "crash" in self.kinds and asked.is_new and asked.can_fail:
+            labels = (*asked.labels, f"killed after {after}")
+            self.crashes.append(Crash(labels, asked.faults + 1, self.outside))
+
+    def may_fail(self, kind: str, what: str, code: int) -> None:
+        """Raise OSError if the world decides so."""
+        if kind in self.kinds and self.asked.choose("", what):
+            self.troubled = True
+            raise OSError(code, os.strerror(code))
+
+
+HERE = Here()
+
+
+class Path:
+    """A file of the state directory; as a file descriptor it stands for itself."""
+
+    def __init__(self, name: str = "state") -> None:
+        self._name = name
+
+    def __truediv__(self, name: str) -> "Path":
+        return Path(name)
+
+    def __str__(self) -> str:
+        return self._name
+
+    with_name = __truediv__
+
+    def mkdir(self, **_: Any) -> None:
+        pass
+
+    def read_bytes(self) -> bytes:
+        if HERE.outside.disk.journal is None:
+            raise FileNotFoundError(errno.ENOENT, "no journal")
+        return HERE.outside.disk.journal
+
+    def replace(self, target: "Path") -> None:
+        disk = HERE.outside.disk
+        renamed = disk.renamed() if self._name == "journal.new" else disk.removed()
+        HERE.become(f"{self} became {target}", disk=renamed)
+
+    def unlink(self, **_: Any) -> None:
+        HERE.temporary(new=None, new_flushed=None)
+
+
+class Os:
+    """`os` and `fcntl` as the journal knows them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)  # the flags
+
+    def open(self, path: Path, flags: int, _mode: int = 0) -> str:
+        name, disk = str(path), HERE.outside.disk
+        if name == "journal" and disk.journal is None:
+            raise FileNotFoundError(errno.ENOENT, "no journal")
+        if flags & os.O_TRUNC:
+            HERE.temporary(new=b"", new_flushed=b"")
+        return name
+
+    def write(self, _fd: str, data: memoryview) -> int:
+        HERE.may_fail("disk", "disk full", errno.ENOSPC)
+        HERE.temporary(new=(HERE.outside.disk.new or b"") + bytes(data))
+        return len(data)
+
+    def pwrite(self, fd: str, data: bytes, at: int) -> None:
+        if fd != "journal":
+            return
+        HERE.may_fail("disk", "mark not written", errno.EIO)
+        disk = HERE.outside.disk
+        was = disk.journal or b""
+        HERE.become("mark", disk=disk._replace(journal=was[:at] + data + was[at + len(data) :]))
+
+    def fsync(self, fd: str) -> None:
+        disk = HERE.outside.disk
+        if fd == "state":
+            HERE.may_fail("disk", "directory not flushed", errno.EIO)
+            _committed(already=disk.entry_flushed)
+        elif fd == "journal.new":
+            HERE.temporary(new_flushed=disk.new)
+        else:
+            HERE.become("flush", disk=disk._replace(flushed=disk.journal))
+
+    def close(self, _fd: str) -> None:
+        pass
+
+    def ftruncate(self, _fd: str, _size: int) -> None:
+        pass
+
+    def flock(self, _fd: str, _how: int) -> None:
+        pass
+
+
+def _committed(*, already: bool) -> None:
+    """The journal's name is durable: what was read before it was written is safe from now on."""
+    disk = HERE.outside.disk.entry_synced()
+    record = decoded(disk.journal or b"")
+    if already:
+        return
+    if record is None or record.pending is None:
+        # Not written for the sake of a reading, but to say what became of a batch.
+        HERE.become("commit", disk=disk)
+        return
+    kernel, ledger = HERE.outside.kernel, HERE.outside.ledger
+    frozen = "empty" in HERE.kinds and record.sequence > HERE.sequence
+    for map_id, read in HERE.readings.items():
+        before = kernel.map(map_id).frozen
+        kernel = kernel.changed(map_id, written=read, frozen=read if frozen else before)
+    if ledger.journal_lost and not HERE.losses_heal:
+        for source, truth in enumerate(ledger.truth):
+            unshown = truth - ledger.shown[source] - ledger.lost[source]
+            ledger = ledger.may_lose(source, max(0, unshown))
+    HERE.become("commit", disk=disk, kernel=kernel, ledger=ledger.journal_written())
+
+
+def _read_map(fd: int, _info: Any, layout: Any) -> dict[bytes, tuple[int, ...]]:
+    kernel = HERE.outside.kernel
+    read = kernel.map(fd)
+    try:
+        HERE.may_fail("read", "read failed", errno.EIO)
+    except OSError:
+        # What was read of the source's other maps is not used either.
+        HERE.readings = {one: n for one, n in HERE.readings.items() if kernel.map(one).source != read.source}
+        raise
+    HERE.readings[fd] = read.count
+    return {KEY: (read.count,) + (0,) * (len(layout.fields) - 1)}
+
+
+def _map_info(fd: int) -> SimpleNamespace:
+    return SimpleNamespace(id=fd, name="stats_map", type=6, key_size=4, value_size=64, max_entries=1, flags=0)
+
+
+def _boot_id() -> str:
+    return f"boot-{HERE.outside.kernel.boot}\n"
+
+
+def locate(source: int) -> Callable[[], int]:
+    """Return what finds the map of a source; a file descriptor is the map's id."""
+    return lambda: HERE.outside.kernel.pinned[source]
+
+
+def born(map_id: int) -> int:
+    """Return the load time of a map as the wall clock of now would have shown it."""
+    kernel = HERE.outside.kernel
+    return EPOCH + kernel.clock_offset + kernel.map(map_id).loaded
+
+
+class Reported:
+    """The marks in bpffs."""
+
+    def mark(self, map_id: int, birth_ns: int) -> None:
+        kernel = HERE.outside.kernel
+        if self.birth_ns(map_id) is None:
+            HERE.become("mark in bpffs", kernel=kernel._replace(marks=kernel.marks | {(map_id, birth_ns)}))
+
+    def birth_ns(self, map_id: int) -> int | None:
+        return dict(HERE.outside.kernel.marks).get(map_id)
+
+
+class Clock:
+    """A clock by which every retry is due in the next tick."""
+
+    def now(self) -> float:
+        return HERE.outside.tick * 1000.0
+
+    def wait(self, _seconds: float) -> bool:
+        return False
+
+
+REPLACED = {
+    "sidecar.journal.os": Os(),
+    "sidecar.journal.fcntl": SimpleNamespace(flock=Os().flock, LOCK_EX=2, LOCK_NB=4),
+    "sidecar.source.bpf": SimpleNamespace(map_info=_map_info),
+    "sidecar.source.bpf_reader": SimpleNamespace(read=_read_map),
+    "sidecar.source.os": SimpleNamespace(close=lambda _fd: None),
+    "sidecar.source.time": SimpleNamespace(time_ns=lambda: HERE.outside.kernel.wall_clock),
+    "sidecar.source.Path": lambda _path: SimpleNamespace(read_text=_boot_id),
+    "sidecar.pipeline.reported": Reported(),
+}

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a request: the edge between the sidecar and the Collector."""
+
+from sidecar.otlp_push import Delivered, Outcome, Rejected, Retry
+from tests.model.edges import HERE
+from tests.model.explorer import Wrong
+from tests.model.machine import decoded
+from tests.model.outside import Ledger
+from tests.model.receiver import points
+
+ANSWERS: dict[str, tuple[bool, Outcome]] = {
+    "answered": (True, Delivered()),
+    "answer lost": (True, Retry("DEADLINE_EXCEEDED", "")),
+    "request lost": (False, Retry("UNAVAILABLE", "")),
+    "no connection": (False, Retry("UNAVAILABLE", "", definite=True)),
+    "request late": (False, Retry("DEADLINE_EXCEEDED", "")),
+    "refused": (False, Rejected("INVALID_ARGUMENT", "", definite=True)),
+    "denied": (False, Rejected("UNAUTHENTICATED", "", definite=True, access=True)),
+    "failed": (False, Rejected("UNKNOWN", "", definite=False)),
+    "failed after counting": (True, Rejected("UNKNOWN", "", definite=False)),
+    "points refused": (False, Delivered(rejected=1)),
+}
+
+
+class Pusher:
+    """The network and the Collector."""
+
+    def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
+        del timeout_s  # a deadline that passes is an answer that is lost
+        asked = HERE.asked
+        if HERE.durable_first and request not in _batch(HERE.outside.disk.durable):
+            raise Wrong("sent what is not durable")
+        if HERE.pushes and "collector" in HERE.kinds and asked.choose("", "Collector restarted"):
+            HERE.outside = HERE.outside.collector_restarted()
+        HERE.pushes += 1
+        answer = asked.choose(*HERE.answers)
+        counts, outcome = ANSWERS[answer]
+        if counts:
+            _count(request)
+        outside = HERE.outside
+        ledger = _after(outside.ledger, request, outcome, counts=counts)
+        if isinstance(outcome, Delivered) and counts and "wipe" in HERE.kinds:
+            ledger = ledger.showing(outside.collector)
+        late = request if answer == "request late" else outside.late
+        HERE.outside = outside._replace(ledger=ledger, late=late)
+        HERE.may_crash(answer)
+        return outcome
+
+
+def _count(request: bytes) -> None:
+    """Let the Collector take a request; Prometheus may scrape between two points of it."""
+    taken = points(request)
+    if "scrape_inside" in HERE.kinds and HERE.asked.choose("", "scraped between its points"):
+        first = HERE.outside.collector.taking(taken[:1])
+        HERE.outside = HERE.outside._replace(collector=first).scraped()
+        taken = taken[1:]
+    HERE.outside = HERE.outside._replace(collector=HERE.outside.collector.taking(taken))
+
+
+def _after(ledger: Ledger, request: bytes, outcome: Outcome, *, counts: bool) -> Ledger:
+    """Return the ledger after an answer: what may be lost by it, and what is in doubt."""
+    given_up = isinstance(outcome, Delivered)
+    if isinstance(outcome, Rejected):
+        in_doubt = request in ledger.in_doubt
+        given_up = not outcome.definite or (in_doubt and not outcome.access)
+    if given_up and not counts and not HERE.losses_heal:
+        # The whole batch is, but for the requests that were delivered before this one.
+        batch = _batch(HERE.outside.disk.journal)
+        unsent = batch[batch.index(request) :] if request in batch else (request,)
+        for one in unsent:
+            newest = {point.source: point.count for point in points(one)}  # the last point is the window
+            for source, count in newest.items():
+                ledger = ledger.may_lose(source, count)
+    if isinstance(outcome, Delivered) or not outcome.definite:
+        batch = _batch(HERE.outside.disk.journal)
+        done = isinstance(outcome, Delivered) and (request,) == batch[-1:]
+        ledger = ledger._replace(in_doubt=() if done else batch)
+    return ledger
+
+
+def _batch(journal: bytes | None) -> tuple[bytes, ...]:
+    """Return the requests of the batch in a journal."""
+    record = decoded(journal or b"")
+    return record.pending.requests if record and record.pending else ()
