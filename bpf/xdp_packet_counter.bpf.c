@@ -77,7 +77,7 @@ struct cursor {
 	void *linear_end;
 };
 
-/* Reads the header at the cursor, moves behind it; false if the frame (PLAIN: the linear part) ends before. */
+/* Reads the header at the cursor, moves behind it; false if the frame (PLAIN: linear part) ends before. */
 static __always_inline bool read_header(struct cursor *cur, void *header, __u32 size)
 {
 	void *from = cur->header;
@@ -93,7 +93,7 @@ static __always_inline bool read_header(struct cursor *cur, void *header, __u32 
 	return true;
 }
 
-/* Only LINEAR adds a variable to a packet pointer: before Linux 6.17 that takes CAP_PERFMON. */
+/* Only LINEAR adds a variable to a packet pointer: that takes CAP_PERFMON. */
 static __always_inline void skip(struct cursor *cur, __u32 bytes)
 {
 	cur->offset += bytes;
@@ -119,6 +119,7 @@ static __always_inline enum transport ipv4_transport(struct cursor *cur, struct 
 
 	if (!read_header(cur, &ip, sizeof(ip)))
 		return UNREAD;
+	/* Options, which are rare, are left to COPIED: for all other packets this compares one byte. */
 	if (cur->reading == PLAIN && (ip.version != 4 || ip.ihl != 5))
 		return UNREAD;
 	if (ip.version != 4 || ip.ihl < 5)
@@ -152,7 +153,7 @@ static __always_inline bool skip_extensions(struct cursor *cur, __u8 *protocol)
 {
 	struct extension_header extension;
 
-	/* Unrolled: without CAP_PERFMON the verifier follows mispredictions too, and never leaves a loop. */
+	/* Unrolled: without CAP_PERFMON, 6.12's verifier follows mispredictions and never leaves a loop. */
 #pragma unroll
 	for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
 		if (!is_extension(*protocol))
@@ -237,8 +238,8 @@ static __always_inline void count_frame(__u64 frame_bytes, struct pkt_stats *sta
 }
 
 /*
- * Each barrier keeps the compiler from merging the additions into one at a variable place of the record: one
- * that verifiers before Linux 6.17 refuse without CAP_PERFMON.
+ * Each barrier keeps the compiler (clang 14 would) from merging the additions into one at a variable place of
+ * the record, which the verifier refuses without CAP_PERFMON.
  */
 static __always_inline void count_transport(enum transport transport, struct pkt_stats *stats)
 {

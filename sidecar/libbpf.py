@@ -18,6 +18,8 @@ from sidecar.errors import KernelError, RightsError, VerifierError, explain, fro
 
 OBJECT_FILE = "xdp_packet_counter.bpf.o"
 MAP_NAME = "stats_map"
+# By which libbpf names the program's second map, of constants: without it, by an address in memory.
+OBJECT_NAME = b"xdp_otel"
 # Multi-buffer XDP came with Linux 5.18; older kernels get the program without it.
 _PROGRAM_FRAGS = "xdp_count_frags"
 _PROGRAM_LINEAR = "xdp_count"
@@ -45,6 +47,12 @@ class LoadedProgram:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _OpenOpts(ctypes.Structure):
+    """The beginning of `struct bpf_object_open_opts`; libbpf goes by the size it is told."""
+
+    _fields_ = (("sz", ctypes.c_size_t), ("object_name", ctypes.c_char_p))
 
 
 class _XdpQueryOpts(ctypes.Structure):
@@ -151,7 +159,8 @@ def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
     what = f"load XDP program {program_name}"
     data = object_bytes()
     with _Log() as log:
-        handle = library.bpf_object__open_mem(data, ctypes.c_size_t(len(data)), None)
+        opts = _OpenOpts(ctypes.sizeof(_OpenOpts), OBJECT_NAME)
+        handle = library.bpf_object__open_mem(data, ctypes.c_size_t(len(data)), ctypes.byref(opts))
         if not handle:
             raise KernelError(what, explain(OSError(ctypes.get_errno(), "")), "reinstall the package")
         loaded = LoadedProgram(-1, -1, program_name == _PROGRAM_FRAGS, handle)
