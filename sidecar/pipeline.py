@@ -108,7 +108,7 @@ class Pipeline:
             for source in self._sources:
                 try:
                     readings[source.name] = source.read()
-                except SidecarError as error:  # noqa: PERF203
+                except SidecarError as error:
                     self._telemetry.read_failed(error)
                     log.error("%s", error)
         return readings
