@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sidecar import __version__, xdp
-from sidecar.config import config_from, interfaces_from
+from sidecar.config import OTLP_FLAGS, config_from, interfaces_from
 from sidecar.errors import SidecarError
 
 log = logging.getLogger("sidecar")
@@ -99,8 +99,12 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument(
         "--otel-endpoint",
         metavar="HOST:PORT",
-        help="OTLP/gRPC endpoint (default localhost:4317); http:// or https:// before it decides over TLS",
+        help="OTLP/gRPC endpoint (default localhost:4317); http:// or https:// before it decides over TLS; "
+        "none: send nothing, the counts are on the status endpoint",
     )
+    for variable, text in OTLP_FLAGS.items():
+        flag = f"--otel-{variable.lower().replace('_', '-')}"
+        run.add_argument(flag, metavar="VALUE", help=f"{text} (OTEL_EXPORTER_OTLP_METRICS_{variable})")
     run.add_argument(
         "--state-dir",
         metavar="DIR",

@@ -10,12 +10,23 @@ from pathlib import Path
 
 from sidecar.errors import ConfigError
 from sidecar.model import Temporality
-from sidecar.otlp_endpoint import Endpoint, endpoint_from
+from sidecar.otlp_endpoint import NOWHERE, Endpoint, endpoint_from
 from sidecar.xdp import Interface
 
 DEFAULT_INTERVAL_S = 10.0
 SHORTEST_INTERVAL_S = 0.1
 LONGEST_INTERVAL_S = 86_400.0
+# Each is a flag, `--otel-client-key` for CLIENT_KEY.
+OTLP_FLAGS = {
+    "CERTIFICATE": "file with the trusted roots, PEM",
+    "CLIENT_KEY": "file with the client's key for mTLS, PEM",
+    "CLIENT_CERTIFICATE": "file with the client's certificate for mTLS, PEM",
+    "HEADERS": "KEY=VALUE,…; who can list processes can read them: the variable is safer",
+    "COMPRESSION": "gzip or none",
+    "TIMEOUT": "deadline of a call, milliseconds (default 10000)",
+    "INSECURE": "true or false: whether a bare HOST:PORT is plaintext",
+    "TEMPORALITY_PREFERENCE": "delta (default) or cumulative",
+}
 DEFAULT_STATE_DIR = Path("/var/lib/xdp-otel")
 
 
@@ -60,19 +71,32 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         ConfigError: A flag or a variable cannot be used.
 
     """
+    environ = {**environ, **_flags_as_variables(flags)}
+    endpoint = endpoint_from(flags.otel_endpoint, environ)
+    status = _status(flags.status_address or environ.get("XDP_OTEL_STATUS_ADDRESS") or None)
+    if endpoint.target == NOWHERE and status is None:
+        raise ConfigError(
+            f"use --otel-endpoint {NOWHERE}", "nobody would see the counts", "give --status-address too"
+        )
     return Config(
         interfaces=interfaces_from(flags),
         map_path=flags.map_path,
         map_name=flags.map_name,
         map_id=flags.map_id,
-        endpoint=endpoint_from(flags.otel_endpoint, environ),
+        endpoint=endpoint,
         temporality=_temporality(environ, base_point=flags.base_point),
         interval_s=_interval(flags.interval, environ),
         state_dir=_state_dir(flags.state_dir, environ),
-        status=_status(flags.status_address or environ.get("XDP_OTEL_STATUS_ADDRESS") or None),
+        status=status,
         self_metrics=flags.self_metrics or _boolean(environ, "XDP_OTEL_SELF_METRICS"),
         once=flags.once,
     )
+
+
+def _flags_as_variables(flags: argparse.Namespace) -> dict[str, str]:
+    """Return the flags that stand for a variable, as the variable that wins."""
+    given = {variable: getattr(flags, f"otel_{variable.lower()}") for variable in OTLP_FLAGS}
+    return {f"OTEL_EXPORTER_OTLP_METRICS_{name}": text for name, text in given.items() if text is not None}
 
 
 def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:

@@ -2,9 +2,10 @@
 """
 Where and how to send: the flag and the standard `OTEL_EXPORTER_OTLP_*` variables.
 
-Variables and their precedence: OpenTelemetry specification, `protocol/exporter.md`. Two choices are our
-own: a bare HOST:PORT is plaintext only on loopback, and the timeout is in milliseconds, as the
-specification says (the Python SDK takes seconds).
+Variables and their precedence: OpenTelemetry specification, `protocol/exporter.md`. Where we differ from the
+Python SDK on purpose: a bare HOST:PORT is plaintext only on loopback, the scheme alone decides where there is
+one, `unix:` is plaintext, the timeout is in milliseconds as the specification says, and what the SDK would
+overlook (a path in the address, half of a key pair, a header that gRPC cannot carry) is refused.
 """
 
 import ipaddress
@@ -16,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 from sidecar.errors import ConfigError
 
 DEFAULT_ENDPOINT = "localhost:4317"
+# For who scrapes the status endpoint and has no Collector.
+NOWHERE = "none"
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _NOT_IN_ADDRESS = re.compile(r"[?#\s]")
 _HEADER_KEY = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")
@@ -28,7 +31,7 @@ class Endpoint:
     One OTLP/gRPC endpoint.
 
     Attributes:
-        target: gRPC target, HOST:PORT or `unix:PATH`.
+        target: gRPC target, HOST:PORT or `unix:PATH`; or `NOWHERE`.
         secure: TLS if true.
         headers: Metadata of each call, keys in lower case; the values may be secrets.
         certificate: File with the trusted roots (PEM), or None for the built-in ones.
@@ -58,6 +61,8 @@ def endpoint_from(flag: str | None, environ: Mapping[str, str]) -> Endpoint:
 
     """
     address, name = (flag, "--otel-endpoint") if flag is not None else _variable(environ, "ENDPOINT")
+    if address == NOWHERE:
+        return Endpoint(NOWHERE, secure=False)
     target, secure = _target(address or DEFAULT_ENDPOINT, name, *_variable(environ, "INSECURE"))
     _check_protocol(*_variable(environ, "PROTOCOL"))
     endpoint = Endpoint(

@@ -15,7 +15,8 @@ from sidecar.delivery import Delivery
 from sidecar.errors import ConfigError
 from sidecar.journal import Journal
 from sidecar.model import Attribute
-from sidecar.otlp_push import Delivered, Pusher
+from sidecar.otlp_endpoint import NOWHERE
+from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.otlp_telemetry import encode_telemetry
 from sidecar.pipeline import Pipeline
 from sidecar.profile import PACKET_COUNTER
@@ -38,7 +39,7 @@ def run(config: Config) -> None:
     sources = _sources(config)
     telemetry = Telemetry()
     with ExitStack() as stack:
-        pusher = Pusher(config.endpoint)
+        pusher = Nowhere(config.endpoint) if config.endpoint.target == NOWHERE else Pusher(config.endpoint)
         stack.callback(pusher.close)
         journal = Journal(config.state_dir)
         stack.callback(journal.close)
@@ -59,7 +60,16 @@ def run(config: Config) -> None:
         resource = resource_attributes(config.state_dir)
         clock = _stoppable_clock(pusher)
         delivery = Delivery(journal, pusher, clock, telemetry)
-        pipeline = Pipeline(sources, PACKET_COUNTER, resource, config.temporality, delivery, clock, telemetry)
+        pipeline = Pipeline(
+            sources,
+            PACKET_COUNTER,
+            resource,
+            config.temporality,
+            delivery,
+            clock,
+            telemetry,
+            _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None,
+        )
         if config.status:
             stack.callback(_serve_status(config, config.status, telemetry))
         if config.once:

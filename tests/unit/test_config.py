@@ -197,3 +197,23 @@ def test_the_endpoint_is_that_of_flag_and_variables():
     found = config("--otel-endpoint", "http://c:1", OTEL_EXPORTER_OTLP_TIMEOUT="250").endpoint
 
     assert (found.target, found.timeout_s) == ("c:1", 0.25)
+
+
+def test_flags_stand_for_the_standard_variables_and_win(tmp_path):
+    """Whatever OTEL_EXPORTER_OTLP_* can say, a flag can say."""
+    found = config(
+        *("--otel-endpoint", "collector:4317", "--otel-insecure", "true", "--otel-timeout", "250"),
+        *("--otel-compression", "gzip", "--otel-headers", "a=b", "--otel-certificate", "/ca.pem"),
+        *("--otel-temporality-preference", "cumulative"),
+        OTEL_EXPORTER_OTLP_TIMEOUT="7000",
+    )
+
+    assert (found.endpoint.secure, found.endpoint.timeout_s, found.endpoint.gzip) == (False, 0.25, True)
+    assert (found.endpoint.headers, found.endpoint.certificate) == ((("a", "b"),), "/ca.pem")
+    assert found.temporality is Temporality.CUMULATIVE
+
+
+def test_to_send_nowhere_there_must_be_a_status_endpoint():
+    """Otherwise nobody would see the counts."""
+    assert "give --status-address too" in refusal("--otel-endpoint", "none")
+    assert config("--otel-endpoint", "none", "--status-address", ":9464").endpoint.target == "none"

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sidecar as a process, on a map of somebody else, without a Collector and with one."""
+
+import os
+import re
+import signal
+import struct
+import subprocess
+import time
+import urllib.request
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from demo import stack
+from demo.ports import Ports
+from sidecar import bpf_reader
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+
+
+@pytest.fixture
+def pin():
+    """A pinned PERCPU_ARRAY with other counts for each CPU; the total is in `TRUTH`."""
+    fd = bpf.map_create(uapi.MAP_PERCPU_ARRAY, key_size=4, value_size=64, max_entries=1, name="stats_map")
+    path = Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}"
+    stack.mount_bpffs()
+    bpf.obj_pin(fd, str(path))
+    slots = ([2**53 + 1 + 7 * cpu] + [3 + cpu] * 7 for cpu in range(bpf_reader.possible_cpus()))
+    bpf.map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *slot) for slot in slots))
+    os.close(fd)
+    yield path
+    path.unlink()
+
+
+TRUTH = sum(2**53 + 1 + 7 * cpu for cpu in range(bpf_reader.possible_cpus()))
+
+
+@contextmanager
+def running(pin, directory, *options):
+    """Run the sidecar on the map; it must end well, and within 5 s, when it is told to."""
+    command = [stack.SIDECAR, "--map-path", pin, "--state-dir", directory / "state", "--interval", "0.2"]
+    log = directory / "sidecar.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([*command, *options], stderr=output)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(5)
+    assert code == 0, log.read_text()
+
+
+def scrape(port, wanted):
+    """Return what is served as soon as it matches, or at last."""
+    deadline = time.monotonic() + 20
+    body = ""
+    while time.monotonic() < deadline and not re.search(wanted, body, re.MULTILINE):
+        time.sleep(0.1)
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+                body = answer.read().decode()
+        except OSError:
+            continue
+    return body
+
+
+def test_a_small_site_needs_no_collector(pin, tmp_path):
+    """With no endpoint the counts are on the status endpoint, exact past 2^53, and nothing is amiss."""
+    port = Ports.free().telemetry
+    with running(pin, tmp_path, "--otel-endpoint", "none", "--status-address", f"127.0.0.1:{port}"):
+        body = scrape(port, rf"^xdp_xdp_packets_total {TRUTH}$")
+
+    assert f"xdp_xdp_packets_total {TRUTH}\n" in body
+    assert "xdp_otel_ready 1\n" in body
+    assert "WARNING" not in (tmp_path / "sidecar.log").read_text()
+
+
+def test_own_metrics_reach_prometheus_by_the_collector_too(pin, tmp_path):
+    """On request they go the way of the counts, under the names of the status endpoint."""
+    ports = Ports.free()
+    options = ("--self-metrics", "--otel-endpoint", f"127.0.0.1:{ports.otlp}")
+    with stack.collector(tmp_path, ports), running(pin, tmp_path, *options):
+        body = scrape(ports.metrics, r'^xdp_otel_batches_total\{.*outcome="delivered"\} [1-9]')
+
+    assert re.search(r'^xdp_otel_batches_total\{.*outcome="delivered"\} [1-9]', body, re.MULTILINE)
+    assert re.search(r'^xdp_otel_read_errors_total\{.*kind="rights"\} 0$', body, re.MULTILINE)
+    assert "# TYPE xdp_otel_batches_total counter" in body
