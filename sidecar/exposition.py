@@ -31,9 +31,7 @@ def _own(families: Iterable[Family]) -> Iterator[str]:
 
 
 def _counters(profile: Profile, series: Sequence[Series]) -> Iterator[str]:
-    position = {field.name: at for at, field in enumerate(profile.layout.fields)}
-    for instrument in profile.sums:
-        at = position[instrument.field]
+    for at, instrument in profile.positions(profile.sums):
         samples = ((dict(one.attributes), one.totals[at]) for one in series)
         yield from _metric(f"xdp_{_name(instrument.name)}", "counter", instrument.description, samples)
 

@@ -21,7 +21,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sidecar import __version__
 from sidecar.errors import SourceError
 from sidecar.model import Attribute, Series, Temporality
-from sidecar.profile import Instrument, Profile
+from sidecar.profile import Profile
 
 SCOPE_NAME = "xdp-otel"
 # `as_int` is an sfixed64: a larger count cannot be said in OTLP.
@@ -54,13 +54,7 @@ def encode(
 def _requests(
     resource: ResourceAttributes, profile: Profile, temporality: Temporality, series: Sequence[Series]
 ) -> tuple[bytes, ...]:
-    scope = ScopeMetrics(
-        scope=InstrumentationScope(name=SCOPE_NAME, version=__version__),
-        metrics=[*_sums(profile, temporality, series), *_rates(profile, series)],
-    )
-    whole = ResourceMetrics(resource=Resource(attributes=attributes(resource)), scope_metrics=[scope])
-    request = ExportMetricsServiceRequest(resource_metrics=[whole])
-    encoded = request.SerializeToString(deterministic=True)
+    encoded = encode_metrics(resource, [*_sums(profile, temporality, series), *_rates(profile, series)])
     if len(encoded) <= LARGEST_REQUEST_BYTES or len(series) == 1:
         return (encoded,)
     half = len(series) // 2
@@ -70,9 +64,16 @@ def _requests(
     )
 
 
+def encode_metrics(resource: ResourceAttributes, metrics: Iterable[Metric]) -> bytes:
+    """Return metrics as one serialized ExportMetricsServiceRequest of ours."""
+    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=__version__), metrics=metrics)
+    whole = ResourceMetrics(resource=Resource(attributes=attributes(resource)), scope_metrics=[scope])
+    return ExportMetricsServiceRequest(resource_metrics=[whole]).SerializeToString(deterministic=True)
+
+
 def _sums(profile: Profile, temporality: Temporality, series: Sequence[Series]) -> Iterable[Metric]:
     cumulative = temporality is Temporality.CUMULATIVE
-    for at, declared in _positions(profile, profile.sums):
+    for at, declared in profile.positions(profile.sums):
         metric = Metric(name=declared.name, unit=declared.unit, description=declared.description)
         metric.sum.aggregation_temporality = (
             AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -103,14 +104,8 @@ def _points(one: Series, at: int, temporality: Temporality) -> Iterable[tuple[in
     yield one.start_ns, one.end_ns, one.counts[at]
 
 
-def _positions(profile: Profile, instruments: Iterable[Instrument]) -> Iterable[tuple[int, Instrument]]:
-    position = {field.name: at for at, field in enumerate(profile.layout.fields)}
-    for instrument in instruments:
-        yield position[instrument.field], instrument
-
-
 def _rates(profile: Profile, series: Sequence[Series]) -> Iterable[Metric]:
-    for at, declared in _positions(profile, profile.rates):
+    for at, declared in profile.positions(profile.rates):
         metric = Metric(name=declared.name, unit=declared.unit, description=declared.description)
         metric.gauge.data_points.extend(
             NumberDataPoint(

@@ -8,20 +8,10 @@ their names into those that they have on the status endpoint.
 
 from collections.abc import Iterable, Sequence
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    AggregationTemporality,
-    Metric,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-)
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric, NumberDataPoint
 
-from sidecar import __version__
 from sidecar.model import Attribute
-from sidecar.otlp_encode import SCOPE_NAME, attributes
+from sidecar.otlp_encode import attributes, encode_metrics
 from sidecar.telemetry import Family
 
 
@@ -29,10 +19,7 @@ def encode_telemetry(
     resource: Sequence[Attribute], families: Iterable[Family], start_ns: int, now_ns: int
 ) -> bytes:
     """Return the request; *start_ns* is when the process started, both are Unix time."""
-    metrics = [_metric(family, start_ns, now_ns) for family in families]
-    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=__version__), metrics=metrics)
-    whole = ResourceMetrics(resource=Resource(attributes=attributes(resource)), scope_metrics=[scope])
-    return ExportMetricsServiceRequest(resource_metrics=[whole]).SerializeToString(deterministic=True)
+    return encode_metrics(resource, (_metric(family, start_ns, now_ns) for family in families))
 
 
 def _metric(family: Family, start_ns: int, now_ns: int) -> Metric:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The packet-counter profile: the layout of `struct pkt_stats` and the metrics made of it."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sidecar.model import Field, Layout
@@ -33,6 +34,12 @@ class Profile:
     layout: Layout
     sums: tuple[Instrument, ...]
     rates: tuple[Instrument, ...]
+
+    def positions(self, instruments: Iterable[Instrument]) -> Iterator[tuple[int, Instrument]]:
+        """Yield each instrument after the place of its field in a series' counts and totals."""
+        place = {field.name: at for at, field in enumerate(self.layout.fields)}
+        for instrument in instruments:
+            yield place[instrument.field], instrument
 
 
 def _layout(*names: str) -> Layout:
