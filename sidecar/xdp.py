@@ -72,7 +72,10 @@ def attach(interface: Interface) -> None:
         _refuse_foreign(interface, ifindex, what)
         _require_bpffs(what)
         _make_pin_directory(interface, what)
-        with _pinned_map(interface) as map_fd, libbpf.load_packet_counter(reuse_map_fd=map_fd) as program:
+        with (
+            _pinned("map", interface.map_pin) as map_fd,
+            libbpf.load_packet_counter(reuse_map_fd=map_fd) as program,
+        ):
             link_fd, mode = _link(program.prog_fd, ifindex, what)
             try:
                 if map_fd is None:
@@ -124,7 +127,7 @@ def detach(interface: Interface) -> bool:
 
 
 def _unpin_map(interface: Interface) -> None:
-    with _pinned_map(interface) as map_fd:
+    with _pinned("map", interface.map_pin) as map_fd:
         if map_fd is not None:
             reported.forget(bpf.map_info(map_fd).id)
             interface.map_pin.unlink()
@@ -132,18 +135,8 @@ def _unpin_map(interface: Interface) -> None:
 
 def attached_ifindex(interface: Interface) -> int:
     """Return the index of the interface that our pinned link is attached to; 0 if there is none any more."""
-    try:
-        link_fd = bpf.obj_get(str(interface.link_pin))
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise from_os_error(
-            f"open link pinned at {interface.link_pin}", error, rights=_RIGHTS, otherwise="remove the pin"
-        ) from error
-    try:
-        return bpf.link_info(link_fd).ifindex
-    finally:
-        os.close(link_fd)
+    with _pinned("link", interface.link_pin) as link_fd:
+        return 0 if link_fd is None else bpf.link_info(link_fd).ifindex
 
 
 def _ifindex(interface: Interface, what: str) -> int:
@@ -191,16 +184,16 @@ def _make_pin_directory(interface: Interface, what: str) -> None:
 
 
 @contextmanager
-def _pinned_map(interface: Interface) -> Iterator[int | None]:
-    """Open the map that is pinned for an interface, if there is one."""
+def _pinned(kind: str, path: Path) -> Iterator[int | None]:
+    """Open what is pinned at *path*, or yield None if nothing is."""
     try:
-        fd = bpf.obj_get(str(interface.map_pin))
+        fd = bpf.obj_get(str(path))
     except FileNotFoundError:
         yield None
         return
     except OSError as error:
         raise from_os_error(
-            f"open map pinned at {interface.map_pin}", error, rights=_RIGHTS, otherwise="remove the pin"
+            f"open {kind} pinned at {path}", error, rights=_RIGHTS, otherwise="remove the pin"
         ) from error
     try:
         yield fd
