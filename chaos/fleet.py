@@ -27,8 +27,8 @@ from sidecar.journal import Journal
 from sidecar.model import Temporality
 from sidecar.otlp_endpoint import Endpoint
 from sidecar.pipeline import Pipeline
-from sidecar.profile import PACKET_COUNTER
 from sidecar.resource import resource_attributes
+from sidecar.spec import Place, SourceSpec
 
 _SENDER = bytes.fromhex("020000000001")
 
@@ -66,7 +66,7 @@ class _Member:
     def __init__(self, cleanup: ExitStack, port: int, state: Path, stopped: threading.Event) -> None:
         self._program = cleanup.enter_context(libbpf.load_packet_counter())
         self.map_id = bpf.map_info(self._program.map_fd).id
-        source = locate.by_id(self.map_id, PACKET_COUNTER.layout)
+        source = locate.source(SourceSpec(Place("id", str(self.map_id))))
         source.open()
         cleanup.callback(source.close)
         journal = Journal(state)
@@ -77,9 +77,7 @@ class _Member:
         resource = resource_attributes(state)
         self.instance = dict(resource)["service.instance.id"]
         delivery = Delivery(journal, self.pusher, clock)
-        self.pipeline = Pipeline(
-            [source], PACKET_COUNTER, resource, Temporality.DELTA_WITH_BASE, delivery, clock
-        )
+        self.pipeline = Pipeline([source], resource, Temporality.DELTA_WITH_BASE, delivery, clock)
 
     def send(self, frame: bytes, times: int) -> None:
         """Let its program count."""

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read an open map: from a file descriptor to totals, summed over the possible CPUs."""
+"""Read an open map: from a file descriptor to the numbers in its values."""
 
 import ctypes
 import errno
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar.errors import KernelError
-from sidecar.model import Layout, Totals
-from sidecar.percpu import parse_cpu_list, stride, sum_slots
+from sidecar.model import Reading
+from sidecar.percpu import cells, parse_cpu_list, stride
+from sidecar.schema import CPU_BYTES, Schema
 
 PER_CPU_TYPES = frozenset({uapi.MAP_PERCPU_ARRAY, uapi.MAP_PERCPU_HASH, uapi.MAP_LRU_PERCPU_HASH})
 ARRAY_TYPES = frozenset({uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY})
@@ -19,12 +23,18 @@ READABLE_TYPES = PER_CPU_TYPES | ARRAY_TYPES | {uapi.MAP_HASH, uapi.MAP_LRU_HASH
 
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 _FIRST_BATCH = 4096
+# With hundreds of CPUs and large values, a first batch takes no more memory than this.
+_BUFFER_BYTES = 4 * 1024 * 1024
+_SMALLEST_BATCH = 64
+# Kernels before 5.6 (per-CPU arrays: 5.13) answer so, the second by ENOTSUPP, which has no name here.
+_NO_BATCH = (errno.EINVAL, 524)
+_LONGEST_WALK = 4
 
 
 @cache
-def possible_cpus() -> int:
+def possible_cpus() -> tuple[int, ...]:
     """
-    Return the number of possible CPUs, which never changes while the kernel runs.
+    Return the numbers of the possible CPUs, which never change while the kernel runs.
 
     Raises:
         KernelError: The kernel's list cannot be read or understood.
@@ -38,19 +48,21 @@ def possible_cpus() -> int:
 
 def slots(info: bpf.MapInfo) -> int:
     """Return how many values the kernel answers for one key of a map."""
-    return possible_cpus() if info.type in PER_CPU_TYPES else 1
+    return len(possible_cpus()) if info.type in PER_CPU_TYPES else 1
 
 
 def answer_bytes(info: bpf.MapInfo) -> int:
     """Return the size of the kernel's answer for one key of a map."""
     if info.type in PER_CPU_TYPES:
-        return stride(info.value_size) * possible_cpus()
+        return stride(info.value_size) * len(possible_cpus())
     return info.value_size
 
 
-def read(map_fd: int, info: bpf.MapInfo, layout: Layout) -> Totals:
+def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
     """
-    Read every entry of a map and sum its fields over the possible CPUs.
+    Read the fields of every entry of a map.
+
+    Where the schema tells CPUs apart, each CPU's slot of a value becomes an entry of its own.
 
     Raises:
         OSError: The kernel refused; nothing that was read before is returned, so a failed read never
@@ -58,22 +70,58 @@ def read(map_fd: int, info: bpf.MapInfo, layout: Layout) -> Totals:
 
     """
     count = slots(info)
-    return {key: sum_slots(raw, layout, count) for key, raw in read_raw(map_fd, info)}
+    if schema.cpu is None:
+        found = {key: cells(raw, schema.layout, count) for key, raw in read_raw(map_fd, info)}
+        return Reading(schema.columns(count), found)
+    by_cpu = (one for key, raw in read_raw(map_fd, info) for one in _by_cpu(key, raw, info))
+    return Reading(schema.columns(1), {key: cells(raw, schema.layout, 1) for key, raw in by_cpu})
 
 
-def read_raw(map_fd: int, info: bpf.MapInfo) -> list[tuple[bytes, bytes]]:
-    """Return each key with the kernel's whole answer for it; raise OSError as `read` does."""
-    if info.type in ARRAY_TYPES:
-        return list(_read_indices(map_fd, info))
-    size = _FIRST_BATCH
+def _by_cpu(key: bytes, raw: bytes, info: bpf.MapInfo) -> Iterator[tuple[bytes, bytes]]:
+    if info.type not in PER_CPU_TYPES:
+        raise OSError(errno.EINVAL, "not a per-CPU map")
+    step = stride(info.value_size)
+    for at, cpu in enumerate(possible_cpus()):
+        yield key + cpu.to_bytes(CPU_BYTES, sys.byteorder), raw[at * step : (at + 1) * step]
+
+
+def read_raw(map_fd: int, info: bpf.MapInfo) -> Sequence[tuple[bytes, bytes]]:
+    """Return each key with the kernel's whole answer for it, each key once; raise OSError as `read` does."""
+    size = max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // answer_bytes(info)))
     while True:
         try:
             return list(_read_batches(map_fd, info, size))
         except OSError as error:
+            if error.errno in _NO_BATCH:
+                return _read_one_by_one(map_fd, info)
             # A bucket held more keys than the batch: what came before it is not the whole map.
             if error.errno != errno.ENOSPC or size >= info.max_entries:
                 raise
         size *= 8
+
+
+def _read_one_by_one(map_fd: int, info: bpf.MapInfo) -> Sequence[tuple[bytes, bytes]]:
+    if info.type in ARRAY_TYPES:
+        return list(_read_indices(map_fd, info))
+    return list(_walk(map_fd, info).items())
+
+
+def _walk(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:
+    """
+    Read a hash key by key.
+
+    The kernel begins again when the key that it is to go on from was deleted meanwhile
+    (kernel/bpf/hashtab.c, `htab_map_get_next_key`), so a map that changes faster than it is read has no end.
+    """
+    found: dict[bytes, bytes] = {}
+    key = bpf.map_next_key(map_fd, None, info.key_size)
+    for _ in range(_LONGEST_WALK * info.max_entries):
+        if key is None:
+            return found
+        with suppress(FileNotFoundError):  # deleted since: what it had counted is gone
+            found[key] = bpf.map_lookup(map_fd, key, answer_bytes(info))
+        key = bpf.map_next_key(map_fd, key, info.key_size)
+    raise OSError(errno.EAGAIN, "the map changes faster than it can be read")
 
 
 def _read_indices(map_fd: int, info: bpf.MapInfo) -> Iterator[tuple[bytes, bytes]]:
@@ -104,7 +152,7 @@ def _read_batches(map_fd: int, info: bpf.MapInfo, size: int) -> Iterator[tuple[b
             size,
         )
         if code not in (0, errno.ENOENT):
-            raise OSError(code, "batch lookup")
+            raise OSError(code, os.strerror(code))
         key_bytes, value_bytes = keys.raw, values.raw
         for at in range(count):
             yield (

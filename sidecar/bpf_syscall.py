@@ -11,8 +11,9 @@ import ctypes
 import errno
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sidecar import bpf_uapi as uapi
 
@@ -59,6 +60,8 @@ class TestRun:
     duration_ns: int
     data_out: bytes
 
+
+_Info = TypeVar("_Info")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -259,6 +262,44 @@ def prog_info(prog_fd: int) -> ProgInfo:
         load_time_ns=raw.load_time,
         map_ids=tuple(ids)[: raw.nr_map_ids],
     )
+
+
+def map_info_by_id(map_id: int) -> MapInfo | None:
+    """Return what the kernel says of a map, or None if it has ended; needs CAP_SYS_ADMIN."""
+    return _by_id(map_fd_by_id, map_info, map_id)
+
+
+def prog_info_by_id(prog_id: int) -> ProgInfo | None:
+    """Return what the kernel says of a program, or None if it has ended; needs CAP_SYS_ADMIN."""
+    return _by_id(prog_fd_by_id, prog_info, prog_id)
+
+
+def _by_id(open_by_id: Callable[[int], int], info: Callable[[int], _Info], number: int) -> _Info | None:
+    try:
+        fd = open_by_id(number)
+    except FileNotFoundError:
+        return None  # ended between the listing and the opening
+    try:
+        return info(fd)
+    finally:
+        os.close(fd)
+
+
+def btf_of(btf_id: int) -> bytes:
+    """
+    Return a BTF object as it was loaded.
+
+    That needs CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_btf_get_fd_by_id`).
+    """
+    fd = _bpf(uapi.BTF_GET_FD_BY_ID, uapi.GetId(btf_id))
+    try:
+        raw = uapi.RawBtfInfo()
+        _info(fd, raw)
+        data = ctypes.create_string_buffer(raw.btf_size)
+        _info(fd, uapi.RawBtfInfo(btf=ctypes.addressof(data), btf_size=raw.btf_size))
+        return data.raw
+    finally:
+        os.close(fd)
 
 
 def link_info(link_fd: int) -> LinkInfo:

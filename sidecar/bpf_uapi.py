@@ -32,6 +32,7 @@ MAP_GET_NEXT_ID = 12
 PROG_GET_FD_BY_ID = 13
 MAP_GET_FD_BY_ID = 14
 OBJ_GET_INFO_BY_FD = 15
+BTF_GET_FD_BY_ID = 19
 MAP_LOOKUP_BATCH = 24
 LINK_CREATE = 28
 LINK_UPDATE = 29
@@ -44,16 +45,17 @@ MAP_PERCPU_HASH = 5
 MAP_PERCPU_ARRAY = 6
 MAP_LRU_HASH = 9
 MAP_LRU_PERCPU_HASH = 10
-MAP_TYPE_NAMES = {
-    MAP_HASH: "HASH",
-    MAP_ARRAY: "ARRAY",
-    MAP_PERCPU_HASH: "PERCPU_HASH",
-    MAP_PERCPU_ARRAY: "PERCPU_ARRAY",
-    MAP_LRU_HASH: "LRU_HASH",
-    MAP_LRU_PERCPU_HASH: "LRU_PERCPU_HASH",
-    12: "ARRAY_OF_MAPS",
-    13: "HASH_OF_MAPS",
-}
+MAP_ARRAY_OF_MAPS = 12
+MAP_HASH_OF_MAPS = 13
+_MAP_TYPES = (
+    "UNSPEC", "HASH", "ARRAY", "PROG_ARRAY", "PERF_EVENT_ARRAY", "PERCPU_HASH", "PERCPU_ARRAY",
+    "STACK_TRACE", "CGROUP_ARRAY", "LRU_HASH", "LRU_PERCPU_HASH", "LPM_TRIE", "ARRAY_OF_MAPS",
+    "HASH_OF_MAPS", "DEVMAP", "SOCKMAP", "CPUMAP", "XSKMAP", "SOCKHASH", "CGROUP_STORAGE",
+    "REUSEPORT_SOCKARRAY", "PERCPU_CGROUP_STORAGE", "QUEUE", "STACK", "SK_STORAGE", "DEVMAP_HASH",
+    "STRUCT_OPS", "RINGBUF", "INODE_STORAGE", "TASK_STORAGE", "BLOOM_FILTER", "USER_RINGBUF",
+    "CGRP_STORAGE", "ARENA", "INSN_ARRAY",
+)
+MAP_TYPE_NAMES = dict(enumerate(_MAP_TYPES))
 
 OBJ_NAME_LEN = 16
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
@@ -196,6 +198,14 @@ class RawProgInfo(ctypes.Structure):
         ("nr_map_ids", ctypes.c_uint32),
         ("map_ids", ctypes.c_uint64),
         ("name", ctypes.c_char * OBJ_NAME_LEN),
+    )
+
+
+class RawBtfInfo(ctypes.Structure):
+    _fields_ = (
+        ("btf", ctypes.c_uint64),
+        ("btf_size", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
     )
 
 

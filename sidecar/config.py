@@ -5,12 +5,14 @@ import argparse
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sidecar import config_file
 from sidecar.errors import ConfigError
 from sidecar.model import Temporality
 from sidecar.otlp_endpoint import NOWHERE, Endpoint, endpoint_from
+from sidecar.spec import Place, SourceSpec
 from sidecar.xdp import Interface
 
 DEFAULT_INTERVAL_S = 10.0
@@ -36,10 +38,7 @@ class Config:
     What to read, where to send it, and how often.
 
     Attributes:
-        interfaces: Interfaces to attach the shipped program to.
-        map_path: A pinned map to read, or None.
-        map_name: A map to read by name, or None.
-        map_id: A map to read by id, or None.
+        sources: What to read, at least one.
         endpoint: Where to send.
         temporality: How counts are said.
         interval_s: Seconds between cycles.
@@ -50,10 +49,7 @@ class Config:
 
     """
 
-    interfaces: tuple[Interface, ...]
-    map_path: Path | None
-    map_name: str | None
-    map_id: int | None
+    sources: tuple[SourceSpec, ...]
     endpoint: Endpoint
     temporality: Temporality
     interval_s: float
@@ -79,10 +75,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
             f"use --otel-endpoint {NOWHERE}", "nobody would see the counts", "give --status-address too"
         )
     return Config(
-        interfaces=interfaces_from(flags),
-        map_path=flags.map_path,
-        map_name=flags.map_name,
-        map_id=flags.map_id,
+        sources=source_specs(flags),
         endpoint=endpoint,
         temporality=_temporality(environ, base_point=flags.base_point),
         interval_s=_interval(flags.interval, environ),
@@ -110,6 +103,43 @@ def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
         if not name or len(name.encode()) > 15 or "/" in name or any(char.isspace() for char in name):
             raise ConfigError(f"use --interface {name!r}", "no interface can have that name", "see `ip link`")
     return tuple(Interface(name, flags.netns) for name in names)
+
+
+def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
+    """
+    Return what is to be read: what the flags name, and then what the configuration file does.
+
+    Raises:
+        ConfigError: Nothing is named, or something twice; or the file cannot be used.
+
+    """
+    places = [Place("interface", one.name, one.netns) for one in interfaces_from(flags)]
+    places += [Place("pin", str(path)) for path in flags.map_path or ()]
+    places += [Place("name", name) for name in flags.map_name or ()]
+    places += [Place("id", str(number)) for number in flags.map_id or ()]
+    if flags.profile and not places:
+        raise ConfigError(
+            f"use --profile {flags.profile}",
+            "no flag names a map",
+            "in a file, write `profile:` at the source",
+        )
+    profile = config_file.profile(flags.profile) if flags.profile else None
+    specs = [SourceSpec(place, profile) for place in places]
+    if flags.config:
+        specs += config_file.load(flags.config)
+    if flags.series_limit:
+        specs = [replace(spec, series_limit=flags.series_limit) for spec in specs]
+    if not specs:
+        raise ConfigError(
+            "choose what to read",
+            "no source",
+            "give --interface, --map-path, --map-name, --map-id or --config",
+        )
+    named = [spec.place for spec in specs]
+    for place in named:
+        if named.count(place) > 1:
+            raise ConfigError(f"read {place}", "it is named twice", "name it once")
+    return tuple(specs)
 
 
 def _state_dir(flag: str | None, environ: Mapping[str, str]) -> Path:

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From snapshots and a baseline to increments and the next baseline (pure)."""
+"""
+From snapshots and a baseline to series and the next baseline (pure).
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A map is read by key and reported by series: what a key counted is posted to the series that its attributes
+name at that moment, and stays there. Several keys may share a series, and a key may change to another.
+"""
 
-from sidecar.model import Baseline, Snapshot, Totals
-from sidecar.percpu import U64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
-Counts = dict[bytes, tuple[int, ...]]
+from sidecar.accounts import OVERFLOW, Posting, post
+from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
+from sidecar.percpu import added, growth, values, was_emptied
+from sidecar.schema import Kind, Schema
+
+# The present one, and the one before it, which a rollback brings back.
+MAPS_REMEMBERED = 2
 
 
 @dataclass(frozen=True)
@@ -16,34 +25,34 @@ class Advance:
     What one window brought for one source.
 
     Attributes:
-        settled_ns: Up to when the Collector is known to have the series, Unix ns.
-        start_ns: Start of the window, Unix ns: the end of the one before.
-        counts: For each key, what each field counted in the window.
+        series: Each series that some key belongs to, also those that counted nothing.
         baseline: The baseline that holds once the window is acknowledged.
-        snapshots: The readings that it was made of, without the maps that were reported before.
+        snapshots: The readings that it was made of, without those that were reported before.
         emptied: Keys whose counters went backwards within one map: somebody emptied it.
         vanished: Keys that are no longer in the map.
+        overflowed: Series that found no room and were added up to one.
+        forgotten: Series without a key that had to make room.
 
     """
 
-    settled_ns: int
-    start_ns: int
-    counts: Counts
+    series: Sequence[Series]
     baseline: Baseline
     snapshots: Sequence[Snapshot]
     emptied: tuple[bytes, ...] = ()
     vanished: tuple[bytes, ...] = ()
+    overflowed: int = 0
+    forgotten: int = 0
 
 
-def advance(baseline: Baseline, snapshots: Sequence[Snapshot]) -> Advance:
+def advance(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> Advance:
     """
     Take one source a window further.
 
     *snapshots* are of the generations of its map since the baseline, oldest first: usually one; two when a
     new map took its place, the old one read a last time. For each there are three cases:
 
-    1. The baseline's own map: what it counted since is the difference.
-    2. Another map: it counted from zero, so all of it is new; what the map before it had counted is finished.
+    1. A map that the baseline knows: what it counted since is the difference.
+    2. Another map: it counted from zero, so all of it is new.
     3. A counter below its baseline within one map: its entry was emptied, so all of what the entry has now
        is new. The same holds for a key that was deleted and comes back.
 
@@ -51,60 +60,65 @@ def advance(baseline: Baseline, snapshots: Sequence[Snapshot]) -> Advance:
     the wall clock was stepped back, because a point whose time is not newer than the last would be dropped
     as a duplicate.
     """
-    identities = [snapshot.identity for snapshot in snapshots]
-    if baseline.identity in identities:
-        # What came before the baseline's own map has been reported with it.
-        snapshots = snapshots[identities.index(baseline.identity) :]
-    counts: Counts = {}
+    newest = snapshots[-1]
+    snapshots = [*(one for one in snapshots[:-1] if baseline.maps.get(one.identity) != one.reading), newest]
+    fields = _fields(newest.reading)
+    maps = dict(baseline.maps)
+    grown: list[tuple[Attributes, tuple[int, ...]]] = []
     emptied: list[bytes] = []
     vanished: list[bytes] = []
-    known, identity, finished = baseline.totals, baseline.identity, dict(baseline.finished)
     for snapshot in snapshots:
-        if snapshot.identity != identity:
-            _add(finished, known)
-            known, identity = {}, snapshot.identity
-        backwards = {key for key, now in snapshot.totals.items() if _went_back(now, known.get(key))}
-        gone = known.keys() - snapshot.totals.keys()
-        emptied += backwards
-        vanished += gone
-        ended = {key: known[key] for key in backwards | gone}
-        _add(finished, ended)
-        going_on = {key: was for key, was in known.items() if key not in ended}
-        _add(counts, {key: _minus(now, going_on.get(key)) for key, now in snapshot.totals.items()})
-        known = snapshot.totals
-    end_ns = max(snapshots[-1].taken_ns, baseline.end_ns + 1)
-    following = Baseline(identity, baseline.birth_ns, end_ns, end_ns, known, finished)
+        known = _known(maps.pop(snapshot.identity, None), snapshot.reading)
+        maps[snapshot.identity] = snapshot.reading
+        vanished += known.keys() - snapshot.reading.cells.keys()
+        columns, in_order = snapshot.reading.columns, _order(_fields(snapshot.reading), fields)
+        # The keys of a map that had others cannot be told by the present one's.
+        readable = snapshot.identity.key_size == newest.identity.key_size
+        for key, now in snapshot.reading.cells.items():
+            was = known.get(key)
+            if was is not None and was_emptied(now, was, columns):
+                emptied.append(key)
+                was = None
+            attributes = schema.attributes_of(key) if readable else (*schema.attributes, OVERFLOW)
+            grown.append((attributes, in_order(growth(now, was, columns))))
+    posted = post(_accounts(baseline, fields), grown, schema)
+    end_ns = max(newest.taken_ns, baseline.end_ns + 1)
+    series = _series(baseline, end_ns, posted, _values(newest, schema, posted.counts))
+    accounts = {one.attributes: Account(one.totals, end_ns, end_ns) for one in series}
+    remembered = dict(list(maps.items())[-max(MAPS_REMEMBERED, len(snapshots)) :])
     return Advance(
-        settled_ns=baseline.settled_ns,
-        start_ns=baseline.end_ns,
-        counts=counts,
-        baseline=following,
+        series=series,
+        baseline=Baseline(baseline.birth_ns, end_ns, remembered, fields, {**posted.accounts, **accounts}),
         snapshots=snapshots,
         emptied=tuple(emptied),
         vanished=tuple(vanished),
+        overflowed=posted.overflowed,
+        forgotten=posted.forgotten,
     )
 
 
 def since_birth(snapshot: Snapshot) -> Baseline:
     """Return the baseline of a source that was never reported: nothing yet, since its map began to count."""
-    birth_ns = snapshot.born_ns
-    return Baseline(snapshot.identity, birth_ns, birth_ns, birth_ns, {})
+    nothing = Reading(snapshot.reading.columns, {})
+    return Baseline(
+        snapshot.born_ns, snapshot.born_ns, {snapshot.identity: nothing}, _fields(snapshot.reading)
+    )
 
 
-def as_reported(snapshot: Snapshot) -> Baseline:
+def as_reported(snapshot: Snapshot, schema: Schema) -> Baseline:
     """
     Return the baseline that takes all that a map holds as reported, in the first nanosecond of its life.
 
     Sent as base point it tells a new Collector everything, and one that knows the series nothing.
     """
-    birth_ns, end_ns = snapshot.born_ns, snapshot.born_ns + 1
-    return Baseline(snapshot.identity, birth_ns, end_ns, end_ns, snapshot.totals)
+    first_ns = snapshot.born_ns + 1
+    return advance(since_birth(snapshot), [replace(snapshot, taken_ns=first_ns)], schema).baseline
 
 
 def from_now_on(snapshot: Snapshot) -> Baseline:
     """Return the baseline that leaves out all that a map holds: it may have been reported before."""
     now_ns = snapshot.taken_ns
-    return Baseline(snapshot.identity, now_ns, now_ns, now_ns, snapshot.totals)
+    return Baseline(now_ns, now_ns, {snapshot.identity: snapshot.reading}, _fields(snapshot.reading))
 
 
 def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[Snapshot]:
@@ -113,23 +127,91 @@ def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[
     return (*(snapshot for snapshot in seen if snapshot.identity not in present), *read)
 
 
-def total(baseline: Baseline, key: bytes) -> tuple[int, ...]:
-    """Return what a key has counted from birth to the baseline, over all generations of its map."""
-    parts = [totals[key] for totals in (baseline.finished, baseline.totals) if key in totals]
-    return tuple(sum(column) & U64 for column in zip(*parts, strict=True))
-
-
-def _went_back(now: tuple[int, ...], before: tuple[int, ...] | None) -> bool:
-    return before is not None and any(new < old for new, old in zip(now, before, strict=True))
-
-
-def _minus(now: tuple[int, ...], before: tuple[int, ...] | None) -> tuple[int, ...]:
-    return now if before is None else tuple(new - old for new, old in zip(now, before, strict=True))
-
-
-def _add(sums: Counts, more: Totals) -> None:
-    for key, counts in more.items():
-        # Modulo 2^64, as the kernel's counters.
-        sums[key] = tuple(
-            (one + other) & U64 for one, other in zip(counts, sums.get(key, (0,) * len(counts)), strict=True)
+def _series(
+    baseline: Baseline, end_ns: int, posted: Posting, held: Mapping[Attributes, tuple[int, ...]]
+) -> list[Series]:
+    series = []
+    for attributes, counts in posted.counts.items():
+        account = posted.accounts.get(attributes)
+        series.append(
+            Series(
+                attributes,
+                birth_ns=baseline.birth_ns,
+                settled_ns=account.settled_ns if account else 0,
+                start_ns=account.end_ns if account else baseline.end_ns,
+                end_ns=end_ns,
+                counts=counts,
+                totals=added(account.totals, counts) if account else counts,
+                values=held.get(attributes, ()),
+            )
         )
+    return series
+
+
+def _values(
+    snapshot: Snapshot, schema: Schema, room: Mapping[Attributes, object]
+) -> Mapping[Attributes, tuple[int, ...]]:
+    """Return what the fields of each series hold, if some instrument wants to know."""
+    if not any(instrument.kind is Kind.GAUGE for instrument in schema.instruments):
+        return {}
+    held: dict[Attributes, tuple[int, ...]] = {}
+    for key, now in snapshot.reading.cells.items():
+        attributes = schema.attributes_of(key)
+        if attributes not in room:
+            attributes = (*schema.attributes, OVERFLOW)
+        value, before = values(now, snapshot.reading.columns), held.get(attributes)
+        held[attributes] = added(before, value) if before else value
+    return held
+
+
+def _known(before: Reading | None, now: Reading) -> Cells:
+    """
+    Return how the baseline knows a map, in the columns of the present reading.
+
+    A field that was not read before counts from now on: so it can never be counted twice.
+    """
+    if before is None:
+        return {}
+    if before.columns == now.columns:
+        return before.cells
+    return {
+        key: _rearranged(was, before.columns, now.cells[key], now.columns)
+        for key, was in before.cells.items()
+        if key in now.cells
+    }
+
+
+def _rearranged(
+    was: tuple[int, ...], old: Sequence[Column], now: tuple[int, ...], new: Sequence[Column]
+) -> tuple[int, ...]:
+    known = {replace(column, monotonic=False): cells for column, cells in _by_column(was, old)}
+    parts = (known.get(replace(column, monotonic=False), cells) for column, cells in _by_column(now, new))
+    return tuple(chain.from_iterable(parts))
+
+
+def _by_column(cells: tuple[int, ...], columns: Sequence[Column]) -> Iterator[tuple[Column, tuple[int, ...]]]:
+    at = 0
+    for column in columns:
+        yield column, cells[at : at + column.cells]
+        at += column.cells
+
+
+def _accounts(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attributes, Account]:
+    """Return the accounts with their totals in the order of *fields*; a new field has counted nothing."""
+    if baseline.fields == fields:
+        return baseline.accounts
+    in_order = _order(baseline.fields, fields)
+    return {
+        one: replace(account, totals=in_order(account.totals)) for one, account in baseline.accounts.items()
+    }
+
+
+def _order(old: tuple[str, ...], new: tuple[str, ...]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    if old == new:
+        return lambda numbers: numbers
+    places = [old.index(field) if field in old else None for field in new]
+    return lambda numbers: tuple(0 if place is None else numbers[place] for place in places)
+
+
+def _fields(reading: Reading) -> tuple[str, ...]:
+    return tuple(column.field for column in reading.columns)

@@ -6,19 +6,21 @@ Our own few lines, since prometheus_client makes a float of every counter, wants
 costs 2 MB; it is the oracle in the tests. Format: prometheus.io/docs/instrumenting/exposition_formats.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-from sidecar.model import Series
-from sidecar.profile import Profile
+from sidecar.model import Attributes, Series
+from sidecar.otlp_encode import rate
+from sidecar.percpu import signed
+from sidecar.schema import Instrument, Kind, Measured, Schema
 from sidecar.telemetry import Family
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def exposition(families: Iterable[Family], profile: Profile, series: Sequence[Series]) -> str:
-    """Return the sidecar's own metrics, and the counters under the names that our Collector gives them."""
-    return "".join(f"{line}\n" for line in (*_own(families), *_counters(profile, series)))
+def exposition(families: Iterable[Family], measured: Measured) -> str:
+    """Return the sidecar's own metrics, and the maps' under the names that our Collector gives them."""
+    return "".join(f"{line}\n" for line in (*_own(families), *_maps(measured)))
 
 
 def _own(families: Iterable[Family]) -> Iterator[str]:
@@ -30,14 +32,31 @@ def _own(families: Iterable[Family]) -> Iterator[str]:
         yield from _metric(name, family.kind, family.help, samples)
 
 
-def _counters(profile: Profile, series: Sequence[Series]) -> Iterator[str]:
-    for at, instrument in profile.positions(profile.sums):
-        samples = ((dict(one.attributes), one.totals[at]) for one in series)
-        yield from _metric(f"xdp_{_name(instrument.name)}", "counter", instrument.description, samples)
+def _maps(measured: Measured) -> Iterator[str]:
+    found: dict[str, tuple[Instrument, list[tuple[Attributes, float]]]] = {}
+    for schema, series in measured:
+        for at, instrument in schema.positions(*Kind):
+            samples = found.setdefault(f"xdp_{_name(instrument.name)}", (instrument, []))[1]
+            samples += [
+                ((*one.attributes, *instrument.attributes), _value(schema, instrument, at, one))
+                for one in series
+            ]
+    for name, (instrument, samples) in found.items():
+        kind = "counter" if instrument.kind is Kind.COUNTER else "gauge"
+        labelled = ((dict(attributes), value) for attributes, value in samples)
+        yield from _metric(name, kind, instrument.description, labelled)
+
+
+def _value(schema: Schema, instrument: Instrument, at: int, one: Series) -> float:
+    if instrument.kind is Kind.RATE:
+        return rate(one, at)
+    if instrument.kind is Kind.GAUGE:
+        return signed(one.values[at]) if schema.layout.fields[at].signed else one.values[at]
+    return signed(one.totals[at]) if instrument.kind is Kind.UPDOWNCOUNTER else one.totals[at]
 
 
 def _metric(
-    name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, str | int], float]]
+    name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, str | int | bool], float]]
 ) -> Iterator[str]:
     yield f"# HELP {name} {text}"
     yield f"# TYPE {name} {kind}"

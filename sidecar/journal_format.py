@@ -3,7 +3,7 @@
 The bytes of the journal file (pure).
 
     file    = magic · acknowledgement mark · checksum of the payload · payload
-    payload = length of the header · header (JSON) · blobs (requests, keys, counters)
+    payload = length of the header · header (JSON) · blobs (requests, keys, numbers); equal blobs once
 
 The mark is good if it repeats the payload's checksum, so a mark can never acknowledge another record.
 Integers are in the machine's own byte order: a journal does not travel.
@@ -13,13 +13,25 @@ import json
 import struct
 import zlib
 from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from typing import Any
 
-from sidecar.model import Baseline, Batch, MapIdentity, Record, Snapshot, Totals
+from sidecar.model import (
+    Account,
+    Attributes,
+    Baseline,
+    Batch,
+    Cells,
+    Column,
+    MapIdentity,
+    Reading,
+    Record,
+    Snapshot,
+)
 
-_MAGIC = b"XDPOTEL1"
+_MAGIC = b"XDPOTEL2"
 _MARK = struct.Struct("=4sI")
 _MARKED = b"ACKD"
 _CHECKSUM = struct.Struct("=I")
@@ -68,16 +80,35 @@ def settled(record: Record, *, certain: bool = True) -> Record:
     baselines = dict(record.pending.baselines)
     if not certain:
         for source, baseline in baselines.items():
-            before = record.acknowledged.get(source)
-            known_ns = before.settled_ns if before else baseline.birth_ns
-            baselines[source] = replace(baseline, settled_ns=known_ns)
+            known = record.acknowledged[source].accounts if source in record.acknowledged else {}
+            baselines[source] = replace(
+                baseline,
+                accounts={
+                    one: replace(account, settled_ns=known[one].settled_ns if one in known else 0)
+                    for one, account in baseline.accounts.items()
+                },
+            )
     return replace(record, acknowledged={**record.acknowledged, **baselines}, pending=None)
 
 
+class _Blobs:
+    """Byte strings by number; equal ones are kept once, since a baseline often repeats a snapshot."""
+
+    def __init__(self) -> None:
+        self._number: dict[bytes, int] = {}
+
+    def add(self, blob: bytes) -> int:
+        """Return the blob's number."""
+        return self._number.setdefault(blob, len(self._number))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._number)
+
+
 def _encode(record: Record) -> bytes:
-    blobs: list[bytes] = []
+    blobs = _Blobs()
     pending = record.pending and {
-        "requests": [_add(blobs, request) for request in record.pending.requests],
+        "requests": [blobs.add(request) for request in record.pending.requests],
         "baselines": _pack_baselines(record.pending.baselines, blobs),
     }
     header = json.dumps(
@@ -114,71 +145,95 @@ def _decode(payload: memoryview) -> Record:
     return Record(header["sequence"], _unpack_baselines(header["acknowledged"], blobs), pending, seen)
 
 
-def _add(blobs: list[bytes], blob: bytes) -> int:
-    blobs.append(blob)
-    return len(blobs) - 1
-
-
-def _pack_baselines(baselines: Any, blobs: list[bytes]) -> dict[str, Any]:
+def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[str, Any]:
     return {
         source: {
-            "identity": asdict(baseline.identity),
             "birth_ns": baseline.birth_ns,
             "end_ns": baseline.end_ns,
-            "settled_ns": baseline.settled_ns,
-            "totals": _pack_totals(baseline.totals, blobs),
-            "finished": _pack_totals(baseline.finished, blobs),
+            "maps": [
+                {"identity": asdict(identity), **_pack_reading(reading, blobs)}
+                for identity, reading in baseline.maps.items()
+            ],
+            "fields": baseline.fields,
+            "accounts": _pack_accounts(baseline.accounts, blobs),
         }
         for source, baseline in baselines.items()
     }
 
 
-def _unpack_baselines(packed: dict[str, Any], blobs: list[bytes]) -> dict[str, Baseline]:
+def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes]) -> dict[str, Baseline]:
     return {
         source: Baseline(
-            MapIdentity(**one["identity"]),
             one["birth_ns"],
             one["end_ns"],
-            one["settled_ns"],
-            _unpack_totals(one["totals"], blobs),
-            _unpack_totals(one["finished"], blobs),
+            {MapIdentity(**held["identity"]): _unpack_reading(held, blobs) for held in one["maps"]},
+            tuple(one["fields"]),
+            _unpack_accounts(one["accounts"], blobs),
         )
         for source, one in packed.items()
     }
 
 
-def _pack_snapshot(snapshot: Snapshot, blobs: list[bytes]) -> dict[str, Any]:
+def _pack_snapshot(snapshot: Snapshot, blobs: _Blobs) -> dict[str, Any]:
     return {
         "identity": asdict(snapshot.identity),
         "born_ns": snapshot.born_ns,
         "taken_ns": snapshot.taken_ns,
-        "totals": _pack_totals(snapshot.totals, blobs),
+        **_pack_reading(snapshot.reading, blobs),
     }
 
 
-def _unpack_snapshot(packed: dict[str, Any], blobs: list[bytes]) -> Snapshot:
+def _unpack_snapshot(packed: dict[str, Any], blobs: Sequence[bytes]) -> Snapshot:
     return Snapshot(
         MapIdentity(**packed["identity"]),
         packed["born_ns"],
         packed["taken_ns"],
-        _unpack_totals(packed["totals"], blobs),
+        _unpack_reading(packed, blobs),
     )
 
 
-def _pack_totals(totals: Totals, blobs: list[bytes]) -> dict[str, int]:
-    keys = b"".join(totals)
-    counters = array("Q", chain.from_iterable(totals.values())).tobytes()
-    return {"count": len(totals), "keys": _add(blobs, keys), "counters": _add(blobs, counters)}
-
-
-def _unpack_totals(packed: dict[str, int], blobs: list[bytes]) -> Totals:
-    count = packed["count"]
-    if not count:
-        return {}
-    keys = blobs[packed["keys"]]
-    counters = array("Q", blobs[packed["counters"]])
-    size, fields = len(keys) // count, len(counters) // count
+def _pack_reading(reading: Reading, blobs: _Blobs) -> dict[str, Any]:
     return {
-        keys[at * size : (at + 1) * size]: tuple(counters[at * fields : (at + 1) * fields])
-        for at in range(count)
+        "columns": [asdict(column) for column in reading.columns],
+        "count": len(reading.cells),
+        "keys": blobs.add(b"".join(reading.cells)),
+        "cells": blobs.add(_pack_numbers(chain.from_iterable(reading.cells.values()))),
     }
+
+
+def _unpack_reading(packed: dict[str, Any], blobs: Sequence[bytes]) -> Reading:
+    columns = tuple(Column(**column) for column in packed["columns"])
+    return Reading(columns, _unpack_cells(packed["count"], blobs[packed["keys"]], blobs[packed["cells"]]))
+
+
+def _unpack_cells(count: int, keys: bytes, numbers: bytes) -> Cells:
+    cells = array("Q", numbers)
+    size, width = (len(keys) // count, len(cells) // count) if count else (0, 0)
+    return {
+        keys[at * size : (at + 1) * size]: tuple(cells[at * width : (at + 1) * width]) for at in range(count)
+    }
+
+
+def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dict[str, Any]:
+    numbers = chain.from_iterable((*one.totals, one.end_ns, one.settled_ns) for one in accounts.values())
+    return {
+        "series": blobs.add(json.dumps(list(accounts)).encode()),
+        "numbers": blobs.add(_pack_numbers(numbers)),
+    }
+
+
+def _unpack_accounts(packed: dict[str, Any], blobs: Sequence[bytes]) -> dict[Attributes, Account]:
+    series = json.loads(blobs[packed["series"]])
+    numbers = array("Q", blobs[packed["numbers"]])
+    width = len(numbers) // len(series) if series else 0
+    accounts = {}
+    for at, attributes in enumerate(series):
+        *totals, end_ns, settled_ns = numbers[at * width : (at + 1) * width]
+        accounts[tuple((key, value) for key, value in attributes)] = Account(
+            tuple(totals), end_ns, settled_ns
+        )
+    return accounts
+
+
+def _pack_numbers(numbers: Iterable[int]) -> bytes:
+    return array("Q", numbers).tobytes()

@@ -9,12 +9,15 @@ reading maps does not. Functions and structures follow `bpf/libbpf.h`.
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from sidecar.capabilities import Capability, remedy
 from sidecar.errors import KernelError, RightsError, VerifierError, explain, from_os_error
+from sidecar.library_log import LibraryLog
 
 OBJECT_FILE = "xdp_packet_counter.bpf.o"
 MAP_NAME = "stats_map"
@@ -24,7 +27,7 @@ OBJECT_NAME = b"xdp_otel"
 _PROGRAM_FRAGS = "xdp_count_frags"
 _PROGRAM_LINEAR = "xdp_count"
 
-_LOAD_REMEDY = "run as root, or with CAP_BPF and CAP_NET_ADMIN"
+_LOAD_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
 
 
 @dataclass
@@ -49,6 +52,14 @@ class LoadedProgram:
         self.close()
 
 
+@dataclass(frozen=True)
+class Attached:
+    """The XDP program that an interface carries; `prog_id` is 0 if there is none."""
+
+    prog_id: int
+    generic: bool
+
+
 class _OpenOpts(ctypes.Structure):
     """The beginning of `struct bpf_object_open_opts`; libbpf goes by the size it is told."""
 
@@ -68,9 +79,6 @@ class _XdpQueryOpts(ctypes.Structure):
     )
 
 
-_PrintFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-
-
 @cache
 def _library() -> ctypes.CDLL:
     try:
@@ -82,42 +90,6 @@ def _library() -> ctypes.CDLL:
     for name in ("bpf_object__open_mem", "bpf_object__find_program_by_name", "bpf_object__find_map_by_name"):
         getattr(library, name).restype = ctypes.c_void_p
     return library
-
-
-class _Log:
-    """Collect what libbpf would print to stderr: the verifier's words, wanted only on failure."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self._callback = _PrintFunction(self._print)
-
-    def _print(self, _level: int, template: int | None, arguments: int | None) -> int:
-        buffer = ctypes.create_string_buffer(4096)
-        length = _vsnprintf(buffer, ctypes.sizeof(buffer), template, arguments)
-        self.lines.extend(buffer.value.decode(errors="replace").splitlines())
-        return length
-
-    def __enter__(self) -> "_Log":
-        _library().libbpf_set_print(self._callback)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _library().libbpf_set_print(None)
-
-    def verdict(self) -> str:
-        """Return the verifier's last word on the program, or nothing if it was never asked."""
-        spoken: list[str] = []
-        for line in self.lines:
-            if "END PROG LOAD LOG" in line:
-                break
-            if spoken or "BEGIN PROG LOAD LOG" in line:
-                spoken.append(line.strip())
-        told = [line for line in spoken[1:] if line and not line.startswith("processed ")]
-        return told[-1] if told else ""
-
-
-_vsnprintf: Callable[..., int] = ctypes.CDLL(None).vsnprintf
-_vsnprintf.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p)  # type: ignore[attr-defined]
 
 
 def object_bytes() -> bytes:
@@ -154,15 +126,20 @@ def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None =
         return _load(_PROGRAM_LINEAR, reuse_map_fd)
 
 
+@contextmanager
+def opened(map_fd: int, *, frags: bool) -> Iterator[ctypes.c_void_p]:
+    """Open the shipped program for another library to load, to count in a map that exists; then close it."""
+    name = _PROGRAM_FRAGS if frags else _PROGRAM_LINEAR
+    with LoadedProgram(-1, -1, frags, _open(f"open XDP program {name}")) as program:
+        _prepare(program._object, name, map_fd)  # noqa: SLF001
+        yield ctypes.c_void_p(program._object)  # noqa: SLF001
+
+
 def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
     library = _library()
     what = f"load XDP program {program_name}"
-    data = object_bytes()
-    with _Log() as log:
-        opts = _OpenOpts(ctypes.sizeof(_OpenOpts), OBJECT_NAME)
-        handle = library.bpf_object__open_mem(data, ctypes.c_size_t(len(data)), ctypes.byref(opts))
-        if not handle:
-            raise KernelError(what, explain(OSError(ctypes.get_errno(), "")), "reinstall the package")
+    with LibraryLog(_library().libbpf_set_print) as log:
+        handle = _open(what)
         loaded = LoadedProgram(-1, -1, program_name == _PROGRAM_FRAGS, handle)
         try:
             _prepare(handle, program_name, reuse_map_fd)
@@ -177,6 +154,15 @@ def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
     return loaded
 
 
+def _open(what: str) -> int:
+    data = object_bytes()
+    opts = _OpenOpts(ctypes.sizeof(_OpenOpts), OBJECT_NAME)
+    handle: int | None = _library().bpf_object__open_mem(data, ctypes.c_size_t(len(data)), ctypes.byref(opts))
+    if not handle:
+        raise KernelError(what, explain(OSError(ctypes.get_errno(), "")), "reinstall the package")
+    return handle
+
+
 def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
     cause = explain(OSError(code, ""))
     if verdict:
@@ -187,7 +173,7 @@ def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
             "before Linux 5.18 add CAP_PERFMON; needed is 5.15 or newer",
         )
     if code in (errno.EPERM, errno.EACCES):
-        return RightsError(what, cause, _LOAD_REMEDY)
+        return RightsError(what, cause, remedy(*_LOAD_RIGHTS))
     return KernelError(what, cause, "the kernel must be 5.15 or newer, with BPF and its JIT")
 
 
@@ -201,7 +187,7 @@ def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:
             raise from_os_error(
                 f"reuse map {MAP_NAME}",
                 OSError(code, os.strerror(code)),
-                rights=_LOAD_REMEDY,
+                rights=remedy(*_LOAD_RIGHTS),
                 otherwise="remove the pinned map with `xdp-otel detach`",
             )
 
@@ -220,8 +206,14 @@ def _map(handle: int) -> ctypes.c_void_p:
 
 def attached_prog_id(ifindex: int) -> int:
     """Return the id of the XDP program that an interface of this network namespace carries, 0 if none."""
+    return attached(ifindex).prog_id
+
+
+def attached(ifindex: int) -> Attached:
+    """Return what an interface of this network namespace carries; raise OSError if it cannot be asked."""
     opts = _XdpQueryOpts(sz=ctypes.sizeof(_XdpQueryOpts))
     code = -_library().bpf_xdp_query(ifindex, 0, ctypes.byref(opts))
     if code:
         raise OSError(code, os.strerror(code))
-    return int(opts.drv_prog_id or opts.skb_prog_id or opts.hw_prog_id or opts.prog_id)
+    prog_id = opts.drv_prog_id or opts.skb_prog_id or opts.hw_prog_id or opts.prog_id
+    return Attached(int(prog_id), generic=prog_id == opts.skb_prog_id)

@@ -1,54 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find the map that the user named: by pin, by name, by id, or on an interface."""
 
+import logging
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar import xdp
+from sidecar.btf import Btf
 from sidecar.errors import SourceError, explain, from_os_error
-from sidecar.model import Layout
-from sidecar.source import Source
+from sidecar.resolve import resolve
+from sidecar.schema import Schema
+from sidecar.shape import Shape, shape_of
+from sidecar.source import Locate, Source
+from sidecar.spec import SourceSpec
+
+log = logging.getLogger(__name__)
 
 _PIN_RIGHTS = "run as its owner or group, or with CAP_DAC_READ_SEARCH; older kernels also want CAP_BPF"
 _ID_RIGHTS = "run with CAP_SYS_ADMIN, which the kernel wants for names and ids, or pin the map for --map-path"
 
 
-def by_interface(interface: xdp.Interface, layout: Layout) -> Source:
-    """Return a source that attaches the shipped program, if it is not attached already, and reads its map."""
+def source(spec: SourceSpec) -> Source:
+    """Return the source that a specification names, not yet open."""
+    kind, value = spec.place.kind, spec.place.value
+    if kind == "interface":
+        return _by_interface(spec, xdp.Interface(value, spec.place.netns))
+    if kind == "pin":
+        path = Path(value)
+        return _source(f"pin:{value}", spec, lambda _: _open_pin(path), pin=path)
+    if kind == "name":
+        return _source(f"name:{value}", spec, partial(_open_name, value))
+    return _source(f"id:{value}", spec, lambda _: _open_id(int(value)), follow=False)
 
-    def locate() -> int:
+
+def _by_interface(spec: SourceSpec, interface: xdp.Interface) -> Source:
+    """Attach the shipped program at each turn, if it is not attached already, and read its map."""
+
+    def locate(_: bpf.MapInfo | None) -> int:
         xdp.attach(interface)
-        return _open_pin(interface.map_pin, layout)
+        return _open_pin(interface.map_pin)
 
-    return Source(
-        f"interface:{interface}",
-        layout,
-        locate,
-        partial(_born_ns, pin=interface.map_pin),
-        attributes=(("network.interface.name", interface.name),),
-    )
+    name = ("network.interface.name", interface.name)
+    if name[0] not in dict(spec.attributes):
+        spec = replace(spec, attributes=(name, *spec.attributes))
+    return _source(f"interface:{interface}", spec, locate, pin=interface.map_pin)
 
 
-def by_pin(path: Path, layout: Layout) -> Source:
-    """Return a source that reads the map pinned at *path*, and its successors there."""
-    return Source(f"pin:{path}", layout, partial(_open_pin, path, layout), partial(_born_ns, pin=path))
+def _source(
+    name: str, spec: SourceSpec, locate: Locate, *, pin: Path | None = None, follow: bool = True
+) -> Source:
+    return Source(name, locate, partial(schema, spec), partial(_born_ns, pin=pin), follow=follow)
 
 
-def by_id(map_id: int, layout: Layout) -> Source:
-    """Return a source that reads the map with an id."""
-    return Source(f"id:{map_id}", layout, partial(_open_id, map_id, layout), _born_ns, follow=False)
+def schema(spec: SourceSpec, info: bpf.MapInfo) -> Schema:
+    """Return what a specification makes of a map; raise SidecarError if it does not fit."""
+    return resolve(spec, info, shape(info))
 
 
-def by_name(name: str, layout: Layout) -> Source:
-    """Return a source that reads the one map with a name."""
-    return Source(f"name:{name}", layout, partial(_open_name, name, layout), _born_ns, follow=False)
+def shape(info: bpf.MapInfo) -> Shape | None:
+    """
+    Return what a map's key and value look like, or None if it has no BTF, or none that we may read.
+
+    The kernel shows BTF to CAP_SYS_ADMIN alone (kernel/bpf/syscall.c, `bpf_btf_get_fd_by_id`).
+    """
+    if not info.btf_id or not info.btf_value_type_id:
+        return None
+    try:
+        btf = Btf(bpf.btf_of(info.btf_id))
+        return shape_of(btf, info.btf_key_type_id, info.btf_value_type_id, info.key_size, info.value_size)
+    except OSError as error:
+        log.debug("read BTF of map %s (id %d): %s: going on without", info.name, info.id, explain(error))
+    except ValueError as error:
+        log.warning("read BTF of map %s (id %d): %s: going on without", info.name, info.id, error)
+    return None
 
 
-def _open_pin(path: Path, layout: Layout) -> int:
+def _open_pin(path: Path) -> int:
     what = f"open map pinned at {path}"
     try:
         in_bpffs = bpf.is_bpffs(str(path))
@@ -62,80 +94,54 @@ def _open_pin(path: Path, layout: Layout) -> int:
         fd = bpf.obj_get(str(path), readonly=True)
     except OSError as error:
         raise from_os_error(what, error, rights=_PIN_RIGHTS, otherwise="name a pinned map") from error
-    return _checked(fd, what, layout)
+    if not bpf.is_map(fd):
+        os.close(fd)
+        raise SourceError(what, "not a pinned map: a program or a link", "`ls /sys/fs/bpf` shows the pins")
+    return fd
 
 
-def _open_id(map_id: int, layout: Layout) -> int:
+def _open_id(map_id: int) -> int:
     what = f"open map id {map_id}"
     try:
-        fd = bpf.map_fd_by_id(map_id)
+        return bpf.map_fd_by_id(map_id)
     except FileNotFoundError:
-        raise SourceError(what, "no such map", "`bpftool map list` shows the ids") from None
+        raise SourceError(what, "no such map", "`xdp-otel discover` shows the ids") from None
     except OSError as error:
         raise from_os_error(
-            what, error, rights=_ID_RIGHTS, otherwise="`bpftool map list` shows the ids"
+            what, error, rights=_ID_RIGHTS, otherwise="`xdp-otel discover` shows the ids"
         ) from error
-    return _checked(fd, what, layout)
 
 
-def _open_name(name: str, layout: Layout) -> int:
+def _open_name(name: str, present: bpf.MapInfo | None) -> int:
     what = f"find map {name}"
     # The kernel keeps 15 bytes of a name.
     kept = os.fsencode(name)[: uapi.OBJ_NAME_LEN - 1].decode(errors="replace")
     try:
-        found = [info for info in map(_info_of, bpf.map_ids()) if info and info.name == kept]
+        found = [info for info in map(bpf.map_info_by_id, bpf.map_ids()) if info and info.name == kept]
+        if present and len(found) > 1:
+            found = _successors(found, present)
     except OSError as error:
         raise from_os_error(what, error, rights=_ID_RIGHTS, otherwise="name it by --map-id") from error
     if not found:
         raise SourceError(
-            what, "no map has that name", "`bpftool map list` shows the names; is the program loaded?"
+            what, "no map has that name", "`xdp-otel discover` shows the names; is the program loaded?"
         )
     if len(found) > 1:
         several = ", ".join(f"id {info.id} ({_kind(info)}, value {info.value_size} bytes)" for info in found)
         raise SourceError(what, f"{len(found)} maps have that name: {several}", "choose one by --map-id")
-    return _open_id(found[0].id, layout)
+    return _open_id(found[0].id)
 
 
-def _info_of(map_id: int) -> bpf.MapInfo | None:
-    try:
-        fd = bpf.map_fd_by_id(map_id)
-    except FileNotFoundError:
-        return None  # ended between the listing and the opening
-    try:
-        return bpf.map_info(fd)
-    finally:
-        os.close(fd)
+def _successors(found: list[bpf.MapInfo], present: bpf.MapInfo) -> list[bpf.MapInfo]:
+    """Leave out the map that is open, which we alone keep alive, unless a program still counts in it."""
+    programs = filter(None, map(bpf.prog_info_by_id, bpf.prog_ids()))
+    if any(present.id in program.map_ids for program in programs):
+        return [present]
+    return [info for info in found if info.id != present.id]
 
 
 def _kind(info: bpf.MapInfo) -> str:
     return uapi.MAP_TYPE_NAMES.get(info.type, f"map type {info.type}")
-
-
-def _checked(fd: int, what: str, layout: Layout) -> int:
-    """Return *fd*; close it and raise SourceError if its map has another shape than *layout*."""
-    if not bpf.is_map(fd):
-        os.close(fd)
-        raise SourceError(what, "not a pinned map: a program or a link", "`ls /sys/fs/bpf` shows the pins")
-    info = bpf.map_info(fd)
-    wrong = _wrong_shape(info, layout)
-    if wrong:
-        os.close(fd)
-        raise SourceError(
-            what,
-            f"map {info.name!r} (id {info.id}) {wrong}",
-            f"name an ARRAY or PERCPU_ARRAY of one entry of {layout.value_size} bytes (struct pkt_stats)",
-        )
-    return fd
-
-
-def _wrong_shape(info: bpf.MapInfo, layout: Layout) -> str:
-    if info.type not in (uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY):
-        return f"is a {_kind(info)}"
-    if info.value_size != layout.value_size:
-        return f"has values of {info.value_size} bytes"
-    if info.max_entries != 1:
-        return f"has {info.max_entries} entries"
-    return ""
 
 
 def _born_ns(map_id: int, pin: Path | None = None) -> int:
@@ -147,21 +153,10 @@ def _born_ns(map_id: int, pin: Path | None = None) -> int:
     """
     boot_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     try:
-        programs = filter(None, map(_prog_info, bpf.prog_ids()))
+        programs = filter(None, map(bpf.prog_info_by_id, bpf.prog_ids()))
         loaded = [program.load_time_ns for program in programs if map_id in program.map_ids]
     except OSError:
         loaded = []
     if loaded:
         return boot_ns + min(loaded)
     return pin.stat().st_mtime_ns if pin and pin.exists() else boot_ns
-
-
-def _prog_info(prog_id: int) -> bpf.ProgInfo | None:
-    try:
-        fd = bpf.prog_fd_by_id(prog_id)
-    except FileNotFoundError:
-        return None
-    try:
-        return bpf.prog_info(fd)
-    finally:
-        os.close(fd)

@@ -5,27 +5,66 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-Totals = Mapping[bytes, tuple[int, ...]]
-"""For each key of a map (its raw bytes), one counter for each field of the layout, in the layout's order."""
+Attribute = tuple[str, "str | int | bool"]
 
-Attribute = tuple[str, "str | int"]
+Attributes = tuple[Attribute, ...]
+"""What tells a series from the others of its metric; their order is part of it."""
+
+Cells = Mapping[bytes, tuple[int, ...]]
+"""For each key of a map (its raw bytes), what its columns hold."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One unsigned counter within a map's value; *offset* and *size* in bytes."""
+    """
+    One integer of a map's value.
+
+    Attributes:
+        name: Its path, `rx.packets`; `value` if the value is a bare integer.
+        bit_offset: Where it begins, from the value's first byte, as BTF counts on this machine.
+        bits: Its width.
+        signed: Whether it is in two's complement.
+        big_endian: Whether its bytes are in network order, whatever the machine's.
+
+    """
 
     name: str
-    offset: int
-    size: int = 8
+    bit_offset: int
+    bits: int = 64
+    signed: bool = False
+    big_endian: bool = False
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the counters lie in a map's value of *value_size* bytes."""
+    """Where the fields that are read lie in a map's value of *value_size* bytes."""
 
     value_size: int
     fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """
+    How one field stands in a reading.
+
+    A field of 64 bits is one cell, summed over the CPUs modulo 2^64. A narrower one may wrap on each CPU by
+    itself, so it keeps one cell for each.
+
+    Attributes:
+        field: The field's name.
+        bits: The width of each cell.
+        signed: Whether a cell is in two's complement.
+        monotonic: Whether it only ever grows: then a fall means that somebody emptied the entry.
+        cells: How many cells it has.
+
+    """
+
+    field: str
+    bits: int = 64
+    signed: bool = False
+    monotonic: bool = True
+    cells: int = 1
 
 
 @dataclass(frozen=True)
@@ -45,46 +84,74 @@ class MapIdentity:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a map held: the cells of each key, column after column."""
+
+    columns: tuple[Column, ...]
+    cells: Cells
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """
-    One reading of one map, summed over the possible CPUs.
+    One reading of one map.
 
     Attributes:
         identity: The map that was read.
         born_ns: Since when the map counts, Unix time in ns: the load time of the oldest program that uses it.
         taken_ns: Unix time in ns, taken before the read.
-        totals: Its counters.
+        reading: What it held.
 
     """
 
     identity: MapIdentity
     born_ns: int
     taken_ns: int
-    totals: Totals
+    reading: Reading
+
+
+@dataclass(frozen=True)
+class Account:
+    """
+    What was reported of one series.
+
+    Attributes:
+        totals: What each field has counted since the source's birth, modulo 2^64.
+        end_ns: End of the last window that carried it, Unix ns; its next window starts there.
+        settled_ns: End of the last window that the Collector is known to have, Unix ns; 0 if there is none. A
+            base point ends there. It is earlier than *end_ns* only if windows were given up since.
+
+    """
+
+    totals: tuple[int, ...]
+    end_ns: int
+    settled_ns: int
 
 
 @dataclass(frozen=True)
 class Baseline:
     """
-    Where the streams of a source stand: what has been reported up to *end_ns*.
+    Where a source stands: what has been reported up to *end_ns*.
 
     Attributes:
-        identity: The map that the totals belong to.
-        birth_ns: Start of the very first window, Unix ns; it never changes while the streams live.
-        end_ns: End of the last window, Unix ns; the next window starts there.
-        settled_ns: End of the last window that the Collector is known to have, Unix ns; a base point ends
-            there. It is earlier than *end_ns* only if windows were given up since.
-        totals: The map's own counters at the last reading.
-        finished: What earlier generations of the map had counted when they ended, or when they were emptied.
+        birth_ns: Start of the very first window, Unix ns; it never changes.
+        end_ns: End of the last window, Unix ns.
+        maps: How its maps were last read, the present one last; the one before it may come back.
+        fields: The fields that the accounts' totals are of.
+        accounts: What was reported of each series.
 
     """
 
-    identity: MapIdentity
     birth_ns: int
     end_ns: int
-    settled_ns: int
-    totals: Totals
-    finished: Totals = field(default_factory=dict)
+    maps: Mapping[MapIdentity, Reading]
+    fields: tuple[str, ...]
+    accounts: Mapping[Attributes, Account] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> MapIdentity:
+        """The present map."""
+        return next(reversed(list(self.maps)))
 
 
 class Temporality(Enum):
@@ -105,26 +172,28 @@ class Temporality(Enum):
 @dataclass(frozen=True)
 class Series:
     """
-    What one key of one source counted, field by field.
+    What one series of one source counted, field by field, in the order of the schema's layout.
 
     Attributes:
         attributes: Attributes of its points.
         birth_ns: Since when its totals count, Unix ns; never changes while the series lives.
-        settled_ns: Up to when the Collector is known to have it, Unix ns.
-        start_ns: Start of the window, Unix ns: the end of the last one.
+        settled_ns: Up to when the Collector is known to have it, Unix ns; 0 if it has nothing of it.
+        start_ns: Start of the window, Unix ns: the end of its last one.
         end_ns: End of the window, Unix ns.
-        counts: What was counted in (start_ns, end_ns].
-        totals: What was counted in (birth_ns, end_ns].
+        counts: What was counted in (start_ns, end_ns], modulo 2^64.
+        totals: What was counted in (birth_ns, end_ns], modulo 2^64.
+        values: What the fields held at *end_ns*, modulo 2^64.
 
     """
 
-    attributes: tuple[Attribute, ...]
+    attributes: Attributes
     birth_ns: int
     settled_ns: int
     start_ns: int
     end_ns: int
     counts: tuple[int, ...]
     totals: tuple[int, ...]
+    values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

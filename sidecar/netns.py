@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sidecar.capabilities import Capability, remedy
 from sidecar.errors import RightsError, SourceError, explain
 
 _CLONE_NEWNET = 0x40000000
@@ -50,4 +51,5 @@ def entered(netns: str | None) -> Iterator[None]:
 def _setns(fd: int, what: str) -> None:
     if _libc.setns(fd, _CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
-        raise RightsError(what, explain(OSError(code, "")), "run with CAP_SYS_ADMIN, or inside the namespace")
+        rights = f"{remedy(Capability.SYS_ADMIN)}; or run inside the namespace"
+        raise RightsError(what, explain(OSError(code, "")), rights)

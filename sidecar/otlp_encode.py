@@ -5,7 +5,7 @@ From series to the bytes of ExportMetricsServiceRequests (pure).
 Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-proto.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -21,7 +21,8 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sidecar import __version__
 from sidecar.errors import SourceError
 from sidecar.model import Attribute, Series, Temporality
-from sidecar.profile import Profile
+from sidecar.percpu import U64, signed
+from sidecar.schema import Instrument, Kind, Measured, Schema
 
 SCOPE_NAME = "xdp-otel"
 # `as_int` is an sfixed64: a larger count cannot be said in OTLP.
@@ -29,17 +30,16 @@ LARGEST_COUNT = (1 << 63) - 1
 
 # gRPC servers refuse messages of more than 4 MiB unless told otherwise, after decompression.
 LARGEST_REQUEST_BYTES = 4 * 1024 * 1024 - 65_536
-# About a quarter of that with short attributes; what is still too large is halved.
-SERIES_PER_REQUEST = 500
+# About a quarter of that with short attributes and base points; what is still too large is halved.
+POINTS_PER_REQUEST = 4500
 
 ResourceAttributes = Sequence[Attribute]
+One = tuple[Schema, Series]
 
 
-def encode(
-    resource: ResourceAttributes, profile: Profile, temporality: Temporality, series: Sequence[Series]
-) -> tuple[bytes, ...]:
+def encode(resource: ResourceAttributes, temporality: Temporality, measured: Measured) -> tuple[bytes, ...]:
     """
-    Return serialized requests with the points of each sum and series, and a gauge for each rate.
+    Return serialized requests with a point of each instrument for each series.
 
     Each request is below the limit of a gRPC server's messages; the points of one series stay together.
 
@@ -47,20 +47,35 @@ def encode(
         SourceError: A count does not fit `as_int`.
 
     """
-    chunks = (series[at : at + SERIES_PER_REQUEST] for at in range(0, len(series), SERIES_PER_REQUEST))
-    return tuple(encoded for chunk in chunks for encoded in _requests(resource, profile, temporality, chunk))
+    return tuple(
+        encoded for chunk in _chunks(measured) for encoded in _requests(resource, temporality, chunk)
+    )
+
+
+def _chunks(measured: Measured) -> Iterator[list[One]]:
+    chunk: list[One] = []
+    points = 0
+    for schema, series in measured:
+        for one in series:
+            if chunk and points + len(schema.instruments) > POINTS_PER_REQUEST:
+                yield chunk
+                chunk, points = [], 0
+            chunk.append((schema, one))
+            points += len(schema.instruments)
+    if chunk:
+        yield chunk
 
 
 def _requests(
-    resource: ResourceAttributes, profile: Profile, temporality: Temporality, series: Sequence[Series]
+    resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[One]
 ) -> tuple[bytes, ...]:
-    encoded = encode_metrics(resource, [*_sums(profile, temporality, series), *_rates(profile, series)])
-    if len(encoded) <= LARGEST_REQUEST_BYTES or len(series) == 1:
+    encoded = encode_metrics(resource, _metrics(temporality, chunk))
+    if len(encoded) <= LARGEST_REQUEST_BYTES or len(chunk) == 1:
         return (encoded,)
-    half = len(series) // 2
+    half = len(chunk) // 2
     return (
-        *_requests(resource, profile, temporality, series[:half]),
-        *_requests(resource, profile, temporality, series[half:]),
+        *_requests(resource, temporality, chunk[:half]),
+        *_requests(resource, temporality, chunk[half:]),
     )
 
 
@@ -71,62 +86,82 @@ def encode_metrics(resource: ResourceAttributes, metrics: Iterable[Metric]) -> b
     return ExportMetricsServiceRequest(resource_metrics=[whole]).SerializeToString(deterministic=True)
 
 
-def _sums(profile: Profile, temporality: Temporality, series: Sequence[Series]) -> Iterable[Metric]:
-    cumulative = temporality is Temporality.CUMULATIVE
-    for at, declared in profile.positions(profile.sums):
-        metric = Metric(name=declared.name, unit=declared.unit, description=declared.description)
+def _metrics(temporality: Temporality, chunk: Sequence[One]) -> Iterable[Metric]:
+    """Return the metrics of a chunk; instruments of one name, whatever their source, make up one."""
+    metrics: dict[tuple[str, str, Kind], Metric] = {}
+    for schema, one in chunk:
+        for at, instrument in schema.positions(*Kind):
+            identity = instrument.name, instrument.unit, instrument.kind
+            if identity not in metrics:
+                metrics[identity] = _empty(instrument, temporality)
+            metric = metrics[identity]
+            if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
+                metric.sum.data_points.extend(_sum_points(instrument, at, one, temporality))
+            else:
+                metric.gauge.data_points.append(_gauge_point(schema, instrument, at, one))
+    return metrics.values()
+
+
+def _empty(instrument: Instrument, temporality: Temporality) -> Metric:
+    metric = Metric(name=instrument.name, unit=instrument.unit, description=instrument.description)
+    if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
+        metric.sum.is_monotonic = instrument.kind is Kind.COUNTER
         metric.sum.aggregation_temporality = (
             AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-            if cumulative
+            if temporality is Temporality.CUMULATIVE
             else AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
         )
-        metric.sum.is_monotonic = True
-        for one in series:
-            metric.sum.data_points.extend(
-                NumberDataPoint(
-                    attributes=attributes(one.attributes),
-                    start_time_unix_nano=start_ns,
-                    time_unix_nano=end_ns,
-                    as_int=_checked(count, declared.field),
-                )
-                for start_ns, end_ns, count in _points(one, at, temporality)
-            )
-        yield metric
+    return metric
 
 
-def _points(one: Series, at: int, temporality: Temporality) -> Iterable[tuple[int, int, int]]:
-    """Yield (start, end, count) of each point of a field."""
+def _sum_points(
+    instrument: Instrument, at: int, one: Series, temporality: Temporality
+) -> Iterator[NumberDataPoint]:
+    labels = attributes((*one.attributes, *instrument.attributes))
+    for start_ns, end_ns, count in _windows(one, at, temporality):
+        yield NumberDataPoint(
+            attributes=labels,
+            start_time_unix_nano=start_ns,
+            time_unix_nano=end_ns,
+            as_int=_sayable(count, instrument),
+        )
+
+
+def _windows(one: Series, at: int, temporality: Temporality) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, end, count modulo 2^64) of each point of a field."""
     if temporality is Temporality.CUMULATIVE:
         yield one.birth_ns, one.end_ns, one.totals[at]
         return
     if temporality is Temporality.DELTA_WITH_BASE and one.settled_ns > one.birth_ns:
-        yield one.birth_ns, one.settled_ns, one.totals[at] - one.counts[at]
+        yield one.birth_ns, one.settled_ns, (one.totals[at] - one.counts[at]) & U64
     yield one.start_ns, one.end_ns, one.counts[at]
 
 
-def _rates(profile: Profile, series: Sequence[Series]) -> Iterable[Metric]:
-    for at, declared in profile.positions(profile.rates):
-        metric = Metric(name=declared.name, unit=declared.unit, description=declared.description)
-        metric.gauge.data_points.extend(
-            NumberDataPoint(
-                attributes=attributes(one.attributes),
-                time_unix_nano=one.end_ns,
-                as_double=rate(one, at),
-            )
-            for one in series
-        )
-        yield metric
+def _gauge_point(schema: Schema, instrument: Instrument, at: int, one: Series) -> NumberDataPoint:
+    point = NumberDataPoint(
+        attributes=attributes((*one.attributes, *instrument.attributes)), time_unix_nano=one.end_ns
+    )
+    if instrument.kind is Kind.RATE:
+        point.as_double = rate(one, at)
+    else:
+        value = one.values[at]
+        point.as_int = signed(value) if schema.layout.fields[at].signed else _checked(value, instrument)
+    return point
 
 
-def rate(one: Series, field: int) -> float:
+def rate(one: Series, at: int) -> float:
     """Return the mean growth of a field over the window, per second."""
-    return one.counts[field] * 1e9 / (one.end_ns - one.start_ns)
+    return signed(one.counts[at]) * 1e9 / (one.end_ns - one.start_ns)
 
 
-def _checked(count: int, field: str) -> int:
+def _sayable(count: int, instrument: Instrument) -> int:
+    return signed(count) if instrument.kind is Kind.UPDOWNCOUNTER else _checked(count, instrument)
+
+
+def _checked(count: int, instrument: Instrument) -> int:
     if count > LARGEST_COUNT:
         raise SourceError(
-            f"encode field {field}",
+            f"encode field {instrument.field}",
             f"{count} is more than the 2^63-1 that OTLP can say",
             "is this map really one of packet counters?",
         )
@@ -135,10 +170,11 @@ def _checked(count: int, field: str) -> int:
 
 def attributes(pairs: Iterable[Attribute]) -> list[KeyValue]:
     """Return attributes as OTLP has them."""
-    return [
-        KeyValue(
-            key=key,
-            value=AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value),
-        )
-        for key, value in pairs
-    ]
+    return [KeyValue(key=key, value=_any_value(value)) for key, value in pairs]
+
+
+def _any_value(value: str | int | bool) -> AnyValue:
+    # A bool is an int in Python.
+    if isinstance(value, bool):
+        return AnyValue(bool_value=value)
+    return AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)

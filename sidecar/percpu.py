@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sum the per-CPU slots of a map's value (pure)."""
+"""The numbers in a map's values: over the possible CPUs, in each field's own width (pure)."""
 
 import sys
+from collections.abc import Sequence
+from typing import Literal
 
-from sidecar.model import Layout
+from sidecar.model import Column, Field, Layout
 
 U64 = (1 << 64) - 1
 
 
-def parse_cpu_list(text: str) -> int:
+def parse_cpu_list(text: str) -> tuple[int, ...]:
     """
-    Return how many CPUs a kernel CPU list such as `0-3` names.
+    Return the numbers of the CPUs that a kernel CPU list such as `0-3` names.
 
     The kernel copies one slot for each CPU of its possible mask, in ascending order
     (kernel/bpf/arraymap.c, `bpf_percpu_array_copy`), so a mask with holes, `0,2-3`, means three slots.
@@ -19,18 +21,16 @@ def parse_cpu_list(text: str) -> int:
         ValueError: The text is no CPU list.
 
     """
-    count = 0
-    previous = -1
+    cpus: list[int] = []
     for part in text.strip().split(","):
         first, dash, last = part.partition("-")
         if not first.isascii() or not first.isdigit() or (dash and not (last.isascii() and last.isdigit())):
             raise ValueError(f"not a CPU list: {text.strip()!r}")
         low, high = int(first), int(last or first)
-        if low <= previous or high < low:
+        if low <= (cpus[-1] if cpus else -1) or high < low:
             raise ValueError(f"not an ascending CPU list: {text.strip()!r}")
-        count += high - low + 1
-        previous = high
-    return count
+        cpus += range(low, high + 1)
+    return tuple(cpus)
 
 
 def stride(value_size: int) -> int:
@@ -38,9 +38,9 @@ def stride(value_size: int) -> int:
     return (value_size + 7) & ~7
 
 
-def sum_slots(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
+def cells(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
     """
-    Add each field over the slots, modulo 2^64 as the kernel's own counters wrap.
+    Return what the fields hold: 64 bits added up over the slots, modulo 2^64; narrower ones slot by slot.
 
     Args:
         raw: The kernel's answer: *slots* values, each padded to the same length.
@@ -54,11 +54,77 @@ def sum_slots(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
     step, rest = divmod(len(raw), slots)
     if rest or step < layout.value_size:
         raise ValueError(f"{len(raw)} bytes are not {slots} slots of {layout.value_size} bytes")
-    return tuple(
-        sum(
-            int.from_bytes(raw[at : at + field.size], sys.byteorder)
-            for at in range(field.offset, len(raw), step)
-        )
-        & U64
-        for field in layout.fields
-    )
+    found: list[int] = []
+    for field in layout.fields:
+        values = [_extract(raw, at, field) for at in range(0, len(raw), step)]
+        found += [sum(values) & U64] if field.bits == 64 else values
+    return tuple(found)
+
+
+def _extract(raw: bytes, at: int, field: Field) -> int:
+    """Return the bits of a field in the value that begins at *at*, as an unsigned number."""
+    first, shift = divmod(field.bit_offset, 8)
+    length = (shift + field.bits + 7) // 8
+    order: Literal["little", "big"] = "big" if field.big_endian else sys.byteorder
+    number = int.from_bytes(raw[at + first : at + first + length], order)
+    if order == "big":
+        # BTF counts bits from the most significant one there.
+        shift = 8 * length - shift - field.bits
+    return (number >> shift) & ((1 << field.bits) - 1)
+
+
+def growth(
+    now: tuple[int, ...], before: tuple[int, ...] | None, columns: Sequence[Column]
+) -> tuple[int, ...]:
+    """
+    Return how much each field grew, over all CPUs, modulo 2^64; without *before*, from zero.
+
+    Each cell's difference is taken in the cell's own width, so that a counter of 32 bits that wraps, once a
+    window at most, loses nothing.
+    """
+    at = 0
+    grown = []
+    for column in columns:
+        end = at + column.cells
+        difference = 0
+        for place in range(at, end):
+            was = before[place] if before else 0
+            step = (now[place] - was) & ((1 << column.bits) - 1)
+            falls = column.signed or (before is not None and not column.monotonic)
+            difference += signed(step, column.bits) if falls else step
+        grown.append(difference & U64)
+        at = end
+    return tuple(grown)
+
+
+def values(now: tuple[int, ...], columns: Sequence[Column]) -> tuple[int, ...]:
+    """Return what each field holds, added up over the CPUs, modulo 2^64."""
+    return growth(now, None, columns)
+
+
+def added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sums, modulo 2^64 as the kernel's counters."""
+    return tuple((a + b) & U64 for a, b in zip(one, other, strict=True))
+
+
+def was_emptied(now: tuple[int, ...], before: tuple[int, ...], columns: Sequence[Column]) -> bool:
+    """
+    Return whether an entry was emptied, or deleted and made again, since it held *before*.
+
+    A counter of 64 bits that fell says so. A narrower one may as well have wrapped; it says so if the whole
+    entry is zero and a counter of 32 bits or more was not, which by wrapping alone would be a rare accident.
+    """
+    at = 0
+    wide = False
+    for column in columns:
+        for place in range(at, at + column.cells):
+            if column.monotonic and column.bits == 64 and now[place] < before[place]:
+                return True
+            wide = wide or (column.monotonic and column.bits >= 32 and before[place] > 0)
+        at += column.cells
+    return wide and not any(now)
+
+
+def signed(number: int, bits: int = 64) -> int:
+    """Return what *bits* say in two's complement."""
+    return number - (1 << bits) if number >> (bits - 1) else number

@@ -10,18 +10,17 @@ one starts where it ended. Whatever happens in between is still in the map.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sidecar import delta, reported
 from sidecar.delivery import Clock, Delivery
-from sidecar.errors import NotAcknowledgedError, SidecarError, explain
-from sidecar.model import Attribute, Baseline, Batch, Series, Snapshot, Temporality
+from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError, explain
+from sidecar.model import Attribute, Baseline, Batch, Snapshot, Temporality
 from sidecar.otlp_encode import encode
 from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
-from sidecar.profile import Profile
 from sidecar.source import Source
-from sidecar.summary import field_sums, summary
+from sidecar.summary import Summary
 from sidecar.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,6 @@ class Pipeline:
     def __init__(
         self,
         sources: Sequence[Source],
-        profile: Profile,
         resource: Sequence[Attribute],
         temporality: Temporality,
         delivery: Delivery,
@@ -47,12 +45,11 @@ class Pipeline:
         self._after_delivery = after_delivery
         self._telemetry = telemetry or Telemetry()
         self._sources = sources
-        self._profile = profile
         self._resource = resource
         self._temporality = temporality
         self._delivery = delivery
         self._clock = clock
-        self._last_line: dict[str, tuple[int, int]] = {}
+        self._summary = Summary()
         self._marked: set[int] = set()
 
     def run(self, interval_s: float) -> None:
@@ -114,11 +111,10 @@ class Pipeline:
         return readings
 
     def _report(self, readings: Readings) -> None:
-        for name, snapshots in readings.items():
-            layout, newest = self._profile.layout, snapshots[-1]
-            line = summary(layout, newest, self._last_line.get(name))
-            self._last_line[name] = (newest.taken_ns, field_sums(layout, newest)["total_packets"])
-            log.info("%s%s", f"{name}: " if len(self._sources) > 1 else "", line)
+        for source in self._sources:
+            if source.name in readings:
+                line = self._summary.line(source.name, source.schema, readings[source.name][-1])
+                log.info("%s%s", f"{source.name}: " if len(self._sources) > 1 else "", line)
 
     def _keep_or_log(self, readings: Readings) -> bool:
         try:
@@ -131,36 +127,58 @@ class Pipeline:
 
     def _keep(self, readings: Readings) -> None:
         """Write the readings down, as a new batch if none is under way; raise SidecarError if that fails."""
-        read = [source for source in self._sources if source.name in readings]
-        steps = {source: self._advance(source, readings) for source in read}
-        series = [one for source, step in steps.items() for one in _series(source, step)]
-        self._telemetry.series = series
+        steps = {
+            source: self._advance(source, readings) for source in self._sources if source.name in readings
+        }
+        self._telemetry.measured = [(source.schema, step.series) for source, step in steps.items()]
         if self._delivery.busy:
             self._delivery.keep_seen({source.name: step.snapshots for source, step in steps.items()})
         else:
-            self._freeze(steps, series)
+            self._freeze(steps)
 
     def _advance(self, source: Source, readings: Readings) -> delta.Advance:
         snapshots = delta.generations(self._delivery.seen.get(source.name, ()), readings[source.name])
         if source.name not in self._delivery.acknowledged:
             self._delivery.adopt(source.name, self._first_baseline(source, snapshots[0]))
-        return delta.advance(self._delivery.acknowledged[source.name], snapshots)
+        return delta.advance(self._delivery.acknowledged[source.name], snapshots, source.schema)
 
-    def _freeze(self, steps: Mapping[Source, delta.Advance], series: Sequence[Series]) -> None:
+    def _freeze(self, steps: Mapping[Source, delta.Advance]) -> None:
         """Make a batch and put it under way; raise SidecarError if that cannot be done."""
         with self._telemetry.stage("encode"):
-            requests = encode(self._resource, self._profile, self._temporality, series)
-        if not requests:
+            requests, steps = self._encode(steps)
+        if not steps:
             return
         self._delivery.submit(
             Batch(requests, {source.name: step.baseline for source, step in steps.items()}),
             {source.name: step.snapshots for source, step in steps.items()},
         )
         for source, step in steps.items():
-            self._telemetry.keys_vanished += len(step.vanished)
-            self._telemetry.entries_emptied += len(step.emptied)
+            self._telemetry.took(source.name, source.schema, step)
             for key in step.emptied:
                 log.warning("%s: entry 0x%s went back: somebody emptied the map", source.name, key.hex())
+
+    def _encode(
+        self, steps: Mapping[Source, delta.Advance]
+    ) -> tuple[tuple[bytes, ...], Mapping[Source, delta.Advance]]:
+        """Return the requests, and the steps that are in them: a source that cannot be said is left out."""
+        try:
+            return self._requests(steps), steps
+        except SourceError:
+            sayable = {source: step for source, step in steps.items() if self._can_be_said(source, step)}
+            return self._requests(sayable), sayable
+
+    def _requests(self, steps: Mapping[Source, delta.Advance]) -> tuple[bytes, ...]:
+        measured = [(source.schema, step.series) for source, step in steps.items()]
+        return encode(self._resource, self._temporality, measured)
+
+    def _can_be_said(self, source: Source, step: delta.Advance) -> bool:
+        try:
+            self._requests({source: step})
+        except SourceError as error:
+            self._telemetry.read_failed(error)
+            log.error("%s: %s", source.name, error)
+            return False
+        return True
 
     def _first_baseline(self, source: Source, snapshot: Snapshot) -> Baseline:
         birth_ns = reported.birth_ns(snapshot.identity.map_id)
@@ -176,7 +194,7 @@ class Pipeline:
                 return delta.from_now_on(snapshot)
             snapshot = replace(snapshot, born_ns=birth_ns)
         if self._temporality is Temporality.DELTA_WITH_BASE:
-            return delta.as_reported(snapshot)
+            return delta.as_reported(snapshot, source.schema)
         return delta.since_birth(snapshot)
 
     def _remember(self, baseline: Baseline) -> None:
@@ -218,17 +236,3 @@ class Pipeline:
         self._keep_or_log(self._read())
         if not already_refused:
             self._send(timeout_s=LAST_TIMEOUT_S)
-
-
-def _series(source: Source, step: delta.Advance) -> Iterator[Series]:
-    for key, counts in step.counts.items():
-        baseline = step.baseline
-        yield Series(
-            source.attributes,
-            baseline.birth_ns,
-            step.settled_ns,
-            step.start_ns,
-            baseline.end_ns,
-            counts,
-            delta.total(baseline, key),
-        )

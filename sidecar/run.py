@@ -12,16 +12,14 @@ from sidecar import locate
 from sidecar.bpf_uapi import MAP_TYPE_NAMES
 from sidecar.config import Config
 from sidecar.delivery import Delivery
-from sidecar.errors import ConfigError
 from sidecar.journal import Journal
 from sidecar.model import Attribute
 from sidecar.otlp_endpoint import NOWHERE
 from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.otlp_telemetry import encode_telemetry
 from sidecar.pipeline import Pipeline
-from sidecar.profile import PACKET_COUNTER
 from sidecar.resource import resource_attributes
-from sidecar.source import Source
+from sidecar.source import tell_apart
 from sidecar.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -36,7 +34,7 @@ def run(config: Config) -> None:
 
     Everything that can be wrong is found out before the first cycle.
     """
-    sources = _sources(config)
+    sources = [locate.source(spec) for spec in config.sources]
     telemetry = Telemetry()
     with ExitStack() as stack:
         pusher = Nowhere(config.endpoint) if config.endpoint.target == NOWHERE else Pusher(config.endpoint)
@@ -49,6 +47,7 @@ def run(config: Config) -> None:
             kind = MAP_TYPE_NAMES[info.type]
             telemetry.maps[source.name] = (info.name, info.id, kind)
             log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, kind)
+        tell_apart(sources)
         how = "TLS" if config.endpoint.secure else "plaintext"
         log.info(
             "endpoint %s (%s), %s, every %g s",
@@ -62,7 +61,6 @@ def run(config: Config) -> None:
         delivery = Delivery(journal, pusher, clock, telemetry)
         pipeline = Pipeline(
             sources,
-            PACKET_COUNTER,
             resource,
             config.temporality,
             delivery,
@@ -77,25 +75,6 @@ def run(config: Config) -> None:
         else:
             pipeline.run(config.interval_s)
             log.info("stopped; the kernel goes on counting")
-
-
-def _sources(config: Config) -> list[Source]:
-    layout = PACKET_COUNTER.layout
-    attached = [locate.by_interface(interface, layout) for interface in config.interfaces]
-    maps: list[Source] = []
-    if config.map_path:
-        maps.append(locate.by_pin(config.map_path, layout))
-    if config.map_name:
-        maps.append(locate.by_name(config.map_name, layout))
-    if config.map_id is not None:
-        maps.append(locate.by_id(config.map_id, layout))
-    if len(maps) + bool(attached) != 1:
-        raise ConfigError(
-            "choose what to read",
-            "more than one kind of source" if maps else "no source",
-            "give --interface (any number), or one of --map-path, --map-name, --map-id",
-        )
-    return attached or maps
 
 
 def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Telemetry) -> Callable[[], None]:
@@ -116,7 +95,7 @@ def _serve_status(config: Config, address: tuple[str, int], telemetry: Telemetry
 
     # A cycle may take its interval and, if the Collector swallows calls, two deadlines.
     patience_s = 3 * config.interval_s + 2 * config.endpoint.timeout_s
-    server = StatusServer(*address, PACKET_COUNTER, telemetry, patience_s)
+    server = StatusServer(*address, telemetry, patience_s)
     log.info("status at http://%s:%d/metrics", address[0] or "localhost", server.port)
     return server.close
 

@@ -5,17 +5,22 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sidecar import bpf_reader
 from sidecar import bpf_syscall as bpf
 from sidecar.errors import SidecarError, from_os_error
-from sidecar.model import Attribute, Layout, MapIdentity, Snapshot
+from sidecar.model import Attribute, MapIdentity, Snapshot
+from sidecar.schema import SOURCE_ATTRIBUTE, Schema
 
 log = logging.getLogger(__name__)
 
-Locate = Callable[[], int]
-"""Open the source's present map and return its file descriptor; raise SidecarError if that cannot be done."""
+Locate = Callable[["bpf.MapInfo | None"], int]
+"""Open the source's present map, given the one that is open; raise SidecarError if that cannot be done."""
+
+Resolve = Callable[[bpf.MapInfo], Schema]
+"""Return what is made of a map; raise SidecarError if nothing can be."""
 
 Born = Callable[[int], int]
 """Return since when the map with an id counts, Unix ns."""
@@ -27,36 +32,47 @@ class Source:
 
     Attributes:
         name: Names the source in the log and in the journal; the same after a restart.
-        attributes: Attributes of all its points.
 
     """
 
     def __init__(
-        self,
-        name: str,
-        layout: Layout,
-        locate: Locate,
-        born: Born,
-        *,
-        attributes: tuple[Attribute, ...] = (),
-        follow: bool = True,
+        self, name: str, locate: Locate, resolve: Resolve, born: Born, *, follow: bool = True
     ) -> None:
         """Prepare only; with *follow*, each read asks *locate* whether a new map has taken the place."""
         self.name = name
-        self.attributes = attributes
-        self._layout = layout
         self._locate = locate
+        self._resolve = resolve
         self._born = born
         self._follow = follow
         self._maps: list[OpenMap] = []
         self._trouble = ""
 
+    @property
+    def info(self) -> bpf.MapInfo:
+        """What the kernel says of the present map."""
+        return self._maps[-1].info
+
+    @property
+    def schema(self) -> Schema:
+        """What is made of the present map."""
+        return self._maps[-1].schema
+
     def open(self) -> bpf.MapInfo:
         """Open the map; raise SidecarError if it is not there or cannot be read."""
-        fd = self._locate()
-        info = bpf.map_info(fd)
-        self._maps = [OpenMap(fd, info, self._born(info.id))]
-        return info
+        self._maps = [self._take(self._locate(None))]
+        return self.info
+
+    def distinguish(self, attribute: Attribute) -> None:
+        """Put one more attribute on all series of the source, since another source has the same ones."""
+        resolve = self._resolve
+
+        def distinguished(info: bpf.MapInfo) -> Schema:
+            schema = resolve(info)
+            return replace(schema, attributes=(*schema.attributes, attribute))
+
+        self._resolve = distinguished
+        for held in self._maps:
+            held.schema = replace(held.schema, attributes=(*held.schema.attributes, attribute))
 
     def read(self) -> Sequence[Snapshot]:
         """
@@ -68,7 +84,7 @@ class Source:
         """
         if self._follow:
             self._look_for_successor()
-        return [held.read(self._layout) for held in self._maps]
+        return [held.read() for held in self._maps]
 
     def release(self, reported: MapIdentity) -> None:
         """Let go of the maps before *reported*: all that they had counted is acknowledged."""
@@ -83,43 +99,72 @@ class Source:
 
     def _look_for_successor(self) -> None:
         try:
-            fd = self._locate()
+            fd = self._locate(self.info)
+            if bpf.map_info(fd).id == self.info.id:
+                os.close(fd)
+                successor = None
+            else:
+                successor = self._take(fd)
         except SidecarError as error:
             if str(error) != self._trouble:
                 log.warning("%s; going on with the map that is open", error)
             self._trouble = str(error)
             return
         self._trouble = ""
-        found, present = bpf.map_info(fd), self._maps[-1].info
-        if found.id == present.id:
+        if successor:
+            log.warning("%s: map id %d took the place of id %d", self.name, successor.info.id, self.info.id)
+            self._maps.append(successor)
+
+    def _take(self, fd: int) -> "OpenMap":
+        info = bpf.map_info(fd)
+        try:
+            return OpenMap(fd, info, self._resolve(info), self._born(info.id))
+        except SidecarError:
             os.close(fd)
-            return
-        log.warning("%s: map id %d took the place of id %d", self.name, found.id, present.id)
-        self._maps.append(OpenMap(fd, found, self._born(found.id)))
+            raise
+
+
+def tell_apart(sources: Sequence[Source]) -> None:
+    """
+    Put the attribute `xdp.source` on those open sources whose series would be the same as another's.
+
+    OTLP tells streams apart by resource, metric and attributes alone; two writers of one would make nonsense.
+    """
+    owners: dict[tuple[str, frozenset[Attribute]], list[Source]] = {}
+    for source in sources:
+        constant = frozenset(source.schema.attributes)
+        for name in {instrument.name for instrument in source.schema.instruments}:
+            owners.setdefault((name, constant), []).append(source)
+    alike = {source.name for same in owners.values() if len(same) > 1 for source in same}
+    for source in sources:
+        if source.name in alike:
+            log.info("%s: its series are told from another source's by xdp.source=%s", source.name, source.name)
+            source.distinguish((SOURCE_ATTRIBUTE, source.name))
 
 
 class OpenMap:
     """A map that is held open: it lives as long as we hold it, whoever else lets go."""
 
-    def __init__(self, fd: int, info: bpf.MapInfo, born_ns: int) -> None:
+    def __init__(self, fd: int, info: bpf.MapInfo, schema: Schema, born_ns: int) -> None:
         """Take over *fd*; *born_ns* is Unix time."""
         self._fd = fd
         self._born_ns = born_ns
         self.info = info
+        self.schema = schema
         self.identity = MapIdentity(
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            map_id=self.info.id,
-            type=self.info.type,
-            key_size=self.info.key_size,
-            value_size=self.info.value_size,
-            max_entries=self.info.max_entries,
+            map_id=info.id,
+            type=info.type,
+            key_size=info.key_size,
+            value_size=info.value_size,
+            max_entries=info.max_entries,
         )
 
-    def read(self, layout: Layout) -> Snapshot:
+    def read(self) -> Snapshot:
         """Return a snapshot; raise KernelError if the kernel refuses, never a snapshot of zeros."""
         taken_ns = time.time_ns()
         try:
-            totals = bpf_reader.read(self._fd, self.info, layout)
+            reading = bpf_reader.read(self._fd, self.info, self.schema)
         except OSError as error:
             raise from_os_error(
                 f"read map {self.info.name} (id {self.info.id})",
@@ -127,7 +172,7 @@ class OpenMap:
                 rights="run with CAP_BPF",
                 otherwise="nothing is sent for it until it can be read",
             ) from error
-        return Snapshot(self.identity, self._born_ns, taken_ns, totals)
+        return Snapshot(self.identity, self._born_ns, taken_ns, reading)
 
     def close(self) -> None:
         """Let the map go."""

@@ -12,16 +12,13 @@ from threading import Thread
 
 from sidecar.errors import ConfigError, explain
 from sidecar.exposition import CONTENT_TYPE, exposition
-from sidecar.profile import Profile
 from sidecar.telemetry import Telemetry
 
 
 class StatusServer:
     """Serves one telemetry on one address until it is closed."""
 
-    def __init__(
-        self, host: str, port: int, profile: Profile, telemetry: Telemetry, patience_s: float
-    ) -> None:
+    def __init__(self, host: str, port: int, telemetry: Telemetry, patience_s: float) -> None:
         """
         Listen; *patience_s* is how long the loop may stand still before `/healthz` says so.
 
@@ -29,7 +26,7 @@ class StatusServer:
             ConfigError: The address cannot be had.
 
         """
-        shared = {"profile": profile, "telemetry": telemetry, "patience_s": patience_s}
+        shared = {"telemetry": telemetry, "patience_s": patience_s}
         try:
             # The server makes a handler for each request: what they share is in their class.
             self._server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), shared))
@@ -49,14 +46,13 @@ class StatusServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    profile: Profile
     telemetry: Telemetry
     patience_s: float
     timeout = 10
 
     def do_GET(self) -> None:
         if self.path == "/metrics":
-            body = exposition(self.telemetry.families(), self.profile, self.telemetry.series)
+            body = exposition(self.telemetry.families(), self.telemetry.measured)
             self._answer(200, body, CONTENT_TYPE)
         elif self.path == "/healthz":
             idle_s = time.monotonic() - self.telemetry.turned_at

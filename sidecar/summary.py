@@ -1,31 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one line that a cycle leaves in the log (pure)."""
+"""The one line that a cycle leaves in the log for each source (pure)."""
 
-from sidecar.model import Layout, Snapshot
+from collections.abc import Mapping
+
+from sidecar.model import Snapshot
+from sidecar.percpu import added, signed, values
+from sidecar.schema import Schema
+
+_PACKET_COUNTER = {
+    *("total_packets", "total_bytes", "icmp_packets", "tcp_packets", "udp_packets", "other_packets"),
+    *("ipv4_packets", "ipv6_packets"),
+}
+# A line is for the eye.
+_LARGEST_LINE = 8
 
 
-def summary(layout: Layout, snapshot: Snapshot, previous: tuple[int, int] | None) -> str:
-    """
-    Return what the kernel has counted since the program was loaded, and the rate since the last line.
+class Summary:
+    """Says what each source holds, and how fast its first field grows."""
 
-    *previous* is the time (Unix ns) and the packet count of the last line; without one, or after a new map
-    took its place, the rate is the mean since the map began to count.
-    """
-    now = field_sums(layout, snapshot)
-    since_ns, packets = previous or (snapshot.born_ns, 0)
-    if packets > now["total_packets"]:
-        since_ns, packets = snapshot.born_ns, 0
-    seconds = (snapshot.taken_ns - since_ns) / 1e9
-    rate = (now["total_packets"] - packets) / seconds if seconds > 0 else 0.0
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, int]] = {}
+
+    def line(self, source: str, schema: Schema, snapshot: Snapshot) -> str:
+        """
+        Return what the kernel has counted since the map was made, and the rate since the last line.
+
+        Without a last line, or after a new map took its place, the rate is the mean since that one counts.
+        """
+        sums = field_sums(schema, snapshot)
+        first = next(iter(sums.values()), 0)
+        since_ns, before = self._last.get(source, (snapshot.born_ns, 0))
+        if before > first:
+            since_ns, before = snapshot.born_ns, 0
+        self._last[source] = snapshot.taken_ns, first
+        seconds = (snapshot.taken_ns - since_ns) / 1e9
+        rate = (first - before) / seconds if seconds > 0 else 0.0
+        if sums.keys() == _PACKET_COUNTER:
+            return f"{_packets(sums)} | Rate: {rate:,.2f} pps"
+        keys = f"{len(snapshot.reading.cells):,} keys | "
+        return f"{keys}{_fields(sums)} | Rate: {rate:,.2f} {next(iter(sums), '')}/s"
+
+
+def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
+    """Return each field added up over all keys and CPUs."""
+    sums = (0,) * len(schema.layout.fields)
+    for cells in snapshot.reading.cells.values():
+        sums = added(sums, values(cells, snapshot.reading.columns))
+    return {
+        field.name: signed(total) if field.signed else total
+        for field, total in zip(schema.layout.fields, sums, strict=True)
+    }
+
+
+def _packets(now: Mapping[str, int]) -> str:
     return (
         f"Total: {now['total_packets']:,} pkts, {now['total_bytes']:,} bytes | "
         f"IPv4: {now['ipv4_packets']:,}, IPv6: {now['ipv6_packets']:,} | "
         f"TCP: {now['tcp_packets']:,}, UDP: {now['udp_packets']:,}, "
-        f"ICMP: {now['icmp_packets']:,}, Other: {now['other_packets']:,} | Rate: {rate:,.2f} pps"
+        f"ICMP: {now['icmp_packets']:,}, Other: {now['other_packets']:,}"
     )
 
 
-def field_sums(layout: Layout, snapshot: Snapshot) -> dict[str, int]:
-    """Return each field added up over all keys."""
-    sums = map(sum, zip(*snapshot.totals.values(), strict=True))
-    return dict(zip((field.name for field in layout.fields), sums, strict=True))
+def _fields(sums: Mapping[str, int]) -> str:
+    shown = [f"{name}: {total:,}" for name, total in list(sums.items())[:_LARGEST_LINE]]
+    return ", ".join([*shown, "…"] if len(sums) > _LARGEST_LINE else shown)

@@ -5,15 +5,19 @@ What the sidecar knows about itself: counters that the loop writes and the statu
 Every label value exists from the start, at 0, so that a rate over it is right from its first increase.
 """
 
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 from sidecar import __version__
+from sidecar.delta import Advance
 from sidecar.errors import KernelError, RightsError, SidecarError, SourceError
-from sidecar.model import Series
+from sidecar.schema import Measured, Schema
+
+log = logging.getLogger(__name__)
 
 STAGES = ("read", "encode", "journal", "send")
 READ_ERRORS: Mapping[type[SidecarError], str] = {
@@ -64,8 +68,12 @@ class Telemetry:
         turned_at: When the loop last turned.
         ready: Whether the last cycle could read every source and write the journal; a Collector that is away
             makes nobody unready: the kernel is the queue.
-        series: What the sources have counted, as of the last cycle, acknowledged or not.
+        series_forgotten: Series that had to make room for others.
+        measured: What the sources have counted, as of the last cycle, acknowledged or not.
         maps: What is read: for each source the name, id and type of its map.
+        series: How many series each source has.
+        series_limit: How many it may have.
+        overflowed: How many found no room, and were added up to one.
 
     """
 
@@ -81,8 +89,12 @@ class Telemetry:
     pending_since: float | None = None
     turned_at: float = field(default_factory=time.monotonic)
     ready: bool = False
-    series: Sequence[Series] = ()
+    series_forgotten: int = 0
+    measured: Measured = ()
     maps: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    series: dict[str, int] = field(default_factory=dict)
+    series_limit: dict[str, int] = field(default_factory=dict)
+    overflowed: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -97,6 +109,24 @@ class Telemetry:
     def read_failed(self, error: SidecarError) -> None:
         """Count a failed read under its kind."""
         self.read_errors[READ_ERRORS.get(type(error), "kernel")] += 1
+
+    def took(self, source: str, schema: Schema, step: Advance) -> None:
+        """Take note of one source's share of a batch; warn when it first has more series than it may."""
+        self.keys_vanished += len(step.vanished)
+        self.entries_emptied += len(step.emptied)
+        self.series_forgotten += step.forgotten
+        self.series[source] = len(step.series) * len(schema.instruments)
+        self.series_limit[source] = schema.series_limit
+        beyond = step.overflowed * len(schema.instruments)
+        if beyond and not self.overflowed.get(source):
+            log.warning(
+                "%s: %d series are beyond the limit of %d: what they count is in the series with "
+                "otel.metric.overflow=true; raise --series-limit, or use fewer parts of the key",
+                source,
+                beyond,
+                schema.series_limit,
+            )
+        self.overflowed[source] = beyond
 
     def unacknowledged_s(self) -> float:
         """Return for how long the batch under way has waited; 0 if there is none."""
@@ -119,6 +149,11 @@ class Telemetry:
         )
         yield _family("read_errors", "counter", "Failed reads by kind.", ("kind",), self.read_errors)
         yield _family("batches", "counter", "Attempts by what came of them.", ("outcome",), self.batches)
+        yield _family("series", "gauge", "Series of a source.", ("source",), self.series)
+        yield _family("series_limit", "gauge", "Most series of a source.", ("source",), self.series_limit)
+        yield _family(
+            "series_overflowed", "gauge", "Series beyond the limit, in one.", ("source",), self.overflowed
+        )
         for name, kind, text, value in self._single_values():
             yield Family(name, kind, text, (), {(): value})
 
@@ -131,6 +166,7 @@ class Telemetry:
         )
         yield "entries_emptied", "counter", "Entries whose counters went back.", self.entries_emptied
         yield "keys_vanished", "counter", "Keys that are no longer there.", self.keys_vanished
+        yield "series_forgotten", "counter", "Series that made room for others.", self.series_forgotten
         yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost
         yield "journal_bytes", "gauge", "Size of the journal.", self.journal_bytes
         yield "unacknowledged_seconds", "gauge", "Age of the batch under way.", self.unacknowledged_s()

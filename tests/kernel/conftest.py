@@ -73,3 +73,14 @@ def veth(cleanup, bpffs):
     interface = xdp.Interface(name)
     cleanup.callback(xdp.detach, interface)
     return interface
+
+
+@pytest.fixture
+def flows(veth, cleanup, bpffs, tmp_path):
+    """A user's own program, flows.bpf.c, on an interface of its own."""
+    # Its compiler and its tools: only the tests of commands pay for them.
+    from tests.kernel.user_program import UserProgram  # noqa: PLC0415
+
+    program = UserProgram(veth, bpffs / f"test-{uuid.uuid4().hex[:12]}", tmp_path)
+    cleanup.callback(program.close)
+    return program

@@ -11,9 +11,8 @@ import pytest
 from sidecar import bpf_syscall as bpf
 from sidecar import libbpf, locate, xdp
 from sidecar.errors import SourceError
-from sidecar.profile import PACKET_COUNTER
-
-LAYOUT = PACKET_COUNTER.layout
+from sidecar.spec import Place, SourceSpec
+from tests.packet_counter import FIELDS
 
 
 def send(interface, count, size=60):
@@ -26,13 +25,13 @@ def send(interface, count, size=60):
 
 def counts(source):
     """Return the newest reading, field by field."""
-    ((reading,),) = [source.read()[-1].totals.values()]
-    return dict(zip((field.name for field in LAYOUT.fields), reading, strict=True))
+    ((cells,),) = [source.read()[-1].reading.cells.values()]
+    return dict(zip(FIELDS, cells, strict=True))
 
 
 @pytest.fixture
 def source(veth, cleanup):
-    opened = locate.by_interface(veth, LAYOUT)
+    opened = locate.source(SourceSpec(Place("interface", veth.name, veth.netns)))
     cleanup.callback(opened.close)
     opened.open()
     return opened
@@ -67,7 +66,7 @@ def test_counting_goes_on_while_no_sidecar_runs(veth, source):
     map_id = source.open().id
     source.close()
     send(veth, 5)
-    successor = locate.by_interface(veth, LAYOUT)
+    successor = locate.source(SourceSpec(Place("interface", veth.name, veth.netns)))
 
     assert successor.open().id == map_id
     assert counts(successor)["total_packets"] - before == 5
@@ -148,9 +147,9 @@ def test_pins_removed_by_hand_cost_nothing(veth, source):
     send(veth, 2)
     _, later = source.read()
 
-    assert next(iter(old.totals.values()))[0] == 6
-    assert next(iter(new.totals.values()))[0] == 0
-    assert next(iter(later.totals.values()))[0] == 2
+    assert next(iter(old.reading.cells.values()))[0] == 6
+    assert next(iter(new.reading.cells.values()))[0] == 0
+    assert next(iter(later.reading.cells.values()))[0] == 2
     source.release(later.identity)
     assert len(source.read()) == 1
 
@@ -177,7 +176,7 @@ def test_an_interface_in_another_namespace_is_attached_from_here(cleanup, bpffs)
     cleanup.callback(xdp.detach, interface)
     here = os.readlink("/proc/thread-self/ns/net")
     subprocess.run(["ip", "-n", netns, "link", "set", "lo", "up"], check=True)
-    source = locate.by_interface(interface, LAYOUT)
+    source = locate.source(SourceSpec(Place("interface", interface.name, interface.netns)))
     cleanup.callback(source.close)
     source.open()
     before = counts(source)

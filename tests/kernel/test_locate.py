@@ -11,15 +11,19 @@ from sidecar import bpf_reader, libbpf, locate
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar.errors import SourceError
-from sidecar.profile import PACKET_COUNTER
+from sidecar.spec import Place, SourceSpec
 
-LAYOUT = PACKET_COUNTER.layout
 KINDS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
+
+
+def by(kind, value):
+    """A source of what a user would name by one flag."""
+    return locate.source(SourceSpec(Place(kind, str(value))))
 
 
 def fill(fd, map_type, seed=1):
     """Write other counts for each CPU; return the totals."""
-    slots = bpf_reader.possible_cpus() if map_type == uapi.MAP_PERCPU_ARRAY else 1
+    slots = len(bpf_reader.possible_cpus()) if map_type == uapi.MAP_PERCPU_ARRAY else 1
     per_cpu = [[seed * (field + 1) + 1000 * cpu for field in range(8)] for cpu in range(slots)]
     bpf.map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *one) for one in per_cpu))
     return tuple(map(sum, zip(*per_cpu, strict=True)))
@@ -47,12 +51,12 @@ def test_a_map_is_found_by_pin_by_name_and_by_id(make_map, make_pin, unique, map
     info = bpf.map_info(fd)
 
     for source in (
-        locate.by_pin(make_pin(fd), LAYOUT),
-        locate.by_name(unique, LAYOUT),
-        locate.by_id(info.id, LAYOUT),
+        by("pin", make_pin(fd)),
+        by("name", unique),
+        by("id", info.id),
     ):
         snapshot = read(source)
-        assert snapshot.totals == {bytes(4): expected}
+        assert snapshot.reading.cells == {bytes(4): expected}
         assert snapshot.identity.map_id == info.id
 
 
@@ -60,11 +64,11 @@ def test_a_name_is_matched_whole_and_as_the_kernel_keeps_it(make_map, unique):
     """Part of a name is not enough; a name of 16 and more characters matches what the kernel kept of it."""
     make_map(uapi.MAP_ARRAY, name=unique)
     with pytest.raises(SourceError, match="no map has that name"):
-        locate.by_name(unique[:-1], LAYOUT).open()
+        by("name", unique[:-1]).open()
     long = f"{unique}_and_more_letters"
     fd = make_map(uapi.MAP_ARRAY, name=long)
 
-    assert read(locate.by_name(long, LAYOUT)).identity.map_id == bpf.map_info(fd).id
+    assert read(by("name", long)).identity.map_id == bpf.map_info(fd).id
 
 
 def test_two_maps_of_one_name_are_refused_with_the_list(make_map, unique):
@@ -72,7 +76,7 @@ def test_two_maps_of_one_name_are_refused_with_the_list(make_map, unique):
     ids = [bpf.map_info(make_map(kind, name=unique)).id for kind in KINDS]
 
     with pytest.raises(SourceError, match=r"2 maps have that name") as caught:
-        locate.by_name(unique, LAYOUT).open()
+        by("name", unique).open()
     assert all(f"id {number}" in str(caught.value) for number in ids)
     assert "--map-id" in str(caught.value)
 
@@ -80,36 +84,35 @@ def test_two_maps_of_one_name_are_refused_with_the_list(make_map, unique):
 @pytest.mark.parametrize(
     ("shape", "told"),
     [
-        ({"map_type": uapi.MAP_ARRAY, "value_size": 8}, "has values of 8 bytes"),
-        ({"map_type": uapi.MAP_ARRAY, "max_entries": 4}, "has 4 entries"),
-        ({"map_type": uapi.MAP_HASH}, "is a HASH"),
-        ({"map_type": 27, "key_size": 0, "value_size": 0, "max_entries": 4096}, "is a map type 27"),
+        ({"map_type": uapi.MAP_ARRAY, "value_size": 8}, "has no BTF"),
+        ({"map_type": uapi.MAP_HASH, "max_entries": 4}, "has no BTF"),
+        ({"map_type": 27, "key_size": 0, "value_size": 0, "max_entries": 4096}, "it is RINGBUF"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["array", "hash", "ring buffer"],
 )
-def test_a_map_of_another_shape_is_refused(make_map, unique, shape, told):
-    """The error says what the map is and what is wanted."""
+def test_a_map_that_nobody_can_make_sense_of_is_refused(make_map, unique, shape, told):
+    """The error says what the map is and what to do."""
     fd = make_map(**shape, name=unique)
 
-    with pytest.raises(SourceError, match=rf"{told}.*ARRAY or PERCPU_ARRAY of one entry of 64 bytes"):
-        locate.by_id(bpf.map_info(fd).id, LAYOUT).open()
+    with pytest.raises(SourceError, match=rf"read map {unique} .*{told}"):
+        by("id", bpf.map_info(fd).id).open()
 
 
 @pytest.mark.parametrize("map_id", [0, 2**31, 2**32 - 1])
 def test_an_id_that_is_not_there_is_one_clear_line(map_id):
     """The error says how to find the ids."""
-    with pytest.raises(SourceError, match=rf"open map id {map_id}: no such map: `bpftool map list`"):
-        locate.by_id(map_id, LAYOUT).open()
+    with pytest.raises(SourceError, match=rf"open map id {map_id}: no such map: `xdp-otel discover`"):
+        by("id", map_id).open()
 
 
 def test_a_pin_that_is_not_there_or_no_pin_is_one_clear_line(tmp_path, bpffs):
     """A missing pin and an ordinary file are told apart."""
     with pytest.raises(SourceError, match=r"open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"):
-        locate.by_pin(bpffs / "nosuchpin", LAYOUT).open()
+        by("pin", bpffs / "nosuchpin").open()
     plain = tmp_path / "file"
     plain.touch()
     with pytest.raises(SourceError, match="not a pinned map"):
-        locate.by_pin(plain, LAYOUT).open()
+        by("pin", plain).open()
 
 
 def test_a_pinned_program_is_no_map(make_pin, cleanup):
@@ -118,7 +121,7 @@ def test_a_pinned_program_is_no_map(make_pin, cleanup):
     cleanup.callback(program.close)
 
     with pytest.raises(SourceError, match="not a pinned map"):
-        locate.by_pin(make_pin(program.prog_fd), LAYOUT).open()
+        by("pin", make_pin(program.prog_fd)).open()
 
 
 def test_counting_began_when_the_oldest_program_was_loaded(cleanup):
@@ -126,7 +129,7 @@ def test_counting_began_when_the_oldest_program_was_loaded(cleanup):
     before = time.time_ns()
     program = libbpf.load_packet_counter()
     cleanup.callback(program.close)
-    born = read(locate.by_id(bpf.map_info(program.map_fd).id, LAYOUT)).born_ns
+    born = read(by("id", bpf.map_info(program.map_fd).id)).born_ns
 
     # Two clocks are read one after the other; the kernel's tick is the coarser.
     assert before - 20_000_000 <= born <= time.time_ns()
@@ -136,8 +139,8 @@ def test_without_a_program_counting_began_with_the_pin_or_the_boot(make_map, mak
     """A map that no program uses starts at its pin; without one, at boot."""
     fd = make_map(uapi.MAP_ARRAY)
     boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    by_id = read(locate.by_id(bpf.map_info(fd).id, LAYOUT)).born_ns
-    by_pin = read(locate.by_pin(make_pin(fd), LAYOUT)).born_ns
+    by_id = read(by("id", bpf.map_info(fd).id)).born_ns
+    by_pin = read(by("pin", make_pin(fd))).born_ns
 
     assert abs(by_id - boot) < 1_000_000_000
     assert abs(by_pin - time.time_ns()) < 1_000_000_000
@@ -147,7 +150,7 @@ def test_a_new_map_under_the_pin_is_followed_and_the_old_one_read_a_last_time(ma
     """Counts that the old map got up to the swap are in the reading; it is held until it is released."""
     old_fd = make_map(uapi.MAP_ARRAY)
     path = make_pin(old_fd)
-    source = locate.by_pin(path, LAYOUT)
+    source = by("pin", path)
     source.open()
     source.read()
     expected_old = fill(old_fd, uapi.MAP_ARRAY, seed=3)
@@ -157,7 +160,7 @@ def test_a_new_map_under_the_pin_is_followed_and_the_old_one_read_a_last_time(ma
     expected_new = fill(new_fd, uapi.MAP_ARRAY, seed=5)
 
     old, new = source.read()
-    assert (old.totals, new.totals) == ({bytes(4): expected_old}, {bytes(4): expected_new})
+    assert (old.reading.cells, new.reading.cells) == ({bytes(4): expected_old}, {bytes(4): expected_new})
     source.release(old.identity)
     assert len(source.read()) == 2
     source.release(new.identity)
@@ -168,13 +171,14 @@ def test_a_new_map_under_the_pin_is_followed_and_the_old_one_read_a_last_time(ma
 def test_no_file_descriptor_is_left_open(make_map, make_pin):
     """Reading for many cycles, and refusals, leak nothing."""
     path = make_pin(make_map(uapi.MAP_ARRAY))
-    source = locate.by_pin(path, LAYOUT)
+    unreadable = make_pin(make_map(uapi.MAP_ARRAY, value_size=8))
+    source = by("pin", path)
     source.open()
     source.read()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(50):
         source.read()
         with pytest.raises(SourceError):
-            locate.by_pin(path, PACKET_COUNTER.layout.__class__(8, ())).open()
+            by("pin", unreadable).open()
     assert len(os.listdir("/proc/self/fd")) == before
     source.close()

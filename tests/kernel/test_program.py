@@ -38,7 +38,7 @@ class Counter:
 
     def records(self) -> list[tuple[int, ...]]:
         """Return the record of each possible CPU."""
-        raw = bpf.map_lookup(self.program.map_fd, bytes(4), RECORD_BYTES * bpf_reader.possible_cpus())
+        raw = bpf.map_lookup(self.program.map_fd, bytes(4), RECORD_BYTES * len(bpf_reader.possible_cpus()))
         return list(struct.iter_unpack("=8Q", raw))
 
     def totals(self) -> tuple[int, ...]:

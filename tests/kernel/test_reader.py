@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import json
 import os
 import struct
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -11,9 +13,16 @@ from sidecar import bpf_reader
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar.model import Field, Layout
+from sidecar.schema import Schema
 
-CPUS = bpf_reader.possible_cpus()
-TWO = Layout(16, (Field("packets", 0), Field("bytes", 8)))
+CPUS = len(bpf_reader.possible_cpus())
+
+
+def schema(*fields, size, cpu=None):
+    return Schema("test", Layout(size, fields), (), lambda _key: (), cpu=cpu)
+
+
+TWO = schema(Field("packets", 0), Field("bytes", 64), size=16)
 
 HASHES = [uapi.MAP_HASH, uapi.MAP_LRU_HASH, uapi.MAP_PERCPU_HASH, uapi.MAP_LRU_PERCPU_HASH]
 ARRAYS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
@@ -38,25 +47,26 @@ def test_every_kind_of_map_is_read_back(make_map, map_type, entries):
         raw, expected[key] = value(map_type, at)
         bpf.map_update(fd, key, raw)
 
-    assert bpf_reader.read(fd, bpf.map_info(fd), TWO) == expected
+    assert bpf_reader.read(fd, bpf.map_info(fd), TWO).cells == expected
 
 
 @pytest.mark.parametrize("map_type", ARRAYS, ids=names)
 def test_a_value_that_is_no_multiple_of_eight_is_read(make_map, map_type):
     """The padding between the CPUs' slots is stepped over."""
-    layout = Layout(12, (Field("packets", 0), Field("drops", 8, size=4)))
+    layout = schema(Field("packets", 0), Field("drops", 64, 32), size=12)
     fd = make_map(map_type, value_size=12)
     slots = CPUS if map_type in bpf_reader.PER_CPU_TYPES else 1
     padding = b"\xff" * 4 if slots > 1 else b""
     bpf.map_update(fd, bytes(4), b"".join(struct.pack("=QI", 10 + n, 3) + padding for n in range(slots)))
 
-    expected = {bytes(4): (sum(10 + n for n in range(slots)), 3 * slots)}
-    assert bpf_reader.read(fd, bpf.map_info(fd), layout) == expected
+    expected = {bytes(4): (sum(10 + n for n in range(slots)), *[3] * slots)}
+    assert bpf_reader.read(fd, bpf.map_info(fd), layout).cells == expected
 
 
 def test_a_bucket_larger_than_the_first_batch_is_no_obstacle(make_map, monkeypatch):
     """When a bucket does not fit (ENOSPC) the read starts again with a larger batch and misses nothing."""
     monkeypatch.setattr(bpf_reader, "_FIRST_BATCH", 1)
+    monkeypatch.setattr(bpf_reader, "_SMALLEST_BATCH", 1)
     fd = make_map(uapi.MAP_HASH, value_size=16, max_entries=4096)
     expected = {}
     for at in range(4096):
@@ -64,7 +74,7 @@ def test_a_bucket_larger_than_the_first_batch_is_no_obstacle(make_map, monkeypat
         raw, expected[key] = value(uapi.MAP_HASH, at)
         bpf.map_update(fd, key, raw)
 
-    assert bpf_reader.read(fd, bpf.map_info(fd), TWO) == expected
+    assert bpf_reader.read(fd, bpf.map_info(fd), TWO).cells == expected
 
 
 @pytest.mark.parametrize("map_type", HASHES, ids=names)
@@ -72,7 +82,7 @@ def test_an_empty_hash_reads_as_nothing(make_map, map_type):
     """No keys is a reading, not an error."""
     fd = make_map(map_type, value_size=16, max_entries=16)
 
-    assert bpf_reader.read(fd, bpf.map_info(fd), TWO) == {}
+    assert bpf_reader.read(fd, bpf.map_info(fd), TWO).cells == {}
 
 
 def test_a_failed_read_raises_and_never_reads_as_zeros(make_map):
@@ -109,4 +119,67 @@ def test_bpftool_reads_the_same(make_map):
     seen = tuple(sum(int.from_bytes(slot[at : at + 8], sys.byteorder) for slot in slots) for at in (0, 8))
 
     assert seen == expected
-    assert bpf_reader.read(fd, info, TWO) == {bytes(4): expected}
+    assert bpf_reader.read(fd, info, TWO).cells == {bytes(4): expected}
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, 524])
+@pytest.mark.parametrize("map_type", ARRAYS + HASHES, ids=names)
+def test_where_the_kernel_has_no_batch_entries_are_read_one_by_one(make_map, monkeypatch, map_type, code):
+    """Kernels before 5.6, and per-CPU arrays before 5.13, refuse the batch; nothing is missing."""
+    monkeypatch.setattr(bpf, "map_lookup_batch", lambda *_: (0, code))
+    fd = make_map(map_type, value_size=16, max_entries=600 if map_type in HASHES else 300)
+    expected = {}
+    for at in range(300):
+        key = struct.pack("=I", at)
+        raw, expected[key] = value(map_type, at)
+        bpf.map_update(fd, key, raw)
+
+    assert bpf_reader.read(fd, bpf.map_info(fd), TWO).cells == expected
+
+
+@pytest.mark.parametrize("batches", [True, False])
+@pytest.mark.parametrize("map_type", [uapi.MAP_HASH, uapi.MAP_PERCPU_HASH], ids=names)
+def test_a_hash_that_changes_while_it_is_read_shows_what_stays_exactly(
+    make_map, monkeypatch, map_type, batches
+):
+    """Keys that come and go may be there or not; those that stay are there once, with what they hold."""
+    if not batches:
+        monkeypatch.setattr(bpf, "map_lookup_batch", lambda *_: (0, errno.EINVAL))
+    fd = make_map(map_type, value_size=16, max_entries=6000)
+    stays = {}
+    for at in range(3000):
+        key = struct.pack("=I", at)
+        raw, stays[key] = value(map_type, at)
+        bpf.map_update(fd, key, raw)
+    coming_raw, coming = value(map_type, 77)
+    done = threading.Event()
+
+    def change():
+        while not done.is_set():
+            for at in range(10_000, 10_200):
+                bpf.map_update(fd, struct.pack("=I", at), coming_raw)
+            for at in range(10_000, 10_200):
+                bpf.map_delete(fd, struct.pack("=I", at))
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(5):
+            cells = dict(bpf_reader.read(fd, bpf.map_info(fd), TWO).cells)
+            assert {key: cells.pop(key) for key in stays} == stays
+            assert set(cells.values()) <= {coming}
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_cpus_can_be_told_apart(make_map):
+    """Each CPU's slot is an entry of its own, under the key and the CPU's number."""
+    fd = make_map(uapi.MAP_PERCPU_HASH, value_size=12, max_entries=4)
+    raw = b"".join(struct.pack("=QI", 10 + n, n) + bytes(4) for n in range(CPUS))
+    bpf.map_update(fd, b"abcd", raw)
+    by_cpu = schema(Field("packets", 0), Field("drops", 64, 32), size=12, cpu="cpu")
+
+    assert bpf_reader.read(fd, bpf.map_info(fd), by_cpu).cells == {
+        b"abcd" + struct.pack("=I", cpu): (10 + n, n) for n, cpu in enumerate(bpf_reader.possible_cpus())
+    }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from sidecar.model import Reading
 from tests.model.explorer import Asked
 from tests.model.machine import EPOCH, decoded
 from tests.model.outside import Outside
@@ -176,7 +177,7 @@ def _committed(*, already: bool) -> None:
     HERE.become("commit", disk=disk, kernel=kernel, ledger=ledger.journal_written())
 
 
-def _read_map(fd: int, _info: Any, layout: Any) -> dict[bytes, tuple[int, ...]]:
+def _read_map(fd: int, _info: Any, schema: Any) -> Reading:
     kernel = HERE.outside.kernel
     read = kernel.map(fd)
     try:
@@ -186,7 +187,7 @@ def _read_map(fd: int, _info: Any, layout: Any) -> dict[bytes, tuple[int, ...]]:
         HERE.readings = {one: n for one, n in HERE.readings.items() if kernel.map(one).source != read.source}
         raise
     HERE.readings[fd] = read.count
-    return {KEY: (read.count,) + (0,) * (len(layout.fields) - 1)}
+    return Reading(schema.columns(1), {KEY: (read.count,) + (0,) * (len(schema.layout.fields) - 1)})
 
 
 def _map_info(fd: int) -> SimpleNamespace:
@@ -197,9 +198,9 @@ def _boot_id() -> str:
     return f"boot-{HERE.outside.kernel.boot}\n"
 
 
-def locate(source: int) -> Callable[[], int]:
+def locate(source: int) -> Callable[[object], int]:
     """Return what finds the map of a source; a file descriptor is the map's id."""
-    return lambda: HERE.outside.kernel.pinned[source]
+    return lambda _: HERE.outside.kernel.pinned[source]
 
 
 def born(map_id: int) -> int:

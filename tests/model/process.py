@@ -14,19 +14,20 @@ from typing import Any, NamedTuple
 from sidecar.errors import SidecarError
 from sidecar.journal import Journal
 from sidecar.pipeline import Pipeline
-from sidecar.profile import PACKET_COUNTER
+from sidecar.schema import Schema
 from sidecar.source import Source
 from tests.model import edges
 from tests.model.edges import HERE
 from tests.model.network import Pusher
 from tests.model.scenario import Scenario
+from tests.packet_counter import SCHEMA
 
-ONE_SUM = replace(PACKET_COUNTER, sums=PACKET_COUNTER.sums[:1], rates=())
+ONE_SUM = replace(SCHEMA, instruments=SCHEMA.instruments[:1])
 # Attributes that lead to another object, never change, or matter to nothing but the log and the pauses.
 NO_STATE = {
     *("_sources", "_delivery", "_journal", "_pusher", "_clock", "_telemetry", "_after_delivery"),
-    *("_profile", "_resource", "_temporality", "_layout", "_locate", "_born", "_follow"),
-    *("_attempts", "_retry_at", "_last_line", "_trouble"),
+    *("_resource", "_temporality", "_locate", "_resolve", "_born", "_follow"),
+    *("_attempts", "_retry_at", "_summary", "_trouble"),
 }
 
 
@@ -90,13 +91,14 @@ def _start(scenario: Scenario) -> Pipeline:
     if delivery.busy:
         in_doubt = delivery._record.pending.requests  # type: ignore[union-attr]
         HERE.outside = HERE.outside._replace(ledger=HERE.outside.ledger._replace(in_doubt=in_doubt))
-    return Pipeline(sources, ONE_SUM, (), scenario.temporality, delivery, clock)
+    return Pipeline(sources, (), scenario.temporality, delivery, clock)
 
 
 def _source(number: int) -> Source:
     attributes = (("network.interface.name", str(number)),)
     place: Any = edges.locate(number)
-    return Source(f"interface:{number}", ONE_SUM.layout, place, edges.born, attributes=attributes)
+    schema = replace(ONE_SUM, attributes=attributes)
+    return Source(f"interface:{number}", place, lambda _: schema, edges.born)
 
 
 def _remember(pipeline: Pipeline) -> Memory:
@@ -117,11 +119,17 @@ def _copy(value: Any) -> Any:
     return value.copy() if isinstance(value, (dict, list, set)) else value
 
 
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        # It never changes, and has a function in it.
+        return (str, (obj.name,)) if isinstance(obj, Schema) else NotImplemented
+
+
 def _face(objects: tuple[object, ...]) -> bytes:
     """Return all that makes a process behave as it does, and nothing else, as bytes."""
     shown = [{name: one for name, one in vars(obj).items() if name not in NO_STATE} for obj in objects]
     buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer)
+    pickler = _Pickler(buffer)
     pickler.fast = True  # by value: what is equal looks equal
     pickler.dump(shown)
     return buffer.getvalue()

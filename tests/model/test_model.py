@@ -214,9 +214,15 @@ def test_finds_that_a_journal_that_is_not_flushed_is_not_durable(monkeypatch):
 def test_finds_that_a_window_that_follows_the_clock_back_is_wrong(monkeypatch):
     """The Collector drops it as known, and the base point of the next one is new to it."""
 
-    def advance(baseline, snapshots):
-        step = delta.advance(baseline, snapshots)
-        return replace(step, baseline=replace(step.baseline, end_ns=snapshots[-1].taken_ns))
+    def advance(baseline, snapshots, schema):
+        step = delta.advance(baseline, snapshots, schema)
+        end_ns = snapshots[-1].taken_ns
+        accounts = {
+            one: replace(account, end_ns=end_ns, settled_ns=end_ns)
+            for one, account in step.baseline.accounts.items()
+        }
+        following = replace(step.baseline, end_ns=end_ns, accounts=accounts)
+        return replace(step, series=[replace(one, end_ns=end_ns) for one in step.series], baseline=following)
 
     monkeypatch.setattr("sidecar.pipeline.delta", SimpleNamespace(**{**vars(delta), "advance": advance}))
 
@@ -232,7 +238,7 @@ def test_finds_that_a_base_point_up_to_a_batch_that_was_given_up_doubles(monkeyp
         yield one.birth_ns, one.start_ns, one.totals[at] - one.counts[at]
         yield one.start_ns, one.end_ns, one.counts[at]
 
-    monkeypatch.setattr("sidecar.otlp_encode._points", points)
+    monkeypatch.setattr("sidecar.otlp_encode._windows", points)
 
     found = explored(scenario(BASE, "", REFUSED, faults=1))
 

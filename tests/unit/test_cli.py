@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import __version__, cli, errors
+from sidecar import __version__, cli, commands, config, errors
 
 ROOT = Path(__file__).parents[2]
 COMMAND = str(Path(sys.executable).with_name("xdp-otel"))
 MODULE = (sys.executable, "-m", "sidecar")
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR (.+: .+: .+)\n")
-SUBCOMMANDS = ("run", "attach", "detach")
+SUBCOMMANDS = [command.name for command in commands.COMMANDS]
+# Whose log is for a terminal has no time in its lines.
+LINE_AT_A_TERMINAL = re.compile(r"ERROR (.+: .+: .+)\n")
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def run(tmp_path):
 
 def error_of(done):
     """The message of a command that failed with one line and nothing else."""
-    match = LINE.fullmatch(done.stderr)
+    match = LINE.fullmatch(done.stderr) or LINE_AT_A_TERMINAL.fullmatch(done.stderr)
     assert match, done.stderr
     assert done.stdout == ""
     return match[1]
@@ -92,8 +94,8 @@ def test_run_is_the_default(run):
 @pytest.mark.parametrize(
     ("arguments", "environ", "message"),
     [
-        (["--interval", "soon"], {}, "use --interval 'soon': not a time"),
-        ([], {"OTEL_METRIC_EXPORT_INTERVAL": "1"}, "use OTEL_METRIC_EXPORT_INTERVAL"),
+        (["--map-id", "1", "--interval", "soon"], {}, "use --interval 'soon': not a time"),
+        (["--map-id", "1"], {"OTEL_METRIC_EXPORT_INTERVAL": "1"}, "use OTEL_METRIC_EXPORT_INTERVAL"),
         (
             ["--otel-endpoint", "here"],
             {},
@@ -107,17 +109,16 @@ def test_run_is_the_default(run):
         (["--netns", "blue"], {}, "use --netns blue: it goes with --interface"),
         (["attach", "--interface", "a", "--interface", "a"], {}, "use --interface a: it is named twice"),
         (["detach", "--interface", "a b"], {}, "use --interface 'a b': no interface can have that name"),
-        ([], {}, "choose what to read: no source: give --interface "),
+        ([], {}, "choose what to read: no source: give --interface, "),
         (
-            ["--interface", "lo", "--map-id", "1"],
+            ["dump"],
             {},
-            "choose what to read: more than one kind of source: give ",
+            "choose what to read: no source: give --interface, --map-path, --map-name, --map-id or",
         ),
-        (
-            ["--map-name", "a", "--map-path", "/b"],
-            {},
-            "choose what to read: more than one kind of source: give ",
-        ),
+        (["top", "--netns", "blue"], {}, "use --netns blue: it goes with --interface"),
+        (["check", "--map-id", "1", "--map-id", "1"], {}, "read id:1: it is named twice"),
+        (["dump", "--profile", "xdp-stats"], {}, "use --profile xdp-stats: no flag names a map"),
+        (["dump"], {"XDP_OTEL_CONFIG": "/nosuch.yaml"}, "read /nosuch.yaml: No such file or directory"),
         (
             ["--map-id", "1", "--otel-endpoint", "https://c:1"],
             {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere.pem"},
@@ -146,6 +147,14 @@ def test_what_cannot_be_used_is_one_line_and_code_2(run, arguments, environ, mes
         (["--map-id", "٣"], "argument --map-id: "),
         (["--map-id", "4294967296"], "argument --map-id: '4294967296' is not a map id"),
         (["--map-id", "4294967297"], "argument --map-id: '4294967297' is not a map id"),
+        (["dump", "--once"], "unrecognized arguments: --once"),
+        (["discover", "--map-id", "1"], "unrecognized arguments: --map-id 1"),
+        (["dumb"], "argument COMMAND: invalid choice: 'dumb'"),
+        (["completion"], "the following arguments are required: shell"),
+        (["completion", "tcsh"], "argument shell: invalid choice: 'tcsh'"),
+        (["top", "--interval", "0.05"], "argument --interval: '0.05' is not a time from 0.1 s to 86400 s"),
+        (["top", "--iterations", "0"], "argument --iterations: '0' is not a number from 1 on"),
+        (["dump", "--series-limit", "-3"], "argument --series-limit: "),
     ],
 )
 def test_flags_that_do_not_exist_or_do_not_fit_are_code_2(run, arguments, words):
@@ -211,6 +220,38 @@ def test_without_any_output_it_still_works(run):
     assert done.returncode == 2
 
 
+def test_output_that_nobody_reads_ends_quietly(run):
+    """A closed pipe ends what prints with SIGPIPE's code and no word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*MODULE, "completion", "bash"], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(writer)
+
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_output_that_does_not_fit_is_one_line():
+    """A full disk is no bug."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*MODULE, "completion", "bash"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (
+        5,
+        "ERROR write the output: ENOSPC (No space left on device): make room there\n",
+    )
+
+
 @pytest.fixture
 def broken(monkeypatch):
     """Let the command itself raise something."""
@@ -219,7 +260,7 @@ def broken(monkeypatch):
         def fail(*_):
             raise error
 
-        monkeypatch.setattr(cli, "config_from", fail)
+        monkeypatch.setattr(config, "config_from", fail)
 
     return raising
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.cli import _parser
+from sidecar.cli import parser
 from sidecar.config import config_from
 from sidecar.errors import ConfigError
 from sidecar.model import Temporality
-from sidecar.xdp import Interface
+from sidecar.spec import Place
 
 INTERVAL_MS = "OTEL_METRIC_EXPORT_INTERVAL"
 PREFERENCE = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
@@ -15,7 +15,7 @@ PREFERENCE = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
 def config(*flags, **environ):
     """What a command line and variables lead to."""
-    return config_from(_parser().parse_args(["run", *flags]), environ)
+    return config_from(parser().parse_args(["run", "--map-id", "1", *flags]), environ)
 
 
 def refusal(*flags, **environ):
@@ -41,18 +41,23 @@ def test_the_defaults_are_the_documented_ones():
         None,
         False,
     )
-    assert (found.interfaces, found.map_path, found.map_name, found.map_id) == ((), None, None, None)
 
 
 def test_flags_say_what_to_read():
-    """Interfaces in their namespace, or a map by pin, name or id."""
-    assert config("--interface", "eth0", "--interface", "eth1", "--netns", "blue").interfaces == (
-        Interface("eth0", "blue"),
-        Interface("eth1", "blue"),
+    """Interfaces in their namespace, and maps by pin, name or id: any number at once."""
+    flags = (
+        "--interface eth0 --interface eth1 --netns blue --map-path /sys/fs/bpf/m --map-name flows --map-id 41"
     )
-    assert config("--map-path", "/sys/fs/bpf/m").map_path == Path("/sys/fs/bpf/m")
-    assert config("--map-name", "stats_map").map_name == "stats_map"
-    assert config("--map-id", "41").map_id == 41
+    found = config(*flags.split())
+
+    assert [source.place for source in found.sources] == [
+        Place("interface", "eth0", "blue"),
+        Place("interface", "eth1", "blue"),
+        Place("pin", "/sys/fs/bpf/m"),
+        Place("name", "flows"),
+        Place("id", "1"),
+        Place("id", "41"),
+    ]
     assert config("--once").once
 
 
@@ -217,3 +222,29 @@ def test_to_send_nowhere_there_must_be_a_status_endpoint():
     """Otherwise nobody would see the counts."""
     assert "give --status-address too" in refusal("--otel-endpoint", "none")
     assert config("--otel-endpoint", "none", "--status-address", ":9464").endpoint.target == "none"
+
+
+def test_something_must_be_named():
+    """Nothing to read is refused, with what to give."""
+    with pytest.raises(ConfigError, match=r"no source: give --interface, --map-path, .* or --config"):
+        config_from(parser().parse_args(["run"]), {})
+
+
+def test_what_is_named_twice_is_refused():
+    """By two flags, or by a flag and in the file."""
+    assert "read id:1: it is named twice" in refusal("--map-id", "1")
+
+
+def test_a_file_and_flags_go_together(tmp_path):
+    """The series limit of the flag holds for the file's sources too; a profile is one for the flags' maps."""
+    path = tmp_path / "sources.yaml"
+    path.write_text("sources:\n  - {pin: /sys/fs/bpf/flows, series_limit: 7}\n")
+    plain = config("--config", str(path))
+    limited = config("--config", str(path), "--series-limit", "50", "--profile", "xdp-stats")
+
+    assert [(str(one.place), one.series_limit) for one in plain.sources] == [
+        ("id:1", 100_000),
+        ("pin:/sys/fs/bpf/flows", 7),
+    ]
+    assert [one.series_limit for one in limited.sources] == [50, 50]
+    assert [one.profile.name if one.profile else None for one in limited.sources] == ["xdp-stats", None]

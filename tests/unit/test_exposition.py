@@ -5,8 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.exposition import exposition
 from sidecar.model import Series
-from sidecar.profile import PACKET_COUNTER
 from sidecar.telemetry import OUTCOMES, READ_ERRORS, STAGES, Telemetry
+from tests.packet_counter import SCHEMA
 
 
 def samples(text):
@@ -25,7 +25,7 @@ def series(interface, *totals):
 
 def test_every_label_value_exists_from_the_start_at_zero():
     """A rate over any outcome, stage or kind is right from its first increase."""
-    seen = samples(exposition(Telemetry().families(), PACKET_COUNTER, ()))
+    seen = samples(exposition(Telemetry().families(), ()))
 
     for outcome in OUTCOMES:
         assert seen["xdp_otel_batches_total", (("outcome", outcome),)] == 0
@@ -37,7 +37,7 @@ def test_every_label_value_exists_from_the_start_at_zero():
 
 def test_counters_have_the_names_that_the_collector_gives_them():
     """A dashboard works on either way of scraping."""
-    text = exposition((), PACKET_COUNTER, [series("eth0", *range(10, 18))])
+    text = exposition((), [(SCHEMA, [series("eth0", *range(10, 18))])])
 
     assert 'xdp_xdp_packets_total{network_interface_name="eth0"} 10\n' in text
     assert 'xdp_xdp_bytes_total{network_interface_name="eth0"} 11\n' in text
@@ -47,7 +47,7 @@ def test_counters_have_the_names_that_the_collector_gives_them():
 
 def test_counters_are_exact_past_two_to_the_53():
     """A counter is written as the integer it is."""
-    text = exposition((), PACKET_COUNTER, [series(None, *[2**63 - 1] * 8)])
+    text = exposition((), [(SCHEMA, [series(None, *[2**63 - 1] * 8)])])
 
     assert "xdp_xdp_packets_total 9223372036854775807\n" in text
 
@@ -55,7 +55,7 @@ def test_counters_are_exact_past_two_to_the_53():
 @given(st.text())
 def test_any_label_value_is_read_back(name):
     """Whatever a name contains, quotes and line ends too, the parser reads it as it was."""
-    seen = samples(exposition((), PACKET_COUNTER, [series(name, *range(8))]))
+    seen = samples(exposition((), [(SCHEMA, [series(name, *range(8))])]))
 
     assert seen["xdp_xdp_packets_total", (("network_interface_name", name),)] == 0
 
@@ -67,7 +67,7 @@ def test_what_happened_is_counted():
         pass
     telemetry.batches["retry"] += 2
     telemetry.maps["name:stats_map"] = ("stats_map", 41, "ARRAY")
-    seen = samples(exposition(telemetry.families(), PACKET_COUNTER, ()))
+    seen = samples(exposition(telemetry.families(), ()))
 
     assert seen["xdp_otel_stage_runs_total", (("stage", "read"),)] == 1
     assert seen["xdp_otel_batches_total", (("outcome", "retry"),)] == 2

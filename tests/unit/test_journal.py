@@ -18,18 +18,29 @@ from hypothesis import strategies as st
 from sidecar import journal_format
 from sidecar.errors import StateError
 from sidecar.journal import Journal
-from sidecar.model import Baseline, Batch, MapIdentity, Record, Snapshot
+from sidecar.model import Account, Baseline, Batch, Column, MapIdentity, Reading, Record, Snapshot
 
 ROOT = Path(__file__).parents[2]
 IDENTITY = MapIdentity("3f0c-boot", 41, 6, 4, 64, 1)
-BASELINE = Baseline(IDENTITY, 10, 1000, 900, {bytes(4): (1, 2**64 - 1)}, {bytes(4): (3, 4)})
-NEXT = Baseline(IDENTITY, 10, 2000, 2000, {bytes(4): (5, 7)}, {bytes(4): (3, 4)})
+COLUMNS = (Column("packets"), Column("bytes"))
+FIELDS = ("packets", "bytes")
+SERIES = (("network.interface.name", "eth0"), ("cpu", 3), ("otel.metric.overflow", True))
+
+
+def reading(*cells):
+    return Reading(COLUMNS, {bytes(4): cells})
+
+
+BASELINE = Baseline(
+    10, 1000, {IDENTITY: reading(1, 2**64 - 1)}, FIELDS, {SERIES: Account((4, 2**64 - 1), 1000, 900)}
+)
+NEXT = Baseline(10, 2000, {IDENTITY: reading(5, 7)}, FIELDS, {SERIES: Account((8, 6), 2000, 2000)})
 SETTLED = Record(6, {"interface:eth0": BASELINE})
 PENDING = replace(
     SETTLED,
     sequence=7,
     pending=Batch((b"first request", b"", b"third"), {"interface:eth0": NEXT, "pin:/sys/fs/bpf/m": BASELINE}),
-    seen={"interface:eth0": (Snapshot(IDENTITY, 10, 3000, {bytes(4): (6, 8)}),)},
+    seen={"interface:eth0": (Snapshot(IDENTITY, 10, 3000, reading(6, 8)),)},
 )
 ACKNOWLEDGED = replace(PENDING, acknowledged=PENDING.pending.baselines, pending=None)
 
@@ -50,17 +61,41 @@ def reopened(directory):
 counters = st.integers(0, 2**64 - 1)
 numbers = st.integers(-(2**70), 2**70)
 identities = st.builds(MapIdentity, st.text(), numbers, numbers, numbers, numbers, numbers)
-totals = st.tuples(st.integers(1, 9), st.integers(1, 4)).flatmap(
-    lambda shape: st.dictionaries(
-        st.binary(min_size=shape[0], max_size=shape[0]), st.tuples(*[counters] * shape[1]), max_size=4
+columns = st.lists(
+    st.builds(Column, st.text(), st.integers(1, 64), st.booleans(), st.booleans(), st.integers(1, 3)),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+
+
+@st.composite
+def readings(draw):
+    of = draw(columns)
+    size = draw(st.integers(1, 9))
+    cells = st.tuples(*[counters] * sum(one.cells for one in of))
+    return Reading(of, draw(st.dictionaries(st.binary(min_size=size, max_size=size), cells, max_size=4)))
+
+
+attributes = st.lists(st.tuples(st.text(), st.text() | st.integers() | st.booleans()), max_size=3).map(tuple)
+
+
+@st.composite
+def baselines_(draw):
+    fields = draw(st.lists(st.text(), min_size=1, max_size=3).map(tuple))
+    accounts = st.builds(Account, st.tuples(*[counters] * len(fields)), counters, counters)
+    return Baseline(
+        draw(numbers),
+        draw(numbers),
+        draw(st.dictionaries(identities, readings(), max_size=2)),
+        fields,
+        draw(st.dictionaries(attributes, accounts, max_size=3)),
     )
-)
+
+
 names = st.text(st.characters())  # surrogates too: a path need not be UTF-8
-baselines = st.dictionaries(
-    names, st.builds(Baseline, identities, numbers, numbers, numbers, totals, totals), max_size=3
-)
+baselines = st.dictionaries(names, baselines_(), max_size=3)
 batches = st.builds(Batch, st.lists(st.binary()).map(tuple), baselines)
-snapshots = st.lists(st.builds(Snapshot, identities, numbers, numbers, totals), max_size=3).map(tuple)
+snapshots = st.lists(st.builds(Snapshot, identities, numbers, numbers, readings()), max_size=3).map(tuple)
 records = st.builds(
     Record, numbers, baselines, st.none() | batches, st.dictionaries(names, snapshots, max_size=3)
 )

@@ -9,7 +9,8 @@ from sidecar import __version__
 from sidecar.errors import SourceError
 from sidecar.model import Series, Temporality
 from sidecar.otlp_encode import encode
-from sidecar.profile import PACKET_COUNTER
+from tests.packet_counter import SCHEMA
+from tests.packet_counter import SUMS as NAMES
 
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -41,7 +42,7 @@ def series(
 
 def decoded(*many, temporality=Temporality.DELTA):
     """The one request, as who receives it sees it."""
-    (body,) = encode(RESOURCE, PACKET_COUNTER, temporality, many)
+    (body,) = encode(RESOURCE, temporality, [(SCHEMA, many)])
     return ExportMetricsServiceRequest.FromString(body)
 
 
@@ -152,7 +153,7 @@ def test_at_birth_there_is_no_base():
 def test_any_count_that_otlp_can_say_arrives_exactly(counts):
     """Integers to the end: past 2^53, where floats give up, to 2^63-1."""
     found = metrics(decoded(series(counts=counts, totals=counts, start=BIRTH)))
-    by_name = {declared.name: counts[at] for at, declared in enumerate(PACKET_COUNTER.sums)}
+    by_name = dict(zip(NAMES.values(), counts, strict=True))
 
     assert {name: found[name].sum.data_points[0].as_int for name in by_name} == by_name
 
@@ -163,7 +164,7 @@ def test_a_count_that_otlp_cannot_say_is_refused_by_name(temporality, at, name):
     """`as_int` is signed: from 2^63 on it would be read as negative."""
     counts = tuple(2**63 if field == at else 1 for field in range(8))
     with pytest.raises(SourceError, match=rf"^encode field {name}: .*{2**63}.*: .*\?$"):
-        encode(RESOURCE, PACKET_COUNTER, temporality, [series(counts=counts, totals=counts)])
+        encode(RESOURCE, temporality, [(SCHEMA, [series(counts=counts, totals=counts)])])
 
 
 def test_a_total_that_otlp_cannot_say_is_no_matter_for_deltas():
@@ -176,7 +177,7 @@ def test_a_total_that_otlp_cannot_say_is_no_matter_for_deltas():
 def test_the_same_series_are_the_same_bytes():
     """A frozen batch could be made again; nothing in it depends on the moment."""
     again = [
-        encode(RESOURCE, PACKET_COUNTER, Temporality.DELTA, [series(), series(start=BIRTH)]) for _ in range(3)
+        encode(RESOURCE, Temporality.DELTA, [(SCHEMA, [series(), series(start=BIRTH)])]) for _ in range(3)
     ]
 
     assert len(set(again)) == 1
@@ -185,7 +186,7 @@ def test_the_same_series_are_the_same_bytes():
 def test_a_request_stays_below_the_limit_of_a_server():
     """gRPC servers take 4 MiB: many series with long attributes are several requests, each series in one."""
     many = [series(attributes=(("at", at), ("name", "x" * 20 * (at % 200)))) for at in range(600)]
-    bodies = encode(RESOURCE, PACKET_COUNTER, Temporality.DELTA_WITH_BASE, many)
+    bodies = encode(RESOURCE, Temporality.DELTA_WITH_BASE, [(SCHEMA, many)])
     seen = {}
     for number, body in enumerate(bodies):
         assert len(body) <= 4 * 1024 * 1024
@@ -201,4 +202,4 @@ def test_a_request_stays_below_the_limit_of_a_server():
 def test_nothing_counted_is_still_a_point_but_no_series_is_no_request():
     """A quiet interface is a zero; without any interface there is nothing to say."""
     assert metrics(decoded(series(counts=(0,) * 8)))["xdp.packets.total"].sum.data_points[0].as_int == 0
-    assert encode(RESOURCE, PACKET_COUNTER, Temporality.DELTA, []) == ()
+    assert encode(RESOURCE, Temporality.DELTA, [(SCHEMA, [])]) == ()

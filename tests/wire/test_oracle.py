@@ -26,8 +26,9 @@ from sidecar.model import Series, Temporality
 from sidecar.otlp_encode import encode
 from sidecar.otlp_endpoint import endpoint_from
 from sidecar.otlp_push import Delivered, Pusher
-from sidecar.profile import PACKET_COUNTER
 from sidecar.resource import resource_attributes
+from sidecar.schema import Kind
+from tests.packet_counter import SCHEMA
 
 SECOND = 10**9
 
@@ -244,7 +245,7 @@ def test_the_sdk_would_send_the_same_message(collector, exporter, ours, theirs):
         )
         for name, count in counts.items()
     ]
-    (body,) = encode(tuple(resource.items()), PACKET_COUNTER, ours, series)
+    (body,) = encode(tuple(resource.items()), ours, [(SCHEMA, series)])
 
     def points(at):
         for one in series:
@@ -260,7 +261,7 @@ def test_the_sdk_would_send_the_same_message(collector, exporter, ours, theirs):
             declared.unit,
             Sum(list(points(at)), theirs, is_monotonic=True),
         )
-        for at, declared in enumerate(PACKET_COUNTER.sums)
+        for at, declared in SCHEMA.positions(Kind.COUNTER)
     ]
     sdk = exporter({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{collector.port}"})
     assert sdk.export(export_of(resource, sums)) is MetricExportResult.SUCCESS

@@ -27,10 +27,8 @@ from sidecar.model import MapIdentity, Snapshot, Temporality
 from sidecar.otlp_endpoint import Endpoint
 from sidecar.otlp_push import Pusher
 from sidecar.pipeline import Pipeline
-from sidecar.profile import PACKET_COUNTER
+from tests.packet_counter import FIELDS, SUMS, reading, schema
 
-FIELDS = [declared.name for declared in PACKET_COUNTER.layout.fields]
-METRICS = {declared.field: declared.name for declared in PACKET_COUNTER.sums}
 RESOURCE = (("service.instance.id", "one"), ("service.name", "test"))
 KEY = bytes(4)
 SECOND = 10**9
@@ -76,7 +74,7 @@ class Source:
 
     def __init__(self, clock, name="interface:eth0", attributes=(("network.interface.name", "eth0"),)):
         self.name = name
-        self.attributes = attributes
+        self.schema = schema(*attributes)
         self.unreadable = False
         self.truth = dict.fromkeys(FIELDS, 0)
         self.history = {BIRTH: 0}
@@ -119,7 +117,7 @@ class Source:
 
     def _snapshot(self):
         identity = MapIdentity("boot", self._generation, 6, 4, 64, 1)
-        return Snapshot(identity, self._born, self._clock.wall_ns, {KEY: tuple(self._counters.values())})
+        return Snapshot(identity, self._born, self._clock.wall_ns, reading(self._counters.values()))
 
 
 class World:
@@ -147,9 +145,7 @@ class World:
         self.pusher = _MortalPusher(self, self.endpoint)
         self._process.callback(self.pusher.close)
         self.delivery = Delivery(self.journal, self.pusher, self.clock)
-        self.pipeline = Pipeline(
-            self.sources, PACKET_COUNTER, RESOURCE, self._temporality, self.delivery, self.clock
-        )
+        self.pipeline = Pipeline(self.sources, RESOURCE, self._temporality, self.delivery, self.clock)
         return self
 
     def end(self):
@@ -196,7 +192,7 @@ class World:
     @property
     def counted(self):
         """What Prometheus would show, field by field."""
-        return {name: self.collector.total(METRICS[name]) for name in FIELDS}
+        return {name: self.collector.total(SUMS[name]) for name in FIELDS}
 
     def __enter__(self):
         return self.start()
@@ -305,7 +301,7 @@ def test_an_unacknowledged_batch_is_sent_again_as_it_was(world, counts):
 @pytest.mark.parametrize("counts", [True, False])
 def test_a_batch_of_several_requests_is_acknowledged_as_one(world, monkeypatch, counts):
     """If the answer to the second is lost, both are sent again, as they were; all of it counts once."""
-    monkeypatch.setattr(otlp_encode, "SERIES_PER_REQUEST", 1)
+    monkeypatch.setattr(otlp_encode, "POINTS_PER_REQUEST", 1)
     world.sources.append(Source(world.clock, "interface:eth1", (("network.interface.name", "eth1"),)))
     for packets, source in enumerate(world.sources, start=3):
         source.count(packets)

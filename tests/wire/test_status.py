@@ -7,7 +7,6 @@ from contextlib import closing
 import pytest
 
 from sidecar.errors import ConfigError
-from sidecar.profile import PACKET_COUNTER
 from sidecar.status import StatusServer
 from sidecar.telemetry import Telemetry
 
@@ -19,7 +18,7 @@ def telemetry():
 
 @pytest.fixture
 def server(telemetry):
-    with closing(StatusServer("127.0.0.1", 0, PACKET_COUNTER, telemetry, patience_s=30)) as running:
+    with closing(StatusServer("127.0.0.1", 0, telemetry, patience_s=30)) as running:
         yield running
 
 
@@ -66,4 +65,4 @@ def test_any_other_path_says_which_there_are(server):
 def test_an_address_that_is_taken_is_one_clear_line(server):
     """The error names the address and the flag."""
     with pytest.raises(ConfigError, match=rf"serve status on 127.0.0.1:{server.port}: EADDRINUSE .*--status"):
-        StatusServer("127.0.0.1", server.port, PACKET_COUNTER, Telemetry(), patience_s=1)
+        StatusServer("127.0.0.1", server.port, Telemetry(), patience_s=1)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Post what keys counted to the series that they belong to, within a limit (pure)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sidecar.model import Account, Attribute, Attributes
+from sidecar.percpu import added
+from sidecar.schema import Schema
+
+OVERFLOW: Attribute = ("otel.metric.overflow", True)
+"""What the series has that takes the counts of those beyond the limit (specification, `metrics/sdk.md`)."""
+
+
+@dataclass(frozen=True)
+class Posting:
+    """
+    What one window brought, by series.
+
+    Attributes:
+        counts: What each field of each series counted, modulo 2^64; only series that some key belongs to.
+        accounts: The accounts before the window, without those that had to make room.
+        overflowed: How many series found no room.
+        forgotten: How many had to make room.
+
+    """
+
+    counts: Mapping[Attributes, tuple[int, ...]]
+    accounts: Mapping[Attributes, Account]
+    overflowed: int = 0
+    forgotten: int = 0
+
+
+def post(
+    accounts: Mapping[Attributes, Account],
+    grown: Iterable[tuple[Attributes, tuple[int, ...]]],
+    schema: Schema,
+) -> Posting:
+    """
+    Add up what was counted by series; those that find no room are added up to one that says so.
+
+    A series with an account keeps it as long as keys belong to it. One without any makes room when a new
+    series needs it, the longest idle first; should it come back, it starts again at zero.
+    """
+    counts: dict[Attributes, tuple[int, ...]] = {}
+    for attributes, grew in grown:
+        before = counts.get(attributes)
+        counts[attributes] = added(before, grew) if before else grew
+    overflow = (*schema.attributes, OVERFLOW)
+    new = [one for one in counts if one not in accounts and one != overflow]
+    if not new:
+        return Posting(counts, accounts)
+    limit = max(1, schema.series_limit // max(1, len(schema.instruments)))
+    room = limit - len(accounts.keys() - {overflow})
+    forgotten = _longest_idle(accounts, counts, len(new) - room) if len(new) > room else []
+    rest = new[max(0, room + len(forgotten)) :]
+    for attributes in rest:
+        grew = counts.pop(attributes)
+        before = counts.get(overflow)
+        counts[overflow] = added(before, grew) if before else grew
+    gone = set(forgotten)
+    kept = {one: account for one, account in accounts.items() if one not in gone}
+    return Posting(counts, kept, len(rest), len(forgotten))
+
+
+def _longest_idle(
+    accounts: Mapping[Attributes, Account], present: Mapping[Attributes, object], wanted: int
+) -> list[Attributes]:
+    idle = [one for one in accounts if one not in present and OVERFLOW not in one]
+    return sorted(idle, key=lambda one: accounts[one].end_ns)[:wanted]

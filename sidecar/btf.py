@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Read the kernel's type information, BTF, from the raw blob that it hands out (pure).
+
+After Documentation/bpf/btf.rst: a header, then types, numbered from 1 in the order they lie, then names.
+Only an index is made at first; a type is decoded when it is asked for.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+_MAGIC = 0xEB9F
+_VERSION = 1
+_HEADER = struct.Struct("=HBBIIIII")
+_TYPE = struct.Struct("=III")
+_WORD = struct.Struct("=I")
+_POINTER_SIZE = 8  # BPF is a 64-bit machine, whatever the host is
+# The kernel follows 32 references at most (kernel/bpf/btf.c, MAX_RESOLVE_DEPTH).
+MAX_DEPTH = 32
+
+
+class Kind(IntEnum):
+    """`BTF_KIND_*`; VOID is type 0, which no blob spells out."""
+
+    VOID = 0
+    INT = 1
+    PTR = 2
+    ARRAY = 3
+    STRUCT = 4
+    UNION = 5
+    ENUM = 6
+    FWD = 7
+    TYPEDEF = 8
+    VOLATILE = 9
+    CONST = 10
+    RESTRICT = 11
+    FUNC = 12
+    FUNC_PROTO = 13
+    VAR = 14
+    DATASEC = 15
+    FLOAT = 16
+    DECL_TAG = 17
+    TYPE_TAG = 18
+    ENUM64 = 19
+
+
+_MODIFIERS = frozenset({Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG})
+# Bytes that follow a `struct btf_type`: so many, and so many for each of its `vlen` items.
+_TAIL = {Kind.INT: 4, Kind.ARRAY: 12, Kind.VAR: 4, Kind.DECL_TAG: 4}
+_ITEM = {
+    Kind.STRUCT: 12,
+    Kind.UNION: 12,
+    Kind.ENUM: 8,
+    Kind.FUNC_PROTO: 8,
+    Kind.DATASEC: 12,
+    Kind.ENUM64: 12,
+}
+_SIGNED, _CHAR, _BOOL = 1, 2, 4
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a struct or union, or a variable of a section."""
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bits: int = 0
+    """Width of a bitfield; 0: the type's own."""
+
+
+@dataclass(frozen=True)
+class Type:
+    """One type; what its kind does not have is zero or empty."""
+
+    kind: Kind
+    name: str = ""
+    size: int = 0
+    """In bytes; of INT, PTR, STRUCT, UNION, ENUM, ENUM64, FLOAT and DATASEC."""
+    target: int = 0
+    """Type id of what a reference refers to, of an array's element."""
+    count: int = 0
+    """Elements of an array."""
+    members: tuple[Member, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict, hash=False)
+    """Of an enum: what each number is called; the first name where one number has several."""
+    signed: bool = False
+    char: bool = False
+    boolean: bool = False
+    bit_offset: int = 0
+    """Of an INT, with `bits`: where in its bytes it lies; compilers before 2018 put bitfields so."""
+    bits: int = 0
+
+
+class Btf:
+    """
+    The types of one BTF blob.
+
+    Raises:
+        ValueError: The blob is damaged, of the other byte order, or of a kind this does not know.
+
+    """
+
+    def __init__(self, blob: bytes) -> None:
+        if len(blob) < _HEADER.size:
+            raise ValueError(f"BTF ends within its header: {len(blob)} bytes")
+        magic, version, _, header_length, *sections = _HEADER.unpack_from(blob)
+        if magic == int.from_bytes(_MAGIC.to_bytes(2, "big"), "little"):
+            raise ValueError("BTF of the other byte order")
+        if magic != _MAGIC or version != _VERSION:
+            raise ValueError(f"not BTF version {_VERSION}: magic {magic:#06x}, version {version}")
+        # Newer kernels have a longer header; what it adds describes kinds, all of which are known here.
+        if header_length < _HEADER.size:
+            raise ValueError(f"BTF header of {header_length} bytes")
+        self._data = _section(blob, "types", header_length + sections[0], sections[1])
+        self._strings = _section(blob, "names", header_length + sections[2], sections[3])
+        self._places = self._index()
+        self._types: dict[int, Type] = {0: Type(Kind.VOID, "void")}
+
+    def __len__(self) -> int:
+        """Return the number of types, without void."""
+        return len(self._places)
+
+    def _index(self) -> list[int]:
+        places: list[int] = []
+        at = 0
+        while at < len(self._data):
+            _, info, _ = self._unpack(_TYPE, at)
+            kind = (info >> 24) & 0x1F
+            if kind == Kind.VOID or kind > max(Kind):
+                raise ValueError(f"BTF type {len(places) + 1} is of the unknown kind {kind}")
+            places.append(at)
+            at += _TYPE.size + _TAIL.get(Kind(kind), 0) + _ITEM.get(Kind(kind), 0) * (info & 0xFFFFFF)
+        if at > len(self._data):
+            raise ValueError("BTF ends within its last type")
+        return places
+
+    def _unpack(self, layout: struct.Struct, at: int) -> tuple[int, ...]:
+        try:
+            return layout.unpack_from(self._data, at)
+        except struct.error:
+            raise ValueError(f"BTF types end within a record at byte {at}") from None
+
+    def _string(self, offset: int) -> str:
+        end = self._strings.find(b"\0", offset)
+        if end < 0:
+            raise ValueError(f"BTF name at {offset} is outside of the names")
+        return self._strings[offset:end].decode(errors="replace")
+
+    def type(self, type_id: int) -> Type:
+        """Return the type of this number; raise ValueError if there is none, or it is damaged."""
+        if type_id not in self._types:
+            self._types[type_id] = self._decode(self._place(type_id))
+        return self._types[type_id]
+
+    def _place(self, type_id: int) -> int:
+        if not 0 < type_id <= len(self._places):
+            raise ValueError(f"BTF has no type {type_id}")
+        return self._places[type_id - 1]
+
+    def _decode(self, at: int) -> Type:
+        name_offset, info, size_or_type = self._unpack(_TYPE, at)
+        kind = Kind((info >> 24) & 0x1F)
+        name = self._string(name_offset)
+        count, flag = info & 0xFFFFFF, bool(info >> 31)
+        at += _TYPE.size
+        found = Type(kind, name)
+        if kind is Kind.INT:
+            found = _int(name, size_or_type, *self._unpack(_WORD, at))
+        elif kind is Kind.ARRAY:
+            element, _, elements = self._unpack(_TYPE, at)
+            found = Type(kind, target=element, count=elements)
+        elif kind in (Kind.STRUCT, Kind.UNION):
+            found = Type(kind, name, size_or_type, members=self._members(at, count, bitfields=flag))
+        elif kind is Kind.DATASEC:
+            found = Type(kind, name, size_or_type, members=self._variables(at, count))
+        elif kind in (Kind.ENUM, Kind.ENUM64):
+            names = self._enumerators(at, count, wide=kind is Kind.ENUM64, signed=flag)
+            found = Type(kind, name, size_or_type, names=names, signed=flag)
+        elif kind is Kind.FLOAT:
+            found = Type(kind, name, size_or_type)
+        elif kind is Kind.PTR or kind in _MODIFIERS:
+            found = Type(kind, name, _POINTER_SIZE if kind is Kind.PTR else 0, target=size_or_type)
+        return found
+
+    def _members(self, at: int, count: int, *, bitfields: bool) -> tuple[Member, ...]:
+        members = []
+        for place in range(at, at + 12 * count, 12):
+            name, type_id, offset = self._unpack(_TYPE, place)
+            width, offset = (offset >> 24, offset & 0xFFFFFF) if bitfields else (0, offset)
+            members.append(Member(self._string(name), type_id, offset, width))
+        return tuple(members)
+
+    def _variables(self, at: int, count: int) -> tuple[Member, ...]:
+        members = []
+        for place in range(at, at + 12 * count, 12):
+            variable, offset, _ = self._unpack(_TYPE, place)
+            name, info, target = self._unpack(_TYPE, self._place(variable))
+            if (info >> 24) & 0x1F != Kind.VAR:
+                raise ValueError(f"BTF type {variable}, of a section, is no variable")
+            members.append(Member(self._string(name), target, offset * 8))
+        return tuple(members)
+
+    def _enumerators(self, at: int, count: int, *, wide: bool, signed: bool) -> dict[int, str]:
+        layout = struct.Struct("=I" + "I" * wide + ("i" if signed else "I"))
+        names: dict[int, str] = {}
+        for place in range(at, at + layout.size * count, layout.size):
+            name, *words = self._unpack(layout, place)
+            number = words[0] | words[1] << 32 if wide else words[0]
+            names.setdefault(number, self._string(name))
+        return names
+
+    def peel(self, type_id: int) -> tuple[Type, tuple[str, ...]]:
+        """
+        Return the type behind typedefs, const, volatile, restrict and tags; and the typedefs on the way.
+
+        Raises:
+            ValueError: They refer to each other in a circle, or to a type that is not there.
+
+        """
+        typedefs: list[str] = []
+        for _ in range(MAX_DEPTH):
+            found = self.type(type_id)
+            if found.kind not in _MODIFIERS:
+                return found, tuple(typedefs)
+            if found.kind is Kind.TYPEDEF:
+                typedefs.append(found.name)
+            type_id = found.target
+        raise ValueError(f"BTF type {type_id} is behind more than {MAX_DEPTH} references")
+
+
+def _section(blob: bytes, name: str, start: int, length: int) -> bytes:
+    if start + length > len(blob):
+        raise ValueError(f"BTF ends before its {name}: {len(blob)} of {start + length} bytes")
+    return blob[start : start + length]
+
+
+def _int(name: str, size: int, word: int) -> Type:
+    flags = word >> 24 & 0xF
+    bit_offset, bits = word >> 16 & 0xFF, word & 0xFF
+    if not 0 < bits <= 8 * size - bit_offset:
+        raise ValueError(f"BTF integer {name} has {bits} bits at bit {bit_offset} of {size} bytes")
+    # Of char, clang says so by the name alone.
+    signed, char, boolean = bool(flags & _SIGNED), name == "char" or bool(flags & _CHAR), bool(flags & _BOOL)
+    char = char and size == 1
+    return Type(
+        Kind.INT, name, size, signed=signed, char=char, boolean=boolean, bit_offset=bit_offset, bits=bits
+    )

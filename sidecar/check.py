@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+`xdp-otel check`: would `run` with the same flags work? Says so, or the first thing to mend.
+
+Nothing is attached, counted or left behind: the request that asks the Collector is empty.
+"""
+
+import argparse
+import errno
+import fcntl
+import os
+from contextlib import closing
+from pathlib import Path
+
+from sidecar import dispatcher, netlink, netns, peek, xdp
+from sidecar.capabilities import Capability, missing
+from sidecar.config import Config, config_from
+from sidecar.errors import NotAcknowledgedError, RightsError, SourceError, StateError, explain
+from sidecar.otlp_endpoint import NOWHERE
+from sidecar.source import Source
+from sidecar.spec import Place
+from sidecar.table import printable
+
+_MOST_SHOWN = 3
+_PATIENCE_S = 5.0
+_ANSWERS = {
+    "UNAVAILABLE": "is it running, and is that its OTLP/gRPC address? --no-endpoint leaves it out",
+    "DEADLINE_EXCEEDED": "does a firewall swallow it, or does it listen for TLS (https://)?",
+    "UNAUTHENTICATED": "give its credentials in OTEL_EXPORTER_OTLP_HEADERS",
+    "PERMISSION_DENIED": "give its credentials in OTEL_EXPORTER_OTLP_HEADERS",
+    "UNIMPLEMENTED": "is that an OTLP/gRPC address, and has it a metrics pipeline?",
+}
+
+
+def check(flags: argparse.Namespace) -> int:
+    """Print what was found to work; raise SidecarError for the first thing that would not."""
+    config = config_from(flags, os.environ)
+    absent = [spec.place for spec in config.sources if not _is_there(spec.place)]
+    with peek.opened([spec for spec in config.sources if spec.place not in absent]) as sources:
+        for source in sources:
+            _show(source)
+    for place in absent:
+        print(f"{place}: not counted yet: `run` attaches the shipped program")
+    _state_directory(config.state_dir)
+    if flags.no_endpoint:
+        print(f"Collector {config.endpoint.target}: not asked (--no-endpoint)")
+    else:
+        _collector(config)
+    print("OK")
+    return 0
+
+
+def _is_there(place: Place) -> bool:
+    """Return False for an interface that only `run` will attach to; raise SidecarError if it could not."""
+    interface = peek.interface_of(place)
+    if interface is None or peek.is_counted(interface):
+        return True
+    _can_be_attached(interface)
+    return False
+
+
+def _can_be_attached(interface: xdp.Interface) -> None:
+    """Raise SidecarError if `run` could not attach there: the rights, the interface, what it carries."""
+    what = f"attach XDP program to {interface.name}"
+    absent = missing(Capability.BPF, Capability.NET_ADMIN)
+    if absent:
+        raise RightsError(
+            what, f"without {' and '.join(map(str, absent))}", "run as root, or add what is missing"
+        )
+    with netns.entered(interface.netns):
+        link = next((link for link in netlink.links() if link.name == interface.name), None)
+    if link is None:
+        where = f" in network namespace {interface.netns}" if interface.netns else ""
+        raise SourceError(what, f"no such interface{where}", "`ip link` shows the names")
+    for _, prog_id in link.programs:
+        if not dispatcher.pins_of(link.ifindex, prog_id):
+            raise SourceError(
+                what,
+                f"it carries another XDP program (id {prog_id}), which is not replaced",
+                "read that one's maps: `xdp-otel discover` shows how",
+            )
+
+
+def _show(source: Source) -> None:
+    """Print what a source reads, and some of its series."""
+    snapshot = source.read()[-1]
+    schema = source.schema
+    rows = peek.rows(schema, snapshot)
+    room = f"{len(snapshot.reading.cells):,} of {source.info.max_entries:,} keys"
+    made = f"{len(rows):,} series as {schema.name}"
+    print(printable(f"{source.name}: {peek.describe(source)}, {room}, {made}"))
+    names = [field.name for field in schema.layout.fields]
+    for row in rows[:_MOST_SHOWN]:
+        said = [f"{name}={peek.text(value)}" for name, value in row.attributes]
+        counts = [f"{name} {number:,}" for name, number in zip(names, row.numbers, strict=True)]
+        print(printable(f"    {' '.join(said) or 'all'}: {', '.join(counts)}"))
+    if len(rows) > _MOST_SHOWN:
+        print(f"    … and {len(rows) - _MOST_SHOWN:,} more: `xdp-otel dump` shows all")
+
+
+def _state_directory(directory: Path) -> None:
+    """Say that the state directory can be written; raise StateError if not. Leaves nothing there."""
+    what = f"write into state directory {directory}"
+    remedy = "make it a writable directory, or name another with --state-dir"
+    # `run` makes what is missing.
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise StateError(what, f"{there} is no directory", remedy)
+    try:
+        # No name, so nothing is left even if we are killed; not every file system can (tmpfs and ext4 can).
+        os.close(os.open(there, os.O_TMPFILE | os.O_WRONLY, 0o600))
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP or not os.access(there, os.W_OK | os.X_OK):
+            raise StateError(what, explain(error), remedy) from None
+    print(f"state directory {directory}: writable{_user_of(directory)}")
+
+
+def _user_of(directory: Path) -> str:
+    """Return that a sidecar runs with the directory, if one does: it is locked then (sidecar/journal.py)."""
+    try:
+        lock = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        return f", in use by process {holder}: a second `run` needs another"
+    finally:
+        os.close(lock)
+    return ""
+
+
+def _collector(config: Config) -> None:
+    """Say that the Collector takes a request; raise NotAcknowledgedError if not."""
+    endpoint = config.endpoint
+    if endpoint.target == NOWHERE:
+        print("Collector: none; the counts are on the status endpoint")
+        return
+    # gRPC is most of the memory and of the start: not for --no-endpoint.
+    from sidecar.otlp_push import Delivered, Pusher  # noqa: PLC0415
+
+    with closing(Pusher(endpoint)) as pusher:
+        # An empty message is an empty ExportMetricsServiceRequest, which counts nothing.
+        outcome = pusher.push(b"", timeout_s=_PATIENCE_S)
+    how = "TLS" if endpoint.secure else "plaintext"
+    if not isinstance(outcome, Delivered):
+        raise NotAcknowledgedError(
+            f"reach the Collector at {endpoint.target} ({how})",
+            f"{outcome.code}: {outcome.message}",
+            _ANSWERS.get(outcome.code, "see the Collector's log"),
+        )
+    print(f"Collector {endpoint.target} ({how}): takes requests")

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdp-otel discover`: which XDP programs and maps there are, and how to read them."""
+
+import argparse
+import json
+import logging
+
+from sidecar import discover_inventory, discover_report
+
+log = logging.getLogger(__name__)
+
+
+def discover(flags: argparse.Namespace) -> int:
+    """Print what there is, or a configuration for one map of it; raise SidecarError if that cannot be had."""
+    inventory = discover_inventory.take(flags.netns or ())
+    if flags.write_config is not None:
+        from sidecar import discover_config  # noqa: PLC0415  # only who asks for it pays
+
+        print(discover_config.for_map(inventory, flags.write_config, with_layout=flags.with_layout), end="")
+    elif flags.json:
+        print(json.dumps(discover_report.as_json(inventory), indent=2))
+        return 0
+    else:
+        for line in discover_report.lines(inventory):
+            print(line)
+    for note in inventory.notes:
+        log.warning("%s", note)
+    return 0

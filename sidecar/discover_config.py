@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a configuration for one map that was discovered: ready for `--config`, and to be edited."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from sidecar import bpf_syscall as bpf
+from sidecar import config_file, decoders, discover_layout, discover_maps
+from sidecar.discover_model import FoundMap, Inventory
+from sidecar.discover_pins import Walk
+from sidecar.discover_report import c_type
+from sidecar.errors import ConfigError, SourceError
+from sidecar.key_label import whole
+from sidecar.layout import shape_from
+from sidecar.matching import fitting
+from sidecar.resolve import resolve
+from sidecar.shape import Encoding, Part, Shape
+from sidecar.spec import LayoutSpec, Place, SourceSpec
+
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:-]*")
+_NOT_TEXT = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
+# What a field's name tells of its bytes; the first that fits wins, if its decoder can read them.
+_GUESSES = (
+    (re.compile(r"addr|(^|[._])[sd]?ip[46]?$|src$|dst$"), ("ipv4", "ipv6", "mac")),
+    (re.compile(r"(^|[._])(e?mac|eth)"), ("mac",)),
+    (re.compile(r"port$"), ("port",)),
+    (re.compile(r"proto(col)?$"), ("protocol",)),
+    (re.compile(r"ifindex|iface$"), ("ifname",)),
+    (re.compile(r"action$"), ("xdp_action",)),
+)
+_UNITS = ((re.compile(r"byte|octet"), "By"), (re.compile(r"pa?c?ke?ts?|frames?"), "{packet}"))
+# What every array has.
+_ARRAY_KEY = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
+# Decoders that can read nearly anything are not worth naming.
+_OBVIOUS = frozenset({"enum", "table", "bool", "string", "integer_be", "xdp_action", "ifname", "protocol"})
+
+
+def for_map(inventory: Inventory, wanted: str, *, with_layout: bool = False) -> str:
+    """
+    Return a configuration that reads one map.
+
+    Args:
+        inventory: What was discovered.
+        wanted: The map's pin, name or id.
+        with_layout: Say the layout in it, so that BTF, and the right to see it, is not needed.
+
+    Raises:
+        SourceError: There is no such map, or several, or it cannot be read or counts nothing.
+
+    """
+    found = _chosen(inventory, wanted)
+    if found.refused:
+        raise SourceError(
+            f"write a configuration for map {found.info.name} (id {found.info.id})",
+            found.refused,
+            "`xdp-otel discover` shows which maps can be read",
+        )
+    said = [*_heading(found, inventory), "sources:", *_source(found, with_layout=with_layout)]
+    return "\n".join(said) + "\n"
+
+
+def _chosen(inventory: Inventory, wanted: str) -> FoundMap:
+    what = f"write a configuration for map {wanted}"
+    if wanted.startswith("/"):
+        found = [one for one in inventory.maps if wanted in map(str, one.pins)]
+    else:
+        number = int(wanted) if re.fullmatch("[0-9]{1,10}", wanted) else -1
+        found = [one for one in inventory.maps if one.info.id == number]
+        found = found or [one for one in inventory.maps if one.info.name == wanted[:15]]
+        found = found or [one for one in _others() if wanted[:15] == one.info.name or one.info.id == number]
+    if not found:
+        raise SourceError(what, "no such map", "`xdp-otel discover` shows pins, names and ids")
+    if len(found) > 1:
+        ids = ", ".join(f"id {one.info.id} ({one.kind})" for one in found)
+        raise SourceError(what, f"{len(found)} maps have that name: {ids}", "name its pin or its id")
+    return found[0]
+
+
+def _others() -> Iterator[FoundMap]:
+    """Yield all maps of the kernel: also those that no XDP program uses and that are not pinned."""
+    try:
+        yield from discover_maps.examine(set(bpf.map_ids()), Walk())
+    except OSError:
+        return
+
+
+def _heading(found: FoundMap, inventory: Inventory) -> Iterator[str]:
+    users = ", ".join(inventory.users(found.info.id)) or "no XDP program that can be seen"
+    info = found.info
+    yield f"# Map {info.name} (id {info.id}), {found.kind}, {info.max_entries:,} entries, used by {users}."
+    yield "# Try it: xdp-otel check --config FILE --no-endpoint. All that can be said: docs/configuration.md."
+
+
+def _source(found: FoundMap, *, with_layout: bool) -> Iterator[str]:
+    yield f"  - {_place(found)}"
+    yield "    # attributes: {site: fra1}   # on every point"
+    profile = fitting(config_file.built_in(), found.info, found.shape)
+    if profile:
+        yield f"    profile: {profile.name}   # built in; `key:` and `metrics:` here go before it"
+        return
+    if found.shape is None:
+        section = discover_layout.unknown(found.info.key_size, found.info.value_size, is_array=found.is_array)
+        yield f"    # {found.no_shape}, so these fields are a guess: name them as the program's source does."
+        yield from (f"    {line}" for line in section)
+        yield from _what(found, _guessed(section, found), discover_layout.read(section))
+        return
+    section = discover_layout.lines(found.shape)
+    if with_layout:
+        yield from (f"    {line}" for line in section or ["# Bit-fields and arrays of structs need BTF."])
+    yield from _what(found, found.shape, None, enums=not with_layout)
+    for part in found.shape.value:
+        if part.refused:
+            yield f"    # Left out: {part.name}: {part.refused}"
+    if section and not with_layout:
+        yield "    # Its fields are found by BTF, which needs CAP_SYS_ADMIN. To do without:"
+        yield from (f"    # {line}" for line in section)
+
+
+def _guessed(section: Sequence[str], found: FoundMap) -> Shape:
+    return shape_from(discover_layout.read(section), _ARRAY_KEY, found.info.key_size, found.info.value_size)
+
+
+def _place(found: FoundMap) -> str:
+    flag, value = found.source
+    if flag == "--map-path":
+        return f"pin: {_scalar(value)}"
+    names = [one.info.name for one in _others()]
+    if found.info.name and names.count(found.info.name) == 1:
+        return f"name: {_scalar(found.info.name)}   # not pinned: a name needs CAP_SYS_ADMIN"
+    return f"id: {found.info.id}   # not pinned: the id is another one after each load"
+
+
+def _what(found: FoundMap, shape: Shape, given: LayoutSpec | None, *, enums: bool = False) -> Iterator[str]:
+    """Yield the key and the metrics that the map gets without a configuration, units and decoders guessed."""
+    schema = resolve(SourceSpec(Place("id", str(found.info.id)), layout=given), found.info, shape)
+    if not (found.is_array and found.info.max_entries == 1):
+        yield "    key:   # each part becomes an attribute; what is left out is added up"
+        for part in whole(shape.key):
+            yield f"      - {{{_key(part, enums=enums)}}}   # {_alternatives(part)}"
+    types = {part.name: c_type(part) for part in shape.value}
+    yield "    metrics:   # kind: counter, updowncounter (may fall), gauge or rate"
+    for instrument in schema.instruments:
+        yield f"      - name: {_scalar(instrument.name)}"
+        yield f"        field: {_scalar(instrument.field)}   # {types[instrument.field]}"
+        yield f"        kind: {instrument.kind.value}"
+        yield f"        unit: {_scalar(_unit(instrument.field))}"
+        yield f"        description: {_scalar(instrument.description)}"
+
+
+def _key(part: Part, *, enums: bool) -> str:
+    decoder = _decoder(part)
+    table = ""
+    if decoder == "enum" and not enums:
+        # A layout has no enums.
+        decoder = "table"
+        table = (
+            ", table: {"
+            + ", ".join(f"{number}: {_scalar(name)}" for number, name in part.names.items())
+            + "}"
+        )
+    return f"field: {_scalar(part.name)}, attribute: {_scalar(part.name)}, decoder: {decoder}{table}"
+
+
+def _decoder(part: Part) -> str:
+    """Return what the part's name suggests, or else its type."""
+    suggested = decoders.default_for(part)
+    if suggested not in ("hex", "integer", "integer_be") or part.refused:
+        return suggested if part.refused == "" else "hex"
+    for name, guesses in _GUESSES:
+        if name.search(part.name.lower()):
+            return next((guess for guess in guesses if _reads(guess, part)), suggested)
+    return suggested
+
+
+def _reads(decoder: str, part: Part) -> bool:
+    # Numbers in network order and numbers in the machine's are not told apart by their size.
+    if decoder in ("ipv4", "port") and not part.big_endian:
+        return False
+    try:
+        decoders.bind(decoder, part)
+    except ConfigError:
+        return False
+    return True
+
+
+def _alternatives(part: Part) -> str:
+    chosen = _decoder(part)
+    others = [name for name in decoders.DECODERS if name not in _OBVIOUS | {chosen} and _reads(name, part)]
+    return c_type(part) + (f"; or {', '.join(others)}" if others else "")
+
+
+def _unit(field: str) -> str:
+    return next((unit for name, unit in _UNITS if name.search(field.lower())), "1")
+
+
+def _scalar(text: str) -> str:
+    """Return *text* as YAML: plain where nobody could take it for something else."""
+    plain = _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT and not text.endswith(":")
+    return text if plain else json.dumps(text)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what was discovered: as a table, or as JSON (pure)."""
+
+from collections.abc import Iterator, Sequence
+
+from sidecar.discover_model import Attachment, FoundMap, Inventory, Program
+from sidecar.shape import Encoding, Part
+from sidecar.table import bold, printable, table
+
+_NOTHING = (
+    "No XDP program and no pinned map. `xdp-otel attach --interface IF` attaches the shipped program; "
+    "--netns NAME looks into another network namespace."
+)
+
+
+def lines(inventory: Inventory) -> Iterator[str]:
+    """Yield the lines of the table."""
+    if not inventory.attachments and not inventory.elsewhere and not inventory.maps:
+        yield _NOTHING
+    if inventory.attachments or inventory.elsewhere:
+        yield bold("XDP programs")
+        rows = [row for one in inventory.attachments for row in _attached(one, inventory)]
+        rows += [row for one in inventory.elsewhere for row in _program(one, ("-", "-"), inventory)]
+        header = ("INTERFACE", "MODE", "PROGRAM", "ID", "MAPS")
+        yield from (f"  {line}" for line in table(header, rows, numbers=[3]))
+        if inventory.elsewhere:
+            yield "  -: on no interface of this network namespace; --netns NAME looks into another as well"
+        yield ""
+    yield from _map_lines(inventory)
+
+
+def _attached(one: Attachment, inventory: Inventory) -> list[tuple[str, ...]]:
+    return _program(one.program, (one.where, one.mode), inventory)
+
+
+def _program(
+    program: Program, before: tuple[str, str], inventory: Inventory, depth: int = 0
+) -> list[tuple[str, ...]]:
+    names = {one.info.id: one.info.name for one in inventory.maps}
+    maps = ", ".join(printable(names.get(number, "")) or f"id {number}" for number in program.map_ids)
+    name = printable(program.name) or "(name needs CAP_SYS_ADMIN)"
+    row = (*before, "  " * depth + name, str(program.id), maps or "-")
+    rows: list[tuple[str, ...]] = [row]
+    for place, one in enumerate(program.under, 1):
+        rows += _program(one, ("", f"{place}. under it"), inventory, depth + 1)
+    return rows
+
+
+def _map_lines(inventory: Inventory) -> Iterator[str]:
+    if not inventory.maps:
+        return
+    yield bold("Maps")
+    header = ("MAP", "ID", "KIND", "ENTRIES", "KEY", "VALUE", "READ IT WITH")
+    rows = [
+        (
+            printable(one.info.name) or "-",
+            str(one.info.id),
+            one.kind,
+            _entries(one),
+            f"{one.info.key_size} B",
+            f"{one.info.value_size} B",
+            _how(one),
+        )
+        for one in inventory.maps
+    ]
+    first, *rest = table(header, rows, numbers=[1, 3, 4, 5])
+    yield f"  {first}"
+    for line, one in zip(rest, inventory.maps, strict=True):
+        yield f"  {line}"
+        yield from (f"      {detail}" for detail in _details(one))
+
+
+def _entries(one: FoundMap) -> str:
+    if one.is_array or one.entries is None:
+        return f"{one.info.max_entries:,}"
+    return f"{'>' if one.more else ''}{one.entries:,} of {one.info.max_entries:,}"
+
+
+def _how(one: FoundMap) -> str:
+    return f"not readable: {one.refused}" if one.refused else " ".join(one.source)
+
+
+def _details(one: FoundMap) -> Iterator[str]:
+    if one.shape:
+        yield f"key    {_parts(one.shape.key)}"
+        yield f"value  {_parts(one.shape.value)}"
+    elif not one.refused:
+        yield f"layout unknown: {one.no_shape}"
+    for pin in one.pins:
+        if one.source != ("--map-path", str(pin)):
+            yield f"pin    {printable(str(pin))}"
+
+
+def _parts(parts: Sequence[Part]) -> str:
+    return ", ".join(f"{printable(part.name)} {printable(c_type(part))}" for part in parts) or "-"
+
+
+def c_type(part: Part) -> str:
+    """Return the type of a part as C would have it, the bits of a bitfield included."""
+    exact = part.encoding in (Encoding.UNSIGNED, Encoding.SIGNED, Encoding.ENUM, Encoding.BOOL)
+    return f"{part.type}:{part.bits}" if exact and part.bits not in (8, 16, 32, 64) else part.type
+
+
+def as_json(inventory: Inventory) -> dict[str, object]:
+    """Return the same for programs to read; the keys are documented in docs/using-your-program.md."""
+    return {
+        "interfaces": [
+            {"interface": one.interface, "ifindex": one.ifindex, "netns": one.netns, "mode": one.mode}
+            | _program_json(one.program)
+            for one in inventory.attachments
+        ],
+        "elsewhere": [_program_json(program) for program in inventory.elsewhere],
+        "maps": [_map_json(one, inventory) for one in inventory.maps],
+        "notes": list(inventory.notes),
+    }
+
+
+def _program_json(program: Program) -> dict[str, object]:
+    return {
+        "program": program.name or None,
+        "program_id": program.id,
+        "map_ids": list(program.map_ids),
+        "under": [_program_json(below) for below in program.under],
+    }
+
+
+def _map_json(one: FoundMap, inventory: Inventory) -> dict[str, object]:
+    flag, value = one.source
+    return {
+        "id": one.info.id,
+        "name": one.info.name,
+        "kind": one.kind,
+        "key_size": one.info.key_size,
+        "value_size": one.info.value_size,
+        "max_entries": one.info.max_entries,
+        "entries": one.entries,
+        "more_entries": one.more,
+        "key": [_part_json(part) for part in one.shape.key] if one.shape else None,
+        "value": [_part_json(part) for part in one.shape.value] if one.shape else None,
+        "no_layout": one.no_shape or None,
+        "pins": [str(pin) for pin in one.pins],
+        "programs": list(inventory.users(one.info.id)),
+        "readable": not one.refused,
+        "refused": one.refused or None,
+        "flag": None if one.refused else [flag, value],
+    }
+
+
+def _part_json(part: Part) -> dict[str, object]:
+    return {
+        "name": part.name,
+        "type": part.type,
+        "bit_offset": part.bit_offset,
+        "bits": part.bits,
+        "encoding": part.encoding.value,
+        "big_endian": part.big_endian,
+        "aliases": list(part.aliases),
+        "refused": part.refused or None,
+    }

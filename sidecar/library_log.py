@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Catch what libbpf and libxdp say: the verifier's words above all."""
+
+import ctypes
+from collections.abc import Callable
+
+_DEBUG = 2  # of enum libbpf_print_level and of enum libxdp_print_level
+_PrintFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+SetPrint = Callable[..., object]
+
+_vsnprintf: Callable[..., int] = ctypes.CDLL(None).vsnprintf
+_vsnprintf.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p)  # type: ignore[attr-defined]
+
+
+class LibraryLog:
+    """
+    Keep what a library would print to stderr, while the block runs; it is wanted only if the library fails.
+
+    *set_print* are the functions of libraries that say where they print: `libbpf_set_print` and the like.
+    """
+
+    def __init__(self, *set_print: SetPrint) -> None:
+        self.lines: list[str] = []
+        self._callback = _PrintFunction(self._print)
+        self._set_print = set_print
+
+    def _print(self, level: int, template: int | None, arguments: int | None) -> int:
+        if level >= _DEBUG:
+            return 0
+        buffer = ctypes.create_string_buffer(4096)
+        length = _vsnprintf(buffer, ctypes.sizeof(buffer), template, arguments)
+        self.lines.extend(buffer.value.decode(errors="replace").splitlines())
+        return length
+
+    def __enter__(self) -> "LibraryLog":
+        for set_print in self._set_print:
+            set_print(self._callback)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for set_print in self._set_print:
+            set_print(None)
+
+    def verdict(self) -> str:
+        """Return the verifier's last word on the program, or nothing if it was never asked."""
+        spoken: list[str] = []
+        for line in self.lines:
+            if "END PROG LOAD LOG" in line:
+                break
+            if spoken or "BEGIN PROG LOAD LOG" in line:
+                spoken.append(line.strip())
+        told = [line for line in spoken[1:] if line and not line.startswith("processed ")]
+        return told[-1] if told else ""
+
+    def last(self) -> str:
+        """Return the last word of the verifier, or else of the library."""
+        return self.verdict() or (self.lines[-1].strip() if self.lines else "no reason given")

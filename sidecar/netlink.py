@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Ask rtnetlink which XDP programs the interfaces of this network namespace carry.
+
+One RTM_GETLINK dump by a plain socket; it needs no right at all. Numbers and layouts: the kernel's
+`include/uapi/linux/{netlink,rtnetlink,if_link}.h`.
+"""
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sidecar.errors import KernelError, explain
+
+_NETLINK_ROUTE = 0
+_RTM_GETLINK = 18
+_NLM_F_REQUEST_DUMP = 0x301
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+_IFLA_IFNAME = 3
+_IFLA_XDP = 43
+_IFLA_XDP_ATTACHED = 2
+_IFLA_XDP_PROG_ID = 4
+# By the attribute that holds the program's id. One program alone has it in IFLA_XDP_PROG_ID as well.
+_MODES = {5: "native", 6: "generic", 7: "offload"}
+_ATTACHED = {1: "native", 2: "generic", 3: "offload"}
+_ATTRIBUTE_TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+_HEADER = struct.Struct("=IHHII")
+_INTERFACE = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+_ERROR = struct.Struct("=i")
+_LONGEST_ANSWER = 1 << 20
+
+
+@dataclass(frozen=True)
+class Link:
+    """An interface, and the id of the XDP program that it carries in each mode."""
+
+    ifindex: int
+    name: str
+    programs: tuple[tuple[str, int], ...]
+
+
+def links() -> list[Link]:
+    """Return the interfaces of this thread's network namespace; raise KernelError if it cannot be asked."""
+    try:
+        return [_link(body) for body in _dump()]
+    except OSError as error:
+        raise KernelError("list interfaces by rtnetlink", explain(error), "try again") from error
+
+
+def _dump() -> Iterator[bytes]:
+    """Yield the payload of each message of the answer."""
+    request = _INTERFACE.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST_DUMP, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE) as channel:
+        channel.settimeout(5)
+        channel.send(header + request)
+        while True:
+            answer = channel.recv(_LONGEST_ANSWER)
+            at = 0
+            while at < len(answer):
+                length, kind, *_ = _HEADER.unpack_from(answer, at)
+                if kind == _NLMSG_DONE:
+                    return
+                body = answer[at + _HEADER.size : at + length]
+                if kind == _NLMSG_ERROR:
+                    raise OSError(-_ERROR.unpack_from(body)[0], "rtnetlink")
+                yield body
+                at += _aligned(length)
+
+
+def _link(body: bytes) -> Link:
+    _, _, ifindex, _, _ = _INTERFACE.unpack_from(body)
+    attributes = dict(_attributes(body[_INTERFACE.size :]))
+    name = attributes[_IFLA_IFNAME].rstrip(b"\0").decode(errors="replace")
+    return Link(ifindex, name, tuple(_programs(dict(_attributes(attributes.get(_IFLA_XDP, b""))))))
+
+
+def _programs(xdp: dict[int, bytes]) -> Iterator[tuple[str, int]]:
+    told = [(mode, xdp[kind]) for kind, mode in _MODES.items() if kind in xdp]
+    attached = xdp.get(_IFLA_XDP_ATTACHED, b"\0")[0]
+    if not told and attached in _ATTACHED and _IFLA_XDP_PROG_ID in xdp:
+        # Before Linux 4.19 the mode stands only there.
+        told = [(_ATTACHED[attached], xdp[_IFLA_XDP_PROG_ID])]
+    for mode, number in told:
+        yield mode, struct.unpack("=I", number)[0]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        yield kind & _ATTRIBUTE_TYPE, data[at + _ATTRIBUTE.size : at + length]
+        at += max(_aligned(length), _ATTRIBUTE.size)
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3

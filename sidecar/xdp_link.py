@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attach a program to an interface by a pinned bpf_link: alone, as an interface carries but one."""
+
+import errno
+import logging
+import os
+from pathlib import Path
+
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+from sidecar import pins
+from sidecar.capabilities import Capability, remedy
+from sidecar.errors import explain, from_os_error
+
+log = logging.getLogger(__name__)
+
+_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
+
+
+def ifindex_of(link_pin: Path) -> int:
+    """Return the index of the interface that a pinned link is attached to; 0 if there is none any more."""
+    with pins.opened("link", link_pin) as link_fd:
+        return 0 if link_fd is None else bpf.link_info(link_fd).ifindex
+
+
+def attach(prog_fd: int, ifindex: int, link_pin: Path, what: str) -> str:
+    """
+    Attach, in native mode or where the driver has none in generic mode, and pin; return the mode's name.
+
+    A pin that is there already is replaced. *what* begins the message of an error: RightsError, KernelError.
+    """
+    link_fd, mode = _link(prog_fd, ifindex, what)
+    try:
+        link_pin.unlink(missing_ok=True)
+        pins.pin(link_fd, link_pin)
+    finally:
+        os.close(link_fd)
+    return mode
+
+
+def detach(link_pin: Path, what: str) -> None:
+    """Detach a pinned link and remove the pin, if there is one; raise RightsError or KernelError."""
+    with pins.opened("link", link_pin) as link_fd:
+        if link_fd is None:
+            return
+        try:
+            bpf.link_detach(link_fd)
+        except OSError as error:
+            # The interface went away and took the attachment with it.
+            if error.errno != errno.ENOLINK:
+                raise from_os_error(what, error, rights=remedy(*_RIGHTS), otherwise="try again") from error
+    link_pin.unlink()
+
+
+def _link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:
+    try:
+        return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_DRV_MODE), "native"
+    except OSError as error:
+        log.debug("%s in native mode: %s", what, explain(error))
+    try:
+        return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_SKB_MODE), "generic"
+    except OSError as error:
+        raise from_os_error(what, error, rights=remedy(*_RIGHTS), otherwise="see the kernel's log") from error

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BPF objects of the tests: compiled with the project's flags, loaded by libbpf, pinned nowhere."""
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+MAPS = Path(__file__).with_name("maps")
+# As bpf/Makefile has them.
+_COMPILERS = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
+_FLAGS = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3")
+
+
+def compile_object(source, target):
+    """Compile a BPF program; return the object's path."""
+    clang = next(filter(None, map(shutil.which, _COMPILERS)))
+    headers = f"/usr/include/{platform.machine()}-linux-gnu"
+    subprocess.run([clang, *_FLAGS, "-idirafter", headers, "-c", source, "-o", target], check=True)
+    return target
+
+
+class Loaded:
+    """All programs and maps of an object, their descriptors by name; closed with the block."""
+
+    def __init__(self, path):
+        self._library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+        self._handle = self._call("bpf_object__open_file", str(path).encode(), None)
+        if not self._handle:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+
+    def __enter__(self):
+        for found in self._each("map"):
+            # What the object wants pinned would lie in everyone's bpffs.
+            self._library.bpf_map__set_pin_path(ctypes.c_void_p(found), None)
+        code = -self._library.bpf_object__load(ctypes.c_void_p(self._handle))
+        if code:
+            raise OSError(code, os.strerror(code), "bpf_object__load")
+        self.maps = self._descriptors("map")
+        self.programs = self._descriptors("program")
+        return self
+
+    def __exit__(self, *_):
+        self._library.bpf_object__close(ctypes.c_void_p(self._handle))
+
+    def _call(self, name, *arguments, result=ctypes.c_void_p):
+        function = getattr(self._library, name)
+        function.restype = result
+        return function(*arguments)
+
+    def _each(self, what):
+        found = None
+        while found := self._call(
+            f"bpf_object__next_{what}", ctypes.c_void_p(self._handle), ctypes.c_void_p(found)
+        ):
+            yield found
+
+    def _descriptors(self, what):
+        return {
+            self._call(
+                f"bpf_{what}__name", ctypes.c_void_p(found), result=ctypes.c_char_p
+            ).decode(): self._call(f"bpf_{what}__fd", ctypes.c_void_p(found), result=ctypes.c_int)
+            for found in self._each(what)
+        }

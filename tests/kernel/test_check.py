@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdp-otel check`: OK, or the first thing to mend with its code; nothing is attached, sent or left."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from demo import stack
+from demo.ports import Ports
+from sidecar import bpf_uapi as uapi
+from sidecar import libbpf, xdp
+from tests.kernel.frames import send
+from tests.kernel.packets import TCP
+from tests.kernel.user_program import COMMAND, ROOT, xdp_otel
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Run `check` with a state directory of its own, and without a Collector unless one is named."""
+
+    def run(*arguments, **options):
+        rest = [] if "--otel-endpoint" in arguments else ["--no-endpoint"]
+        return xdp_otel("check", "--state-dir", tmp_path / "state", *rest, *arguments, **options)
+
+    return run
+
+
+def test_a_map_is_shown_decoded_and_the_collector_asked(flows, tmp_path, check, cleanup):
+    """Against the real Collector: a reading, the state directory, its answer, OK; nothing was counted."""
+    for at in range(1, 6):
+        flows.send(f"192.0.2.{at}", TCP, 10 * at)
+    config = tmp_path / "flows.yaml"
+    config.write_text(
+        f"sources:\n  - pin: {flows.map}\n    key: [{{field: saddr, decoder: ipv4}}]\n"
+        "    metrics: [{name: flow.packets, field: packets}]\n"
+    )
+    ports = Ports.free()
+    cleanup.enter_context(stack.collector(tmp_path, ports))
+    lines = check("--config", config, "--otel-endpoint", f"127.0.0.1:{ports.otlp}").splitlines()
+
+    assert lines[0].startswith(f"pin:{flows.map}: map flows, id ")
+    assert lines[0].endswith(", PERCPU_HASH, 5 of 4,096 keys, 5 series as flows")
+    assert lines[1:] == [
+        "    saddr=192.0.2.1: packets 10",
+        "    saddr=192.0.2.2: packets 20",
+        "    saddr=192.0.2.3: packets 30",
+        "    … and 2 more: `xdp-otel dump` shows all",
+        f"state directory {tmp_path / 'state'}: writable",
+        f"Collector 127.0.0.1:{ports.otlp} (plaintext): takes requests",
+        "OK",
+    ]
+    assert not (tmp_path / "state").exists()
+    assert "flow_packets" not in exposed(ports)
+
+
+def exposed(ports):
+    with socket.create_connection(("127.0.0.1", ports.metrics)) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+def test_a_collector_that_is_not_there_is_code_7(flows, check):
+    """With what gRPC said and where to look; --no-endpoint leaves it out."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        said = check("--map-path", flows.map, "--otel-endpoint", address, code=7)
+
+    assert said.startswith(f"ERROR reach the Collector at {address} (plaintext): UNAVAILABLE: ")
+    assert said.endswith("is that its OTLP/gRPC address? --no-endpoint leaves it out\n")
+    assert check("--map-path", flows.map).splitlines()[-2:] == [
+        "Collector localhost:4317: not asked (--no-endpoint)",
+        "OK",
+    ]
+
+
+def test_an_interface_that_is_not_counted_yet_is_fine_and_stays_so(veth, check):
+    """As an init step runs it, before `run` attaches."""
+    first, *_, last = check("--interface", veth.name).splitlines()
+
+    assert first == f"interface:{veth.name}: not counted yet: `run` attaches the shipped program"
+    assert last == "OK"
+    assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
+
+
+def test_an_interface_that_is_counted_shows_its_counts(veth, check):
+    """Real packets, by interface."""
+    xdp.attach(veth)
+    send(veth, 21)
+    first, counts, *_ = check("--interface", veth.name).splitlines()
+
+    assert first.endswith("PERCPU_ARRAY, 1 of 1 keys, 1 series as packet-counter")
+    assert counts.startswith(f"    network.interface.name={veth.name}: total_packets 21, total_bytes ")
+
+
+def test_another_program_on_the_interface_is_told_before_run_meets_it(flows, check):
+    """Its id, and how its maps can be read instead."""
+    name = flows.interface.name
+
+    assert check("--interface", name, code=3) == (
+        f"ERROR attach XDP program to {name}: it carries another XDP program "
+        f"(id {libbpf.attached_prog_id(socket.if_nametoindex(name))}), which is not replaced: "
+        "read that one's maps: `xdp-otel discover` shows how\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--map-path", "/sys/fs/bpf/nosuchpin"], 3, "open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"),
+        (["--map-id", "4294967295"], 3, "open map id 4294967295: no such map"),
+        (["--interface", "nosuchif0"], 3, "attach XDP program to nosuchif0: no such interface: `ip link`"),
+        (["--interface", "lo", "--netns", "nosuchns"], 3, "enter network namespace nosuchns: ENOENT"),
+        ([], 2, "choose what to read: no source"),
+        (["--config", "/nosuchfile"], 2, "read /nosuchfile: "),
+        (["--map-id", "1", "--interval", "0"], 2, "use --interval '0': not a time"),
+        (["--map-id", "1", "--otel-endpoint", "here"], 2, "use --otel-endpoint"),
+        (["--map-id", "1", "--profile", "nosuch"], 2, "use --profile 'nosuch': no built-in profile"),
+    ],
+)
+def test_the_first_thing_to_mend_is_one_line(check, arguments, code, message):
+    """With the code that `run` would end with."""
+    said = check(*arguments, code=code)
+
+    assert said.startswith(f"ERROR {message}")
+    assert said.count("\n") == 1
+
+
+def test_a_field_that_is_not_there_is_named_with_file_and_line(flows, check, tmp_path):
+    """And the nearest that is."""
+    config = tmp_path / "flows.yaml"
+    config.write_text(
+        f"sources:\n  - pin: {flows.map}\n    metrics:\n      - {{name: flow.packets, field: pakets}}\n"
+    )
+    said = check("--config", config, code=2)
+
+    assert said.startswith(f"ERROR {config}:4: field 'pakets': ")
+    assert "did you mean 'packets'?" in said
+
+
+@pytest.mark.parametrize("where", ["file", "file/below", "readonly/state"])
+def test_a_state_directory_that_cannot_be_used_is_code_6(flows, tmp_path, cleanup, where):
+    """A file in its place, a file above it, a file system that is read-only."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "readonly").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", tmp_path / "readonly"], check=True)
+    cleanup.callback(subprocess.run, ["umount", tmp_path / "readonly"], check=True)
+    said = xdp_otel(
+        "check", "--no-endpoint", "--map-path", flows.map, "--state-dir", tmp_path / where, code=6
+    )
+
+    assert said.startswith(f"ERROR write into state directory {tmp_path / where}: ")
+    assert "name another with --state-dir" in said
+
+
+def test_a_running_sidecar_is_named(flows, tmp_path, check):
+    """Its state directory is in use: `check` is still OK, and says by whom."""
+    sidecar = subprocess.Popen(
+        [
+            *COMMAND,
+            "--map-path",
+            flows.map,
+            "--state-dir",
+            tmp_path / "state",
+            "--otel-endpoint",
+            "127.0.0.1:1",
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert any("endpoint 127.0.0.1:1" in line for line in iter(sidecar.stderr.readline, ""))
+        lines = check("--map-path", flows.map).splitlines()
+    finally:
+        sidecar.kill()
+        sidecar.communicate()
+
+    assert f"state directory {tmp_path / 'state'}: writable, in use by process {sidecar.pid}: " in lines[-3]
+    assert lines[-1] == "OK"
+
+
+def test_two_sources_that_would_make_one_stream_are_told_apart(make_map, make_pin, check):
+    """As `run` does it: OTLP could not tell them apart otherwise."""
+    pins = [make_pin(make_map(uapi.MAP_ARRAY)) for _ in range(2)]
+    arguments = [part for pin in pins for part in ("--map-path", pin)]
+    said = check(*arguments, "--profile", "packet-counter")
+
+    assert [f"xdp.source=pin:{pin}: total_packets 0" in said for pin in pins] == [True, True]
+
+
+def test_what_attaching_takes_is_missed_before_run_misses_it(veth, check):
+    """Without CAP_NET_ADMIN the check of an interface fails with the code for rights, and names it."""
+    prefix = ("setpriv", "--bounding-set=-net_admin,-bpf,-sys_admin", "--inh-caps=-all")
+    said = check("--interface", veth.name, code=4, prefix=prefix)
+
+    assert said == (
+        f"ERROR attach XDP program to {veth.name}: without CAP_BPF and CAP_NET_ADMIN: "
+        "run as root, or add what is missing\n"
+    )
+
+
+def test_only_who_asks_the_collector_pays_for_grpc(flows, tmp_path):
+    """`check --no-endpoint`, `dump` and `discover` start without gRPC and the OTLP classes."""
+    program = (
+        "import sys; from sidecar.cli import main; code = main(sys.argv[1:]); "
+        "print({name.partition('.')[0] for name in sys.modules} & {'grpc', 'opentelemetry', 'google'}); "
+        "sys.exit(code)"
+    )
+    for arguments in (
+        ["check", "--no-endpoint", "--map-path", flows.map, "--state-dir", tmp_path / "state"],
+        ["dump", "--map-path", flows.map],
+        ["discover"],
+        ["top", "--map-path", flows.map, "--iterations", "1", "--interval", "0.1"],
+    ):
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+        assert done.stdout.splitlines()[-1] == "set()", arguments[0]

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdp-otel discover` on real programs, maps and pins; bpftool is the oracle."""
+
+import json
+import os
+import socket
+import subprocess
+import uuid
+
+import pytest
+
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+from sidecar import discover_inventory, discover_report, libbpf
+from tests.kernel.compiled import MAPS, Loaded, compile_object
+from tests.kernel.packets import TCP, UDP
+from tests.kernel.user_program import UserProgram, bpftool, xdp_otel
+
+RINGBUF = 27
+
+
+def discovered(*arguments, **options):
+    return json.loads(xdp_otel("discover", "--json", *arguments, **options))
+
+
+def of_pin(found, path):
+    (one,) = [one for one in found["maps"] if str(path) in one["pins"]]
+    return one
+
+
+def on(found, interface):
+    return [one for one in found["interfaces"] if one["interface"] == interface.name]
+
+
+@pytest.fixture
+def odd(tmp_path, cleanup, make_pin):
+    """The maps of maps/odd.bpf.c by name, each with its descriptor and a pin."""
+    path = compile_object(MAPS / "odd.bpf.c", tmp_path / "odd.o")
+    loaded = cleanup.enter_context(Loaded(path))
+    return {name: (fd, make_pin(fd)) for name, fd in loaded.maps.items()}
+
+
+def test_a_users_program_is_found_with_its_map(flows):
+    """By interface: mode, name and id of the program; of the map what bpftool says, and its fields by BTF."""
+    flows.send("192.0.2.7", TCP, 1)
+    flows.send("192.0.2.8", UDP, 1)
+    found = discovered()
+    program = bpftool("prog", "show", "pinned", flows.program)
+    told = bpftool("map", "show", "pinned", flows.map)
+    flow = of_pin(found, flows.map)
+
+    assert on(found, flows.interface) == [
+        {
+            "interface": flows.interface.name,
+            "ifindex": bpftool("net", "show", "dev", flows.interface.name)[0]["xdp"][0]["ifindex"],
+            "netns": None,
+            "mode": "native",
+            "program": program["name"],
+            "program_id": program["id"],
+            "map_ids": sorted(program["map_ids"]),
+            "under": [],
+        }
+    ]
+    assert (flow["id"], flow["name"]) == (told["id"], told["name"])
+    assert flow["kind"].lower() == told["type"]
+    assert (flow["key_size"], flow["value_size"]) == (told["bytes_key"], told["bytes_value"])
+    assert (flow["max_entries"], flow["entries"], flow["more_entries"]) == (told["max_entries"], 2, False)
+    assert [(part["name"], part["type"]) for part in flow["key"]] == [("saddr", "__be32"), ("proto", "__u8")]
+    assert [(part["name"], part["type"], part["bit_offset"], part["bits"]) for part in flow["value"]] == [
+        ("packets", "__u64", 0, 64),
+        ("bytes", "__u64", 64, 64),
+        ("fragments", "__u32", 128, 32),
+    ]
+    assert flow["pins"] == [str(flows.map)]
+    assert flow["programs"] == ["xdp_flows"]
+    assert (flow["readable"], flow["flag"]) == (True, ["--map-path", str(flows.map)])
+
+
+def test_the_table_says_the_same_in_words(flows):
+    """Who reads it sees the interface, the program, the map, its fields and the flag to use."""
+    flows.send("192.0.2.7", TCP, 1)
+    lines = xdp_otel("discover").splitlines()
+    (program,) = [line.split() for line in lines if line.split()[:1] == [flows.interface.name]]
+    at = next(at for at, line in enumerate(lines) if line.endswith(f" --map-path {flows.map}"))
+
+    assert program[1:3] == ["native", "xdp_flows"]
+    assert program[4:] == ["flows"]
+    assert " PERCPU_HASH " in lines[at]
+    assert " 1 of 4,096 " in lines[at]
+    assert [line.split(maxsplit=1) for line in lines[at + 1 : at + 3]] == [
+        ["key", "saddr __be32, proto __u8"],
+        ["value", "packets __u64, bytes __u64, fragments __u32"],
+    ]
+
+
+def test_generic_mode_is_told_from_native(veth, bpffs, tmp_path, cleanup):
+    """As `ip link` says it: xdpgeneric."""
+    program = UserProgram(veth, bpffs / f"test-{uuid.uuid4().hex[:12]}", tmp_path, mode="xdpgeneric")
+    cleanup.callback(program.close)
+
+    assert [one["mode"] for one in on(discovered(), veth)] == ["generic"]
+
+
+def test_another_namespace_is_looked_into_when_asked(veth, bpffs, tmp_path, cleanup):
+    """With --netns its interfaces are there too; without, the program is listed as being elsewhere."""
+    netns = f"xt{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "netns", "add", netns], check=True)
+    cleanup.callback(subprocess.run, ["ip", "netns", "del", netns], check=True)
+    program = cleanup.enter_context(libbpf.load_packet_counter())
+    subprocess.run(["ip", "-n", netns, "link", "add", veth.name, "type", "veth"], check=True)
+    path = bpffs / f"test-{uuid.uuid4().hex[:12]}"
+    bpf.obj_pin(program.prog_fd, str(path))
+    cleanup.callback(path.unlink)
+    # Not `ip netns exec`, which has a /sys of its own, without bpffs.
+    inside = ["nsenter", f"--net=/run/netns/{netns}"]
+    subprocess.run([*inside, "ip", "link", "set", veth.name, "xdp", "pinned", path], check=True)
+    prog_id = bpf.prog_info(program.prog_fd).id
+    here, there = discovered(), discovered("--netns", netns)
+
+    assert on(here, veth) == []
+    assert prog_id in [one["program_id"] for one in here["elsewhere"]]
+    assert [(one["netns"], one["program_id"]) for one in on(there, veth)] == [(netns, prog_id)]
+    assert prog_id not in [one["program_id"] for one in there["elsewhere"]]
+
+
+def test_a_namespace_that_is_not_there_is_one_line():
+    """With the code for what is not found."""
+    assert "enter network namespace nosuchns: ENOENT" in xdp_otel("discover", "--netns", "nosuchns", code=3)
+
+
+def test_programs_under_a_dispatcher_are_shown_under_it_in_their_order(veth, bpffs, cleanup):
+    """What libxdp has pinned for a dispatcher belongs to the interface, and so do the maps of it."""
+    dispatcher, first, second = (cleanup.enter_context(libbpf.load_packet_counter()) for _ in range(3))
+    ifindex = socket.if_nametoindex(veth.name)
+    link_fd = bpf.link_create_xdp(dispatcher.prog_fd, ifindex, 0)
+    cleanup.callback(bpf.link_detach, link_fd)
+    prog_id = bpf.prog_info(dispatcher.prog_fd).id
+    # Where libxdp has them, with xdp/ instead of a name that is the test's own.
+    directory = bpffs / f"test-{uuid.uuid4().hex[:12]}" / f"dispatch-{ifindex}-{prog_id}"
+    directory.mkdir(parents=True)
+    cleanup.callback(subprocess.run, ["rm", "-r", directory.parent], check=True)
+    bpf.obj_pin(second.prog_fd, str(directory / "prog1-prog"))
+    bpf.obj_pin(first.prog_fd, str(directory / "prog0-prog"))
+    found = discovered()
+    (shown,) = on(found, veth)
+    inner = [bpf.prog_info(one.prog_fd).id for one in (first, second)]
+
+    assert shown["program_id"] == prog_id
+    assert [one["program_id"] for one in shown["under"]] == inner
+    assert not {one["program_id"] for one in found["elsewhere"]} & {prog_id, *inner}
+    assert bpf.map_info(second.map_fd).id in [one["id"] for one in found["maps"]]
+    table = xdp_otel("discover").splitlines()
+    at = next(at for at, line in enumerate(table) if line.split()[:1] == [veth.name])
+    assert [line.split()[:5] for line in table[at + 1 : at + 3]] == [
+        ["1.", "under", "it", "xdp_count_frags", str(inner[0])],
+        ["2.", "under", "it", "xdp_count_frags", str(inner[1])],
+    ]
+
+
+def test_pinned_maps_without_a_program_are_listed_too(make_map, make_pin):
+    """Every pin of a map, with all its names; its entries are counted up to a bound."""
+    fd = make_map(uapi.MAP_HASH, key_size=4, value_size=8, max_entries=5000, name="lonely")
+    for number in range(1200):
+        bpf.map_update(fd, number.to_bytes(4, "little"), bytes(8))
+    pins = sorted(str(make_pin(fd)) for _ in range(2))
+    found = of_pin(discovered(), pins[0])
+
+    assert found["pins"] == pins
+    assert (found["entries"], found["more_entries"]) == (1000, True)
+    assert found["programs"] == []
+    assert found["no_layout"] == "the map has no BTF"
+    assert " >1,000 of 5,000 " in next(line for line in xdp_otel("discover").splitlines() if pins[0] in line)
+
+
+def test_what_cannot_be_read_is_said(make_map, make_pin):
+    """A ring buffer has no counters: it is listed, without a flag to read it by."""
+    fd = make_map(RINGBUF, key_size=0, value_size=0, max_entries=4096)
+    path = make_pin(fd)
+    found = of_pin(discovered(), path)
+
+    assert (found["readable"], found["flag"]) == (False, None)
+    assert found["refused"] == "xdp-otel reads no RINGBUF"
+
+
+def test_constants_of_a_program_are_no_counters(flows, cleanup, make_pin):
+    """What libbpf makes of `const` variables the program cannot write: nothing can be counted there."""
+    program = cleanup.enter_context(libbpf.load_packet_counter())
+    ids = bpf.prog_info(program.prog_fd).map_ids
+    found = {one["name"]: one for one in discovered()["maps"] if one["id"] in ids}
+
+    assert found["stats_map"]["readable"]
+    assert found["xdp_otel.rodata"]["refused"] == "constants of the program"
+
+
+def test_every_bpffs_is_walked_and_no_map_is_met_twice(make_map, tmp_path, cleanup, bpffs):
+    """A second bpffs, in a directory of its own and one within; the first one mounted again elsewhere."""
+    own, again = tmp_path / "a place", tmp_path / "again"
+    for directory, command in ((own, ["-t", "bpf", "bpf"]), (again, ["--bind", bpffs])):
+        directory.mkdir()
+        subprocess.run(["mount", *command, directory], check=True)
+        cleanup.callback(subprocess.run, ["umount", directory], check=True)
+    fd = make_map(uapi.MAP_ARRAY)
+    (own / "within").mkdir()
+    pins = [own / "within/map", bpffs / f"test-{uuid.uuid4().hex[:12]}"]
+    for path in pins:
+        bpf.obj_pin(fd, str(path))
+    cleanup.callback(pins[1].unlink)
+
+    assert set(of_pin(discovered(), pins[0])["pins"]) == {str(path) for path in pins}
+
+
+def test_directories_without_end_have_an_end(make_map, bpffs, cleanup):
+    """What is too deep is not looked at, and that is said."""
+    deep = bpffs / f"test-{uuid.uuid4().hex[:12]}" / "/".join("abcdefghij")
+    deep.mkdir(parents=True)
+    cleanup.callback(subprocess.run, ["rm", "-r", bpffs / deep.relative_to(bpffs).parts[0]], check=True)
+    bpf.obj_pin(make_map(uapi.MAP_ARRAY), str(deep / "map"))
+    found = discovered()
+
+    assert str(deep / "map") not in [pin for one in found["maps"] for pin in one["pins"]]
+    assert any(note.startswith("look through bpffs: there is more in it") for note in found["notes"])
+
+
+def test_without_cap_sys_admin_the_pins_are_left_and_one_line_says_so(flows, make_map):
+    """Programs have no names, maps no fields; what is pinned can be read, and the rest is said."""
+    without = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    found = discovered(prefix=without)
+    flow = of_pin(found, flows.map)
+
+    assert [one["program_id"] for one in on(found, flows.interface)] == [
+        bpftool("prog", "show", "pinned", flows.program)["id"]
+    ]
+    assert (flow["readable"], flow["key"], flow["no_layout"]) == (
+        True,
+        None,
+        "to see its BTF needs CAP_SYS_ADMIN",
+    )
+    assert next(note for note in found["notes"] if "by id" in note) == (
+        "list programs and maps by id: EPERM (Operation not permitted): "
+        "run with CAP_SYS_ADMIN; only pins are shown"
+    )
+
+
+def test_pins_of_others_are_counted_in_one_line(flows):
+    """A user without rights is told which pins could not be opened, once; what is left is shown."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        with os.fdopen(writer, "w") as stream:
+            json.dump(discover_report.as_json(discover_inventory.take()), stream)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        found = json.load(stream)
+    os.waitpid(child, 0)
+
+    assert [(one["mode"], one["program"]) for one in on(found, flows.interface)] == [("native", None)]
+    assert (
+        len([note for note in found["notes"] if "EACCES (Permission denied): run as its owner" in note]) == 1
+    )
+    assert str(flows.map) not in json.dumps(found["maps"])
+
+
+@pytest.mark.parametrize("more", [[], ["--with-layout"]], ids=["by BTF", "with its layout"])
+def test_a_written_configuration_is_accepted_and_says_what_is_there(flows, tmp_path, more):
+    """discover → check → dump: the numbers are those of bpftool, the addresses are spelt out."""
+    flows.send("192.0.2.7", TCP, 3)
+    flows.send("192.0.2.8", UDP, 4, b"payload")
+    config = tmp_path / "flows.yaml"
+    config.write_text(xdp_otel("discover", "--write-config", flows.map, *more))
+    # With the layout said, nothing of BTF is needed.
+    prefix = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin") if more else ()
+    checked = xdp_otel(
+        "check", "--config", config, "--no-endpoint", "--state-dir", tmp_path / "state", prefix=prefix
+    )
+    rows = json.loads(xdp_otel("dump", "--config", config, "--json", prefix=prefix))
+
+    assert checked.splitlines()[-1] == "OK"
+    assert {(row["attributes"]["saddr"], row["attributes"]["proto"]): row["fields"] for row in rows} == {
+        (address, {TCP: "tcp", UDP: "udp"}[protocol]): fields
+        for (address, protocol), fields in flows.counted().items()
+    }
+
+
+@pytest.mark.parametrize("more", [[], ["--with-layout"]], ids=["by BTF", "with its layout"])
+def test_a_configuration_can_be_written_for_every_odd_map(odd, tmp_path, more):
+    """Packed, padded, bit-fields, nested, unions, signed: `check` takes each as it was written."""
+    assert "constants of the program" in xdp_otel(
+        "discover", "--write-config", odd.pop("odd.rodata")[1], code=3
+    )
+    for name, (fd, path) in odd.items():
+        info = bpf.map_info(fd)
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(xdp_otel("discover", "--write-config", path, *more))
+        checked = xdp_otel("check", "--config", config, "--no-endpoint", "--state-dir", tmp_path / "state")
+
+        assert checked.splitlines()[-1] == "OK", name
+        assert f"id {info.id}," in checked.splitlines()[0]
+
+
+def test_a_configuration_for_a_map_without_btf_begins_with_a_guess(make_map, make_pin, tmp_path):
+    """The fields are numbered, the user names them; what is written works as it is."""
+    fd = make_map(uapi.MAP_HASH, key_size=6, value_size=24, max_entries=8, name="bare")
+    path = make_pin(fd)
+    bpf.map_update(fd, bytes(range(6)), b"".join(n.to_bytes(8, "little") for n in (7, 8, 9)))
+    config = tmp_path / "bare.yaml"
+    config.write_text(xdp_otel("discover", "--write-config", path))
+    (row,) = json.loads(xdp_otel("dump", "--config", config, "--json"))
+
+    assert "the map has no BTF, so these fields are a guess" in config.read_text()
+    assert row["attributes"] == {"key": "000102030405"}
+    assert row["fields"] == {"field_0": 7, "field_1": 8, "field_2": 9}
+
+
+def test_a_map_is_named_by_pin_name_or_id(odd):
+    """All three write the same file; a name is cut as the kernel cuts it."""
+    fd, path = odd["numbers_map"]
+    name = f"xt{uuid.uuid4().hex}"
+    long = bpf.map_create(uapi.MAP_ARRAY, key_size=4, value_size=8, max_entries=1, name=name)
+    info = bpf.map_info(fd)
+
+    assert xdp_otel("discover", "--write-config", path) == xdp_otel("discover", "--write-config", info.id)
+    assert f"name: {name[:15]}   # not pinned" in xdp_otel("discover", "--write-config", name)
+    os.close(long)
+
+
+def test_maps_that_are_not_there_or_not_alone_are_refused(make_map):
+    """One line, with the ids to choose from."""
+    name = f"xt{uuid.uuid4().hex[:10]}"
+    ids = [bpf.map_info(make_map(uapi.MAP_ARRAY, name=name)).id for _ in range(2)]
+    several = xdp_otel("discover", "--write-config", name, code=3)
+
+    assert (
+        f"2 maps have that name: id {ids[0]} (ARRAY), id {ids[1]} (ARRAY): name its pin or its id" in several
+    )
+    for missing in ("nosuchmap", "/sys/fs/bpf/nosuchpin", "4294967295"):
+        assert f"write a configuration for map {missing}: no such map" in xdp_otel(
+            "discover", "--write-config", missing, code=3
+        )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is made of maps that clang wrote and the kernel keeps, without any configuration, and with some."""
+
+import glob
+import os
+import struct
+
+import pytest
+
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+from sidecar.btf import Btf
+from sidecar.layout import shape_from
+from sidecar.resolve import resolve
+from sidecar.schema import Kind
+from sidecar.shape import Encoding, Part, shape_of
+from sidecar.spec import KeySpec, LayoutSpec, Member, Place, SourceSpec
+from tests.kernel.compiled import MAPS, Loaded, compile_object
+
+# Debian has it under the machine's triplet, others in lib64 or lib.
+XDP_TOOLS = [
+    found for lib in ("lib/*", "lib64", "lib") for found in glob.glob(f"/usr/{lib}/bpf/xdpfilt_alw_all.o")
+]
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """The maps of maps/odd.bpf.c, loaded."""
+    path = compile_object(MAPS / "odd.bpf.c", tmp_path_factory.mktemp("bpf") / "odd.o")
+    with Loaded(path) as loaded:
+        yield loaded
+
+
+def shape(map_fd):
+    info = bpf.map_info(map_fd)
+    btf = Btf(bpf.btf_of(info.btf_id))
+    return shape_of(btf, info.btf_key_type_id, info.btf_value_type_id, info.key_size, info.value_size)
+
+
+def made(map_fd, **said):
+    """What is made of a map."""
+    return resolve(SourceSpec(Place("name", "map"), **said), bpf.map_info(map_fd), shape(map_fd))
+
+
+def test_every_odd_map_gives_sums_and_attributes(odd):
+    """Each value's integers become metrics of the map's name, and any key can be said."""
+    for fd in odd.maps.values():
+        info = bpf.map_info(fd)
+        if info.type != uapi.MAP_HASH or not info.btf_value_type_id:
+            continue
+        schema = made(fd)
+        label = schema.label(os.urandom(info.key_size))
+
+        assert all(one.name.startswith(f"{info.name}.") for one in schema.instruments)
+        assert {one.kind for one in schema.instruments} <= {Kind.COUNTER, Kind.UPDOWNCOUNTER}
+        assert [attribute for attribute, _ in label] == [part.name for part in shape(fd).key]
+
+
+def test_a_key_of_many_types_is_said_by_each_of_them(odd):
+    """An address, bytes, text, ports in network order, an enum."""
+    key = bytes(15) + b"\1" + bytes.fromhex("02aabbcc0001") + b"eth0".ljust(10, b"\0")
+    key += struct.pack(">HH", 443, 80) + struct.pack("=i", -1)
+
+    assert made(odd.maps["flow_map"]).label(key.ljust(40, b"\0")) == (
+        ("source", "::1"),
+        ("mac", "02aabbcc0001"),
+        ("name", "eth0"),
+        ("ports.0", 443),
+        ("ports.1", 80),
+        ("verdict", "VERDICT_BAD"),
+    )
+
+
+def test_a_configured_key_is_said_as_it_was_asked(odd):
+    """A packed struct's members, each by another decoder than its type suggests."""
+    key = (
+        KeySpec("protocol", "network.transport", "protocol"),
+        KeySpec("address", "source.address", "ipv4"),
+        KeySpec("port", "source.port", "port"),
+    )
+    raw = b"\x06" + bytes([192, 0, 2, 7]) + struct.pack(">H", 443)
+
+    assert made(odd.maps["packed_map"], key=key).label(raw) == (
+        ("network.transport", "tcp"),
+        ("source.address", "192.0.2.7"),
+        ("source.port", 443),
+    )
+
+
+def test_a_written_layout_says_what_btf_says(odd):
+    """`struct nested` by hand: each field where clang put it."""
+    queue = (Member("packets", "u64"), Member("drops", "u32"))
+    value = (
+        *(Member(f"q{index}", members=queue) for index in range(3)),
+        Member("grid", "u16", 6),
+        Member(
+            "anonymous", members=(Member("plain", "u32"), Member("deep", members=(Member("inner", "u64"),)))
+        ),
+        Member("last", "u32"),
+    )
+    found = shape(odd.maps["nested_map"])
+
+    written = shape_from(LayoutSpec(value), Part("key", 0, 16, Encoding.UNSIGNED, ""), 2, found.value_size)
+
+    assert [(part.bit_offset, part.bits) for part in written.value] == [
+        (part.bit_offset, part.bits) for part in found.value
+    ]
+
+
+@pytest.mark.skipif(not XDP_TOOLS, reason="xdp-tools is not installed")
+def test_the_filter_of_xdp_tools_is_known():
+    """Its statistics are counted by action, its own maps generically, without any configuration."""
+    with Loaded(XDP_TOOLS[0]) as loaded:
+        stats = made(loaded.maps["xdp_stats_map"])
+        ethernet = made(loaded.maps["filter_ethernet"])
+
+    assert stats.name == "xdp-stats"
+    assert [one.name for one in stats.instruments] == ["xdp.action.packets", "xdp.action.bytes"]
+    assert stats.label(struct.pack("=I", 1)) == (("xdp.action", "drop"),)
+    assert ethernet.instruments[0].name.endswith(".value")
+    assert ethernet.label(bytes(range(6))) == (("addr", "000102030405"),)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The table of docs/rights.md: each way of running works with its capabilities, and names the one it lacks.
+
+The real command runs, as a user of its own where the kernel allows, and sends to a real gRPC server.
+"""
+
+import os
+import platform
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+from tests.wire.conftest import Collector
+
+ROOT, NOBODY = 0, 65534
+LAUNCHER = Path(__file__).with_name("with_rights.py")
+KERNEL = tuple(map(int, re.findall(r"[0-9]+", platform.release())[:2]))
+# kernel/bpf/syscall.c, __sys_bpf: since 5.19 only making maps and programs takes CAP_BPF.
+READ = "" if KERNEL >= (5, 19) else "BPF"
+ATTACH = "BPF,NET_ADMIN" if KERNEL >= (5, 18) else "BPF,NET_ADMIN,PERFMON"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture
+def home(cleanup):
+    """A state directory in a place that every user may enter."""
+    path = Path(tempfile.mkdtemp(prefix="xdp-otel-rights-"))
+    cleanup.callback(shutil.rmtree, path)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def run(server, home):
+    """Run one cycle of the command with exactly these rights; return its exit code and its log."""
+
+    def once(uid, capabilities, *arguments, gid=None, bpffs="", profile="packet-counter"):
+        state = home / f"state-{uid}"
+        state.mkdir(exist_ok=True)
+        os.chown(state, uid, uid)
+        server.calls.clear()
+        command = [sys.executable, LAUNCHER, uid, uid if gid is None else gid, capabilities, *arguments]
+        if arguments[0] == "run":
+            command += ["--profile", profile] if profile and "--interface" not in arguments else []
+            command += ["--once", "--otel-endpoint", f"127.0.0.1:{server.port}", "--state-dir", state]
+        if bpffs:
+            mount = f'mount -t bpf -o mode={bpffs} bpf /sys/fs/bpf && exec "$@"'
+            command = ["unshare", "--mount", "bash", "-c", mount, "bash", *command]
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(
+            list(map(str, command)), check=False, capture_output=True, text=True, env=env, cwd="/"
+        )
+        return done.returncode, done.stderr + done.stdout
+
+    return once
+
+
+@pytest.fixture
+def counted(make_map, make_pin):
+    """A pinned map with 7 packets in it, of root alone."""
+    fd = make_map(uapi.MAP_ARRAY, name="rights_counts")
+    bpf.map_update(fd, bytes(4), struct.pack("=8Q", 7, 700, 0, 0, 0, 7, 0, 0))
+    pin = make_pin(fd)
+    pin.chmod(0o600)
+    return pin, bpf.map_info(fd).id
+
+
+def assert_delivered(server, outcome):
+    code, log = outcome
+    assert code == 0, log
+    assert server.calls
+
+
+def refused(outcome):
+    """Return the line that ends the log of a run for want of a right."""
+    code, log = outcome
+    assert code == 4, log
+    assert "Traceback" not in log
+    return log.splitlines()[-1]
+
+
+def test_a_pin_of_ones_own_takes_no_capability(run, server, counted):
+    """A user who owns the pin, or is in its group, reads it; 5.15 also wants CAP_BPF."""
+    pin, _ = counted
+    os.chown(pin, NOBODY, 0)
+    assert_delivered(server, run(NOBODY, READ, "run", "--map-path", pin))
+    os.chown(pin, ROOT, NOBODY)
+    pin.chmod(0o640)
+    assert_delivered(server, run(12345, READ, "run", "--map-path", pin, gid=NOBODY))
+
+
+def test_a_pin_of_somebody_else_takes_dac_read_search(run, server, counted):
+    """The right to read every file is enough, and without it the message names it."""
+    pin, _ = counted
+    others = ",".join(filter(None, ["DAC_READ_SEARCH", READ]))
+    assert_delivered(server, run(NOBODY, others, "run", "--map-path", pin))
+
+    assert "CAP_DAC_READ_SEARCH is missing" in refused(run(NOBODY, READ, "run", "--map-path", pin))
+    assert server.calls == []
+
+
+@pytest.mark.parametrize("by", ["id", "name"])
+def test_by_id_or_name_takes_sys_admin(run, server, counted, by):
+    """CAP_SYS_ADMIN is enough, for any user; all that the other ways take is not."""
+    _, map_id = counted
+    place = ("--map-id", map_id) if by == "id" else ("--map-name", "rights_counts")
+    assert_delivered(server, run(NOBODY, "SYS_ADMIN", "run", *place))
+
+    line = refused(run(NOBODY, "BPF,NET_ADMIN,PERFMON,DAC_OVERRIDE", "run", *place))
+    assert "CAP_SYS_ADMIN is missing" in line
+    assert server.calls == []
+
+
+def test_attaching_takes_bpf_and_net_admin(run, server, veth):
+    """Root with these two alone attaches the shipped program, counts and sends."""
+    assert_delivered(server, run(ROOT, ATTACH, "run", "--interface", veth.name))
+
+
+@pytest.mark.parametrize("lost", ["BPF", "NET_ADMIN"])
+def test_attaching_without_one_names_it(run, veth, lost):
+    """One of the two alone is refused, and the other one is named."""
+    left = ",".join(name for name in ATTACH.split(",") if name != lost)
+    assert f"CAP_{lost} is missing" in refused(run(ROOT, left, "run", "--interface", veth.name))
+    assert not veth.link_pin.exists()
+
+
+def test_a_user_attaches_where_bpffs_lets_it_write(run, server, veth):
+    """A bpffs mounted as the kernel does by itself (1777) lets any user make pins."""
+    assert_delivered(server, run(NOBODY, ATTACH, "run", "--interface", veth.name, bpffs="1777"))
+
+
+def test_in_the_bpffs_of_systemd_a_user_needs_dac_override_to_attach(run, server, veth):
+    """systemd mounts it for root alone (0700); the message names what is missing."""
+    arguments = ("run", "--interface", veth.name)
+    assert_delivered(server, run(NOBODY, f"{ATTACH},DAC_OVERRIDE", *arguments, bpffs="0700"))
+
+    assert "CAP_DAC_OVERRIDE is missing" in refused(run(NOBODY, ATTACH, *arguments, bpffs="0700"))
+
+
+def test_what_is_attached_already_is_read_without_rights(run, server, veth):
+    """Once somebody attached, reading the interface's pin takes no more than any pin."""
+    code, log = run(ROOT, ATTACH, "attach", "--interface", veth.name)
+    assert code == 0, log
+
+    assert_delivered(server, run(ROOT, READ, "run", "--map-path", veth.map_pin))
+
+
+def test_detaching_takes_no_capability_of_who_owns_the_pins(run, veth):
+    """The open link is the right to detach it (kernel/bpf/syscall.c, link_detach)."""
+    code, log = run(ROOT, ATTACH, "attach", "--interface", veth.name)
+    assert code == 0, log
+    code, log = run(ROOT, READ, "detach", "--interface", veth.name)
+
+    assert code == 0, log
+    assert not veth.pin_directory.exists()
+
+
+@pytest.fixture
+def netns(cleanup):
+    name = f"xt{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    cleanup.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
+    return name
+
+
+def test_another_network_namespace_takes_sys_admin(run, server, netns, cleanup):
+    """setns(2) wants it, and it stands in for the others; without it the message says so."""
+    arguments = ("--interface", "lo", "--netns", netns)
+    cleanup.callback(run, ROOT, "SYS_ADMIN", "detach", *arguments)
+    assert_delivered(server, run(ROOT, "SYS_ADMIN", "run", *arguments))
+
+    assert "CAP_SYS_ADMIN is missing" in refused(run(ROOT, ATTACH, "run", *arguments))
+
+
+LAYOUT = """\
+sources:
+  - pin: {pin}
+    layout: {{key: {{saddr: u32, proto: u8}}, value: {{packets: u64, bytes: u64, fragments: u32}}}}
+"""
+
+
+def test_the_fields_of_a_map_take_sys_admin_or_a_layout(run, server, flows, home):
+    """The kernel shows BTF to CAP_SYS_ADMIN alone; who writes the fields down needs no capability."""
+    config = home / "config.yaml"
+    config.write_text(LAYOUT.format(pin=flows.map))
+    for arguments, capabilities in ((("--map-path", flows.map), "SYS_ADMIN"), (("--config", config), READ)):
+        server.forget()
+        flows.send("192.0.2.1", 6, 3)
+        assert_delivered(server, run(ROOT, capabilities, "run", *arguments, profile=None))
+        assert server.total("flows.packets") == 3
+
+    assert "CAP_SYS_ADMIN" in refused(run(ROOT, "BPF,PERFMON", "run", "--map-path", flows.map, profile=None))
+
+
+def test_looking_around_takes_what_it_shows(run, counted):
+    """`dump` of a pin takes no more than `run`; what it lacks by id, it names."""
+    pin, map_id = counted
+    code, log = run(ROOT, READ, "dump", "--map-path", pin, "--profile", "packet-counter")
+    assert code == 0, log
+
+    assert "CAP_SYS_ADMIN is missing" in refused(run(ROOT, "BPF", "dump", "--map-id", map_id))

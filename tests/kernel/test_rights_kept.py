@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a running sidecar keeps of root's capabilities, in each of its threads (docs/rights.md)."""
+
+import os
+import platform
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from demo.ports import Ports
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+from sidecar import capabilities, dispatcher, privileges
+from sidecar.capabilities import Capability
+from sidecar.privileges import Machine, needed
+from sidecar.spec import Place
+
+KERNEL = tuple(map(int, re.findall(r"[0-9]+", platform.release())[:2]))
+READ = set() if KERNEL >= (5, 19) else {Capability.BPF}
+NEW = Machine(kernel=(6, 18), reading_wants_bpf=False)
+OLD = Machine(kernel=(5, 15), reading_wants_bpf=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "machine", "expected"),
+    [
+        (Place("pin", "/sys/fs/bpf/a"), NEW, "DAC_READ_SEARCH"),
+        (Place("pin", "/sys/fs/bpf/a"), OLD, "DAC_READ_SEARCH BPF"),
+        (Place("id", "7"), NEW, ""),
+        (Place("name", "a"), NEW, "SYS_ADMIN"),
+        (Place("interface", "eth0"), NEW, "NET_ADMIN BPF"),
+        (Place("interface", "eth0"), OLD, "NET_ADMIN PERFMON BPF"),
+        (Place("interface", "eth0", "blue"), NEW, "SYS_ADMIN"),
+    ],
+    ids=str,
+)
+def test_what_stays_follows_from_the_place_and_the_kernel(place, machine, expected):
+    """What following the place may take again stays, and nothing else."""
+    assert needed([place], machine) == {Capability[name] for name in expected.split()}
+
+
+def test_several_places_add_up():
+    """One sidecar with two sources keeps what either needs."""
+    both = needed([Place("pin", "/sys/fs/bpf/a"), Place("name", "b")], NEW)
+    assert both == {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN}
+
+
+def test_next_to_others_libxdp_may_be_asked_again():
+    """Where our program is called by libxdp's dispatcher, joining again takes what joining took."""
+    machine = Machine((6, 18), reading_wants_bpf=False, shared=frozenset({"interface:eth0"}))
+    assert needed([Place("interface", "eth0")], machine) == set(dispatcher.RIGHTS)
+
+
+def test_directories_and_ports_count(tmp_path):
+    """A directory of another user and a port below 1024 take a capability each."""
+    os.chown(tmp_path, 12345, 12345)
+    found = privileges.look([Place("id", "7")], tmp_path / "not/there/yet", 80)
+    expected = {Capability.DAC_OVERRIDE, Capability.NET_BIND_SERVICE, *READ}
+    assert needed([Place("id", "7")], found) == expected
+
+
+def test_the_probe_leaves_the_capabilities_as_they_were():
+    """Asking the kernel what reading takes gives nothing up."""
+    before = Path("/proc/thread-self/status").read_text().splitlines()
+    assert capabilities.reading_wants_bpf() is (Capability.BPF in READ)
+    after = Path("/proc/thread-self/status").read_text().splitlines()
+    assert [line for line in after if "Cap" in line] == [line for line in before if "Cap" in line]
+
+
+@contextmanager
+def running(directory, *arguments):
+    """Run the sidecar as root until it has read once; it must end well."""
+    port = Ports.free().telemetry
+    options = ("--otel-endpoint", "none", "--status-address", f"127.0.0.1:{port}", "--interval", "0.2")
+    log = directory / "sidecar.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "sidecar",
+                "run",
+                *options,
+                "--state-dir",
+                directory / "state",
+                *arguments,
+            ],
+            stderr=output,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while "Rate:" not in log.read_text() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        assert "Rate:" in log.read_text(), log.read_text()
+        yield process.pid, log
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(20)
+    assert code == 0, log.read_text()
+
+
+def sets(pid):
+    """Return the capability sets of all threads together, by name, and whether all have no_new_privs."""
+    told = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    assert len(told) > 1
+    union = {
+        name: set.union(*(_names(re.search(rf"^Cap{name}:\s+(\w+)", text, re.MULTILINE)[1]) for text in told))
+        for name in ("Eff", "Prm", "Bnd", "Amb", "Inh")
+    }
+    return union, all("NoNewPrivs:\t1" in text for text in told)
+
+
+def _names(mask):
+    return {number for number in range(64) if int(mask, 16) >> number & 1}
+
+
+@pytest.fixture
+def pinned(make_map, make_pin):
+    fd = make_map(uapi.MAP_ARRAY, name="kept_counts")
+    bpf.map_update(fd, bytes(4), struct.pack("=8Q", 7, 700, 0, 0, 0, 7, 0, 0))
+    return make_pin(fd), bpf.map_info(fd).id
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("interface", {Capability.BPF, Capability.NET_ADMIN}),
+        ("pin", {Capability.DAC_READ_SEARCH} | READ),
+        ("id", READ),
+        ("name", {Capability.SYS_ADMIN} | READ),
+    ],
+)
+def test_a_running_sidecar_has_given_up_the_rest(tmp_path, veth, pinned, by, expected):
+    """No thread has more than the way of reading needs, nor can get it back; the log says what is left."""
+    pin, map_id = pinned
+    place = {
+        "interface": ("--interface", veth.name),
+        "pin": ("--map-path", pin, "--profile", "packet-counter"),
+        "id": ("--map-id", str(map_id), "--profile", "packet-counter"),
+        "name": ("--map-name", "kept_counts", "--profile", "packet-counter"),
+    }
+    with running(tmp_path, *place[by]) as (pid, log):
+        found, no_new_privileges = sets(pid)
+
+    assert found == {"Eff": expected, "Prm": expected, "Bnd": set(), "Amb": set(), "Inh": set()}
+    assert no_new_privileges
+    kept = ", ".join(str(one) for one in Capability if one in expected) or "none"
+    assert f"capabilities kept: {kept}\n" in log.read_text()
+
+
+def test_with_what_is_kept_an_interface_that_comes_back_is_attached_again(tmp_path, veth):
+    """Giving up rights does not end the following."""
+    with running(tmp_path, "--interface", veth.name) as (_, log):
+        subprocess.run(["ip", "link", "del", veth.name], check=True)
+        subprocess.run(
+            ["ip", "link", "add", veth.name, "type", "veth", "peer", "name", f"{veth.name}p"], check=True
+        )
+        deadline = time.monotonic() + 20
+        while log.read_text().count("attached to") < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert log.read_text().count("attached to") == 2, log.read_text()
+        assert socket.if_nametoindex(veth.name)
+
+
+WITHOUT_CAPSET = """
+import ctypes, struct, sys
+from sidecar import cli
+
+# seccomp(2), classic BPF: EPERM for capset(2), everything else is allowed.
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, int(sys.argv[1])), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in code))
+filter = ctypes.create_string_buffer(struct.pack("@HP", len(code), ctypes.addressof(program)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(22, 2, filter) == 0, ctypes.get_errno()
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+def test_where_seccomp_forbids_capset_the_sidecar_says_so_and_runs(tmp_path, pinned):
+    """A profile that is too narrow costs a warning, not the counts."""
+    number = {"x86_64": "126", "aarch64": "91"}[platform.machine()]
+    command = [sys.executable, "-c", WITHOUT_CAPSET, number, "run", "--map-path", pinned[0]]
+    options = ["--profile", "packet-counter", "--otel-endpoint", "none", "--status-address", "127.0.0.1:0"]
+    done = subprocess.run(
+        [*command, *options, "--once", "--state-dir", tmp_path / "state"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "give up capabilities: EPERM (Operation not permitted): going on with them" in done.stderr
+    assert "Total: 7 pkts" in done.stderr

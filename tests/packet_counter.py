@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet-counter profile as tests need it: its schema, and readings of its map."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+from sidecar import bpf_uapi as uapi
+from sidecar.config_file import profile
+from sidecar.model import Reading
+from sidecar.resolve import resolve
+from sidecar.spec import Place, SourceSpec
+
+INFO = SimpleNamespace(
+    id=41, type=uapi.MAP_PERCPU_ARRAY, name="stats_map", key_size=4, value_size=64, max_entries=1, btf_id=0
+)
+SCHEMA = resolve(SourceSpec(Place("pin", "/sys/fs/bpf/stats_map"), profile("packet-counter")), INFO, None)
+FIELDS = [field.name for field in SCHEMA.layout.fields]
+SUMS = {one.field: one.name for one in SCHEMA.instruments if one.kind.value == "counter"}
+COLUMNS = SCHEMA.columns(1)
+
+
+def schema(*attributes):
+    """The schema with attributes of its own."""
+    return replace(SCHEMA, attributes=attributes)
+
+
+def reading(counts, key=bytes(4)):
+    """What a map held."""
+    return Reading(COLUMNS, {key: tuple(counts)})

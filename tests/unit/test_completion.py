@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Completion scripts, read by the shells themselves."""
+
+import argparse
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from sidecar import cli, completion
+from sidecar.commands import COMMANDS
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def script(shell):
+    return completion.script(cli.parser(), shell)
+
+
+@pytest.fixture
+def bash(tmp_path):
+    """Complete the last of some words in bash; return what it offers."""
+    (tmp_path / "script").write_text(script("bash"))
+
+    def complete(*words):
+        program = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _xdp_otel; printf "%s\\n" "${COMPREPLY[@]}"'
+        command = ["bash", "-euc", program, "-", tmp_path / "script", "xdp-otel", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return [line for line in done.stdout.splitlines() if line]
+
+    return complete
+
+
+def flags_of(name):
+    parser = argparse.ArgumentParser()
+    next(command for command in COMMANDS if command.name == name).add_flags(parser)
+    return {flag for action in parser._actions for flag in action.option_strings}
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_every_flag_of_every_command_is_offered(bash, name):
+    """And no other command's."""
+    assert set(bash(name, "-")) == flags_of(name)
+
+
+def test_the_first_word_is_a_command_or_a_flag_of_run(bash):
+    """`run` is the default: its flags may come first."""
+    assert bash("d") == ["discover", "dump", "detach"]
+    assert set(bash("")) >= {command.name for command in COMMANDS}
+    assert set(bash("-")) == flags_of("run") | {"--version"}
+    assert set(bash("--map-id", "3", "--")) == {flag for flag in flags_of("run") if flag.startswith("--")}
+
+
+def test_values_are_offered_where_they_are_known(bash, tmp_path):
+    """Interfaces, files, directories, words; nothing where only the user knows."""
+    (tmp_path / "flows.yaml").write_text("")
+    (tmp_path / "state").mkdir()
+
+    assert set(bash("attach", "--interface", "")) == set(os.listdir("/sys/class/net"))
+    assert set(bash("dump", "--config", "")) == {"script", "flows.yaml", "state"}
+    assert bash("run", "--state-dir", "") == ["state"]
+    assert bash("completion", "z") == ["zsh"]
+    assert bash("dump", "--map-id", "") == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_takes_the_script(shell, tmp_path):
+    """No error in it, whatever a help text contains."""
+    (tmp_path / "script").write_text(script(shell))
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    done = subprocess.run([shell, "-n", tmp_path / "script"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+def test_fish_offers_commands_flags_and_interfaces(tmp_path):
+    """Its own engine is asked."""
+    (tmp_path / "script").write_text(script("fish"))
+
+    def complete(line):
+        program = f"source {tmp_path / 'script'}; complete -C '{line}'"
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", program],
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return {offer.partition("\t")[0] for offer in done.stdout.splitlines()}
+
+    assert complete("xdp-otel ") >= {command.name for command in COMMANDS}
+    assert complete("xdp-otel dump --") == {flag for flag in flags_of("dump") if flag.startswith("--")}
+    assert complete("xdp-otel top --interface ") == set(os.listdir("/sys/class/net"))
+    assert complete("xdp-otel completion ") == set(SHELLS)
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_offers_commands_and_flags(tmp_path):
+    """Through its completion system, on a terminal of its own, from a file in fpath."""
+    (tmp_path / "_xdp-otel").write_text(script("zsh"))
+    program = r"""
+        zmodload zsh/zpty
+        zpty z zsh -f -i
+        zpty -w z 'PROMPT= fpath=($1 $fpath); autoload -U compinit; compinit -u -D; echo RE''ADY'
+        zpty -r -m z x '*READY*'
+        for line in 'xdp-otel disc' 'xdp-otel dump --ser' 'xdp-otel completion f' 'xdp-otel --map-n'; do
+            zpty -w -n z "$line"$'\t'
+            zpty -r -m z x "*${line}[a-z-]##*"
+            print -r -- "$x"
+            zpty -w -n z $'\x15'
+        done
+    """.replace("$1", str(tmp_path))
+    done = subprocess.run(
+        ["zsh", "-f", "-o", "extendedglob", "-c", program],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    for wanted in ("discover", "dump --series-limit", "completion fish", "--map-name"):
+        assert f"xdp-otel {wanted}" in done.stdout

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+import ctypes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigError
+from sidecar.layout import shape_from
+from sidecar.shape import Encoding, Part
+from sidecar.spec import LayoutSpec, Member
+
+OPAQUE = Part("key", 0, 32, Encoding.BYTES, "4 bytes")
+C = {
+    "u8": ctypes.c_uint8,
+    "u16": ctypes.c_uint16,
+    "u32": ctypes.c_uint32,
+    "u64": ctypes.c_uint64,
+    "s32": ctypes.c_int32,
+    "be16": ctypes.c_uint16,
+    "be64": ctypes.c_uint64,
+    "bool": ctypes.c_bool,
+}
+
+
+def value_of(*members, size, packed=False):
+    """The parts of a value of these members."""
+    return shape_from(LayoutSpec(members, packed=packed), OPAQUE, 4, size).value
+
+
+def places(parts):
+    """Name, byte and width of each part."""
+    return [(part.name, part.bit_offset // 8, part.bits) for part in parts]
+
+
+SCALARS = st.builds(
+    lambda kind, count: (kind, count), st.sampled_from(sorted(C)), st.sampled_from([0, 0, 1, 3])
+)
+STRUCTS = st.recursive(
+    st.lists(SCALARS, min_size=1, max_size=5),
+    lambda inner: st.lists(st.one_of(SCALARS, inner), min_size=1, max_size=4),
+    max_leaves=10,
+)
+
+
+def as_members(struct):
+    """A drawn struct as the members of a layout."""
+    return tuple(
+        Member(f"m{at}", members=as_members(one)) if isinstance(one, list) else Member(f"m{at}", *one)
+        for at, one in enumerate(struct)
+    )
+
+
+def as_ctypes(struct, *, packed):
+    """The same struct as ctypes lays it out, as the C compiler does."""
+    fields = [
+        (
+            f"m{at}",
+            as_ctypes(one, packed=packed) if isinstance(one, list) else C[one[0]] * one[1] or C[one[0]],
+        )
+        if isinstance(one, list) or one[1]
+        else (f"m{at}", C[one[0]])
+        for at, one in enumerate(struct)
+    ]
+    body = {"_pack_": 1, "_layout_": "ms", "_fields_": fields} if packed else {"_fields_": fields}
+    return type("Struct", (ctypes.Structure,), body)
+
+
+def leaves(kind, struct, prefix="", base=0):
+    """Name, byte and width of each leaf, as ctypes says it."""
+    for at, one in enumerate(struct):
+        name, place = f"m{at}", base + getattr(kind, f"m{at}").offset
+        if isinstance(one, list):
+            yield from leaves(dict(kind._fields_)[name], one, f"{prefix}{name}.", place)
+            continue
+        size = ctypes.sizeof(C[one[0]])
+        if not one[1]:
+            yield f"{prefix}{name}", place, 8 * size
+        for index in range(one[1]):
+            yield f"{prefix}{name}.{index}", place + index * size, 8 * size
+
+
+@given(STRUCTS, st.booleans())
+def test_members_lie_where_c_puts_them(struct, packed):
+    """Nested, in arrays, padded or packed: each part is at the place that ctypes gives it."""
+    kind = as_ctypes(struct, packed=packed)
+
+    parts = value_of(*as_members(struct), size=ctypes.sizeof(kind), packed=packed)
+
+    assert places(parts) == list(leaves(kind, struct))
+
+
+def test_an_offset_moves_a_member_and_what_follows():
+    """`@` places a member; the next one follows it, and bytes that nobody describes are left alone."""
+    parts = value_of(Member("a", "u32"), Member("b", "u16", 0, 9), Member("c", "u32"), size=64)
+
+    assert places(parts) == [("a", 0, 32), ("b", 9, 16), ("c", 12, 32)]
+
+
+def test_text_and_bytes_of_a_key_are_one_part():
+    """`char[16]` is a string, `u8[4]` in a key bytes; in a value each byte is a counter."""
+    members = (Member("name", "char", 16), Member("addr", "u8", 4))
+
+    shape = shape_from(LayoutSpec(value=members, key=members), OPAQUE, 20, 20)
+
+    assert [(part.name, part.bits, part.encoding) for part in shape.key] == [
+        ("name", 128, Encoding.STRING),
+        ("addr", 32, Encoding.BYTES),
+    ]
+    assert [part.name for part in shape.value] == ["name", "addr.0", "addr.1", "addr.2", "addr.3"]
+
+
+def test_what_the_types_mean():
+    """Signed, big-endian, boolean: what BTF would say of the same C type."""
+    parts = value_of(
+        Member("a", "s32"), Member("b", "be32"), Member("c", "bool"), Member("d", "char"), size=12
+    )
+
+    assert [(part.encoding, part.big_endian, part.type) for part in parts] == [
+        (Encoding.SIGNED, False, "__s32"),
+        (Encoding.UNSIGNED, True, "__be32"),
+        (Encoding.BOOL, False, "_Bool"),
+        (Encoding.SIGNED, False, "char"),
+    ]
+
+
+def test_a_key_that_is_not_described_is_opaque():
+    """Without a word on the key it is taken as given."""
+    assert shape_from(LayoutSpec((Member("value", "u64"),)), OPAQUE, 4, 8).key == (OPAQUE,)
+
+
+@pytest.mark.parametrize("offset", [None, 8])
+def test_a_layout_of_another_size_is_refused(offset):
+    """Counters at wrong places would be wrong numbers: a size that differs refuses the layout."""
+    layout = LayoutSpec((Member("a", "u64"), Member("b", "u64", 0, offset)), at="flows.yaml:3")
+
+    with pytest.raises(ConfigError, match=r"flows\.yaml:3: use the layout's value: it has 16 bytes.*has 12"):
+        shape_from(layout, OPAQUE, 4, 12)
