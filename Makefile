@@ -19,6 +19,21 @@ PROMETHEUS_VERSION := $(shell sed -nE 's|^.*prometheus/prometheus v0\.([0-9])0?(
 	tools/prometheus/go.mod)
 STEP := tools/run-step
 
+# Helm for the chart's tests: built, unless one that is there is named (HELM=/usr/local/bin/helm).
+HELM_VERSION := v4.3.1
+HELM ?= $(BIN)/helm-$(HELM_VERSION)
+export HELM
+
+# What builds and runs images, on which base, and what they are called. IMAGE_FLAGS go to each build.
+CONTAINER_TOOL ?= podman
+BASE_IMAGE ?= docker.io/library/debian:12-slim
+IMAGE_PREFIX ?= localhost
+IMAGE_FLAGS ?=
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sidecar/__init__.py)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+IMAGE_BUILD = $(CONTAINER_TOOL) build $(IMAGE_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
+	--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
+
 # Go keeps its caches under HOME and does not start without one, as in some containers and CI jobs.
 ifeq ($(strip $(HOME)),)
 export HOME := $(CURDIR)/.build/home
@@ -30,7 +45,10 @@ export CGO_ENABLED := 0
 # Where Go's own archive installs it, which sudo's PATH does not have.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: help install bpf collector prometheus promtool demo run chaos test lint format wheel clean packages go interface
+.PHONY: help install bpf collector prometheus promtool demo run chaos scale test lint format wheel clean packages go interface
+.PHONY: chart goldens test-kube
+.PHONY: dashboards pictures
+.PHONY: images image-sidecar image-collector image-prometheus image-grafana image-systemd test-podman test-systemd
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +72,28 @@ run: interface collector prometheus install ## the same stack on a real interfac
 chaos: collector prometheus install ## break everything, compare kernel and Prometheus (CHAOS_SECONDS, CHAOS_SEED, CHAOS_ONLY)
 	@$(PYTHON) -m chaos $(ARGS)
 
-test: collector prometheus install ## run all tests (some of them only: make test ARGS='tests/unit -k name')
+scale: collector prometheus install ## thousands of simulated nodes, real gateways and store: what each needs (SCALE_SECONDS)
+	@$(PYTHON) -m scale $(ARGS)
+
+test: collector prometheus promtool install $(HELM) ## run all tests (some of them only: make test ARGS='tests/unit -k name')
 	@$(PYTHON) -m pytest --kernel=require $(ARGS)
+
+test-podman: images image-prometheus image-grafana install ## play the pod of deploy/podman and count in it (root, CONTAINER_TOOL)
+	@XDP_OTEL_TEST_PODMAN=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
+		$(PYTHON) -m pytest tests/podman $(ARGS)
+
+chart: $(HELM) .venv/bin/xdp-otel ## check the Helm chart: lint, schema, goldens, Kubernetes' own schemas
+	@$(PYTHON) -m pytest tests/chart $(ARGS)
+
+goldens: $(HELM) .venv/bin/xdp-otel ## render the chart's golden files anew
+	@$(PYTHON) -m tests.chart.chart
+
+test-kube: $(HELM) .venv/bin/xdp-otel ## install on the cluster of KUBECONFIG and break it (see docs/install-kubernetes.md)
+	@XDP_OTEL_TEST_KUBE=1 $(PYTHON) -m pytest tests/kube $(ARGS)
+
+test-systemd: wheel collector image-systemd ## install and run deploy/systemd on a machine in a container (root, CONTAINER_TOOL)
+	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
+		$(PYTHON) -m pytest tests/systemd $(ARGS)
 
 lint: .venv/bin/xdp-otel ## check style and types
 	.venv/bin/ruff check .
@@ -64,12 +102,43 @@ lint: .venv/bin/xdp-otel ## check style and types
 	.venv/bin/shellcheck $(SCRIPTS)
 	.venv/bin/yamllint --strict --config-file tools/yamllint.yaml collector deploy
 
+dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, and the chart's copies of them and of the rules
+	@$(PYTHON) -m dashboards
+
+pictures: collector prometheus install ## draw docs/images from the dashboards' queries on the running demo (root)
+	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
+	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
+
 format: .venv/bin/xdp-otel ## format the Python code and repair what ruff can repair
 	.venv/bin/ruff check --fix-only .
 	.venv/bin/ruff format .
 
 wheel: install ## build the wheel, with the compiled XDP program in it, into dist/
 	@$(STEP) 'building the wheel' .venv/bin/pip wheel --no-deps --wheel-dir dist .
+
+images: image-sidecar image-collector ## build both images (CONTAINER_TOOL, BASE_IMAGE, IMAGE_PREFIX, IMAGE_FLAGS)
+
+image-sidecar: # about 2 minutes
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/xdp-otel:$(VERSION)' \
+		$(IMAGE_BUILD) --file Containerfile --tag $(IMAGE_PREFIX)/xdp-otel:$(VERSION) .
+
+image-collector: collector
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/otelcol-xdp:$(VERSION)' \
+		$(IMAGE_BUILD) --file collector/Containerfile --tag $(IMAGE_PREFIX)/otelcol-xdp:$(VERSION) .
+
+# For tests, where no registry has the real ones.
+image-prometheus: prometheus
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/prometheus:test' \
+		$(IMAGE_BUILD) --file tests/images/prometheus.Containerfile --tag $(IMAGE_PREFIX)/prometheus:test .
+
+image-grafana: image-sidecar
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/grafana-stand-in:test' \
+		$(CONTAINER_TOOL) build $(IMAGE_FLAGS) --build-arg SIDECAR_IMAGE=$(IMAGE_PREFIX)/xdp-otel:$(VERSION) \
+		--file tests/images/grafana-stand-in.Containerfile --tag $(IMAGE_PREFIX)/grafana-stand-in:test .
+
+image-systemd: wheel
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/systemd:test' \
+		$(IMAGE_BUILD) --file tests/images/systemd.Containerfile --tag $(IMAGE_PREFIX)/systemd:test .
 
 clean: ## delete all that was built and installed here
 	rm -rf .venv .build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis sidecar/*.bpf.o
@@ -110,5 +179,10 @@ $(BIN)/otelcol-xdp: collector/builder-config.yaml $(BIN)/ocb | go
 $(BIN)/prometheus $(BIN)/promtool: $(BIN)/%: tools/prometheus/go.mod tools/prometheus/go.sum | go packages
 	@$(STEP) 'building $* (about 5 minutes the first time)' go build -C tools/prometheus -trimpath \
 		-ldflags '-s -w -X github.com/prometheus/common/version.Version=$(PROMETHEUS_VERSION)' \
-		-tags remove_all_sd -o '$(CURDIR)/$@' github.com/prometheus/prometheus/cmd/$*
+		-tags remove_all_sd,enable_dns_sd -o '$(CURDIR)/$@' github.com/prometheus/prometheus/cmd/$*
 	@touch $@
+
+$(BIN)/helm-%: | go
+	@$(STEP) 'building Helm $* (about 4 minutes the first time)' env GOBIN='$(CURDIR)/$(BIN)' go install -trimpath \
+		-ldflags '-s -w -X helm.sh/helm/v4/internal/version.version=$*' helm.sh/helm/v4/cmd/helm@$*
+	@mv $(BIN)/helm $@

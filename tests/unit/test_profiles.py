@@ -80,7 +80,9 @@ def test_the_packet_counter_reads_the_shipped_struct():
     [
         ({}, True),
         ({"type": uapi.MAP_ARRAY}, True),
-        ({"name": "counts"}, False),
+        ({"name": "counts"}, True),
+        ({"btf_id": 3, "btf_value_type_id": 5}, True),
+        ({"name": "counts", "btf_id": 3, "btf_value_type_id": 5}, False),
         ({"type": uapi.MAP_HASH}, False),
         ({"max_entries": 2}, False),
         ({"value_size": 72}, False),
