@@ -100,6 +100,7 @@ lint: .venv/bin/xdp-otel ## check style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/shellcheck $(SCRIPTS)
+	.venv/bin/hadolint Containerfile collector/Containerfile tests/images/*.Containerfile
 	.venv/bin/yamllint --strict --config-file tools/yamllint.yaml collector deploy
 
 dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, and the chart's copies of them and of the rules

@@ -6,12 +6,15 @@ import json
 import logging
 
 from sidecar import discover_inventory, discover_report
+from sidecar.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 
 def discover(flags: argparse.Namespace) -> int:
     """Print what there is, or a configuration for one map of it; raise SidecarError if that cannot be had."""
+    if flags.with_layout and flags.write_config is None:
+        raise ConfigError("use --with-layout", "it goes with --write-config", "name the map there")
     inventory = discover_inventory.take(flags.netns or ())
     if flags.write_config is not None:
         from sidecar import discover_config  # noqa: PLC0415  # only who asks for it pays

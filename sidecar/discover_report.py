@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Say what was discovered: as a table, or as JSON (pure)."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from sidecar.discover_model import Attachment, FoundMap, Inventory, Program
+from sidecar.pins import BPFFS
 from sidecar.shape import Encoding, Part
 from sidecar.table import bold, printable, table
 
@@ -86,6 +88,9 @@ def _details(one: FoundMap) -> Iterator[str]:
         yield f"value  {_parts(one.shape.value)}"
     elif not one.refused:
         yield f"layout unknown: {one.no_shape}"
+    if not one.pins and not one.refused:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", one.info.name) or "map"
+        yield f"not pinned: `bpftool map pin id {one.info.id} {BPFFS / name}`, and fewer rights do"
     for pin in one.pins:
         if one.source != ("--map-path", str(pin)):
             yield f"pin    {printable(str(pin))}"

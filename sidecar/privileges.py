@@ -15,22 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar import capabilities, dispatcher, pins, xdp
+from sidecar.bpf_syscall import MapInfo
 from sidecar.capabilities import Capability
-from sidecar.errors import explain
-from sidecar.spec import Place
+from sidecar.errors import SidecarError, explain
+from sidecar.resolve import resolve
+from sidecar.spec import Place, SourceSpec
 
 log = logging.getLogger(__name__)
 
 
-def give_up(places: Sequence[Place], state_dir: Path, port: int | None) -> None:
+def give_up(opened: Sequence[tuple[SourceSpec, MapInfo]], state_dir: Path, port: int | None) -> None:
     """
-    Give up, for good, the capabilities that these places do not take once they are open.
+    Give up, for good, the capabilities that these sources, which are open, do not take any more.
 
     To be called before the first thread is started: it would keep them all. *port* is the status endpoint's,
     if there is one.
     """
+    places = [spec.place for spec, _ in opened]
     try:
-        kept = capabilities.keep_only(needed(places, look(places, state_dir, port)))
+        kept = capabilities.keep_only(needed(places, look(opened, state_dir, port)))
     except OSError as error:
         # A seccomp profile without it, such as one of systemd's `~@privileged`.
         log.warning(
@@ -51,7 +54,8 @@ class Machine:
         reading_wants_bpf: Reading an open map takes CAP_BPF.
         writes_as_other: A directory that we write to is closed to us but for CAP_DAC_OVERRIDE.
         binds_low_port: The status endpoint has a port below 1024.
-        shared: Names of the interfaces, in any namespace, where libxdp's dispatcher calls our program.
+        shared: The interfaces (as `str(Place)`) where libxdp's dispatcher calls our program.
+        known_by_btf: The places whose map's fields nothing but BTF tells.
 
     """
 
@@ -60,6 +64,7 @@ class Machine:
     writes_as_other: bool = False
     binds_low_port: bool = False
     shared: frozenset[str] = frozenset()
+    known_by_btf: frozenset[str] = frozenset()
 
 
 def needed(places: Iterable[Place], machine: Machine) -> frozenset[Capability]:
@@ -76,14 +81,14 @@ def needed(places: Iterable[Place], machine: Machine) -> frozenset[Capability]:
     return frozenset(keep)
 
 
-def look(places: Iterable[Place], state_dir: Path, port: int | None) -> Machine:
+def look(opened: Sequence[tuple[SourceSpec, MapInfo]], state_dir: Path, port: int | None) -> Machine:
     """Look at this machine, once the sources are open; raise OSError if capset(2) is forbidden."""
+    places = [spec.place for spec, _ in opened]
     interfaces = {
         str(place): xdp.Interface(place.value, place.netns) for place in places if place.kind == "interface"
     }
     written = (state_dir, pins.PIN_ROOT, *(interface.pin_directory for interface in interfaces.values()))
     numbers = re.match(r"([0-9]+)\.([0-9]+)", platform.release())
-    shared = frozenset(name for name, interface in interfaces.items() if xdp.is_shared(interface))
     with capabilities.suspended():
         writes_as_other = not all(map(_writable, written))
     return Machine(
@@ -91,13 +96,16 @@ def look(places: Iterable[Place], state_dir: Path, port: int | None) -> Machine:
         reading_wants_bpf=capabilities.reading_wants_bpf(),
         writes_as_other=writes_as_other,
         binds_low_port=port is not None and 0 < port < 1024,
-        shared=shared,
+        shared=frozenset(name for name, interface in interfaces.items() if xdp.is_shared(interface)),
+        known_by_btf=frozenset(str(spec.place) for spec, info in opened if _known_by_btf(spec, info)),
     )
 
 
 def _for_place(place: Place, machine: Machine) -> set[Capability]:
     if place.kind == "pin":
-        return {Capability.DAC_READ_SEARCH}
+        # The next map there has BTF of its own.
+        btf = {Capability.SYS_ADMIN} if str(place) in machine.known_by_btf else set()
+        return {Capability.DAC_READ_SEARCH} | btf
     if place.kind == "name":
         return {Capability.SYS_ADMIN}
     if place.kind == "id":
@@ -108,6 +116,14 @@ def _for_place(place: Place, machine: Machine) -> set[Capability]:
         return {Capability.SYS_ADMIN}  # which bpf_prog_load takes in place of the others
     load = {Capability.BPF, Capability.NET_ADMIN}
     return load | {Capability.PERFMON} if machine.kernel < (5, 18) else load
+
+
+def _known_by_btf(spec: SourceSpec, info: MapInfo) -> bool:
+    try:
+        resolve(spec, info, None)
+    except SidecarError:
+        return True
+    return False
 
 
 def _writable(path: Path) -> bool:

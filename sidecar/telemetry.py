@@ -74,6 +74,8 @@ class Telemetry:
         series: How many series each source has.
         series_limit: How many it may have.
         overflowed: How many found no room, and were added up to one.
+        entries: How many entries each source's map has.
+        max_entries: How many it may have.
 
     """
 
@@ -95,6 +97,8 @@ class Telemetry:
     series: dict[str, int] = field(default_factory=dict)
     series_limit: dict[str, int] = field(default_factory=dict)
     overflowed: dict[str, int] = field(default_factory=dict)
+    entries: dict[str, int] = field(default_factory=dict)
+    max_entries: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -117,6 +121,9 @@ class Telemetry:
         self.series_forgotten += step.forgotten
         self.series[source] = len(step.series) * len(schema.instruments)
         self.series_limit[source] = schema.series_limit
+        newest = step.snapshots[-1]
+        self.entries[source] = len(newest.reading.cells)
+        self.max_entries[source] = newest.identity.max_entries
         beyond = step.overflowed * len(schema.instruments)
         if beyond and not self.overflowed.get(source):
             log.warning(
@@ -153,6 +160,10 @@ class Telemetry:
         yield _family("series_limit", "gauge", "Most series of a source.", ("source",), self.series_limit)
         yield _family(
             "series_overflowed", "gauge", "Series beyond the limit, in one.", ("source",), self.overflowed
+        )
+        yield _family("map_entries", "gauge", "Entries of a source's map.", ("source",), self.entries)
+        yield _family(
+            "map_max_entries", "gauge", "Most entries of a source's map.", ("source",), self.max_entries
         )
         for name, kind, text, value in self._single_values():
             yield Family(name, kind, text, (), {(): value})

@@ -89,7 +89,7 @@ def test_odd_maps_are_dumped_as_bpftool_dumps_them(tmp_path, cleanup):
 
 def lookup(tree, path):
     """Follow a dotted path through bpftool's answer; anonymous members have no name there."""
-    for step in [] if path == "value" else path.split("."):
+    for step in [one for one in path.split(".") if one != "value"]:
         tree = tree[int(step)] if isinstance(tree, list) else within(tree, step)
     return tree
 

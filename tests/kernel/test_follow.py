@@ -51,7 +51,7 @@ def run(server, tmp_path):
             yield log
         finally:
             process.send_signal(signal.SIGTERM)
-            code = process.wait(20)
+            code = process.wait(60)
         assert code == 0, log.read_text()
 
     return running
@@ -59,7 +59,7 @@ def run(server, tmp_path):
 
 def eventually(read, expected, log):
     """Wait until *read* gives what is expected; show the log if it never does."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (found := read()) != expected and time.monotonic() < deadline:
         time.sleep(0.05)
     assert found == expected, log.read_text()

@@ -59,10 +59,18 @@ def test_next_to_others_libxdp_may_be_asked_again():
     assert needed([Place("interface", "eth0")], machine) == set(dispatcher.RIGHTS)
 
 
+def test_a_pin_whose_fields_only_btf_tells_keeps_the_right_to_read_btf():
+    """The next map under the pin may look different, and only its BTF tells."""
+    machine = Machine((6, 18), reading_wants_bpf=False, known_by_btf=frozenset({"pin:/sys/fs/bpf/a"}))
+    places = [Place("pin", "/sys/fs/bpf/a"), Place("pin", "/sys/fs/bpf/b")]
+    assert needed(places[:1], machine) == {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN}
+    assert needed(places[1:], machine) == {Capability.DAC_READ_SEARCH}
+
+
 def test_directories_and_ports_count(tmp_path):
     """A directory of another user and a port below 1024 take a capability each."""
     os.chown(tmp_path, 12345, 12345)
-    found = privileges.look([Place("id", "7")], tmp_path / "not/there/yet", 80)
+    found = privileges.look([], tmp_path / "not/there/yet", 80)
     expected = {Capability.DAC_OVERRIDE, Capability.NET_BIND_SERVICE, *READ}
     assert needed([Place("id", "7")], found) == expected
 
@@ -97,14 +105,14 @@ def running(directory, *arguments):
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while "Rate:" not in log.read_text() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
         assert "Rate:" in log.read_text(), log.read_text()
         yield process.pid, log
     finally:
         process.send_signal(signal.SIGTERM)
-        code = process.wait(20)
+        code = process.wait(60)
     assert code == 0, log.read_text()
 
 
@@ -157,6 +165,20 @@ def test_a_running_sidecar_has_given_up_the_rest(tmp_path, veth, pinned, by, exp
     assert f"capabilities kept: {kept}\n" in log.read_text()
 
 
+def test_the_fields_of_a_user_s_map_are_found_again_with_what_is_kept(tmp_path, flows):
+    """Whoever reads a map by its BTF keeps the right to read BTF; whoever describes the map does not."""
+    config = tmp_path / "config.yaml"
+    layout = "{key: {saddr: u32, proto: u8}, value: {packets: u64, bytes: u64, fragments: u32}}"
+    config.write_text(f"sources:\n  - pin: {flows.map}\n    layout: {layout}\n")
+    with running(tmp_path, "--map-path", flows.map) as (pid, _):
+        by_btf, _ = sets(pid)
+    with running(tmp_path, "--config", config) as (pid, _):
+        by_layout, _ = sets(pid)
+
+    assert by_btf["Prm"] == {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN} | READ
+    assert by_layout["Prm"] == {Capability.DAC_READ_SEARCH} | READ
+
+
 def test_with_what_is_kept_an_interface_that_comes_back_is_attached_again(tmp_path, veth):
     """Giving up rights does not end the following."""
     with running(tmp_path, "--interface", veth.name) as (_, log):
@@ -164,7 +186,7 @@ def test_with_what_is_kept_an_interface_that_comes_back_is_attached_again(tmp_pa
         subprocess.run(
             ["ip", "link", "add", veth.name, "type", "veth", "peer", "name", f"{veth.name}p"], check=True
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while log.read_text().count("attached to") < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert log.read_text().count("attached to") == 2, log.read_text()

@@ -115,6 +115,11 @@ def test_run_is_the_default(run):
             {},
             "choose what to read: no source: give --interface, --map-path, --map-name, --map-id or",
         ),
+        (
+            ["discover", "--with-layout"],
+            {},
+            "use --with-layout: it goes with --write-config: name the map there",
+        ),
         (["top", "--netns", "blue"], {}, "use --netns blue: it goes with --interface"),
         (["check", "--map-id", "1", "--map-id", "1"], {}, "read id:1: it is named twice"),
         (["dump", "--profile", "xdp-stats"], {}, "use --profile xdp-stats: no flag names a map"),

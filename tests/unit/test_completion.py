@@ -24,8 +24,11 @@ def bash(tmp_path):
     (tmp_path / "script").write_text(script("bash"))
 
     def complete(*words):
-        program = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _xdp_otel; printf "%s\\n" "${COMPREPLY[@]}"'
-        command = ["bash", "-euc", program, "-", tmp_path / "script", "xdp-otel", *words]
+        program = (
+            'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+            '_xdp_otel; printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        command = ["bash", "-uc", program, "-", tmp_path / "script", "xdp-otel", *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         assert done.stderr == ""
         return [line for line in done.stdout.splitlines() if line]
@@ -105,17 +108,28 @@ def test_zsh_offers_commands_and_flags(tmp_path):
     program = r"""
         zmodload zsh/zpty
         zpty z zsh -f -i
-        zpty -w z 'PROMPT= fpath=($1 $fpath); autoload -U compinit; compinit -u -D; echo RE''ADY'
-        zpty -r -m z x '*READY*'
-        for line in 'xdp-otel disc' 'xdp-otel dump --ser' 'xdp-otel completion f' 'xdp-otel --map-n'; do
-            zpty -w -n z "$line"$'\t'
-            zpty -r -m z x "*${line}[a-z-]##*"
-            print -r -- "$x"
+        zpty -w z 'PROMPT= fpath=($1 $fpath); autoload -U compinit; compinit -u -D'
+        while read -r line wanted; do
+            seen=
+            zpty -w -n z "xdp-otel ${line//_/ }"$'\t'
+            repeat 200; do
+                sleep 0.05
+                while zpty -r -t z some; do seen+=$some; done
+                # The terminal may have broken the line.
+                [[ ${seen//[[:space:]]/} == *$wanted* ]] && break
+            done && print -r -- "$wanted"
             zpty -w -n z $'\x15'
         done
     """.replace("$1", str(tmp_path))
+    wanted = {
+        "disc": "xdp-oteldiscover",
+        "dump_--ser": "xdp-oteldump--series-limit",
+        "completion_f": "xdp-otelcompletionfish",
+        "--map-n": "xdp-otel--map-name",
+    }
     done = subprocess.run(
-        ["zsh", "-f", "-o", "extendedglob", "-c", program],
+        ["zsh", "-f", "-c", program],
+        input="".join(f"{typed} {whole}\n" for typed, whole in wanted.items()),
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "dumb"},
         capture_output=True,
         text=True,
@@ -123,5 +137,4 @@ def test_zsh_offers_commands_and_flags(tmp_path):
         check=True,
     )
 
-    for wanted in ("discover", "dump --series-limit", "completion fish", "--map-name"):
-        assert f"xdp-otel {wanted}" in done.stdout
+    assert done.stdout.split() == list(wanted.values())

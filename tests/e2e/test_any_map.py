@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps that nobody here has seen: what Prometheus is served is what they counted, whatever is killed."""
+
+import os
+import random
+import re
+import struct
+import subprocess
+import time
+import urllib.request
+import uuid
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from demo import stack
+from demo.ports import Ports
+from demo.service import Service
+from sidecar import bpf_reader
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+
+CPUS = len(bpf_reader.possible_cpus())
+INTERVAL_S = 0.2
+# A cycle and the time that a busy machine may need for it.
+SETTLED_S = 1.5
+
+CONFIG = """
+sources:
+  - pin: {pin}
+    attributes: {{site: here}}
+    layout:
+      key: {{address: be32, protocol: u8}}
+      value: {{packets: u32, level: s32, bytes: u64}}
+    key:
+      - {{field: address, attribute: source.address, decoder: ipv4}}
+      - {{field: protocol, attribute: network.transport, decoder: protocol}}
+    metrics:
+      - {{name: flow.packets, field: packets, unit: "{{packet}}"}}
+      - {{name: flow.bytes, field: bytes, unit: By}}
+      - {{name: flow.level, field: level, kind: updowncounter}}
+      - {{name: flow.now, field: level, kind: gauge}}
+"""
+PROTOCOLS = {6: "tcp", 17: "udp"}
+
+
+class Flows:
+    """A pinned PERCPU_HASH of narrow, wide and signed numbers, and what it has counted in all."""
+
+    def __init__(self, directory):
+        self._fd = bpf.map_create(
+            uapi.MAP_PERCPU_HASH, key_size=8, value_size=16, max_entries=1000, name="flows"
+        )
+        stack.mount_bpffs()
+        self.pin = Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}"
+        bpf.obj_pin(self._fd, str(self.pin))
+        self.config = directory / "sources.yaml"
+        self.config.write_text(CONFIG.format(pin=self.pin))
+        self.truth = Counter()
+        self._held = {}
+
+    def close(self):
+        self.pin.unlink()
+        os.close(self._fd)
+
+    def count(self, chance, host, protocol):
+        """Let every CPU count something of a flow, by up to once around of its 32 bits in four goes."""
+        key = struct.pack("=BBBBBxxx", 192, 0, 2, host, protocol)
+        cpus = self._held.setdefault(key, [[0, 0, 0] for _ in range(CPUS)])
+        for cpu in cpus:
+            more = chance.randrange(2**30), chance.randrange(2**40), chance.randrange(-1000, 1000)
+            for at, name in enumerate(("packets", "bytes", "level")):
+                cpu[at] += more[at]
+                self.truth[name, f"192.0.2.{host}", PROTOCOLS[protocol]] += more[at]
+        slots = (struct.pack("=IiQ", packets % 2**32, level, size) for packets, size, level in cpus)
+        bpf.map_update(self._fd, key, b"".join(slots))
+
+    def delete(self, host, protocol):
+        """Delete a flow: what it counted stays true."""
+        key = struct.pack("=BBBBBxxx", 192, 0, 2, host, protocol)
+        del self._held[key]
+        bpf.map_delete(self._fd, key)
+
+
+@pytest.fixture
+def flows(tmp_path):
+    made = Flows(tmp_path)
+    yield made
+    made.close()
+
+
+def sidecar(directory, ports, *options, interval_s=INTERVAL_S):
+    return Service(
+        name="the sidecar",
+        command=[
+            *(str(stack.SIDECAR), "--state-dir", str(directory / "state"), "--interval", str(interval_s)),
+            *("--base-point", "--otel-endpoint", f"127.0.0.1:{ports.otlp}", *options),
+        ],
+        env={"PATH": os.environ["PATH"]},
+        log=directory / "sidecar.log",
+        ready=lambda: True,
+    )
+
+
+def served(ports, prefix):
+    """Return each sample of the Collector: metric and labels to value, job and instance left out."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports.metrics}/metrics", timeout=60) as answer:
+        body = answer.read().decode()
+    found = {}
+    for name, labels, value in re.findall(r"^([a-z_]+)\{(.*)\} (\S+)$", body, re.MULTILINE):
+        if name.startswith(prefix):
+            pairs = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            found[name, tuple(pairs[one] for one in sorted(pairs.keys() - {"job", "instance"}))] = float(
+                value
+            )
+    return found
+
+
+def settled(ports, prefix, expected, *, every_s=0.2):
+    """Return what is served as soon as it is what is expected, or at last."""
+    deadline = time.monotonic() + 90
+    while (found := served(ports, prefix)) != expected and time.monotonic() < deadline:
+        time.sleep(every_s)
+    return found
+
+
+def test_a_hash_of_narrow_wide_and_signed_fields_is_exact_through_kills(flows, tmp_path):
+    """Keys come and go, counters wrap, Collector and sidecar die: each series has what was counted."""
+    chance = random.Random(7)  # noqa: S311
+    ports = Ports.free()
+    with ExitStack() as stopped:
+        collector = stopped.enter_context(stack.collector(tmp_path, ports))
+        reader = stopped.enter_context(sidecar(tmp_path, ports, "--config", str(flows.config)))
+        for turn in range(12):
+            for host in (1, 2, 3, 4):
+                flows.count(chance, host, chance.choice((6, 17)))
+            if turn in (2, 6):
+                collector.kill()
+            if turn in (4, 6):
+                reader.kill()
+                reader.start()
+            if turn == 8:
+                # What is not read before it is deleted is gone with it.
+                time.sleep(SETTLED_S)
+                for host, protocol in ((1, 6), (1, 17), (2, 6), (2, 17)):
+                    flows.count(chance, host, protocol)
+                time.sleep(SETTLED_S)
+                flows.delete(1, 6)
+                flows.delete(2, 17)
+                time.sleep(SETTLED_S)
+            if turn in (3, 7):
+                collector.start()
+            time.sleep(SETTLED_S if turn in (3, 7) else 3 * INTERVAL_S)
+        names = {"packets": "xdp_flow_packets", "bytes": "xdp_flow_bytes", "level": "xdp_flow_level"}
+        expected = {
+            (names[name], (protocol, "here", address)): count
+            for (name, address, protocol), count in flows.truth.items()
+        }
+        found = settled(ports, tuple(names.values()), expected)
+
+    assert found == expected, (tmp_path / "sidecar.log").read_text()[-2000:]
+    assert len(expected) >= 12
+
+
+def test_a_hundred_thousand_keys_that_change_while_they_are_read(tmp_path):
+    """By id, without a profile: each counter is what bpftool dumps in the end, and nothing overflows."""
+    keys, ports = 100_000, Ports.free()
+    fd = bpf.map_create(uapi.MAP_PERCPU_HASH, key_size=4, value_size=8, max_entries=2 * keys, name="many")
+    config = tmp_path / "many.yaml"
+    config.write_text(
+        f"sources: [{{id: {bpf.map_info(fd).id}, layout: {{key: {{flow: u32}}, value: {{packets: u64}}}}}}]"
+    )
+    chance = random.Random(11)  # noqa: S311
+    with ExitStack() as stopped:
+        stopped.callback(os.close, fd)
+        collector = stack.collector(tmp_path, ports)
+        # Its default of 512 is too little for so many series.
+        collector.env = {**collector.env, "COLLECTOR_MEMORY_LIMIT_MIB": "1536"}
+        stopped.enter_context(collector)
+        started = sidecar(tmp_path, ports, "--config", str(config), interval_s=5)
+        for number in range(keys):
+            bpf.map_update(fd, struct.pack("=I", number), struct.pack(f"={CPUS}Q", *[number + 1] * CPUS))
+        stopped.enter_context(started)
+        for _ in range(60_000):
+            number = chance.randrange(keys)
+            counts = [number + 1 + chance.randrange(2**20)] * CPUS
+            key = struct.pack("=I", number)
+            before = struct.unpack(f"={CPUS}Q", bpf.map_lookup(fd, key, 8 * CPUS))
+            bpf.map_update(fd, key, struct.pack(f"={CPUS}Q", *map(max, before, counts)))
+        dump = subprocess.run(
+            ["bpftool", "-j", "map", "dump", "id", str(bpf.map_info(fd).id)], check=True, capture_output=True
+        )
+        expected = {("xdp_many_packets", (str(key),)): count for key, count in dumped(dump.stdout).items()}
+        found = settled(ports, "xdp_many_packets", expected, every_s=5)
+
+    assert len(found) == keys
+    assert found == expected
+    assert "overflow" not in (tmp_path / "sidecar.log").read_text()
+
+
+def dumped(text):
+    """Return key to sum over the CPUs, of `bpftool map dump -j` without BTF."""
+    entries = re.findall(rb'\{"key":\[([^\]]*)\],"values":\[(.*?)\]\}\]\}', text)
+    return {
+        int.from_bytes(as_bytes(key), "little"): sum(
+            int.from_bytes(as_bytes(value), "little") for value in re.findall(rb'"value":\[([^\]]*)', values)
+        )
+        for key, values in entries
+    }
+
+
+def as_bytes(listed):
+    return bytes(int(byte, 16) for byte in re.findall(rb"0x([0-9a-f]{2})", listed))
