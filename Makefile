@@ -101,7 +101,7 @@ lint: .venv/bin/xdp-otel ## check style and types
 	.venv/bin/mypy
 	.venv/bin/shellcheck $(SCRIPTS)
 	.venv/bin/hadolint Containerfile collector/Containerfile tests/images/*.Containerfile
-	.venv/bin/yamllint --strict --config-file tools/yamllint.yaml collector deploy
+	.venv/bin/yamllint --strict --config-file tools/yamllint.yaml collector deploy helm/*.yaml tests/chart/values
 
 dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, and the chart's copies of them and of the rules
 	@$(PYTHON) -m dashboards

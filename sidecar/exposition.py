@@ -6,9 +6,10 @@ Our own few lines, since prometheus_client makes a float of every counter, wants
 costs 2 MB; it is the oracle in the tests. Format: prometheus.io/docs/instrumenting/exposition_formats.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from sidecar.model import Attributes, Series
+from sidecar.model import Attribute, Attributes, Series
 from sidecar.otlp_encode import rate
 from sidecar.percpu import signed
 from sidecar.schema import Instrument, Kind, Measured, Schema
@@ -18,9 +19,19 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def exposition(families: Iterable[Family], measured: Measured) -> str:
-    """Return the sidecar's own metrics, and the maps' under the names that our Collector gives them."""
-    return "".join(f"{line}\n" for line in (*_own(families), *_maps(measured)))
+_IDENTITY = ("service.namespace", "service.name", "service.instance.id")
+"""Who scrapes says job and instance himself."""
+
+
+def exposition(families: Iterable[Family], measured: Measured, resource: Sequence[Attribute] = ()) -> str:
+    """Return who speaks, its own metrics, and the maps', under the names that our Collector gives them."""
+    return "".join(f"{line}\n" for line in (*_target(resource), *_own(families), *_maps(measured)))
+
+
+def _target(resource: Sequence[Attribute]) -> Iterator[str]:
+    labels = {key: value for key, value in resource if key not in _IDENTITY}
+    if labels:
+        yield from _metric("xdp_target_info", "gauge", "Target metadata", [(labels, 1)])
 
 
 def _own(families: Iterable[Family]) -> Iterator[str]:
@@ -66,4 +77,4 @@ def _metric(
 
 
 def _name(text: str) -> str:
-    return text.replace(".", "_")
+    return re.sub(r"[^a-zA-Z0-9_]", "_", text)

@@ -44,10 +44,12 @@ def run(config: Config) -> None:
         for source in sources:
             info = source.open()
             stack.callback(source.close)
-            kind = MAP_TYPE_NAMES[info.type]
-            telemetry.maps[source.name] = (info.name, info.id, kind)
-            log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, kind)
+            log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, MAP_TYPE_NAMES[info.type])
         tell_apart(sources)
+        telemetry.maps = lambda: {
+            source.name: (source.info.name, source.info.id, MAP_TYPE_NAMES[source.info.type])
+            for source in sources
+        }
         how = "TLS" if config.endpoint.secure else "plaintext"
         log.info(
             "endpoint %s (%s), %s, every %g s",
@@ -69,7 +71,7 @@ def run(config: Config) -> None:
             _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None,
         )
         if config.status:
-            stack.callback(_serve_status(config, config.status, telemetry))
+            stack.callback(_serve_status(config, config.status, telemetry, resource))
         if config.once:
             pipeline.once()
         else:
@@ -89,13 +91,15 @@ def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Tele
     return send
 
 
-def _serve_status(config: Config, address: tuple[str, int], telemetry: Telemetry) -> Callable[[], None]:
+def _serve_status(
+    config: Config, address: tuple[str, int], telemetry: Telemetry, resource: Sequence[Attribute]
+) -> Callable[[], None]:
     # The HTTP server costs 2 MB: only who wants it pays.
     from sidecar.status import StatusServer  # noqa: PLC0415
 
     # A cycle may take its interval and, if the Collector swallows calls, two deadlines.
     patience_s = 3 * config.interval_s + 2 * config.endpoint.timeout_s
-    server = StatusServer(*address, telemetry, patience_s)
+    server = StatusServer(*address, telemetry, patience_s, resource)
     log.info("status at http://%s:%d/metrics", address[0] or "localhost", server.port)
     return server.close
 

@@ -7,18 +7,27 @@ costs 2 MB.
 """
 
 import time
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from sidecar.errors import ConfigError, explain
 from sidecar.exposition import CONTENT_TYPE, exposition
+from sidecar.model import Attribute
 from sidecar.telemetry import Telemetry
 
 
 class StatusServer:
     """Serves one telemetry on one address until it is closed."""
 
-    def __init__(self, host: str, port: int, telemetry: Telemetry, patience_s: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        telemetry: Telemetry,
+        patience_s: float,
+        resource: Sequence[Attribute] = (),
+    ) -> None:
         """
         Listen; *patience_s* is how long the loop may stand still before `/healthz` says so.
 
@@ -26,7 +35,7 @@ class StatusServer:
             ConfigError: The address cannot be had.
 
         """
-        shared = {"telemetry": telemetry, "patience_s": patience_s}
+        shared = {"telemetry": telemetry, "patience_s": patience_s, "resource": resource}
         try:
             # The server makes a handler for each request: what they share is in their class.
             self._server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), shared))
@@ -48,11 +57,12 @@ class StatusServer:
 class _Handler(BaseHTTPRequestHandler):
     telemetry: Telemetry
     patience_s: float
+    resource: Sequence[Attribute]
     timeout = 10
 
     def do_GET(self) -> None:
         if self.path == "/metrics":
-            body = exposition(self.telemetry.families(), self.telemetry.measured)
+            body = exposition(self.telemetry.families(), self.telemetry.measured, self.resource)
             self._answer(200, body, CONTENT_TYPE)
         elif self.path == "/healthz":
             idle_s = time.monotonic() - self.telemetry.turned_at

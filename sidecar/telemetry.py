@@ -6,10 +6,12 @@ Every label value exists from the start, at 0, so that a rate over it is right f
 """
 
 import logging
+import mmap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from sidecar import __version__
@@ -70,7 +72,7 @@ class Telemetry:
             makes nobody unready: the kernel is the queue.
         series_forgotten: Series that had to make room for others.
         measured: What the sources have counted, as of the last cycle, acknowledged or not.
-        maps: What is read: for each source the name, id and type of its map.
+        maps: What is read now: for each source the name, id and type of its map.
         series: How many series each source has.
         series_limit: How many it may have.
         overflowed: How many found no room, and were added up to one.
@@ -93,7 +95,7 @@ class Telemetry:
     ready: bool = False
     series_forgotten: int = 0
     measured: Measured = ()
-    maps: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    maps: Callable[[], Mapping[str, tuple[str, int, str]]] = dict
     series: dict[str, int] = field(default_factory=dict)
     series_limit: dict[str, int] = field(default_factory=dict)
     overflowed: dict[str, int] = field(default_factory=dict)
@@ -148,7 +150,7 @@ class Telemetry:
             "gauge",
             "Map that a source reads.",
             ("source", "map", "id", "type"),
-            {(source, name, str(map_id), kind): 1 for source, (name, map_id, kind) in self.maps.items()},
+            {(source, name, str(map_id), kind): 1 for source, (name, map_id, kind) in self.maps().items()},
         )
         yield _family("stage_runs", "counter", "Runs of a stage.", ("stage",), self.stage_runs)
         yield _family(
@@ -179,9 +181,16 @@ class Telemetry:
         yield "keys_vanished", "counter", "Keys that are no longer there.", self.keys_vanished
         yield "series_forgotten", "counter", "Series that made room for others.", self.series_forgotten
         yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost
+        yield "cpu_seconds", "counter", "CPU time of the sidecar, seconds.", time.process_time()
+        yield "resident_bytes", "gauge", "Memory of the sidecar.", resident_bytes()
         yield "journal_bytes", "gauge", "Size of the journal.", self.journal_bytes
         yield "unacknowledged_seconds", "gauge", "Age of the batch under way.", self.unacknowledged_s()
         yield "ready", "gauge", "Whether all can be read and written.", int(self.ready)
+
+
+def resident_bytes() -> int:
+    """Return the memory that the process has resident (proc(5), `statm`)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 def _family(

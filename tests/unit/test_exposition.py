@@ -66,7 +66,7 @@ def test_what_happened_is_counted():
     with telemetry.stage("read"):
         pass
     telemetry.batches["retry"] += 2
-    telemetry.maps["name:stats_map"] = ("stats_map", 41, "ARRAY")
+    telemetry.maps = lambda: {"name:stats_map": ("stats_map", 41, "ARRAY")}
     seen = samples(exposition(telemetry.families(), ()))
 
     assert seen["xdp_otel_stage_runs_total", (("stage", "read"),)] == 1

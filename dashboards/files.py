@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files are generated, and what is in each."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as model
+
+from dashboards.collector import collector
+from dashboards.fleet import fleet
+from dashboards.maps import maps
+from dashboards.overview import overview
+from dashboards.sidecars import sidecars
+
+ROOT = Path(__file__).resolve().parent.parent
+DASHBOARDS = ROOT / "deploy/grafana/dashboards"
+RULES = ROOT / "deploy/prometheus/rules"
+CHART = ROOT / "helm"
+
+ALL: tuple[Callable[[], Dashboard], ...] = (overview, fleet, maps, sidecars, collector)
+
+
+def generated() -> Iterator[tuple[Path, str]]:
+    """Yield each file with its content: the dashboards, and the chart's copies of dashboards and rules."""
+    for make in ALL:
+        made = make().build()
+        text = _text(made)
+        for directory in (DASHBOARDS, CHART / "dashboards"):
+            yield directory / f"{made.uid}.json", text
+    for path in sorted(RULES.glob("*.yml")):
+        yield CHART / "alerts" / path.name, path.read_text()
+
+
+def _text(made: model.Dashboard) -> str:
+    """Return the JSON, without what the SDK adds for Grafana 11 and later ones do not know."""
+    tree: dict[str, Any] = json.loads(json.dumps(made, cls=JSONEncoder))
+    for variable in tree["templating"]["list"]:
+        for name in ("auto", "auto_count", "auto_min"):
+            variable.pop(name)
+    for panel in tree["panels"]:
+        panel.get("options", {}).pop("footer", None)
+    return json.dumps(tree, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overview: what the packet-counter profile counted, by protocol, IP version, node and interface."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from dashboards.frame import FLEET, OVERVIEW, address, dashboard, interfaces, jobs, nodes
+from dashboards.panels import (
+    BITS_PER_SECOND,
+    BYTES,
+    EXACT,
+    PACKETS_PER_SECOND,
+    PERCENT,
+    Column,
+    Panel,
+    Query,
+    lines,
+    number,
+    ranking,
+    rows,
+)
+from dashboards.promql import COUNTERS, INTERFACE, NODE, on_nodes, per_second, share, summed
+
+PACKETS, BYTES_COUNTED = "xdp_xdp_packets_total", "xdp_xdp_bytes_total"
+PLACE = (NODE, INTERFACE)
+PLACE_LEGEND = "{{host_name}} {{network_interface_name}}"
+BITS = f"8 * {per_second(BYTES_COUNTED)}"
+
+
+def overview() -> Dashboard:
+    """Return the dashboard that one opens first."""
+    return dashboard(
+        OVERVIEW,
+        "XDP overview",
+        "What the XDP programs counted. The counters are exact.",
+        variables=[jobs(), nodes(), interfaces()],
+        rows={
+            "Now": _now(),
+            "Kinds of packets": _kinds(),
+            "Nodes and interfaces": _places(),
+            "Against the last day (needs the recording rules)": _usual(),
+        },
+    )
+
+
+def _now() -> list[Panel]:
+    return [
+        number("Packets", "Packets per second.", PACKETS_PER_SECOND, per_second(PACKETS)),
+        number("Bandwidth", "Bits per second, Ethernet header included.", BITS_PER_SECOND, BITS),
+        number("TCP", "TCP's share of all packets.", PERCENT, share("xdp_xdp_packets_tcp", PACKETS)),
+        number("IPv6", "IPv6's share of all packets.", PERCENT, share("xdp_xdp_packets_ipv6", PACKETS)),
+        number(
+            "Packets counted",
+            "The sum of the counters since each began: exact, to the packet.",
+            EXACT,
+            summed(f"{PACKETS}{{{COUNTERS}}}"),
+        ),
+        number(
+            "Interfaces",
+            "Interfaces and maps that are counted.",
+            EXACT,
+            f"count ({on_nodes(f'{PACKETS}{{{COUNTERS}}}')})",
+        ),
+    ]
+
+
+def _kinds() -> list[Panel]:
+    protocols = [
+        Query(per_second(f"xdp_xdp_packets_{kind}"), name)
+        for kind, name in (("tcp", "TCP"), ("udp", "UDP"), ("icmp", "ICMP"), ("other", "other"))
+    ]
+    ipv4, ipv6 = (per_second(f"xdp_xdp_packets_{version}") for version in ("ipv4", "ipv6"))
+    return [
+        lines(
+            "Packets by protocol",
+            "Every packet is exactly one of the four, so the height is all packets.",
+            PACKETS_PER_SECOND,
+            *protocols,
+            stacked=True,
+        ),
+        lines(
+            "Packets by IP version",
+            "Neither is ARP and whatever else is no IP.",
+            PACKETS_PER_SECOND,
+            Query(ipv4, "IPv4"),
+            Query(ipv6, "IPv6"),
+            Query(f"{per_second(PACKETS)} - {ipv4} - {ipv6}", "neither"),
+            stacked=True,
+        ),
+        lines(
+            "TCP and IPv6",
+            "Share of all packets.",
+            PERCENT,
+            Query(share("xdp_xdp_packets_tcp", PACKETS), "TCP"),
+            Query(share("xdp_xdp_packets_ipv6", PACKETS), "IPv6"),
+        ).max(100),
+        lines(
+            "Mean size of a packet",
+            "Bytes per packet, Ethernet header included.",
+            BYTES,
+            Query(f"{per_second(BYTES_COUNTED)} / ({per_second(PACKETS)} > 0)", "mean"),
+        ),
+    ]
+
+
+def _places() -> list[Panel]:
+    packets, size = per_second(PACKETS, *PLACE), per_second(BYTES_COUNTED, *PLACE)
+    return [
+        lines(
+            "Packets by node and interface",
+            "The 20 with the most packets at each moment.",
+            PACKETS_PER_SECOND,
+            Query(f"topk (20, {packets})", PLACE_LEGEND),
+        ),
+        lines(
+            "Bandwidth by node and interface",
+            "The 20 with the most bits at each moment.",
+            BITS_PER_SECOND,
+            Query(f"topk (20, 8 * {size})", PLACE_LEGEND),
+        ),
+        ranking(
+            "Top interfaces",
+            "The 10 with the most packets.",
+            PACKETS_PER_SECOND,
+            Query(f"sort_desc (topk (10, {packets}))", PLACE_LEGEND),
+        ),
+        lines(
+            "As the sidecar measured it",
+            "Mean rate over the sidecar's own last window. Where a sidecar is gone its last value stays: see "
+            "the panel above for what is counted now.",
+            PACKETS_PER_SECOND,
+            Query(f"topk (20, {summed(f'xdp_xdp_packets_rate{{{COUNTERS}}}', *PLACE)})", PLACE_LEGEND),
+        ),
+        rows(
+            "All interfaces",
+            "As of the end of the time shown.",
+            {NODE: "Node", INTERFACE: "Interface"},
+            [
+                Column("Packets/s", packets, PACKETS_PER_SECOND),
+                Column("Bits/s", f"8 * {size}", BITS_PER_SECOND),
+                Column("TCP", share("xdp_xdp_packets_tcp", PACKETS, *PLACE), PERCENT),
+                Column("IPv6", share("xdp_xdp_packets_ipv6", PACKETS, *PLACE), PERCENT),
+                Column("Packets counted", summed(f"{PACKETS}{{{COUNTERS}}}", *PLACE), EXACT),
+                Column("Bytes counted", summed(f"{BYTES_COUNTED}{{{COUNTERS}}}", *PLACE), EXACT),
+            ],
+            links={"Node": address(FLEET, node="Node")},
+        ),
+    ]
+
+
+def _usual() -> list[Panel]:
+    chosen = f'{{{COUNTERS},host_name=~"$node"}}'
+    usual, deviation = (f"sum (xdp:packets:rate5m_{what}1d{chosen})" for what in ("avg", "stddev"))
+    return [
+        lines(
+            "Packets against the mean of the last day",
+            "Mean over 5 minutes. Outside three standard deviations XdpTrafficSpike or XdpTrafficDrop may "
+            "fire; they look at each interface by itself.",
+            PACKETS_PER_SECOND,
+            Query(f"sum (xdp:packets:rate5m{chosen})", "now"),
+            Query(usual, "mean of the day"),
+            Query(f"{usual} + 3 * {deviation}", "upper bound"),
+            Query(f"clamp_min ({usual} - 3 * {deviation}, 0)", "lower bound"),
+            width=24,
+        ),
+    ]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files in the repository are what the generator makes, and what Grafana's published types allow."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+import yaml
+
+SCHEMA = "tests/dashboards/schema/dashboard.schema.json"
+BUILT_IN = {"__rate_interval", "__range", "datasource"}
+
+
+def panels(dashboard, kind=None):
+    return [
+        panel for panel in dashboard["panels"] if panel["type"] != "row" and kind in (None, panel["type"])
+    ]
+
+
+def expressions(dashboard):
+    return [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
+
+
+def problems(root, dashboard):
+    schema = json.loads((root / SCHEMA).read_text())
+    return [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(dashboard)]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="grafana-foundation-sdk needs Python 3.11")
+def test_what_is_committed_is_what_is_generated():
+    """`make dashboards` has nothing to write, and no generated directory has a file of unknown origin."""
+    from dashboards.files import generated  # noqa: PLC0415
+
+    files = dict(generated())
+
+    assert [] == [path.name for path, text in files.items() if path.read_text() != text]
+    assert set(files) == {
+        path for directory in {path.parent for path in files} for path in directory.iterdir()
+    }
+
+
+def test_the_chart_has_the_same_dashboards_and_rules(root):
+    """The chart's copies are equal, byte by byte."""
+    for ours, charts in (("deploy/grafana/dashboards", "dashboards"), ("deploy/prometheus/rules", "alerts")):
+        expected = {path.name: path.read_bytes() for path in (root / ours).iterdir() if path.is_file()}
+
+        assert expected == {path.name: path.read_bytes() for path in (root / "helm" / charts).iterdir()}
+
+
+def test_a_dashboard_is_what_grafanas_types_allow(root, dashboard):
+    """No setting is unknown, missing or of the wrong type, by the types of Grafana 13."""
+    assert [] == problems(root, dashboard)
+
+
+@pytest.mark.parametrize(
+    ("at", "key", "value"),
+    [
+        ((), "titel", "a key that is not there"),
+        (("panels", 1), "type", "timeserie"),
+        (("panels", 1, "fieldConfig", "defaults"), "units", "pps"),
+        (("panels", 1, "options"), "graphMode", "mountain"),
+        (("panels", 1, "targets", 0), "exp", "up"),
+        (("templating", "list", 1), "refresh", 7),
+        (("links", 0), "keepTime", "yes"),
+    ],
+)
+def test_what_grafanas_types_do_not_allow_is_found(root, at, key, value):
+    """A misspelt key or value anywhere in a dashboard makes the check above fail."""
+    dashboard = json.loads((root / "deploy/grafana/dashboards/xdp-overview.json").read_text())
+    broken = copy.deepcopy(dashboard)
+    place = broken
+    for step in at:
+        place = place[step]
+    place[key] = value
+
+    assert [] == problems(root, dashboard)
+    assert [] != problems(root, broken)
+
+
+def test_every_query_is_promql(root, dashboard, promtool, tmp_path):
+    """Prometheus' own parser takes every query of every panel."""
+    found = expressions(dashboard)
+    filled = [re.sub(r"\$(__rate_interval|__range)", "1m", expr) for expr in found]
+    filled = [re.sub(r"\$(metric|label)\b", "some_name", expr) for expr in filled]
+    rules = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(filled)]
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+
+    checked = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
+
+    assert 0 == checked.returncode, checked.stderr
+    assert f"{len(found)} rules found" in checked.stdout
+
+
+def test_a_dashboard_defines_the_variables_that_it_uses(dashboard):
+    """Each `$name` is one of the dashboard's variables, and one that another needs stands before it."""
+    known = set(BUILT_IN)
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            assert set(re.findall(r"\$(\w+)", variable["query"])) <= known
+        known.add(variable["name"])
+
+    for text in (*expressions(dashboard), *(panel["title"] for panel in panels(dashboard))):
+        assert set(re.findall(r"\$(\w+)", text)) <= known
+
+
+def test_no_panel_breaks_while_a_resource_changes(dashboard):
+    """Each join takes one node for a sidecar, also while there are two xdp_target_info of it."""
+    one = "topk by (job, instance) (1, group by (job, instance, host_name) (xdp_target_info{"
+
+    for expr in expressions(dashboard):
+        assert expr.count("xdp_target_info") == expr.count(one)
+
+
+def test_a_panel_says_what_it_shows(dashboard):
+    """Each panel has title, description and unit, and names its lines if there can be several."""
+    for panel in panels(dashboard):
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["datasource"]["uid"] == "${datasource}"
+        if panel["type"] in ("timeseries", "stat", "bargauge"):
+            assert panel["fieldConfig"]["defaults"]["unit"]
+        if panel["type"] in ("timeseries", "bargauge"):
+            assert all(target["legendFormat"] for target in panel["targets"])
+
+
+def test_a_table_renames_all_its_columns(dashboard):
+    """No table shows a label or a value under the name that Prometheus or Grafana has for it."""
+    for panel in panels(dashboard, "table"):
+        renamed = panel["transformations"][1]["options"]["renameByName"]
+        count = len(panel["targets"])
+        values = ["Value"] if count == 1 else [f"Value #{target['refId']}" for target in panel["targets"]]
+
+        assert values == sorted(name for name in renamed if name.startswith("Value"))
+        for target in panel["targets"]:
+            labels = set(re.search(r"sum by \(([^)]*)\)", target["expr"])[1].split(", "))
+            assert labels - {"$label"} == {name for name in renamed if not name.startswith("Value")}
+
+
+def test_panels_lie_beside_each_other(dashboard):
+    """No two panels cover each other, and none is wider than the page."""
+    covered = set()
+    for panel in dashboard["panels"]:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert at["x"] + at["w"] <= 24
+        assert not cells & covered
+        covered |= cells
+    identifiers = [panel["id"] for panel in dashboard["panels"]]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_dashboards_lead_to_each_other(root, dashboard):
+    """Each has the link to all others, and a link into another one names one that exists."""
+    files = {path.stem for path in (root / "deploy/grafana/dashboards").iterdir()}
+
+    assert dashboard["uid"] in files
+    assert dashboard["tags"] == dashboard["links"][0]["tags"] == ["xdp"]
+    assert set(re.findall(r'"/d/([\w-]+)', json.dumps(dashboard))) <= files
+    assert ("browser", "30s") == (dashboard["timezone"], dashboard["refresh"])

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules: Prometheus takes them, each alert fires when it should only, and says what to do."""
+
+import json
+import re
+import subprocess
+
+import pytest
+import yaml
+
+RULES = "deploy/prometheus/rules"
+RUNBOOK = "docs/dashboards-and-alerts.md"
+
+
+def rules(root, kind):
+    files = (root / RULES).glob("*.yml")
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    return {rule[kind]: rule for group in groups for rule in group["rules"] if kind in rule}
+
+
+def cases(root):
+    for file in (root / RULES / "tests").glob("*.yml"):
+        for test in yaml.safe_load(file.read_text())["tests"]:
+            for case in test.get("alert_rule_test", ()):
+                yield case["alertname"], bool(case["exp_alerts"])
+
+
+def check(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_prometheus_takes_the_configuration_and_all_rules(root, promtool):
+    """promtool has nothing to say about the shipped configuration and the rules that it names."""
+    code, said = check(promtool, "check", "config", "--lint=all", root / "deploy/prometheus/prometheus.yml")
+
+    assert 0 == code, said
+    assert "2 rule files found" in said
+
+
+def test_alerts_do_what_their_tests_say(root, promtool):
+    """Each alert, fed with made-up series, fires when it should and not before, with the right text."""
+    code, said = check(promtool, "test", "rules", *(root / RULES / "tests").glob("*.yml"))
+
+    assert 0 == code, said
+
+
+def test_every_alert_is_tested_both_ways(root):
+    """There is a case in which it fires and one in which it does not."""
+    tested = set(cases(root))
+
+    assert tested == {(name, fires) for name in rules(root, "alert") for fires in (True, False)}
+
+
+def test_a_broken_rule_is_noticed(root, promtool, tmp_path):
+    """Each alert's tests fail if its condition is never true, so they cannot pass by looking away."""
+    (tmp_path / "tests").mkdir()
+    for file in (root / RULES / "tests").glob("*.yml"):
+        (tmp_path / "tests" / file.name).write_text(file.read_text())
+    (tmp_path / "xdp-recording.yml").write_text((root / RULES / "xdp-recording.yml").read_text())
+    alerts = yaml.safe_load((root / RULES / "xdp-alerts.yml").read_text())
+    for group in alerts["groups"]:
+        for rule in group["rules"]:
+            rule["expr"] = f"({rule['expr']}) and vector(0) == 1"
+    (tmp_path / "xdp-alerts.yml").write_text(json.dumps(alerts))
+
+    code, said = check(promtool, "test", "rules", *(tmp_path / "tests").glob("*.yml"))
+
+    assert 0 != code
+    failed = set(re.findall(r"alertname: (\w+)", said))
+    assert failed == set(rules(root, "alert"))
+
+
+def test_an_alert_says_how_bad_it_is_and_what_to_do(root):
+    """Each has a severity, a summary, a description, and a place in the runbook that exists."""
+    headings = re.findall(r"^### (\w+)$", (root / RUNBOOK).read_text(), re.MULTILINE)
+    alerts = rules(root, "alert")
+
+    for name, alert in alerts.items():
+        assert alert["labels"]["severity"] in ("critical", "warning", "info")
+        assert {"summary", "description", "runbook_url"} == set(alert["annotations"])
+        assert alert["annotations"]["runbook_url"] == f"{RUNBOOK}#{name.lower()}"
+    assert sorted(headings) == sorted(alerts)
+
+
+@pytest.mark.parametrize("kind", ["alert", "record"])
+def test_the_document_names_every_rule(root, kind):
+    """No rule is undocumented."""
+    text = (root / RUNBOOK).read_text()
+
+    assert [] == [name for name in rules(root, kind) if name not in text]

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the dashboards ask, asked of the real stack with real traffic on it.
+
+No Grafana: what is proved is that each query has an answer there, not what a panel looks like.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("grafana_foundation_sdk", reason="it needs Python 3.11")
+
+from dashboards.files import DASHBOARDS, ROOT, RULES
+from dashboards.live import live
+from dashboards.questions import course, everything, fill, instant, options, questions, variables
+from demo.ports import Ports
+from demo.prometheus import fetch
+
+ANSWERED_WITHIN_S = 60
+RECENT_S = 5
+
+# There only once it has happened, or from other people's exporters.
+NOT_ALWAYS = {
+    "otelcol_exporter_send_failed_metric_points",
+    "otelcol_exporter_enqueue_failed_metric_points",
+    "node_filesystem_avail_bytes",
+    "node_filesystem_size_bytes",
+    "kubelet_volume_stats_available_bytes",
+    "kubelet_volume_stats_capacity_bytes",
+}
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    """Run the stack, with all its parts reporting about themselves."""
+    with live(tmp_path_factory.mktemp("live")) as running:
+        yield running
+
+
+@pytest.fixture(params=sorted(DASHBOARDS.glob("*.json")), ids=lambda path: path.stem)
+def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return each dashboard as Grafana reads it."""
+    read: dict[str, Any] = json.loads(request.param.read_text())
+    return read
+
+
+def unanswered(ports: Ports, dashboard: dict[str, Any], values: dict[str, str]) -> list[str]:
+    """Return the panels, with their queries, that Prometheus has no number for."""
+    now = time.time()
+    missing = []
+    for question in questions(dashboard):
+        expr = fill(question.expr, values, rate_interval="4s", shown="20s")
+        answer = instant(ports, expr) if question.instant else course(ports, expr, now - RECENT_S, now, 1)
+        numbers = [value for _, points in answer for _, value in points if value == value]  # noqa: PLR0124
+        if not numbers:
+            missing.append(f"{question.panel}: {question.expr}")
+    return missing
+
+
+def settled(ports: Ports, dashboard: dict[str, Any], values: dict[str, str]) -> list[str]:
+    """Return what has no answer when it should have."""
+    deadline = time.monotonic() + ANSWERED_WITHIN_S
+    while (missing := unanswered(ports, dashboard, values)) and time.monotonic() < deadline:
+        time.sleep(1)
+    return missing
+
+
+def test_every_panel_has_data(ports: Ports, dashboard: dict[str, Any]) -> None:
+    """Opened as it is, no panel of a dashboard is empty."""
+    assert [] == settled(ports, dashboard, everything(ports, dashboard))
+
+
+def test_every_panel_has_data_for_what_is_chosen(ports: Ports, dashboard: dict[str, Any]) -> None:
+    """Each variable has something to choose, and each panel has data for one value of the last one."""
+    values = everything(ports, dashboard)
+    settled(ports, dashboard, values)
+    for variable in variables(dashboard):
+        found = options(ports, variable, values)
+        values[variable["name"]] = found[0]
+
+    missing = [unanswered(ports, dashboard, values | {variable["name"]: value}) for value in found]
+
+    assert [] == [panel for panel in missing[0] if all(panel in others for others in missing)]
+
+
+def test_a_panel_is_empty_for_a_node_that_is_not_there(ports: Ports) -> None:
+    """The choice of a node reaches every query about nodes."""
+    for name in ("xdp-overview", "xdp-sidecars"):
+        dashboard = json.loads((DASHBOARDS / f"{name}.json").read_text())
+        values = everything(ports, dashboard) | {"node": "nowhere"}
+
+        assert len(list(questions(dashboard))) == len(unanswered(ports, dashboard, values))
+
+
+def test_every_map_metric_can_be_looked_at(ports: Ports) -> None:
+    """The dashboard for any map shows each metric by each of its labels."""
+    dashboard = json.loads((DASHBOARDS / "xdp-maps.json").read_text())
+    values = everything(ports, dashboard)
+    settled(ports, dashboard, values)
+    by_name = {variable["name"]: variable for variable in variables(dashboard)}
+    metrics = options(ports, by_name["metric"], values)
+
+    assert set(metrics) >= {"xdp_xdp_packets_total", "xdp_xdp_bytes_total", "xdp_xdp_packets_tcp"}
+    for metric in metrics:
+        values["metric"] = metric
+        for label in options(ports, by_name["label"], values):
+            assert [] == settled(ports, dashboard, values | {"label": label})
+
+
+def test_every_rule_is_evaluated_and_no_alert_fires(ports: Ports) -> None:
+    """Prometheus can evaluate each rule on real series, and a stack without faults raises no alarm."""
+    deadline = time.monotonic() + ANSWERED_WITHIN_S
+    while True:
+        url = f"http://127.0.0.1:{ports.prometheus}/api/v1/rules"
+        groups = json.loads(fetch(url))["data"]["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        if all(rule["health"] != "unknown" for rule in rules) or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+
+    assert [] == [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"]
+    assert [] == [rule["name"] for rule in rules if rule.get("state", "inactive") != "inactive"]
+    assert len(rules) == len(re.findall(r"(?m)^      - (?:alert|record): ", _rules()))
+
+
+def test_every_metric_in_a_rule_exists(ports: Ports) -> None:
+    """No rule looks at a name that nothing has: such an alert would be quiet for ever."""
+    exprs = re.sub(r"(?m)^\s*(#|-? ?(summary|description|runbook_url|alert):).*$", "", _rules())
+    named = set(re.findall(r"\b(?:xdp|otelcol|prometheus|node|kubelet|scrape)_[a-z0-9_]+\b", exprs))
+    url = f"http://127.0.0.1:{ports.prometheus}/api/v1/label/__name__/values"
+    labels = {"xdp_otel", "node_exporter"}
+
+    known = set(json.loads(fetch(url))["data"])
+
+    assert named - labels - known == NOT_ALWAYS
+
+
+def test_every_recipe_has_an_answer(ports: Ports) -> None:
+    """What docs/metrics.md tells to ask has an answer, word for word."""
+    blocks = re.findall(r"(?s)```promql\n(.*?)```", (ROOT / "docs/metrics.md").read_text())
+    recipes = [line for block in blocks for line in block.splitlines()]
+    deadline = time.monotonic() + ANSWERED_WITHIN_S
+    while missing := [recipe for recipe in recipes if not instant(ports, recipe)]:
+        assert time.monotonic() < deadline, missing
+        time.sleep(1)
+
+    assert len(recipes) >= 19
+
+
+def _rules() -> str:
+    return "".join(path.read_text() for path in RULES.glob("*.yml"))
