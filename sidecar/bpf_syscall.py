@@ -31,6 +31,7 @@ class MapInfo:
     btf_id: int
     btf_key_type_id: int
     btf_value_type_id: int
+    flags: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class ProgInfo:
     name: str
     load_time_ns: int
     map_ids: tuple[int, ...]
+    type: int = 0
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,7 @@ def map_info(map_fd: int) -> MapInfo:
         btf_id=raw.btf_id,
         btf_key_type_id=raw.btf_key_type_id,
         btf_value_type_id=raw.btf_value_type_id,
+        flags=raw.map_flags,
     )
 
 
@@ -250,7 +253,7 @@ def prog_info(prog_fd: int) -> ProgInfo:
     """Return what the kernel says of an open program, the ids of its maps included."""
     raw = uapi.RawProgInfo()
     _info(prog_fd, raw)
-    count = raw.nr_map_ids
+    count, kind = raw.nr_map_ids, raw.type
     ids = (ctypes.c_uint32 * count)()
     if count:
         # The second call asks for the ids alone: any other length left in the structure would ask for more.
@@ -261,6 +264,7 @@ def prog_info(prog_fd: int) -> ProgInfo:
         name=raw.name.decode(errors="replace"),
         load_time_ns=raw.load_time,
         map_ids=tuple(ids)[: raw.nr_map_ids],
+        type=kind,
     )
 
 

@@ -74,11 +74,10 @@ def remedy(*wanted: Capability) -> str:
     """Return what to do when the kernel answered EPERM or EACCES to a step that takes the *wanted*."""
     absent = missing(*wanted)
     if absent:
-        verb = "is" if len(absent) == 1 else "are"
-        return f"{_listed(absent)} {verb} missing: run as root, or with {_listed(wanted)}"
+        return f"{_listed(absent)} missing: run as root, or with {_names(wanted)}"
     if Path("/proc/self/uid_map").read_text().split()[-1] != str(2**32 - 1):
-        return "capabilities of a user namespace do not count here: run outside of it (no rootless container)"
-    return f"{_listed(wanted)} there: look at seccomp, kernel lockdown and permissions in bpffs"
+        return "capabilities of a user namespace do not count: run outside of it, not in a rootless container"
+    return f"{_listed(wanted)} there: look at seccomp, SELinux, kernel lockdown and permissions in bpffs"
 
 
 def keep_only(wanted: AbstractSet[Capability]) -> tuple[Capability, ...]:
@@ -135,6 +134,10 @@ def reading_wants_bpf() -> bool:
 
 
 def _listed(capabilities: tuple[Capability, ...]) -> str:
+    return f"{_names(capabilities)} {'is' if len(capabilities) == 1 else 'are'}"
+
+
+def _names(capabilities: tuple[Capability, ...]) -> str:
     *others, last = map(str, capabilities)
     return f"{', '.join(others)} and {last}" if others else last
 

@@ -60,13 +60,8 @@ def _is_there(place: Place) -> bool:
 
 
 def _can_be_attached(interface: xdp.Interface) -> None:
-    """Raise SidecarError if `run` could not attach there: the rights, the interface, what it carries."""
+    """Raise SidecarError if `run` could not attach there: the interface, what it carries, the rights."""
     what = f"attach XDP program to {interface.name}"
-    absent = missing(Capability.BPF, Capability.NET_ADMIN)
-    if absent:
-        raise RightsError(
-            what, f"without {' and '.join(map(str, absent))}", "run as root, or add what is missing"
-        )
     with netns.entered(interface.netns):
         link = next((link for link in netlink.links() if link.name == interface.name), None)
     if link is None:
@@ -79,6 +74,10 @@ def _can_be_attached(interface: xdp.Interface) -> None:
                 f"it carries another XDP program (id {prog_id}), which is not replaced",
                 "read that one's maps: `xdp-otel discover` shows how",
             )
+    absent = missing(*(dispatcher.RIGHTS if link.programs else (Capability.BPF, Capability.NET_ADMIN)))
+    if absent:
+        names = " and ".join(map(str, absent))
+        raise RightsError(what, f"without {names}", "run as root, or add what is missing")
 
 
 def _show(source: Source) -> None:

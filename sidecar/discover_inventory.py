@@ -78,9 +78,8 @@ def _pinned(path: Path) -> Iterator[Program]:
 
 
 def _xdp_program(fd: int) -> Iterator[Program]:
-    kind = re.search(r"^prog_type:\s*([0-9]+)$", Path(f"/proc/self/fdinfo/{fd}").read_text(), re.MULTILINE)
-    if kind and int(kind[1]) in (_XDP, _EXT):
-        info = bpf.prog_info(fd)
+    info = bpf.prog_info(fd)
+    if info.type in (_XDP, _EXT):
         yield Program(info.id, info.name, tuple(sorted(info.map_ids)))
 
 

@@ -2,7 +2,6 @@
 """Look at maps without reading their values: what they are, how full, how laid out, whether we may read."""
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +55,8 @@ def look(fd: int) -> FoundMap:
     found = FoundMap(bpf.map_info(fd))
     if not found.supported:
         return replace(found, refused=f"xdp-otel reads no {found.kind}")
-    if _is_constant(fd):
+    # Programs may only read it: `.rodata`, as libbpf makes it.
+    if found.info.flags & _RDONLY_PROG:
         return replace(found, refused="constants of the program")
     shape, no_shape = _shape(found.info)
     found = replace(found, shape=shape, no_shape=no_shape)
@@ -64,14 +64,6 @@ def look(fd: int) -> FoundMap:
         return _counted(fd, found)
     except OSError as error:
         return replace(found, refused=explain(error))
-
-
-def _is_constant(fd: int) -> bool:
-    """Return whether programs may only read the map: `.rodata`, as libbpf makes it."""
-    flags = re.search(
-        r"^map_flags:\s*0x([0-9a-f]+)$", Path(f"/proc/self/fdinfo/{fd}").read_text(), re.MULTILINE
-    )
-    return bool(flags and int(flags[1], 16) & _RDONLY_PROG)
 
 
 def _counted(fd: int, found: FoundMap) -> FoundMap:

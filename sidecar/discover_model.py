@@ -11,24 +11,6 @@ from sidecar.bpf_syscall import MapInfo
 from sidecar.bpf_uapi import MAP_TYPE_NAMES
 from sidecar.shape import Shape
 
-# enum bpf_map_type: those that XDP programs have and that hold no counters we read.
-_OTHER_KINDS = {
-    3: "PROG_ARRAY",
-    4: "PERF_EVENT_ARRAY",
-    7: "STACK_TRACE",
-    11: "LPM_TRIE",
-    14: "DEVMAP",
-    16: "CPUMAP",
-    17: "XSKMAP",
-    22: "QUEUE",
-    23: "STACK",
-    25: "DEVMAP_HASH",
-    27: "RINGBUF",
-    30: "BLOOM_FILTER",
-    31: "USER_RINGBUF",
-    33: "ARENA",
-}
-
 
 @dataclass(frozen=True)
 class Program:
@@ -99,7 +81,7 @@ class FoundMap:
     def kind(self) -> str:
         """The map's type, as the kernel's header names it."""
         number = self.info.type
-        return MAP_TYPE_NAMES.get(number) or _OTHER_KINDS.get(number, f"type {number}")
+        return MAP_TYPE_NAMES.get(number, f"type {number}")
 
     @property
     def is_array(self) -> bool:

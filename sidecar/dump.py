@@ -3,7 +3,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from sidecar import peek
 from sidecar.config import source_specs
@@ -14,38 +14,40 @@ from sidecar.table import bold, printable, table
 
 def dump(flags: argparse.Namespace) -> int:
     """Print one reading of each source; raise SidecarError if one cannot be read."""
-    objects: list[dict[str, object]] = []
     with peek.opened(source_specs(flags)) as sources:
-        for source in sources:
-            snapshot = source.read()[-1]
-            if flags.json:
-                objects += _objects(source, snapshot)
-                continue
-            if source is not sources[0]:
+        readings = [(source, source.read()[-1]) for source in sources]
+        if flags.json:
+            _print_json(one for source, snapshot in readings for one in _objects(source, snapshot))
+            return 0
+        for at, (source, snapshot) in enumerate(readings):
+            if at:
                 print()
             for line in _lines(source, snapshot):
                 print(line)
-    if flags.json:
-        _print_json(objects)
     return 0
 
 
 def _objects(source: Source, snapshot: Snapshot) -> Iterator[dict[str, object]]:
-    names = [field.name for field in source.schema.layout.fields]
-    for row in peek.rows(source.schema, snapshot):
+    schema, info = source.schema, source.info
+    names = [field.name for field in schema.layout.fields]
+    for row in peek.rows(schema, snapshot):
         yield {
             "source": source.name,
-            "map": source.info.name,
-            "map_id": source.info.id,
+            "map": info.name,
+            "map_id": info.id,
             "unix_ns": snapshot.taken_ns,
             "attributes": dict(row.attributes),
             "fields": dict(zip(names, row.numbers, strict=True)),
         }
 
 
-def _print_json(objects: Sequence[dict[str, object]]) -> None:
-    """Print an array with one object a line: `grep` can read it as well as `jq`."""
-    print("[" + ",\n ".join(json.dumps(one, ensure_ascii=False) for one in objects) + "]")
+def _print_json(objects: Iterable[dict[str, object]]) -> None:
+    """Print an array with one object a line, as they come: `grep` can read it as well as `jq`."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    print("[", end="")
+    for at, one in enumerate(objects):
+        print(",\n " if at else "", encode(one), sep="", end="")
+    print("]")
 
 
 def _lines(source: Source, snapshot: Snapshot) -> Iterator[str]:

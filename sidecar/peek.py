@@ -83,6 +83,8 @@ def rows(schema: Schema, snapshot: Snapshot) -> list[Row]:
 def in_own_sign(schema: Schema, numbers: Sequence[int]) -> tuple[int, ...]:
     """Return *numbers*, one for each field and modulo 2^64, with those of signed fields in their own sign."""
     fields = schema.layout.fields
+    if not any(field.signed for field in fields):
+        return tuple(numbers)
     return tuple(
         signed(number) if field.signed else number for field, number in zip(fields, numbers, strict=True)
     )

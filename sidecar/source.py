@@ -138,7 +138,9 @@ def tell_apart(sources: Sequence[Source]) -> None:
     alike = {source.name for same in owners.values() if len(same) > 1 for source in same}
     for source in sources:
         if source.name in alike:
-            log.info("%s: its series are told from another source's by xdp.source=%s", source.name, source.name)
+            log.info(
+                "%s: its series are told from another source's by xdp.source=%s", source.name, source.name
+            )
             source.distinguish((SOURCE_ATTRIBUTE, source.name))
 
 

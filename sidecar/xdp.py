@@ -7,8 +7,11 @@ are pinned in bpffs, as is the map, so the kernel goes on counting while no side
 finds the same map. A program of somebody else is never replaced.
 """
 
+import errno
 import logging
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +63,7 @@ def attach(interface: Interface) -> None:
 
     """
     what = f"attach XDP program to {interface.name}"
-    with netns.entered(interface.netns):
+    with _files_of_bpffs(what), netns.entered(interface.netns):
         ifindex = _ifindex(interface, what)
         if xdp_link.ifindex_of(interface.link_pin) == ifindex or _joined(interface, ifindex):
             return
@@ -69,7 +72,7 @@ def attach(interface: Interface) -> None:
         if present.prog_id and not shared:
             raise _foreign(interface, present.prog_id, what)
         _require_bpffs(what)
-        _make_pin_directory(interface, what)
+        interface.pin_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         with (
             pins.opened("map", interface.map_pin) as map_fd,
             libbpf.load_packet_counter(reuse_map_fd=map_fd) as program,
@@ -100,13 +103,14 @@ def detach(interface: Interface) -> bool:
         SourceError: libxdp, by which it was attached, is not installed.
 
     """
-    if not interface.pin_directory.exists():
-        return False
     what = f"detach XDP program from {interface.name}"
-    xdp_link.detach(interface.link_pin, what)
-    _leave(interface, what)
-    _unpin_map(interface)
-    interface.pin_directory.rmdir()
+    with _files_of_bpffs(what):
+        if not interface.pin_directory.exists():
+            return False
+        xdp_link.detach(interface.link_pin, what)
+        _leave(interface, what)
+        _unpin_map(interface)
+        interface.pin_directory.rmdir()
     return True
 
 
@@ -159,8 +163,9 @@ def _foreign(interface: Interface, prog_id: int, what: str) -> SourceError:
     return SourceError(
         what,
         f"it carries XDP program {_prog_name(prog_id)} (id {prog_id}), which is not replaced",
-        f"detach that one (`ip link set dev {interface.name} xdp off`) and load it by `xdp-loader`, next to "
-        "which xdp-otel can count; or read its own map with --map-name, --map-id or --map-path",
+        f"detach that one (`ip link set dev {interface.name} xdp off`, or end what attached it) "
+        "and load it by `xdp-loader`, next to which xdp-otel can count; "
+        "or read its own map with --map-name, --map-id or --map-path",
     )
 
 
@@ -177,10 +182,17 @@ def _require_bpffs(what: str) -> None:
         raise KernelError(what, f"no bpffs at {pins.BPFFS}", f"mount -t bpf bpf {pins.BPFFS}")
 
 
-def _make_pin_directory(interface: Interface, what: str) -> None:
+@contextmanager
+def _files_of_bpffs(what: str) -> Iterator[None]:
+    """Say which right is missing where bpffs does not let us make or remove a file."""
     try:
-        interface.pin_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise RightsError(
-            what, f"mkdir {interface.pin_directory}: {explain(error)}", remedy(Capability.DAC_OVERRIDE)
-        ) from error
+        if error.errno == errno.EROFS:
+            how = "mount bpffs read-write (under systemd: ReadWritePaths=/sys/fs/bpf)"
+        elif isinstance(error, PermissionError):
+            how = remedy(Capability.DAC_OVERRIDE)
+        else:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise RightsError(what, explain(error) + where, how) from error

@@ -72,7 +72,9 @@ def test_a_program_that_is_no_dispatcher_is_not_taken_for_one(veth, cleanup):
     link_fd = bpf.link_create_xdp(foreign.prog_fd, socket.if_nametoindex(veth.name), 0)
     cleanup.callback(bpf.link_detach, link_fd)
 
-    with pytest.raises(SourceError, match=r"which is not replaced: detach that one .* by `xdp-loader`, next"):
+    with pytest.raises(
+        SourceError, match=r"which is not replaced: detach that one .* by `xdp-loader`, next to"
+    ):
         xdp.attach(veth)
     assert not veth.pin_directory.exists()
 

@@ -151,6 +151,24 @@ def test_in_the_bpffs_of_systemd_a_user_needs_dac_override_to_attach(run, server
     assert "CAP_DAC_OVERRIDE is missing" in refused(run(NOBODY, ATTACH, *arguments, bpffs="0700"))
 
 
+def test_detaching_somebody_elses_attachment_names_the_right(run, veth):
+    """A user who may not enter bpffs, or not write there, gets the line and changes nothing."""
+    code, log = run(ROOT, ATTACH, "attach", "--interface", veth.name)
+    assert code == 0, log
+
+    assert "CAP_DAC_OVERRIDE is missing" in refused(run(NOBODY, ATTACH, "detach", "--interface", veth.name))
+    closed = run(NOBODY, ATTACH, "detach", "--interface", veth.name, bpffs="0700")
+    assert "CAP_DAC_OVERRIDE is missing" in refused(closed)
+    assert veth.link_pin.exists()
+
+
+def test_a_read_only_bpffs_is_called_by_its_name(run, veth):
+    """As systemd's ProtectKernelTunables= and `:ro` volumes make it; the message says what to change."""
+    line = refused(run(ROOT, ATTACH, "attach", "--interface", veth.name, bpffs="1777,ro"))
+    assert "EROFS" in line
+    assert "mount bpffs read-write" in line
+
+
 def test_what_is_attached_already_is_read_without_rights(run, server, veth):
     """Once somebody attached, reading the interface's pin takes no more than any pin."""
     code, log = run(ROOT, ATTACH, "attach", "--interface", veth.name)
@@ -213,3 +231,17 @@ def test_looking_around_takes_what_it_shows(run, counted):
     assert code == 0, log
 
     assert "CAP_SYS_ADMIN is missing" in refused(run(ROOT, "BPF", "dump", "--map-id", map_id))
+
+
+def test_in_a_user_namespace_no_capability_is_blamed(run, veth):
+    """Root of a rootless container seems to have all of them; the message says why they do not count."""
+    command = ("unshare", "--user", "--map-root-user", sys.executable, "-m", "sidecar")
+    done = subprocess.run(
+        [*command, "attach", "--interface", veth.name],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+    assert "capabilities of a user namespace do not count" in refused((done.returncode, done.stderr))

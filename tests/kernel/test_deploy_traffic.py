@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""deploy/traffic, the generator for demonstrations."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from demo.processes import ROOT
+
+
+def traffic(*arguments):
+    command = [sys.executable, str(ROOT / "deploy/traffic"), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def sent(said):
+    return {name: int(count.replace(",", "")) for count, name in re.findall(r"([0-9,]+) ([A-Z]+)", said)}
+
+
+def test_the_rate_times_the_duration_is_sent_in_the_shares_asked_for():
+    """One second at 200 a second, half UDP and half ICMP, over IPv4 and IPv6."""
+    done = traffic("--duration", "1", "--rate", "200", "--mix", "udp=1,icmp=1")
+
+    counts = sent(done.stdout.partition(":")[2])
+    assert (0, {"UDP", "ICMP"}) == (done.returncode, set(counts))
+    assert 180 <= sum(counts.values()) <= 200
+    assert abs(counts["UDP"] - counts["ICMP"]) <= 2
+
+
+def test_packets_arrive_at_an_interface_of_its_own_which_is_gone_afterwards():
+    """With --interface an interface and a namespace are made, used and removed."""
+    done = traffic("--interface", "xdptraffic0", "--duration", "1", "--rate", "100")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert {"UDP", "TCP", "ICMP"} == set(sent(done.stdout.partition(":")[2]))
+    assert (
+        subprocess.run(["ip", "link", "show", "xdptraffic0"], check=False, capture_output=True).returncode
+        != 0
+    )
+    assert (
+        "xdp-traffic"
+        not in subprocess.run(["ip", "netns"], check=True, capture_output=True, text=True).stdout
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--rate", "1000000"), ("--duration", "100000"), ("--mix", "sctp=1"), ("--mix", "udp=0")]
+)
+def test_what_would_not_end_or_cannot_be_is_refused(arguments):
+    """Rate and duration are bounded, and protocols known."""
+    assert 2 == traffic(*arguments).returncode
