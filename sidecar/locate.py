@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find the map that the user named: by pin, by name, by id, or on an interface."""
 
+import errno
 import logging
 import os
 import time
@@ -12,7 +13,8 @@ from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar import xdp
 from sidecar.btf import Btf
-from sidecar.errors import SourceError, explain, from_os_error
+from sidecar.capabilities import Capability, remedy
+from sidecar.errors import RightsError, SourceError, explain, from_os_error
 from sidecar.resolve import resolve
 from sidecar.schema import Schema
 from sidecar.shape import Shape, shape_of
@@ -20,9 +22,6 @@ from sidecar.source import Locate, Source
 from sidecar.spec import SourceSpec
 
 log = logging.getLogger(__name__)
-
-_PIN_RIGHTS = "run as its owner or group, or with CAP_DAC_READ_SEARCH; older kernels also want CAP_BPF"
-_ID_RIGHTS = "run with CAP_SYS_ADMIN, which the kernel wants for names and ids, or pin the map for --map-path"
 
 
 def source(spec: SourceSpec) -> Source:
@@ -84,6 +83,8 @@ def _open_pin(path: Path) -> int:
     what = f"open map pinned at {path}"
     try:
         in_bpffs = bpf.is_bpffs(str(path))
+    except PermissionError as error:
+        raise RightsError(what, explain(error), _pin_rights(error)) from None
     except OSError as error:
         raise SourceError(
             what, explain(error), "`ls /sys/fs/bpf` shows the pins; is bpffs mounted, the program loaded?"
@@ -93,11 +94,22 @@ def _open_pin(path: Path) -> int:
     try:
         fd = bpf.obj_get(str(path), readonly=True)
     except OSError as error:
-        raise from_os_error(what, error, rights=_PIN_RIGHTS, otherwise="name a pinned map") from error
+        raise from_os_error(what, error, rights=_pin_rights(error), otherwise="name a pinned map") from error
     if not bpf.is_map(fd):
         os.close(fd)
         raise SourceError(what, "not a pinned map: a program or a link", "`ls /sys/fs/bpf` shows the pins")
     return fd
+
+
+def _pin_rights(error: OSError) -> str:
+    # EACCES is bpffs' answer, EPERM that of kernels before 5.19, which want CAP_BPF for each call.
+    if error.errno == errno.EPERM:
+        return remedy(Capability.BPF)
+    return f"{remedy(Capability.DAC_READ_SEARCH)}; or as the owner or the group of the pin"
+
+
+def _id_rights() -> str:
+    return f"{remedy(Capability.SYS_ADMIN)}; or pin the map for --map-path"
 
 
 def _open_id(map_id: int) -> int:
@@ -108,7 +120,7 @@ def _open_id(map_id: int) -> int:
         raise SourceError(what, "no such map", "`xdp-otel discover` shows the ids") from None
     except OSError as error:
         raise from_os_error(
-            what, error, rights=_ID_RIGHTS, otherwise="`xdp-otel discover` shows the ids"
+            what, error, rights=_id_rights(), otherwise="`xdp-otel discover` shows the ids"
         ) from error
 
 
@@ -121,7 +133,7 @@ def _open_name(name: str, present: bpf.MapInfo | None) -> int:
         if present and len(found) > 1:
             found = _successors(found, present)
     except OSError as error:
-        raise from_os_error(what, error, rights=_ID_RIGHTS, otherwise="name it by --map-id") from error
+        raise from_os_error(what, error, rights=_id_rights(), otherwise="name it by --map-id") from error
     if not found:
         raise SourceError(
             what, "no map has that name", "`xdp-otel discover` shows the names; is the program loaded?"

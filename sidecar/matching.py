@@ -16,8 +16,8 @@ def fitting(profiles: Iterable[ProfileSpec], info: MapInfo, shape: Shape | None)
     Return the first profile that is made for a map, or None.
 
     The kind of map, its name and its entries must be what the profile's `match` says, its sizes those of the
-    profile's layout, and its fields, if it has BTF, exactly those of the layout, at the same places. If its BTF
-    may not be read its name must speak for it: bytes of the same size may mean anything.
+    profile's layout, and its fields, if it has BTF, exactly those of the layout, at the same places. If its
+    BTF may not be read its name must speak for it: bytes of the same size may mean anything.
     """
     return next((profile for profile in profiles if _fits(profile, info, shape)), None)
 

@@ -51,6 +51,12 @@ class Endpoint:
     gzip: bool = False
     timeout_s: float = 10.0
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The certificate files that are read, and read again when they change."""
+        named = (self.certificate, self.client_key, self.client_certificate)
+        return tuple(file for file in named if file) if self.secure else ()
+
 
 def endpoint_from(flag: str | None, environ: Mapping[str, str]) -> Endpoint:
     """

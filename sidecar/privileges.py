@@ -24,16 +24,21 @@ from sidecar.spec import Place, SourceSpec
 log = logging.getLogger(__name__)
 
 
-def give_up(opened: Sequence[tuple[SourceSpec, MapInfo]], state_dir: Path, port: int | None) -> None:
+def give_up(
+    opened: Sequence[tuple[SourceSpec, MapInfo]],
+    state_dir: Path,
+    port: int | None,
+    certificates: Sequence[str] = (),
+) -> None:
     """
     Give up, for good, the capabilities that these sources, which are open, do not take any more.
 
     To be called before the first thread is started: it would keep them all. *port* is the status endpoint's,
-    if there is one.
+    if there is one; *certificates* are files that are read again when they change.
     """
     places = [spec.place for spec, _ in opened]
     try:
-        kept = capabilities.keep_only(needed(places, look(opened, state_dir, port)))
+        kept = capabilities.keep_only(needed(places, look(opened, state_dir, port, certificates)))
     except OSError as error:
         # A seccomp profile without it, such as one of systemd's `~@privileged`.
         log.warning(
@@ -53,6 +58,7 @@ class Machine:
         kernel: Version, (5, 14).
         reading_wants_bpf: Reading an open map takes CAP_BPF.
         writes_as_other: A directory that we write to is closed to us but for CAP_DAC_OVERRIDE.
+        reads_as_other: A certificate file is closed to us but for CAP_DAC_READ_SEARCH.
         binds_low_port: The status endpoint has a port below 1024.
         shared: The interfaces (as `str(Place)`) where libxdp's dispatcher calls our program.
         known_by_btf: The places whose map's fields nothing but BTF tells.
@@ -62,6 +68,7 @@ class Machine:
     kernel: tuple[int, int]
     reading_wants_bpf: bool
     writes_as_other: bool = False
+    reads_as_other: bool = False
     binds_low_port: bool = False
     shared: frozenset[str] = frozenset()
     known_by_btf: frozenset[str] = frozenset()
@@ -76,12 +83,19 @@ def needed(places: Iterable[Place], machine: Machine) -> frozenset[Capability]:
         keep.add(Capability.BPF)
     if machine.writes_as_other:
         keep.add(Capability.DAC_OVERRIDE)
+    if machine.reads_as_other:
+        keep.add(Capability.DAC_READ_SEARCH)
     if machine.binds_low_port:
         keep.add(Capability.NET_BIND_SERVICE)
     return frozenset(keep)
 
 
-def look(opened: Sequence[tuple[SourceSpec, MapInfo]], state_dir: Path, port: int | None) -> Machine:
+def look(
+    opened: Sequence[tuple[SourceSpec, MapInfo]],
+    state_dir: Path,
+    port: int | None,
+    certificates: Sequence[str] = (),
+) -> Machine:
     """Look at this machine, once the sources are open; raise OSError if capset(2) is forbidden."""
     places = [spec.place for spec, _ in opened]
     interfaces = {
@@ -91,10 +105,12 @@ def look(opened: Sequence[tuple[SourceSpec, MapInfo]], state_dir: Path, port: in
     numbers = re.match(r"([0-9]+)\.([0-9]+)", platform.release())
     with capabilities.suspended():
         writes_as_other = not all(map(_writable, written))
+        reads_as_other = not all(os.access(path, os.R_OK, effective_ids=True) for path in certificates)
     return Machine(
         kernel=(int(numbers[1]), int(numbers[2])) if numbers else (0, 0),
         reading_wants_bpf=capabilities.reading_wants_bpf(),
         writes_as_other=writes_as_other,
+        reads_as_other=reads_as_other,
         binds_low_port=port is not None and 0 < port < 1024,
         shared=frozenset(name for name, interface in interfaces.items() if xdp.is_shared(interface)),
         known_by_btf=frozenset(str(spec.place) for spec, info in opened if _known_by_btf(spec, info)),

@@ -16,7 +16,10 @@ from sidecar.pins import PIN_ROOT
 
 
 def _marks(map_id: int) -> list[Path]:
-    return sorted(PIN_ROOT.glob(f"reported-{map_id}-*"))
+    try:
+        return sorted(PIN_ROOT.glob(f"reported-{map_id}-*"))
+    except PermissionError:
+        return []  # nor can we make any, which `mark` tells
 
 
 def mark(map_id: int, birth_ns: int) -> None:

@@ -9,9 +9,10 @@ from dataclasses import replace
 from sidecar import bpf_uapi as uapi
 from sidecar import config_file
 from sidecar.bpf_syscall import MapInfo
+from sidecar.capabilities import Capability, remedy
 from sidecar.clashes import refuse_clashes
 from sidecar.decoders import NameOf
-from sidecar.errors import ConfigError, SourceError
+from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.fields import made_of
 from sidecar.key_label import label_of, whole
 from sidecar.layout import shape_from
@@ -95,15 +96,13 @@ def _refuse_unreadable(info: MapInfo) -> None:
 
 
 def _unknown(info: MapInfo) -> Shape:
+    what = f"read map {_title(info)} (id {info.id})"
+    unknown = f"so nobody knows what the {info.value_size} bytes of a value mean"
     described = "name a profile, or describe it under `layout:` in a configuration file"
     if info.btf_value_type_id:
-        cause = "its BTF cannot be read"
-        remedy = f"run with CAP_SYS_ADMIN, which the kernel wants for that, {described}"
-    else:
-        cause = "it has no BTF"
-        remedy = f"build its program with -g, {described}"
-    cause += f", so nobody knows what the {info.value_size} bytes of a value mean"
-    raise SourceError(f"read map {_title(info)} (id {info.id})", cause, remedy)
+        rights = remedy(Capability.SYS_ADMIN)
+        raise RightsError(what, f"its BTF cannot be read, {unknown}", f"{rights}; or {described}")
+    raise SourceError(what, f"it has no BTF, {unknown}", f"build its program with -g, {described}")
 
 
 def _shape_of_layout(layout: LayoutSpec, info: MapInfo) -> Shape:

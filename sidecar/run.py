@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from sidecar import locate
+from sidecar import locate, privileges
 from sidecar.bpf_uapi import MAP_TYPE_NAMES
+from sidecar.certificates import CertificateFiles
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.journal import Journal
@@ -37,8 +38,8 @@ def run(config: Config) -> None:
     sources = [locate.source(spec) for spec in config.sources]
     telemetry = Telemetry()
     with ExitStack() as stack:
-        pusher = Nowhere(config.endpoint) if config.endpoint.target == NOWHERE else Pusher(config.endpoint)
-        stack.callback(pusher.close)
+        if config.endpoint.secure:
+            CertificateFiles(config.endpoint).load()
         journal = Journal(config.state_dir)
         stack.callback(journal.close)
         for source in sources:
@@ -50,6 +51,12 @@ def run(config: Config) -> None:
             source.name: (source.info.name, source.info.id, MAP_TYPE_NAMES[source.info.type])
             for source in sources
         }
+        # Before the first thread, which would keep all: gRPC and the status endpoint have some.
+        opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
+        port = config.status[1] if config.status else None
+        privileges.give_up(opened, config.state_dir, port, config.endpoint.files)
+        pusher = Nowhere(config.endpoint) if config.endpoint.target == NOWHERE else Pusher(config.endpoint)
+        stack.callback(pusher.close)
         how = "TLS" if config.endpoint.secure else "plaintext"
         log.info(
             "endpoint %s (%s), %s, every %g s",

@@ -9,7 +9,7 @@ import pytest
 from sidecar import bpf_uapi as uapi
 from sidecar.bpf_syscall import MapInfo
 from sidecar.config_file import built_in, built_in_names, profile
-from sidecar.errors import ConfigError, SourceError
+from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.layout import shape_from
 from sidecar.model import Field
 from sidecar.resolve import resolve
@@ -93,7 +93,7 @@ def test_a_map_without_btf_is_taken_for_the_packet_counter_by_kind_and_size(chan
     if fits:
         assert resolve(SOURCE, replace(STATS, **changed), None).name == "packet-counter"
     else:
-        with pytest.raises(SourceError, match="BTF"):
+        with pytest.raises((SourceError, RightsError), match="BTF"):
             resolve(SOURCE, replace(STATS, **changed), None)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar import bpf_uapi as uapi
 from sidecar.bpf_syscall import MapInfo
-from sidecar.errors import ConfigError, SourceError
+from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.model import Field
 from sidecar.resolve import resolve
 from sidecar.schema import Instrument, Kind
@@ -234,8 +234,8 @@ def test_a_map_that_holds_no_counters_is_refused(kind, said):
 def test_a_map_of_which_nobody_says_how_it_looks_is_refused():
     """Without BTF, or without the right to see it, the remedy names the ways out."""
     assert "it has no BTF" in refusal(SourceError, of=info(btf=0), shape=None)
-    assert "its BTF cannot be read" in refusal(SourceError, shape=None)
-    assert "CAP_SYS_ADMIN" in refusal(SourceError, shape=None)
+    assert "its BTF cannot be read" in refusal(RightsError, shape=None)
+    assert "CAP_SYS_ADMIN" in refusal(RightsError, shape=None)
 
 
 def test_a_value_without_integers_is_refused():
