@@ -23,12 +23,12 @@ from demo.frames import every_kind
 from sidecar import bpf_syscall as bpf
 from sidecar import libbpf, locate, otlp_push
 from sidecar.delivery import Delivery
+from sidecar.describe.spec import Place, SourceSpec
 from sidecar.journal import Journal
 from sidecar.model import Temporality
 from sidecar.otlp_endpoint import Endpoint
 from sidecar.pipeline import Pipeline
 from sidecar.resource import resource_attributes
-from sidecar.spec import Place, SourceSpec
 
 _SENDER = bytes.fromhex("020000000001")
 

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sidecar import __version__, commands
+from sidecar import __version__
+from sidecar.commands import registry
 from sidecar.errors import KernelError, SidecarError, explain
 
 log = logging.getLogger("sidecar")
@@ -64,18 +65,18 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="xdp-otel",
         description="Read packet counters from BPF maps and push them, exact, as OTLP delta sums.",
-        epilog=commands.epilog(commands.EXAMPLES),
+        epilog=registry.epilog(registry.EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"xdp-otel {__version__}")
     subparsers = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in commands.COMMANDS:
+    for command in registry.COMMANDS:
         sub = subparsers.add_parser(
             command.name,
             help=command.help,
             description=command.description,
-            epilog=commands.epilog(command.examples),
+            epilog=registry.epilog(command.examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sidecar import config_file
+from sidecar.describe import config_file
+from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import ConfigError
 from sidecar.model import Temporality
 from sidecar.otlp_endpoint import NOWHERE, Endpoint, endpoint_from
-from sidecar.spec import Place, SourceSpec
 from sidecar.xdp import Interface
 
 DEFAULT_INTERVAL_S = 10.0

@@ -12,14 +12,14 @@ from pathlib import Path
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar import xdp
-from sidecar.btf import Btf
 from sidecar.capabilities import Capability, remedy
+from sidecar.describe.btf import Btf
+from sidecar.describe.resolve import resolve
+from sidecar.describe.shape import Shape, shape_of
+from sidecar.describe.spec import SourceSpec
 from sidecar.errors import RightsError, SourceError, explain, from_os_error
-from sidecar.resolve import resolve
 from sidecar.schema import Schema
-from sidecar.shape import Shape, shape_of
 from sidecar.source import Locate, Source
-from sidecar.spec import SourceSpec
 
 log = logging.getLogger(__name__)
 

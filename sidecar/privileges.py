@@ -17,9 +17,9 @@ from pathlib import Path
 from sidecar import capabilities, dispatcher, pins, xdp
 from sidecar.bpf_syscall import MapInfo
 from sidecar.capabilities import Capability
+from sidecar.describe.resolve import resolve
+from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SidecarError, explain
-from sidecar.resolve import resolve
-from sidecar.spec import Place, SourceSpec
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from sidecar import bpf_uapi as uapi
-from sidecar.config_file import profile
+from sidecar.describe.config_file import profile
+from sidecar.describe.resolve import resolve
+from sidecar.describe.spec import Place, SourceSpec
 from sidecar.model import Reading
-from sidecar.resolve import resolve
-from sidecar.spec import Place, SourceSpec
 
 INFO = SimpleNamespace(
     id=41, type=uapi.MAP_PERCPU_ARRAY, name="stats_map", key_size=4, value_size=64, max_entries=1, btf_id=0

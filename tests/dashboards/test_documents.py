@@ -30,7 +30,7 @@ def test_the_sidecars_own_metrics_are_documented(text):
 
 def test_the_profiles_metrics_are_documented(root, text):
     """Each metric of each built-in profile stands there with its unit and its name in Prometheus."""
-    for profile in (root / "sidecar/profiles").glob("*.yaml"):
+    for profile in (root / "sidecar/describe/profiles").glob("*.yaml"):
         for metric in yaml.safe_load(profile.read_text())["metrics"]:
             in_prometheus = "xdp_" + metric["name"].replace(".", "_")
             (row,) = re.findall(rf"(?m)^\| `{re.escape(metric['name'])}` \|.*$", text)

@@ -10,8 +10,8 @@ import pytest
 
 from sidecar import bpf_syscall as bpf
 from sidecar import libbpf, locate, xdp
+from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
-from sidecar.spec import Place, SourceSpec
 from tests.packet_counter import FIELDS
 
 

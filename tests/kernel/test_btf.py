@@ -11,8 +11,8 @@ import pytest
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar.btf import Btf
-from sidecar.shape import Encoding, Part, shape_of
+from sidecar.describe.btf import Btf
+from sidecar.describe.shape import Encoding, Part, shape_of
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 
 HASHES = ("packed", "padded", "bits", "nested", "unions", "numbers", "flow", "four", "locked", "bare")

@@ -11,7 +11,8 @@ import pytest
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar import discover_inventory, discover_report, libbpf
+from sidecar import libbpf
+from sidecar.commands import discover_inventory, discover_report
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 from tests.kernel.packets import TCP, UDP
 from tests.kernel.user_program import UserProgram, bpftool, xdp_otel

@@ -10,8 +10,8 @@ import pytest
 from sidecar import bpf_reader, libbpf, locate
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
+from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
-from sidecar.spec import Place, SourceSpec
 
 KINDS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
 

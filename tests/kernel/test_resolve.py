@@ -9,12 +9,12 @@ import pytest
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar.btf import Btf
-from sidecar.layout import shape_from
-from sidecar.resolve import resolve
+from sidecar.describe.btf import Btf
+from sidecar.describe.layout import shape_from
+from sidecar.describe.resolve import resolve
+from sidecar.describe.shape import Encoding, Part, shape_of
+from sidecar.describe.spec import KeySpec, LayoutSpec, Member, Place, SourceSpec
 from sidecar.schema import Kind
-from sidecar.shape import Encoding, Part, shape_of
-from sidecar.spec import KeySpec, LayoutSpec, Member, Place, SourceSpec
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 
 # Debian has it under the machine's triplet, others in lib64 or lib.

@@ -20,8 +20,8 @@ from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar import capabilities, dispatcher, privileges
 from sidecar.capabilities import Capability
+from sidecar.describe.spec import Place
 from sidecar.privileges import Machine, needed
-from sidecar.spec import Place
 
 KERNEL = tuple(map(int, re.findall(r"[0-9]+", platform.release())[:2]))
 READ = set() if KERNEL >= (5, 19) else {Capability.BPF}

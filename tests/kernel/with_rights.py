@@ -13,7 +13,8 @@ import pkgutil
 import sys
 
 import sidecar
-from sidecar import cli, config_file
+from sidecar import cli
+from sidecar.describe import config_file
 
 NUMBERS = {
     "DAC_OVERRIDE": 1,

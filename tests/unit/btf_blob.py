@@ -3,7 +3,7 @@
 
 import struct
 
-from sidecar.btf import Kind
+from sidecar.describe.btf import Kind
 
 SIGNED, CHAR, BOOL = 1, 2, 4
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.btf import MAX_DEPTH, Btf, Kind, Member
+from sidecar.describe.btf import MAX_DEPTH, Btf, Kind, Member
 from tests.unit.btf_blob import BOOL, CHAR, SIGNED, Blob
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import __version__, cli, commands, config, errors
+from sidecar import __version__, cli, config, errors
+from sidecar.commands import registry as commands
 
 ROOT = Path(__file__).parents[2]
 COMMAND = str(Path(sys.executable).with_name("xdp-otel"))

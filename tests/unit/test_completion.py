@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-from sidecar import cli, completion
-from sidecar.commands import COMMANDS
+from sidecar import cli
+from sidecar.commands import completion
+from sidecar.commands.registry import COMMANDS
 
 SHELLS = ("bash", "zsh", "fish")
 

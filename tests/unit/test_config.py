@@ -5,9 +5,9 @@ import pytest
 
 from sidecar.cli import parser
 from sidecar.config import config_from
+from sidecar.describe.spec import Place
 from sidecar.errors import ConfigError
 from sidecar.model import Temporality
-from sidecar.spec import Place
 
 INTERVAL_MS = "OTEL_METRIC_EXPORT_INTERVAL"
 PREFERENCE = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"

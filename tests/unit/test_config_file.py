@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sidecar import config_file
-from sidecar.config_file import load, profile
+from sidecar.describe import config_file
+from sidecar.describe.config_file import load, profile
+from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place
 from sidecar.errors import ConfigError
 from sidecar.schema import Kind
-from sidecar.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place
 
 FULL = """\
 sources:
@@ -284,7 +284,7 @@ def test_a_flag_that_names_no_profile_is_refused():
 
 def test_yaml_is_not_imported_before_a_file_is_read():
     """Its megabyte is paid by those who read a file."""
-    code = "import sys, sidecar.config_file; sys.exit('yaml' in sys.modules)"
+    code = "import sys, sidecar.describe.config_file; sys.exit('yaml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

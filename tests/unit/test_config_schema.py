@@ -11,8 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.config_file import BUILT_IN, built_in_names, load, profile
-from sidecar.decoders import DECODERS
+from sidecar.describe.config_file import BUILT_IN, built_in_names, load, profile
+from sidecar.describe.decoders import DECODERS
 from sidecar.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

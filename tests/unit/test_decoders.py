@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.decoders import DECODERS, bind, default_for
+from sidecar.describe.decoders import DECODERS, bind, default_for
+from sidecar.describe.shape import Encoding, Part
 from sidecar.errors import ConfigError
-from sidecar.shape import Encoding, Part
 
 
 def part(bits, encoding=Encoding.UNSIGNED, kind="__u32", at=0, **more):

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import config_file, discover_config, discover_layout, discover_pins, discover_report, netlink
+from sidecar import netlink
 from sidecar.bpf_syscall import MapInfo
-from sidecar.discover_model import Attachment, FoundMap, Inventory, Program
-from sidecar.layout import TYPES, shape_from
-from sidecar.shape import Encoding, Part, Shape
+from sidecar.commands import discover_config, discover_layout, discover_pins, discover_report
+from sidecar.commands.discover_model import Attachment, FoundMap, Inventory, Program
+from sidecar.describe import config_file
+from sidecar.describe.layout import TYPES, shape_from
+from sidecar.describe.shape import Encoding, Part, Shape
 
 HASH, PERCPU_ARRAY = 1, 6
 U64 = Part("packets", 0, 64, Encoding.UNSIGNED, "__u64")

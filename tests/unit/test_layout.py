@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.describe.layout import shape_from
+from sidecar.describe.shape import Encoding, Part
+from sidecar.describe.spec import LayoutSpec, Member
 from sidecar.errors import ConfigError
-from sidecar.layout import shape_from
-from sidecar.shape import Encoding, Part
-from sidecar.spec import LayoutSpec, Member
 
 OPAQUE = Part("key", 0, 32, Encoding.BYTES, "4 bytes")
 C = {

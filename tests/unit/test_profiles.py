@@ -8,14 +8,14 @@ import pytest
 
 from sidecar import bpf_uapi as uapi
 from sidecar.bpf_syscall import MapInfo
-from sidecar.config_file import built_in, built_in_names, profile
+from sidecar.describe.config_file import built_in, built_in_names, profile
+from sidecar.describe.layout import shape_from
+from sidecar.describe.resolve import resolve
+from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
-from sidecar.layout import shape_from
 from sidecar.model import Field
-from sidecar.resolve import resolve
 from sidecar.schema import Instrument, Kind
-from sidecar.shape import Encoding, Part, Shape
-from sidecar.spec import Place, SourceSpec
 
 SOURCE = SourceSpec(Place("pin", "/sys/fs/bpf/stats_map"))
 STATS = MapInfo(1, uapi.MAP_PERCPU_ARRAY, "stats_map", 4, 64, 1, 0, 0, 0)

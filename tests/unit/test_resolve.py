@@ -6,12 +6,12 @@ import pytest
 
 from sidecar import bpf_uapi as uapi
 from sidecar.bpf_syscall import MapInfo
+from sidecar.describe.resolve import resolve
+from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.model import Field
-from sidecar.resolve import resolve
 from sidecar.schema import Instrument, Kind
-from sidecar.shape import Encoding, Part, Shape
-from sidecar.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place, SourceSpec
 
 PIN = Place("pin", "/sys/fs/bpf/flows")
 ADDRESS = "struct in6_addr"

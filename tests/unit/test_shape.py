@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.btf import MAX_DEPTH, Btf, Kind
-from sidecar.shape import MAX_ELEMENTS, MAX_PARTS, Encoding, Part, shape_of
+from sidecar.describe.btf import MAX_DEPTH, Btf, Kind
+from sidecar.describe.shape import MAX_ELEMENTS, MAX_PARTS, Encoding, Part, shape_of
 from tests.unit.btf_blob import BOOL, SIGNED, Blob
 
 

@@ -3,9 +3,9 @@
 
 import os
 
-from sidecar.peek import Row
-from sidecar.table import bold, printable, table
-from sidecar.top_screen import Meter, lines
+from sidecar.commands.peek import Row
+from sidecar.commands.table import bold, printable, table
+from sidecar.commands.top_screen import Meter, lines
 
 
 def meter(*counts, seconds=2.0):

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from sidecar.clashes import refuse_clashes
+from sidecar.describe.clashes import refuse_clashes
+from sidecar.describe.layout_file import layout
+from sidecar.describe.metrics_file import attributes, key, metrics, text
+from sidecar.describe.nearest import nearest
+from sidecar.describe.spec import MatchSpec, Place, PlaceKind, ProfileSpec, SourceSpec
+from sidecar.describe.yaml_file import Node, read
 from sidecar.errors import ConfigError
-from sidecar.layout_file import layout
-from sidecar.metrics_file import attributes, key, metrics, text
-from sidecar.nearest import nearest
 from sidecar.schema import LARGEST_CARDINALITY
-from sidecar.spec import MatchSpec, Place, PlaceKind, ProfileSpec, SourceSpec
-from sidecar.yaml_file import Node, read
 
 BUILT_IN = Path(__file__).parent / "profiles"
 MAP_KINDS = ("ARRAY", "PERCPU_ARRAY", "HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")

@@ -3,10 +3,10 @@
 
 import re
 
-from sidecar.layout import TYPES
-from sidecar.nearest import nearest
-from sidecar.spec import LayoutSpec, Member
-from sidecar.yaml_file import Node
+from sidecar.describe.layout import TYPES
+from sidecar.describe.nearest import nearest
+from sidecar.describe.spec import LayoutSpec, Member
+from sidecar.describe.yaml_file import Node
 
 MOST_ELEMENTS = 65_536
 LARGEST_OFFSET = 1 << 24

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from sidecar import peek
-from sidecar.table import bold, printable, table
+from sidecar.commands import peek
+from sidecar.commands.table import bold, printable, table
 
 # xterm's control sequences, which every terminal of today knows: another screen, and no cursor on it.
 _ENTER = "\x1b[?1049h\x1b[?25l"

@@ -7,22 +7,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from sidecar import bpf_uapi as uapi
-from sidecar import config_file
 from sidecar.bpf_syscall import MapInfo
 from sidecar.capabilities import Capability, remedy
-from sidecar.clashes import refuse_clashes
-from sidecar.decoders import NameOf
+from sidecar.describe import config_file
+from sidecar.describe.clashes import refuse_clashes
+from sidecar.describe.decoders import NameOf
+from sidecar.describe.fields import made_of
+from sidecar.describe.key_label import label_of, whole
+from sidecar.describe.layout import shape_from
+from sidecar.describe.matching import fitting
+from sidecar.describe.metrics_file import METRIC_NAME
+from sidecar.describe.nearest import at_line
+from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.describe.spec import KeySpec, LayoutSpec, MetricSpec, ProfileSpec, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
-from sidecar.fields import made_of
-from sidecar.key_label import label_of, whole
-from sidecar.layout import shape_from
-from sidecar.matching import fitting
-from sidecar.metrics_file import METRIC_NAME
 from sidecar.model import Layout
-from sidecar.nearest import at_line
 from sidecar.schema import Kind, Schema
-from sidecar.shape import Encoding, Part, Shape
-from sidecar.spec import KeySpec, LayoutSpec, MetricSpec, ProfileSpec, SourceSpec
 
 PER_CPU = frozenset({uapi.MAP_PERCPU_ARRAY, uapi.MAP_PERCPU_HASH, uapi.MAP_LRU_PERCPU_HASH})
 _ARRAYS = frozenset({uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY})

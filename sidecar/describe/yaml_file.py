@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from sidecar.describe.nearest import nearest
 from sidecar.errors import ConfigError
-from sidecar.nearest import nearest
 
 LARGEST_FILE = 1 << 20
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")

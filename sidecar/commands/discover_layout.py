@@ -4,13 +4,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sidecar.describe.key_label import whole
+from sidecar.describe.layout import shape_from
+from sidecar.describe.layout_file import layout
+from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.describe.spec import LayoutSpec
+from sidecar.describe.yaml_file import parse
 from sidecar.errors import ConfigError
-from sidecar.key_label import whole
-from sidecar.layout import shape_from
-from sidecar.layout_file import layout
-from sidecar.shape import Encoding, Part, Shape
-from sidecar.spec import LayoutSpec
-from sidecar.yaml_file import parse
 
 _MOST_GUESSED = 32
 _WIDTHS = (8, 16, 32, 64)

@@ -4,11 +4,11 @@
 import re
 from collections.abc import Mapping
 
-from sidecar.decoders import DECODERS
+from sidecar.describe.decoders import DECODERS
+from sidecar.describe.spec import KeySpec, MetricSpec
+from sidecar.describe.yaml_file import Node
 from sidecar.model import Attributes
 from sidecar.schema import Kind
-from sidecar.spec import KeySpec, MetricSpec
-from sidecar.yaml_file import Node
 
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
 """OpenTelemetry specification, `metrics/api.md`, "Instrument name syntax"."""

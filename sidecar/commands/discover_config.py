@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterator, Sequence
 
 from sidecar import bpf_syscall as bpf
-from sidecar import config_file, decoders, discover_layout, discover_maps
-from sidecar.discover_model import FoundMap, Inventory
-from sidecar.discover_pins import Walk
-from sidecar.discover_report import c_type
+from sidecar.commands import discover_layout, discover_maps
+from sidecar.commands.discover_model import FoundMap, Inventory
+from sidecar.commands.discover_pins import Walk
+from sidecar.commands.discover_report import c_type
+from sidecar.describe import config_file, decoders
+from sidecar.describe.key_label import whole
+from sidecar.describe.layout import shape_from
+from sidecar.describe.matching import fitting
+from sidecar.describe.resolve import resolve
+from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.describe.spec import LayoutSpec, Place, SourceSpec
 from sidecar.errors import ConfigError, SourceError
-from sidecar.key_label import whole
-from sidecar.layout import shape_from
-from sidecar.matching import fitting
-from sidecar.resolve import resolve
-from sidecar.shape import Encoding, Part, Shape
-from sidecar.spec import LayoutSpec, Place, SourceSpec
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:-]*")
 _NOT_TEXT = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))

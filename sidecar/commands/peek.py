@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 from sidecar import delta, locate, pins, xdp
 from sidecar.bpf_uapi import MAP_TYPE_NAMES
+from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.model import Attributes, Snapshot
 from sidecar.percpu import signed
 from sidecar.schema import Schema
 from sidecar.source import Source, tell_apart
-from sidecar.spec import Place, SourceSpec
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from sidecar import dispatcher, netlink, netns, peek, xdp
+from sidecar import dispatcher, netlink, netns, xdp
 from sidecar.capabilities import Capability, missing
+from sidecar.commands import peek
+from sidecar.commands.table import printable
 from sidecar.config import Config, config_from
+from sidecar.describe.spec import Place
 from sidecar.errors import NotAcknowledgedError, RightsError, SourceError, StateError, explain
 from sidecar.otlp_endpoint import NOWHERE
 from sidecar.source import Source
-from sidecar.spec import Place
-from sidecar.table import printable
 
 _MOST_SHOWN = 3
 _PATIENCE_S = 5.0

@@ -5,7 +5,7 @@ import argparse
 import json
 import logging
 
-from sidecar import discover_inventory, discover_report
+from sidecar.commands import discover_inventory, discover_report
 from sidecar.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ def discover(flags: argparse.Namespace) -> int:
         raise ConfigError("use --with-layout", "it goes with --write-config", "name the map there")
     inventory = discover_inventory.take(flags.netns or ())
     if flags.write_config is not None:
-        from sidecar import discover_config  # noqa: PLC0415  # only who asks for it pays
+        from sidecar.commands import discover_config  # noqa: PLC0415  # only who asks for it pays
 
         print(discover_config.for_map(inventory, flags.write_config, with_layout=flags.with_layout), end="")
     elif flags.json:

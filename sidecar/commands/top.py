@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from sidecar import delta, peek
+from sidecar import delta
+from sidecar.commands import peek
+from sidecar.commands.top_screen import Meter, Screen, lines
 from sidecar.config import source_specs
 from sidecar.source import Source
-from sidecar.top_screen import Meter, Screen, lines
 
 
 class _Watched:

@@ -4,10 +4,10 @@
 from collections.abc import Iterable
 
 from sidecar.accounts import OVERFLOW
+from sidecar.describe.nearest import at_line
+from sidecar.describe.spec import MetricSpec, SourceSpec
 from sidecar.errors import ConfigError
-from sidecar.nearest import at_line
 from sidecar.schema import SOURCE_ATTRIBUTE
-from sidecar.spec import MetricSpec, SourceSpec
 
 
 def refuse_clashes(spec: SourceSpec) -> None:

@@ -9,7 +9,7 @@ from sidecar import pins
 from sidecar.bpf_reader import ARRAY_TYPES, READABLE_TYPES
 from sidecar.bpf_syscall import MapInfo
 from sidecar.bpf_uapi import MAP_TYPE_NAMES
-from sidecar.shape import Shape
+from sidecar.describe.shape import Shape
 
 
 @dataclass(frozen=True)

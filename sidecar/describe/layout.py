@@ -4,9 +4,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.describe.spec import LayoutSpec, Member
 from sidecar.errors import ConfigError
-from sidecar.shape import Encoding, Part, Shape
-from sidecar.spec import LayoutSpec, Member
 
 
 @dataclass(frozen=True)

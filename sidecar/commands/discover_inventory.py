@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
-from sidecar import discover_maps, discover_pins, netlink, netns
-from sidecar.discover_model import Attachment, FoundMap, Inventory, Program
-from sidecar.discover_pins import Walk
+from sidecar import netlink, netns
+from sidecar.commands import discover_maps, discover_pins
+from sidecar.commands.discover_model import Attachment, FoundMap, Inventory, Program
+from sidecar.commands.discover_pins import Walk
 from sidecar.errors import explain
 
 _XDP, _EXT = 6, 28  # enum bpf_prog_type

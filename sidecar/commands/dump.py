@@ -5,11 +5,11 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator
 
-from sidecar import peek
+from sidecar.commands import peek
+from sidecar.commands.table import bold, printable, table
 from sidecar.config import source_specs
 from sidecar.model import Snapshot
 from sidecar.source import Source
-from sidecar.table import bold, printable, table
 
 
 def dump(flags: argparse.Namespace) -> int:

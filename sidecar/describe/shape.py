@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain
 
-from sidecar.btf import MAX_DEPTH, Btf, Kind, Member, Type
+from sidecar.describe.btf import MAX_DEPTH, Btf, Kind, Member, Type
 
 # What one array, and all of a key or value, may hold: a map with more is no table of counters.
 MAX_ELEMENTS = 1024

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from sidecar import flags as add
+from sidecar.commands import flags as add
 
 EXAMPLES = """\
   xdp-otel --interface eth0                       count on eth0 and send to localhost:4317
@@ -62,11 +62,11 @@ class Command:
 
 
 def _later(name: str, *, module: str = "") -> Callable[[argparse.Namespace], int]:
-    """Return the function *name* of `sidecar.<module>`, which is imported when it is called."""
+    """Return the function *name* of `sidecar.commands.<module>`, which is imported when it is called."""
 
     def call(flags: argparse.Namespace) -> int:
         function: Callable[[argparse.Namespace], int] = getattr(
-            import_module(f"sidecar.{module or name}"), name
+            import_module(f"sidecar.commands.{module or name}"), name
         )
         return function(flags)
 
@@ -147,7 +147,7 @@ def _completion_flags(command: argparse.ArgumentParser) -> None:
 
 def _completion(flags: argparse.Namespace) -> int:
     from sidecar.cli import parser  # noqa: PLC0415
-    from sidecar.completion import script  # noqa: PLC0415
+    from sidecar.commands.completion import script  # noqa: PLC0415
 
     print(script(parser(), flags.shell), end="")
     return 0

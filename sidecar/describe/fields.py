@@ -3,12 +3,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from sidecar.describe.nearest import at_line, nearest
+from sidecar.describe.shape import Encoding, Part
+from sidecar.describe.spec import MetricSpec
 from sidecar.errors import ConfigError
 from sidecar.model import Field
-from sidecar.nearest import at_line, nearest
 from sidecar.schema import Instrument, Kind
-from sidecar.shape import Encoding, Part
-from sidecar.spec import MetricSpec
 
 _KINDS: Mapping[Encoding, tuple[Kind, ...]] = {
     Encoding.UNSIGNED: tuple(Kind),

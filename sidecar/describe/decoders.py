@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sidecar.describe.nearest import nearest
+from sidecar.describe.shape import Encoding, Part
 from sidecar.errors import ConfigError
-from sidecar.nearest import nearest
-from sidecar.shape import Encoding, Part
 
 Value = str | int | bool
 Decode = Callable[[bytes], Value]

@@ -4,10 +4,10 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from sidecar.discover_model import Attachment, FoundMap, Inventory, Program
+from sidecar.commands.discover_model import Attachment, FoundMap, Inventory, Program
+from sidecar.commands.table import bold, printable, table
+from sidecar.describe.shape import Encoding, Part
 from sidecar.pins import BPFFS
-from sidecar.shape import Encoding, Part
-from sidecar.table import bold, printable, table
 
 _NOTHING = (
     "No XDP program and no pinned map. `xdp-otel attach --interface IF` attaches the shipped program; "

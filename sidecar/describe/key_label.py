@@ -3,13 +3,13 @@
 
 from collections.abc import Iterable, Sequence
 
-from sidecar.decoders import Decode, NameOf, bind
+from sidecar.describe.decoders import Decode, NameOf, bind
+from sidecar.describe.fields import find
+from sidecar.describe.shape import Part
+from sidecar.describe.spec import KeySpec
 from sidecar.errors import ConfigError
-from sidecar.fields import find
 from sidecar.model import Attributes
 from sidecar.schema import Label
-from sidecar.shape import Part
-from sidecar.spec import KeySpec
 
 
 def whole(parts: Iterable[Part]) -> list[Part]:

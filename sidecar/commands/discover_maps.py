@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
-from sidecar import discover_pins
-from sidecar.btf import Btf
-from sidecar.discover_model import FoundMap
-from sidecar.discover_pins import Walk
+from sidecar.commands import discover_pins
+from sidecar.commands.discover_model import FoundMap
+from sidecar.commands.discover_pins import Walk
+from sidecar.describe.btf import Btf
+from sidecar.describe.shape import Shape, shape_of
 from sidecar.errors import explain
-from sidecar.shape import Shape, shape_of
 
 NO_BTF_RIGHTS = "to see its BTF needs CAP_SYS_ADMIN"
 _MOST_COUNTED = 1000
