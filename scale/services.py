@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The parts between a node and a store: agent, gateway, generic OTLP sender, Prometheus as store.
+
+Each is a Service on ports of its own, so that a test can stop, kill and start one while the others run.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from demo.ports import Ports
+from demo.processes import ROOT
+from demo.prometheus import answers
+from demo.service import Service
+from demo.stack import COLLECTOR, PROMETHEUS, SIDECAR
+
+NOT_OURS = ("OTEL_", "XDP_OTEL_", "COLLECTOR_", "OTLP_")
+"""Prefixes of variables that belong to whoever runs this, and must not reach what it starts."""
+
+
+def collector(
+    name: str,
+    directory: Path,
+    ports: Ports,
+    files: Sequence[str],
+    settings: Mapping[str, str],
+    *,
+    host: str = "127.0.0.1",
+    overrides: Sequence[str] = (),
+    inside: Sequence[str] = (),
+) -> Service:
+    """
+    Return the built Collector with *files* of collector/, merged in this order.
+
+    Args:
+        name: Unique in *directory*; of its log, and of its storage, which is made here.
+        directory: For log and storage.
+        ports: Where it listens.
+        files: Such as `gateway.yaml`, `tls.yaml`.
+        settings: Variables of collector/README.md.
+        host: The address it listens on for OTLP.
+        overrides: Single settings, `exporters::otlp_grpc::timeout: 1s`.
+        inside: A command in front of the Collector's, such as unshare.
+
+    """
+    storage = directory / f"{name}-storage"
+    storage.mkdir(exist_ok=True)
+    env = {
+        **_environment(),
+        "COLLECTOR_OTLP_ENDPOINT": f"{host}:{ports.otlp}",
+        "COLLECTOR_PROMETHEUS_ENDPOINT": f"127.0.0.1:{ports.metrics}",
+        "COLLECTOR_HEALTH_ENDPOINT": f"127.0.0.1:{ports.health}",
+        "COLLECTOR_TELEMETRY_HOST": "127.0.0.1",
+        "COLLECTOR_TELEMETRY_PORT": str(ports.telemetry),
+        "COLLECTOR_STORAGE_DIR": str(storage),
+        **settings,
+    }
+    configs = [str(ROOT / "collector" / file) for file in files]
+    configs += [f"yaml:{override}" for override in overrides]
+    return Service(
+        name=f"the Collector {name}",
+        command=[*inside, str(COLLECTOR), *(part for config in configs for part in ("--config", config))],
+        env=env,
+        log=directory / f"{name}.log",
+        ready=lambda: answers(f"http://127.0.0.1:{ports.health}/"),
+    )
+
+
+def store(directory: Path, ports: Ports, *, options: Sequence[str] = ()) -> Service:
+    """Return a Prometheus that is written to, by remote write and by OTLP, and scrapes nobody."""
+    file = directory / "store.yml"
+    # Names as they come, as gateway.yaml has them (JSON is YAML).
+    file.write_text(json.dumps({"otlp": {"translation_strategy": "UnderscoreEscapingWithoutSuffixes"}}))
+    return Service(
+        name="the store",
+        command=[
+            str(PROMETHEUS),
+            f"--config.file={file}",
+            f"--storage.tsdb.path={directory / 'store'}",
+            f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+            "--web.enable-remote-write-receiver",
+            "--web.enable-otlp-receiver",
+            *options,
+        ],
+        env=_environment(),
+        log=directory / "store.log",
+        ready=lambda: answers(f"http://127.0.0.1:{ports.prometheus}/-/ready"),
+    )
+
+
+def sidecar(
+    directory: Path, pin: Path, endpoint: str, *options: str, settings: Mapping[str, str] | None = None
+) -> Service:
+    """Return the sidecar on the map *pin*, every 0.2 s; ready once it has its instance id."""
+    state = directory / "state"
+    command = [str(SIDECAR), "run", "--map-path", str(pin), "--state-dir", str(state), "--interval", "0.2"]
+    return Service(
+        name="the sidecar",
+        command=[*command, "--otel-endpoint", endpoint, *options],
+        env={**_environment(), **(settings or {})},
+        log=directory / "sidecar.log",
+        ready=(state / "instance-id").exists,
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}

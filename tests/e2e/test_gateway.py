@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sidecar, agent, gateways, store: the count is exact, whichever of them dies, hangs or forgets."""
+
+import shutil
+import signal
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from demo.ports import Ports
+from demo.processes import run
+from demo.service import Service
+from scale import services
+from scale.counts import Counter, samples, shown
+
+HOSTS = ("127.0.0.2", "127.0.0.3")
+NAME = "gateways.test"
+QUICK = ("exporters::otlp_grpc::retry_on_failure::max_interval: 1s", "exporters::otlp_grpc::timeout: 2s")
+
+
+@pytest.fixture
+def counter():
+    """A map that counts."""
+    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
+        yield counting
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path that runs."""
+
+    counter: Counter
+    services: dict[str, Service]
+    store: Ports
+    directory: Path
+
+    def flow(self, seconds=1.0):
+        """Let it count, and see that the store shows more than before."""
+        before = len(samples(self.store))
+        deadline = time.monotonic() + 45
+        time.sleep(seconds)
+        while len(samples(self.store)) <= before:
+            assert time.monotonic() < deadline, "nothing new arrives"
+            time.sleep(0.1)
+
+    def settled(self):
+        """What the store shows once nothing counts any more: the truth, or what is there after 30 s."""
+        self.counter.hold()
+        deadline = time.monotonic() + 30
+        while (seen := shown(self.store)) != self.counter.truth and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return seen
+
+
+@pytest.fixture
+def route(tmp_path, counter):
+    """A path with two gateways behind one name, as of a headless Service; the first counts have come."""
+    store = Ports.free()
+    agent = Ports.free()
+    gateways = [Ports.free() for _ in HOSTS]
+    gateway_port = gateways[0].otlp
+    hosts = tmp_path / "hosts"
+    hosts.write_text("".join(f"{host} {NAME}\n" for host in HOSTS))
+    parts = {"store": services.store(tmp_path, store)}
+    for host, ports in zip(HOSTS, gateways, strict=True):
+        url = f"http://127.0.0.1:{store.prometheus}/api/v1/write"
+        parts[host] = services.collector(
+            f"gateway-{host}",
+            tmp_path,
+            replace(ports, otlp=gateway_port),
+            ["gateway.yaml"],
+            {"COLLECTOR_REMOTE_WRITE_ENDPOINT": url},
+            host=host,
+        )
+    parts["agent"] = services.collector(
+        "agent",
+        tmp_path,
+        agent,
+        ["agent.yaml"],
+        {"COLLECTOR_GATEWAY_ENDPOINT": f"{NAME}:{gateway_port}", "COLLECTOR_GATEWAY_INSECURE": "true"},
+        overrides=QUICK,
+        inside=["unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"],
+    )
+    parts["sidecar"] = services.sidecar(tmp_path, counter.pin, f"127.0.0.1:{agent.otlp}", "--base-point")
+    with ExitStack() as cleanup:
+        for part in parts.values():
+            cleanup.enter_context(part)
+        made = Route(counter, parts, store, tmp_path)
+        made.flow()
+        yield made
+
+
+def kill(route, *names):
+    for name in names:
+        route.services[name].kill()
+
+
+def start(route, *names):
+    for name in names:
+        route.services[name].start()
+
+
+def assert_exact(route):
+    """The store shows what the kernel counted, and its counter never went back: no reset to be guessed at."""
+    seen = route.settled()
+    assert route.counter.truth == seen
+    values = [value for _, value in samples(route.store)]
+    assert sorted(values) == values
+
+
+@pytest.mark.parametrize("part", ["sidecar", "agent", "store", *HOSTS])
+def test_exact_after_a_kill(route, part):
+    """Each part in turn is killed and started under way, its memory gone: nothing lost, nothing twice."""
+    kill(route, part)
+    time.sleep(1)
+    start(route, part)
+    route.flow()
+
+    assert_exact(route)
+
+
+def test_one_gateway_is_enough(route):
+    """One gateway of two stays dead: agents go on with the other."""
+    kill(route, HOSTS[0])
+    route.flow(2)
+
+    assert_exact(route)
+
+
+def test_requests_are_spread_over_the_gateways(route):
+    """A name with two addresses is two gateways, and both get work."""
+    route.flow(2)
+
+    for host in HOSTS:
+        kill(route, *[other for other in HOSTS if other != host])
+        route.flow()
+        start(route, *[other for other in HOSTS if other != host])
+
+
+def test_agent_dies_while_the_store_is_down(route):
+    """The store is away, the agent dies with a queue and a memory, both gateways restart: exact."""
+    kill(route, "store")
+    time.sleep(1)
+    kill(route, "agent", *HOSTS)
+    time.sleep(0.5)
+    start(route, "agent", *HOSTS)
+    time.sleep(1)
+    start(route, "store")
+    route.flow()
+
+    assert_exact(route)
+
+
+def test_agent_loses_its_disk_too(route):
+    """Not even the queue is needed for the counts: the next total has it all."""
+    kill(route, *HOSTS)
+    time.sleep(1)
+    kill(route, "agent")
+    shutil.rmtree(route.directory / "agent-storage")
+    (route.directory / "agent-storage").mkdir()
+    start(route, "agent", *HOSTS)
+    route.flow()
+
+    assert_exact(route)
+
+
+def test_store_that_hangs(route):
+    """A store that takes requests and does not answer is waited for, and gets each count once."""
+    process = route.services["store"].process
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(5)
+    process.send_signal(signal.SIGCONT)
+    route.flow()
+
+    assert_exact(route)
+
+
+def test_outage_leaves_no_hole(route):
+    """What was counted while the store was down comes from the agent's disk, with the time it had."""
+    route.services["store"].stop()
+    time.sleep(6)
+    start(route, "store")
+    route.flow()
+
+    assert_exact(route)
+    # The first is at the birth of the map, before anything ran.
+    times = [at for at, _ in samples(route.store)][1:]
+    assert max(after - before for before, after in pairwise(times)) < 3
+
+
+def test_full_queue(route):
+    """An agent whose queue is full holds the sidecar back, and nothing is lost or counted twice."""
+    agent = route.services["agent"]
+    kill(route, "agent")
+    agent.env = {**agent.env, "COLLECTOR_QUEUE_SIZE": "3"}
+    start(route, "agent")
+    kill(route, *HOSTS)
+    time.sleep(4)
+    start(route, *HOSTS)
+    route.flow()
+
+    assert_exact(route)
+
+
+def test_full_disk(route):
+    """
+    An agent that cannot write its queue refuses what it is sent, or drops it without a word (its persistent
+    queue, when it cannot write down that it took an item out): the next total makes it good.
+    """
+    storage = route.directory / "agent-storage"
+    kill(route, "agent")
+    run("mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(storage))
+    try:
+        start(route, "agent")
+        kill(route, *HOSTS)
+        with pytest.raises(OSError, match="No space left"):
+            (storage / "ballast").write_bytes(bytes(2**20))
+        time.sleep(3)
+        (storage / "ballast").unlink()
+        start(route, *HOSTS)
+        route.flow()
+
+        assert_exact(route)
+    finally:
+        kill(route, "agent")
+        run("umount", str(storage))
+
+
+def test_refused_sample_is_made_good(route):
+    """A store refuses a request for one sample out of order in it; the next total is exact all the same."""
+    kill(route, "sidecar", "agent")
+    # Without its state the sidecar begins with a base point at the birth of the map.
+    shutil.rmtree(route.directory / "state")
+    start(route, "agent", "sidecar")
+    route.flow()
+
+    assert_exact(route)
+    assert "Out of order sample" in route.services["store"].log.read_text()

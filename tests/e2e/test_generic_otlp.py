@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other backends by OTLP over HTTP: one that wants totals, one that wants deltas and a key."""
+
+import re
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from demo.ports import Ports
+from demo.prometheus import fetch, query
+from scale import services
+from scale.counts import Counter
+
+QUICK = ("exporters::otlp_http::retry_on_failure::max_interval: 1s", "exporters::otlp_http::timeout: 2s")
+CUMULATIVE = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}
+
+
+@pytest.fixture
+def counter():
+    """A map that counts."""
+    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
+        yield counting
+
+
+def settled(read, truth):
+    """What *read* returns as soon as it is the truth, or after 30 s."""
+    deadline = time.monotonic() + 30
+    while (seen := read()) != truth and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return seen
+
+
+def test_totals_for_a_backend_that_wants_totals(tmp_path, counter):
+    """Cumulative into Prometheus' own OTLP receiver: exact, though Collector and backend die under way."""
+    backend, ports = Ports.free(), Ports.free()
+    url = f"http://127.0.0.1:{backend.prometheus}/api/v1/otlp"
+    store = services.store(tmp_path, backend)
+    generic = services.collector(
+        "generic", tmp_path, ports, ["generic-otlp.yaml"], {"OTLP_ENDPOINT": url}, overrides=QUICK
+    )
+    sidecar = services.sidecar(tmp_path, counter.pin, f"127.0.0.1:{ports.otlp}", settings=CUMULATIVE)
+    with store, generic, sidecar:
+        time.sleep(1)
+        generic.kill()
+        time.sleep(1)
+        generic.start()
+        store.kill()
+        time.sleep(2)
+        store.start()
+        time.sleep(1)
+        counter.hold()
+
+        seen = settled(lambda: query(backend, "xdp_packets_total"), str(counter.truth["total_packets"]))
+
+        assert seen == str(counter.truth["total_packets"])
+        assert query(backend, "xdp_bytes_total") == str(counter.truth["total_bytes"])
+
+
+@pytest.fixture
+def delta_backend(tmp_path):
+    """A backend that takes deltas by HTTP from who has the key: a Collector stands for it."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("key-of-ours\n")
+    ports = Ports.free()
+    http = f"{{endpoint: '127.0.0.1:{ports.prometheus}', auth: {{authenticator: bearertokenauth}}}}"
+    with services.collector(
+        "backend",
+        tmp_path,
+        ports,
+        ["config.yaml", "token.yaml"],
+        {"COLLECTOR_TOKEN_FILE": str(tokens)},
+        overrides=[f"receivers::otlp::protocols::http: {http}"],
+    ):
+        yield ports
+
+
+def served(ports):
+    """The counter that the stand-in has added up."""
+    body = fetch(f"http://127.0.0.1:{ports.metrics}/metrics")
+    found = re.search(r"^xdp_xdp_packets_total\S* (\S+)$", body, re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
+def test_deltas_for_a_backend_that_wants_deltas(tmp_path, counter, delta_backend):
+    """Plain deltas with the backend's key in a header add up to the truth, across a kill of the Collector."""
+    ports = Ports.free()
+    url = f"http://127.0.0.1:{delta_backend.prometheus}"
+    settings = {"OTLP_ENDPOINT": url, "OTLP_HEADERS": "{Authorization: Bearer key-of-ours}"}
+    generic = services.collector("generic", tmp_path, ports, ["generic-otlp.yaml"], settings, overrides=QUICK)
+    with generic, services.sidecar(tmp_path, counter.pin, f"127.0.0.1:{ports.otlp}"):
+        time.sleep(1)
+        generic.kill()
+        time.sleep(1)
+        generic.start()
+        time.sleep(1)
+        counter.hold()
+
+        truth = counter.truth["total_packets"]
+        assert truth == settled(lambda: served(delta_backend), truth)
+
+
+def test_wrong_key_is_in_the_log(tmp_path, counter, delta_backend):
+    """A backend that refuses the key is named in the Collector's log, with what it said."""
+    ports = Ports.free()
+    url = f"http://127.0.0.1:{delta_backend.prometheus}"
+    settings = {"OTLP_ENDPOINT": url, "OTLP_HEADERS": "{Authorization: Bearer nonsense}"}
+    generic = services.collector("generic", tmp_path, ports, ["generic-otlp.yaml"], settings)
+    with generic, services.sidecar(tmp_path, counter.pin, f"127.0.0.1:{ports.otlp}"):
+        time.sleep(2)
+
+        log = generic.log.read_text()
+
+    assert "HTTP Status Code 401" in log
+    assert "nonsense" not in log
+    assert not served(delta_backend)

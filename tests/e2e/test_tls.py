@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS from the sidecar to the store: who is let in, who is not and what it says, certificates that change."""
+
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from demo.ports import Ports
+from scale import services
+from scale.counts import Counter, shown
+
+QUICK = "exporters::otlp_grpc::retry_on_failure::max_interval: 1s"
+
+
+@pytest.fixture
+def counter():
+    """A map that counts."""
+    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
+        yield counting
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority; certificates are made beside it."""
+
+    directory: Path
+
+    @property
+    def ca(self):
+        return self.directory / "ca.pem"
+
+    def issue(self, name, *, days=2, host="localhost"):
+        """Make a certificate and its key for server and client use; return both paths."""
+        certificate, key = self.directory / f"{name}.crt", self.directory / f"{name}.key"
+        request = self.directory / f"{name}.csr"
+        subject = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host}")
+        openssl("req", "-new", *_NEW_KEY, "-keyout", key, "-out", request, *subject)
+        signed = ("-CA", self.ca, "-CAkey", self.directory / "ca.key", "-copy_extensions", "copyall")
+        openssl("x509", "-req", "-in", request, "-out", certificate, "-days", days, *signed)
+        return certificate, key
+
+
+_NEW_KEY = ("-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+
+
+def openssl(*arguments):
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """Make an authority by name."""
+
+    def make(name):
+        directory = tmp_path / name
+        directory.mkdir()
+        made = Authority(directory)
+        subject = ("-subj", f"/CN={name}", "-days", 2)
+        openssl("req", "-x509", *_NEW_KEY, "-keyout", directory / "ca.key", "-out", made.ca, *subject)
+        return made
+
+    return make
+
+
+def server_settings(certificate, key, client_ca=None):
+    settings = {"COLLECTOR_TLS_CERT_FILE": str(certificate), "COLLECTOR_TLS_KEY_FILE": str(key)}
+    return settings if client_ca is None else {**settings, "COLLECTOR_TLS_CLIENT_CA_FILE": str(client_ca)}
+
+
+def client_variables(ca, pair=None):
+    variables = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(ca)}
+    if pair:
+        variables["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"] = str(pair[0])
+        variables["OTEL_EXPORTER_OTLP_CLIENT_KEY"] = str(pair[1])
+    return variables
+
+
+def once(tmp_path, counter, port, variables, *, scheme="https", headers=""):
+    """Run one cycle; return its exit code and the last line it printed."""
+    command = [services.SIDECAR, "--map-path", counter.pin, "--once", "--base-point"]
+    command += ["--state-dir", tmp_path / "state", "--otel-endpoint", f"{scheme}://localhost:{port}"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(services.NOT_OURS)}
+    env |= {**variables, "OTEL_EXPORTER_OTLP_TIMEOUT": "2000"}
+    if headers:
+        env["OTEL_EXPORTER_OTLP_HEADERS"] = headers
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Run a Collector with these files and settings, listening on localhost; return its ports."""
+    with ExitStack() as cleanup:
+
+        def run(name, files, settings, **options):
+            ports = Ports.free()
+            made = services.collector(name, tmp_path, ports, files, settings, host="localhost", **options)
+            cleanup.enter_context(made)
+            return ports
+
+        yield run
+
+
+def test_mutual_tls_all_the_way(tmp_path, counter, authority, start):
+    """Sidecar, agent and gateway show each other certificates, and the store gets every count."""
+    ours = authority("ours")
+    store = Ports.free()
+    with services.store(tmp_path, store):
+        gateway = start(
+            "gateway",
+            ["gateway.yaml", "tls.yaml"],
+            {
+                **server_settings(*ours.issue("gateway"), ours.ca),
+                "COLLECTOR_REMOTE_WRITE_ENDPOINT": f"http://127.0.0.1:{store.prometheus}/api/v1/write",
+            },
+        )
+        certificate, key = ours.issue("agent")
+        agent = start(
+            "agent",
+            ["agent.yaml", "tls.yaml"],
+            {
+                **server_settings(certificate, key, ours.ca),
+                "COLLECTOR_GATEWAY_ENDPOINT": f"localhost:{gateway.otlp}",
+                "COLLECTOR_GATEWAY_CA_FILE": str(ours.ca),
+                "COLLECTOR_GATEWAY_CERT_FILE": str(certificate),
+                "COLLECTOR_GATEWAY_KEY_FILE": str(key),
+            },
+        )
+        counter.hold()
+
+        code, said = once(tmp_path, counter, agent.otlp, client_variables(ours.ca, ours.issue("sidecar")))
+
+        assert code == 0, said
+        assert counter.truth == arrived(store, counter)
+
+
+# In gRPC's words. In TLS 1.3 a server refuses a client's certificate after the client's handshake is done,
+# and gRPC does not say with which alert.
+CASES = {
+    "wrong CA": "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate",
+    "expired": "CERTIFICATE_VERIFY_FAILED: certificate has expired",
+    "another host's": "Hostname Verification Check failed",
+    "no client certificate": "Unwrap failed",
+    "client of another CA": "Unwrap failed",
+    "plaintext": "Socket closed",
+    "TLS to a plaintext port": "WRONG_VERSION_NUMBER",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_not_let_in(tmp_path, counter, authority, start, case):
+    """A wrong certificate on either side, or none, is one line that says so; nothing is counted as sent."""
+    ours, other = authority("ours"), authority("other")
+    server = ours.issue(
+        "server", days=-1 if case == "expired" else 2, host="elsewhere" if "host" in case else "localhost"
+    )
+    files = ["config.yaml"] if "plaintext port" in case else ["config.yaml", "tls.yaml"]
+    ports = start("collector", files, server_settings(*server, ours.ca))
+    clients = {"no client certificate": None, "client of another CA": other.issue("client")}
+    pair = clients.get(case, ours.issue("client"))
+    variables = client_variables(other.ca if case == "wrong CA" else ours.ca, pair)
+
+    code, said = once(
+        tmp_path, counter, ports.otlp, variables, scheme="http" if case == "plaintext" else "https"
+    )
+
+    assert code == 7, said
+    assert CASES[case] in said
+
+
+def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority, start):
+    """A gateway refuses an agent without a certificate; once it has one, all that waited on disk arrives."""
+    ours = authority("ours")
+    store, agent_ports = Ports.free(), Ports.free()
+    with services.store(tmp_path, store):
+        gateway = start(
+            "gateway",
+            ["gateway.yaml", "tls.yaml"],
+            {
+                **server_settings(*ours.issue("gateway"), ours.ca),
+                "COLLECTOR_REMOTE_WRITE_ENDPOINT": f"http://127.0.0.1:{store.prometheus}/api/v1/write",
+            },
+        )
+        settings = {
+            "COLLECTOR_GATEWAY_ENDPOINT": f"localhost:{gateway.otlp}",
+            "COLLECTOR_GATEWAY_CA_FILE": str(ours.ca),
+        }
+        agent = services.collector(
+            "agent", tmp_path, agent_ports, ["agent.yaml"], settings, overrides=[QUICK]
+        )
+        with agent:
+            counter.hold()
+            code, said = once(tmp_path, counter, agent_ports.otlp, {}, scheme="http")
+            assert code == 0, said
+            time.sleep(2)
+            assert not shown(store)
+            assert "certificate required" in agent.log.read_text()
+        certificate, key = ours.issue("agent")
+        settings |= {"COLLECTOR_GATEWAY_CERT_FILE": str(certificate), "COLLECTOR_GATEWAY_KEY_FILE": str(key)}
+        with services.collector("agent", tmp_path, agent_ports, ["agent.yaml"], settings, overrides=[QUICK]):
+            assert counter.truth == arrived(store, counter)
+
+
+def arrived(store, counter):
+    """What the store shows as soon as it is the truth, or at last."""
+    deadline = time.monotonic() + 20
+    while (seen := shown(store)) != counter.truth and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return seen
+
+
+class Mounted:
+    """A directory of files that are replaced all at once, as the kubelet replaces those of a Secret."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        directory.mkdir()
+
+    def put(self, **files):
+        version = self.directory / uuid.uuid4().hex
+        version.mkdir()
+        for name, content in files.items():
+            (version / name).write_bytes(content)
+            link = self.directory / name
+            if not link.is_symlink():
+                link.symlink_to(Path("..data") / name)
+        current = self.directory / "..data"
+        old = current.resolve() if current.is_symlink() else None
+        (self.directory / "..new").symlink_to(version.name)
+        (self.directory / "..new").replace(current)
+        if old:
+            shutil.rmtree(old)
+
+    def __getitem__(self, name):
+        return str(self.directory / name)
+
+
+def test_certificates_change_under_way(tmp_path, counter, authority, start):
+    """All certificates and both authorities are replaced while it runs; nobody restarts, nothing is lost."""
+    old, new = authority("old"), authority("new")
+    server, client = Mounted(tmp_path / "server"), Mounted(tmp_path / "client")
+
+    def put(by, *trusted):
+        ca = b"".join(one.ca.read_bytes() for one in trusted)
+        for mounted in (server, client):
+            pair = by.issue(uuid.uuid4().hex)
+            mounted.put(crt=pair[0].read_bytes(), key=pair[1].read_bytes(), ca=ca)
+
+    put(old, old)
+    ports = start(
+        "collector",
+        ["config.yaml", "tls.yaml"],
+        server_settings(server["crt"], server["key"], server["ca"]),
+        overrides=["receivers::otlp::protocols::grpc::tls::reload_interval: 1s"],
+    )
+    variables = client_variables(client["ca"], (client["crt"], client["key"]))
+    endpoint = f"https://localhost:{ports.otlp}"
+    with services.sidecar(tmp_path, counter.pin, endpoint, "--base-point", settings=variables):
+        wait_for_more(ports)
+        # Both are trusted before the first certificate of the new one is shown.
+        put(old, old, new)
+        time.sleep(2)
+        put(new, old, new)
+        time.sleep(2)
+        put(new, new)
+        time.sleep(2)
+        wait_for_more(ports)
+        counter.hold()
+        wait_for(lambda: served(ports) == counter.truth["total_packets"])
+
+        assert counter.truth["total_packets"] == served(ports)
+
+    # Who shows a certificate of the old one is out now, and the new one's is in.
+    assert serves_certificate_of(ports, new, new.issue("probe"))
+    assert not serves_certificate_of(ports, new, old.issue("probe"))
+    log = (tmp_path / "sidecar.log").read_text()
+    assert "not acknowledged" not in log
+
+
+def test_agent_shows_its_new_certificate(tmp_path, counter, authority, start):
+    """An agent's certificate is replaced on disk: it shows the new one to a gateway that trusts no other."""
+    old, new = authority("old"), authority("new")
+    store, gateway_ports = Ports.free(), Ports.free()
+    mounted = Mounted(tmp_path / "agent")
+
+    def put(by):
+        pair = by.issue("agent")
+        mounted.put(crt=pair[0].read_bytes(), key=pair[1].read_bytes())
+
+    def gateway(trusted):
+        url = f"http://127.0.0.1:{store.prometheus}/api/v1/write"
+        settings = {
+            **server_settings(*old.issue("gateway"), trusted.ca),
+            "COLLECTOR_REMOTE_WRITE_ENDPOINT": url,
+        }
+        files = ["gateway.yaml", "tls.yaml"]
+        return services.collector("gateway", tmp_path, gateway_ports, files, settings, host="localhost")
+
+    put(old)
+    with services.store(tmp_path, store):
+        agent = start(
+            "agent",
+            ["agent.yaml"],
+            {
+                "COLLECTOR_GATEWAY_ENDPOINT": f"localhost:{gateway_ports.otlp}",
+                "COLLECTOR_GATEWAY_CA_FILE": str(old.ca),
+                "COLLECTOR_GATEWAY_CERT_FILE": mounted["crt"],
+                "COLLECTOR_GATEWAY_KEY_FILE": mounted["key"],
+            },
+            overrides=[QUICK, "exporters::otlp_grpc::tls::reload_interval: 1s"],
+        )
+        with services.sidecar(tmp_path, counter.pin, f"localhost:{agent.otlp}", "--base-point"):
+            with gateway(old):
+                wait_for(lambda: shown(store))
+                assert shown(store)
+            put(new)
+            with gateway(new):
+                counter.hold()
+
+                assert counter.truth == arrived(store, counter)
+
+
+def serves_certificate_of(ports, authority, pair):
+    """Whether a TLS client that trusts this authority and shows this pair is let in."""
+    context = ssl.create_default_context(cafile=authority.ca)
+    context.load_cert_chain(*pair)
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            socket.create_connection(("localhost", ports.otlp), timeout=5) as raw,
+            context.wrap_socket(raw, server_hostname="localhost") as connection,
+        ):
+            # In TLS 1.3 the server's refusal comes after the client's handshake is done.
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+            return bool(connection.recv(1))
+    except (ssl.SSLError, ConnectionError):
+        return False
+
+
+def served(ports):
+    """The counter on the Collector's /metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports.metrics}/metrics", timeout=5) as answer:
+        found = re.search(r"^xdp_xdp_packets_total\S* (\S+)$", answer.read().decode(), re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
+
+
+def wait_for_more(ports):
+    """See that new counts come through."""
+    before = served(ports)
+    wait_for(lambda: served(ports) > before)
+    assert served(ports) > before
+
+
+@pytest.mark.parametrize("token", ["right", "wrong", ""])
+def test_token(tmp_path, counter, authority, start, token):
+    """With token.yaml who says one of the tokens is let in, and nobody else."""
+    ours = authority("ours")
+    tokens = tmp_path / "tokens"
+    tokens.write_text("another  # of the second fleet\nright\n")
+    ports = start(
+        "collector",
+        ["config.yaml", "tls.yaml", "token.yaml"],
+        {**server_settings(*ours.issue("server")), "COLLECTOR_TOKEN_FILE": str(tokens)},
+    )
+    counter.hold()
+
+    header = f"authorization=Bearer%20{token}" if token else ""
+    code, said = once(tmp_path, counter, ports.otlp, client_variables(ours.ca), headers=header)
+
+    if token == "right":  # noqa: S105
+        assert code == 0, said
+        assert counter.truth["total_packets"] == served(ports)
+    else:
+        assert (code, served(ports)) == (7, 0), said
+        assert "UNAUTHENTICATED" in said
+        assert "wrong" not in said

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""deploy/systemd, really installed and run: systemd is the first process of a container."""
+
+import re
+
+import pytest
+
+from demo.frames import every_kind
+from tests.systemd import machine
+
+FRAMES = list(every_kind(b"\x02\0\0\0\0\x01").values())
+BPF, NET_ADMIN, SYS_ADMIN, DAC_READ_SEARCH = 1 << 39, 1 << 12, 1 << 21, 1 << 2
+# In tenths: what `systemd-analyze security` says is "exposure", 0 to 10.
+HIGHEST_EXPOSURE = {"xdp-otel": 17, "otelcol-xdp": 12}
+
+
+def status(unit):
+    text = machine.call("cat", f"/proc/{machine.show(unit, 'MainPID')}/status")
+    return dict(line.split(":\t", 1) for line in text.splitlines())
+
+
+def configure(line):
+    """Replace what the sidecar reads."""
+    machine.call(
+        "sed", "-i", f"s|^XDP_OTEL_SOURCES=.*|XDP_OTEL_SOURCES={line}|", "/etc/xdp-otel/xdp-otel.env"
+    )
+
+
+def drop_in(name):
+    source = f"{machine.SOURCE}/deploy/systemd/drop-ins/{name}"
+    machine.call("install", "-D", "-m", "644", source, f"/etc/systemd/system/xdp-otel.service.d/{name}")
+    machine.call("systemctl", "daemon-reload")
+
+
+@pytest.mark.parametrize("unit", ["xdp-otel", "otelcol-xdp"])
+def test_a_service_runs_and_its_unit_has_no_fault(installed, unit):
+    """The unit is active, and systemd-analyze has nothing to say about it."""
+    assert f"running   {unit}" in installed
+    verified = machine.execute("systemd-analyze", "verify", f"{unit}.service")
+    assert (0, "") == (verified.returncode, verified.stderr)
+
+
+@pytest.mark.parametrize("unit", ["xdp-otel", "otelcol-xdp"])
+def test_a_service_is_hardened(installed, unit, record_property, capsys):
+    """Its exposure, which is printed, is no higher than it was."""
+    found = machine.said("systemd-analyze", "security", "--no-pager", f"{unit}.service")
+    exposure = float(re.search(r"exposure level for .*: ([0-9.]+)", found).group(1))
+    with capsys.disabled():
+        print(f"\nsystemd-analyze security {unit}.service: {exposure}")  # noqa: T201
+
+    assert HIGHEST_EXPOSURE[unit] >= exposure * 10
+
+
+def test_the_sidecar_has_two_capabilities_and_no_root(installed):
+    """CAP_BPF and CAP_NET_ADMIN, no other, as a user who is not root and cannot become it."""
+    found = status("xdp-otel")
+
+    for key in ("CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert BPF | NET_ADMIN == int(found[key], 16)
+    assert "0" not in found["Uid"].split()
+    assert ("1", "2") == (found["NoNewPrivs"], found["Seccomp"])
+
+
+def test_the_collector_has_no_capability(installed):
+    """None at all, as a user that exists only while it runs."""
+    found = status("otelcol-xdp")
+
+    assert 0 == int(found["CapPrm"], 16) | int(found["CapBnd"], 16)
+    assert "0" not in found["Uid"].split()
+
+
+def test_what_the_collector_serves_is_what_the_kernel_counted(installed):
+    """Frames sent to the interface are counted, read and served to the packet under the whole sandbox."""
+    machine.send(FRAMES * 10)
+
+    counted = machine.kernel()
+    assert len(FRAMES) * 10 == counted["total_packets"]
+    assert counted == machine.wait_until_served(counted)
+
+
+def test_installing_again_changes_nothing(installed):
+    """A second run installs no file, restarts no process and touches nothing."""
+    before = machine.files(times=True)
+    process = machine.show("xdp-otel", "MainPID")
+
+    said = machine.install(machine.INTERFACE)
+
+    assert "installed" not in said
+    assert process == machine.show("xdp-otel", "MainPID")
+    # The journal is the running sidecar's.
+    assert [] == [line for line in before ^ machine.files(times=True) if "/var/lib/xdp-otel" not in line]
+
+
+@pytest.mark.parametrize("unit", ["xdp-otel", "otelcol-xdp"])
+def test_a_killed_service_comes_back_and_nothing_is_lost(installed, unit):
+    """Frames before and after a kill -9 are all served in the end, each once."""
+    before = machine.kernel()["total_packets"]
+
+    machine.send(FRAMES)
+    assert machine.restarted(unit)
+    machine.send(FRAMES)
+
+    counted = machine.kernel()
+    assert before + 2 * len(FRAMES) == counted["total_packets"]
+    assert counted == machine.wait_until_served(counted)
+
+
+def test_a_configuration_that_cannot_be_used_is_not_tried_again(installed):
+    """Exit code 2 leaves the unit failed; a mended file and a start bring it back."""
+    configure("--interface")
+    machine.call("systemctl", "restart", "xdp-otel")
+    machine.wait(lambda: machine.show("xdp-otel", "ActiveState") == "failed")
+    assert ("failed", "2") == (
+        machine.show("xdp-otel", "ActiveState"),
+        machine.show("xdp-otel", "ExecMainStatus"),
+    )
+
+    machine.install(machine.INTERFACE)
+    assert "active" == machine.show("xdp-otel", "ActiveState")
+
+
+def test_an_interface_that_is_not_there_yet_is_waited_for(installed):
+    """Exit code 3 is tried again every five seconds."""
+    configure(f"--interface={machine.INTERFACE} --interface=later.0")
+    machine.call("systemctl", "restart", "xdp-otel")
+    machine.wait(lambda: machine.show("xdp-otel", "NRestarts") != "0", 20)
+    machine.call("ip", "link", "add", "later.0", "type", "veth", "peer", "name", "later1")
+    machine.wait(lambda: machine.execute("test", "-e", "/sys/fs/bpf/xdp-otel/later%2E0/link").returncode == 0)
+
+    assert "active" == machine.show("xdp-otel", "ActiveState")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "capabilities"),
+    [
+        ("pins.conf", "--map-path=/sys/fs/bpf/users_map", BPF | DAC_READ_SEARCH),
+        ("names.conf", "--map-name=users_map", BPF | NET_ADMIN | SYS_ADMIN),
+    ],
+)
+def test_a_drop_in_gives_what_its_way_to_read_needs(installed, name, source, capabilities):
+    """A map that root made and pinned is read, with these capabilities and no others."""
+    pin = "/sys/fs/bpf/users_map"
+    if machine.execute("test", "-e", pin).returncode != 0:
+        kind = ["type", "array", "key", "4", "value", "64", "entries", "1", "name", "users_map"]
+        machine.call("bpftool", "map", "create", pin, *kind)
+        machine.call("chmod", "0600", pin)
+    configure(f"{source} --profile packet-counter --interval 1")
+    drop_in(name)
+    machine.call("systemctl", "restart", "xdp-otel")
+    machine.wait(lambda: "map users_map" in machine.said("journalctl", "--unit", "xdp-otel", "--lines", "20"))
+
+    try:
+        assert "active" == machine.show("xdp-otel", "ActiveState")
+        assert capabilities == int(status("xdp-otel")["CapEff"], 16)
+    finally:
+        machine.call("rm", "-r", "/etc/systemd/system/xdp-otel.service.d")
+        machine.call("systemctl", "daemon-reload")
+    machine.install(machine.INTERFACE)
+
+
+def test_uninstalling_keeps_state_and_what_comes_after_goes_on(installed):
+    """Without the program and its units, the counts are still known: installed again, they are added to."""
+    before = machine.kernel()
+    machine.uninstall()
+
+    for gone in (
+        "/opt/xdp-otel",
+        "/etc/systemd/system/xdp-otel.service",
+        f"/sys/fs/bpf/xdp-otel/{machine.INTERFACE}",
+    ):
+        assert machine.execute("test", "-e", gone).returncode != 0
+    for interface in (machine.INTERFACE, "later.0"):
+        assert "prog/xdp" not in machine.call("ip", "link", "show", interface)
+
+    machine.install(machine.INTERFACE)
+    machine.send(FRAMES)
+    after = machine.kernel()
+    total = {field: before[field] + after[field] for field in after}
+    assert len(FRAMES) == after["total_packets"]
+    assert total == machine.wait_until_served(total)
+
+
+def test_purging_leaves_the_machine_as_it_was(pristine, installed):
+    """After `uninstall --purge` every file, user and directory is as before the first installation."""
+    machine.uninstall("--purge")
+
+    assert pristine == machine.files()
+    assert machine.execute("getent", "passwd", "xdp-otel").returncode != 0
