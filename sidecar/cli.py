@@ -86,8 +86,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _set_up_logging(flags: argparse.Namespace) -> None:
-    # A service's lines have their time; who calls a command at a terminal knows it.
-    time = "%(asctime)s " if flags.logs_time else ""
+    # A service's lines have their time, unless the journal gives it them; who calls a command knows it.
+    time = "%(asctime)s " if flags.logs_time and "JOURNAL_STREAM" not in os.environ else ""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if flags.debug else logging.INFO,

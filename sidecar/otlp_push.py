@@ -40,6 +40,13 @@ AMBIGUOUS_REJECTIONS = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTER
 
 # How gRPC words that no connection could be made. Should it change, we are in doubt where we need not be.
 _NEVER_LEFT = "failed to connect to all addresses"
+# What gRPC's words for a failed handshake mean.
+_HINTS = {
+    "certificate has expired": "the Collector's certificate has expired",
+    "unable to get local issuer": "the Collector's certificate is of another CA than the one that we trust",
+    "Unwrap failed": "does the Collector want a client certificate, or one of another CA?",
+    "WRONG_VERSION_NUMBER": "the Collector speaks plaintext here: use http://",
+}
 
 # SIGTERM to exit takes at most two calls of this long, plus reading and writing: under 5 s.
 LAST_TIMEOUT_S = 2.0
@@ -199,9 +206,12 @@ def _answer(body: bytes) -> Delivered:
 def _failure(error: Any) -> Retry | Rejected:
     code: grpc.StatusCode = error.code()
     message = " ".join((error.details() or "no reason given").split())
+    definite = message.startswith(_NEVER_LEFT)
+    hint = next((hint for words, hint in _HINTS.items() if words in message), None)
+    message = f"{message} ({hint})" if hint else message
     after_s = _retry_info(error.trailing_metadata() or ())
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
-        return Retry(code.name, message, after_s, definite=message.startswith(_NEVER_LEFT))
+        return Retry(code.name, message, after_s, definite=definite)
     return Rejected(code.name, message, code not in AMBIGUOUS_REJECTIONS, code in ACCESS_REJECTIONS)
 
 
