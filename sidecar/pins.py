@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where in bpffs our pins lie, and how they are opened and made."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ def opened(kind: str, path: Path, *, readonly: bool = False) -> Iterator[int | N
         yield None
         return
     except OSError as error:
-        what, rights = f"open {kind} pinned at {path}", remedy(Capability.DAC_OVERRIDE)
-        raise from_os_error(what, error, rights=rights, otherwise="remove the pin") from error
+        # EACCES is the file's; EPERM is bpf(2) itself: seccomp, or before Linux 5.19 no CAP_BPF.
+        wanted = Capability.BPF if error.errno == errno.EPERM else Capability.DAC_OVERRIDE
+        what = f"open {kind} pinned at {path}"
+        raise from_os_error(what, error, rights=remedy(wanted), otherwise="remove the pin") from error
     try:
         yield fd
     finally:

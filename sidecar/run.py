@@ -13,6 +13,7 @@ from sidecar.bpf_uapi import MAP_TYPE_NAMES
 from sidecar.certificates import CertificateFiles
 from sidecar.config import Config
 from sidecar.delivery import Delivery
+from sidecar.interface_lock import held
 from sidecar.journal import Journal
 from sidecar.model import Attribute
 from sidecar.otlp_endpoint import NOWHERE
@@ -22,6 +23,7 @@ from sidecar.pipeline import Pipeline
 from sidecar.resource import resource_attributes
 from sidecar.source import tell_apart
 from sidecar.telemetry import Telemetry
+from sidecar.xdp import Interface
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,11 @@ def run(config: Config) -> None:
             CertificateFiles(config.endpoint).load()
         journal = Journal(config.state_dir)
         stack.callback(journal.close)
-        for source in sources:
+        for spec, source in zip(config.sources, sources, strict=True):
             info = source.open()
             stack.callback(source.close)
+            if spec.place.kind == "interface":
+                stack.enter_context(held(Interface(spec.place.value, spec.place.netns)))
             log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, MAP_TYPE_NAMES[info.type])
         tell_apart(sources)
         telemetry.maps = lambda: {

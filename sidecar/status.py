@@ -6,6 +6,7 @@ It runs in a thread of its own and only reads; it is loaded only when it is aske
 costs 2 MB.
 """
 
+import socket
 import time
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,10 @@ from sidecar.errors import ConfigError, explain
 from sidecar.exposition import CONTENT_TYPE, exposition
 from sidecar.model import Attribute
 from sidecar.telemetry import Telemetry
+
+
+class _IPv6Server(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
 
 
 class StatusServer:
@@ -38,7 +43,8 @@ class StatusServer:
         shared = {"telemetry": telemetry, "patience_s": patience_s, "resource": resource}
         try:
             # The server makes a handler for each request: what they share is in their class.
-            self._server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), shared))
+            server = _IPv6Server if ":" in host else ThreadingHTTPServer
+            self._server = server((host, port), type("Handler", (_Handler,), shared))
         except OSError as error:
             raise ConfigError(
                 f"serve status on {host}:{port}", explain(error), "choose another with --status-address"

@@ -12,6 +12,7 @@ from sidecar import bpf_syscall as bpf
 from sidecar import libbpf, locate, xdp
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
+from sidecar.interface_lock import held
 from tests.packet_counter import FIELDS
 
 
@@ -202,3 +203,12 @@ def test_a_namespace_that_is_not_there_is_one_clear_line():
     """The error names the namespace."""
     with pytest.raises(SourceError, match="enter network namespace nosuchns: ENOENT"):
         xdp.attach(xdp.Interface("eth0", "nosuchns"))
+
+
+def test_one_sidecar_holds_an_interface(veth, source):
+    """Another one with its own state directory would report the same packets again; it is refused."""
+    another = pytest.raises(SourceError, match="another sidecar counts there: stop that one")
+    with held(veth), another, held(veth):
+        pass
+    with held(veth):
+        pass

@@ -66,3 +66,10 @@ def test_an_address_that_is_taken_is_one_clear_line(server):
     """The error names the address and the flag."""
     with pytest.raises(ConfigError, match=rf"serve status on 127.0.0.1:{server.port}: EADDRINUSE .*--status"):
         StatusServer("127.0.0.1", server.port, Telemetry(), patience_s=1)
+
+
+def test_an_ipv6_address_can_be_served():
+    """On nodes that have no other."""
+    with closing(StatusServer("::1", 0, Telemetry(), patience_s=30)) as running:
+        with urllib.request.urlopen(f"http://[::1]:{running.port}/healthz", timeout=5) as answer:
+            assert answer.read() == b"ok\n"

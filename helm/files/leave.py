@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leave a node: detach the program, remove pins and state. Usage: leave.py STATE_DIRECTORY [INTERFACE...]."""
+
+import contextlib
+import fcntl
+import io
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+PINS = pathlib.Path("/sys/fs/bpf/xdp-otel")
+PATIENCE_S = 60
+
+
+def wait_for_sidecar(state: pathlib.Path) -> None:
+    """Return when the sidecar that holds the state directory has ended, its last cycle done."""
+    if not (state / "lock").exists():
+        return
+    deadline = time.monotonic() + PATIENCE_S
+    with (state / "lock").open() as lock:
+        while not locked(lock):
+            if time.monotonic() > deadline:
+                sys.exit(f"leave {state}: a sidecar still runs after {PATIENCE_S} s: delete its pod")
+            time.sleep(0.2)
+
+
+def locked(lock: io.TextIOBase | int) -> bool:
+    """Return whether the lock could be had."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def counted_by_another(interface: str) -> bool:
+    """Return whether a sidecar, which can only be of another release, holds the interface's pins."""
+    pins = PINS / interface.replace("%", "%25").replace(".", "%2E")
+    if not pins.exists():
+        return False
+    fd = os.open(pins, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return not locked(fd)
+    finally:
+        os.close(fd)
+
+
+def leave(state: pathlib.Path, interfaces: list[str]) -> None:
+    """Detach, remove pins and state, in this order: it can be tried again."""
+    wait_for_sidecar(state)
+    for interface in interfaces:
+        if counted_by_another(interface):
+            print(f"{interface}: another sidecar counts there: it stays attached")
+        else:
+            subprocess.run(["xdp-otel", "detach", "--interface", interface], check=True)
+    shutil.rmtree(state, ignore_errors=True)
+    # Marks of maps of others stay as long as these: they keep a later install from counting twice.
+    with contextlib.suppress(OSError):
+        PINS.rmdir()
+    print(f"left {state}, {' '.join(interfaces) or 'no interface'}", flush=True)
+
+
+leave(pathlib.Path(sys.argv[1]), sys.argv[2:])

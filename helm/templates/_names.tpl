@@ -1,0 +1,71 @@
+{{- define "xdp-otel.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "xdp-otel.fullname" -}}
+{{- $name := .Values.nameOverride | default .Chart.Name }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "xdp-otel.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- .Values.serviceAccount.name | default (include "xdp-otel.fullname" .) }}
+{{- else }}
+{{- .Values.serviceAccount.name | default "default" }}
+{{- end }}
+{{- end }}
+
+{{- /* Labels of an object: (list $ "component"). */ -}}
+{{- define "xdp-otel.labels" -}}
+{{- $ := index . 0 -}}
+helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" }}
+{{ include "xdp-otel.selector" . }}
+app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: xdp-otel
+app.kubernetes.io/managed-by: {{ $.Release.Service }}
+{{- with $.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* Labels that select a component's pods: (list $ "component"). */ -}}
+{{- define "xdp-otel.selector" -}}
+{{- $ := index . 0 -}}
+app.kubernetes.io/name: {{ include "xdp-otel.name" $ }}
+app.kubernetes.io/instance: {{ $.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- /* Labels of a component's pods, without any version: (list $ "component" podLabels). */ -}}
+{{- define "xdp-otel.podLabels" -}}
+{{- $ := index . 0 -}}
+{{ include "xdp-otel.selector" . }}
+{{- with merge (dict) (index . 2) $.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* (list $ image) */ -}}
+{{- define "xdp-otel.image" -}}
+{{- $ := index . 0 }}
+{{- $image := index . 1 }}
+{{- if $image.digest }}
+{{- printf "%s@%s" $image.repository $image.digest }}
+{{- else }}
+{{- printf "%s:%s" $image.repository ($image.tag | default $.Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{- define "xdp-otel.stateDir" -}}
+{{- .Values.sidecar.state.hostPath | default (printf "/var/lib/xdp-otel/%s-%s" .Release.Namespace (include "xdp-otel.fullname" .)) }}
+{{- end }}
+
+{{- define "xdp-otel.prometheusUrl" -}}
+{{- printf "http://%s-prometheus.%s.svc:%v" (include "xdp-otel.fullname" .) .Release.Namespace .Values.prometheus.service.port }}
+{{- end }}

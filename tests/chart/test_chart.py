@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of this project for what the chart renders: rights, labels, volumes, addresses."""
+
+import pytest
+
+from tests.chart.chart import CASES, containers, environment, name_of, one, pod_spec, render, sidecar
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_least_rights(renders, case):
+    """No container gets a right that it does not need; what is privileged was asked for."""
+    for it in renders[case]:
+        spec = pod_spec(it)
+        if spec is None:
+            continue
+        # The one that waits for the end of an uninstallation asks the API server.
+        assert spec["automountServiceAccountToken"] == (it["kind"] == "Job"), name_of(it)
+        for container in containers(spec):
+            security = container["securityContext"]
+            where = f"{name_of(it)} {container['name']}"
+            assert security["readOnlyRootFilesystem"], where
+            if container["name"] == "mount-bpffs":
+                assert case == "everything", where
+                continue
+            if container["name"] in ("sidecar", "check", "leave") and case == "privileged":
+                assert security["privileged"], where
+                continue
+            assert security["capabilities"]["drop"] == ["ALL"], where
+            assert security["allowPrivilegeEscalation"] is False, where
+            assert "privileged" not in security, where
+            assert (security.get("seccompProfile") or spec["securityContext"]["seccompProfile"])[
+                "type"
+            ] != "Unconfined"
+            if container["name"] not in ("sidecar", "check", "leave"):
+                assert "add" not in security["capabilities"], where
+            if security.get("runAsUser") == 0:
+                assert container["name"] in ("sidecar", "check", "leave") or case == "scale", where
+            else:
+                assert security.get("runAsNonRoot") or spec["securityContext"]["runAsNonRoot"], where
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("default", ["BPF", "NET_ADMIN"]),
+        ("config", ["BPF", "NET_ADMIN"]),
+        ("pins", ["BPF"]),
+        ("names", ["SYS_ADMIN"]),
+        ("everything", ["BPF", "NET_ADMIN", "PERFMON"]),
+    ],
+)
+def test_capabilities(renders, case, expected):
+    """The sidecar has the capabilities that its sources need."""
+    assert sidecar(renders[case])[1]["securityContext"]["capabilities"]["add"] == expected
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"), [("default", True), ("config", True), ("pins", False), ("names", False)]
+)
+def test_host_network(renders, case, expected):
+    """Only who reads an interface is in the node's network namespace."""
+    assert pod_spec(sidecar(renders[case])[0]).get("hostNetwork", False) == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pod_labels(renders, case):
+    """A new version of the chart alone starts no pod anew; every pod is selected by what owns it."""
+    for it in renders[case]:
+        if it["kind"] in ("DaemonSet", "Deployment", "Job"):
+            labels = it["spec"]["template"]["metadata"]["labels"]
+            assert not {"helm.sh/chart", "app.kubernetes.io/version"} & set(labels)
+            selector = it["spec"].get("selector", {}).get("matchLabels", {})
+            assert selector.items() <= labels.items()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_labels(renders, case):
+    """Every object has the recommended labels, and is found by its release."""
+    for it in renders[case]:
+        labels = it["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "xdp", name_of(it)
+        assert {"helm.sh/chart", "app.kubernetes.io/name", "app.kubernetes.io/component"} <= set(labels), (
+            name_of(it)
+        )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_volumes(renders, case):
+    """Every mount has its volume and every volume is mounted; ConfigMaps and Secrets are there or given."""
+    names = {name_of(it) for it in renders[case]}
+    given = {"Secret/otlp-server", "Secret/otlp-client"}
+    for it in renders[case]:
+        spec = pod_spec(it)
+        if spec is None:
+            continue
+        mounted = {
+            mount["name"] for container in containers(spec) for mount in container.get("volumeMounts", [])
+        }
+        assert mounted == {volume["name"] for volume in spec.get("volumes", [])}, name_of(it)
+        for volume in spec.get("volumes", []):
+            if "configMap" in volume:
+                assert f"ConfigMap/{volume['configMap']['name']}" in names
+            if "secret" in volume:
+                assert f"Secret/{volume['secret']['secretName']}" in names | given
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_never_two_writers(renders, case):
+    """A node's pod ends before its successor begins; its state stays, in a directory of this release."""
+    daemonset, container = sidecar(renders[case])
+    assert daemonset["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"] == 0
+    assert environment(container)["XDP_OTEL_STATE_DIR"] == (
+        "/data/xdp/one" if case == "everything" else "/var/lib/xdp-otel/observability-xdp-xdp-otel"
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "endpoint", "base_point"),
+    [
+        ("default", "http://localhost:4317", "true"),
+        ("gateway", "http://xdp-xdp-otel-gateway.observability.svc:4317", "true"),
+        ("scale", "https://localhost:4317", "true"),
+        ("endpoint", "https://otel.example.com:4317", "false"),
+    ],
+)
+def test_where_it_sends(renders, case, endpoint, base_point):
+    """The sidecar sends to the Collector that the mode says, with base points only to ours."""
+    said = environment(sidecar(renders[case])[1])
+    assert (said["OTEL_EXPORTER_OTLP_ENDPOINT"], said["XDP_OTEL_BASE_POINT"]) == (endpoint, base_point)
+
+
+def test_resource_attributes(renders):
+    """Node, pod and cluster are said, percent-encoded; the instance id is the state directory's."""
+    said = environment(sidecar(renders["everything"])[1])["OTEL_RESOURCE_ATTRIBUTES"].split(",")
+    assert said == [
+        "host.name=$(K8S_NODE_NAME)",
+        "k8s.node.name=$(K8S_NODE_NAME)",
+        "k8s.pod.name=$(K8S_POD_NAME)",
+        "k8s.pod.uid=$(K8S_POD_UID)",
+        "k8s.namespace.name=observability",
+        "k8s.daemonset.name=xdp-packets",
+        "k8s.cluster.name=fra%201%2Fa",
+        "deployment.environment.name=prod%2C%20eu",
+        "rack=7",
+    ]
+
+
+def test_config_rolls():
+    """A change of the configuration file starts the sidecars anew."""
+    checksums = {
+        pod_annotations("--set-json", f'sidecar.config={{"sources":[{{"interface":"{name}"}}]}}')[
+            "checksum/config"
+        ]
+        for name in ("eth0", "eth1")
+    }
+    assert len(checksums) == 2
+
+
+def pod_annotations(*arguments):
+    return one(render(*arguments), "DaemonSet")["spec"]["template"]["metadata"]["annotations"]

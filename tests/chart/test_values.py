@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which values the chart refuses, and what it says then."""
+
+import json
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.chart.chart import CASES, CHART, ROOT, helm
+
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+# What users may fill as they like, and what Kubernetes or the Collector checks.
+FREE = [
+    "affinity",
+    "annotations",
+    "commonLabels",
+    "extraConfig",
+    "labels",
+    "limits",
+    "nodeSelector",
+    "podAnnotations",
+    "podLabels",
+    "requests",
+    "resourceAttributes",
+]
+
+
+def places(values, path=()):
+    """Yield the path of every object whose keys are the chart's."""
+    yield path
+    for name, value in values.items():
+        if isinstance(value, dict) and name not in FREE:
+            yield from places(value, (*path, name))
+
+
+def with_one_more(path):
+    values = {"noSuchValue": 1}
+    for name in reversed(path):
+        values = {name: values}
+    return values
+
+
+def test_schema():
+    """The schema is one, and the chart's own values fit it."""
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    jsonschema.validate(VALUES, SCHEMA)
+
+
+@pytest.mark.parametrize("path", list(places(VALUES)), ids=".".join)
+def test_unknown_key(path):
+    """A key that the chart does not know is refused, wherever it is."""
+    with pytest.raises(jsonschema.ValidationError, match="noSuchValue"):
+        jsonschema.validate(with_one_more(path), SCHEMA)
+
+
+def test_schema_has_no_more_than_the_values():
+    """What the schema knows is in values.yaml, where users look for it."""
+
+    def unlisted(schema, values, path=()):
+        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        for name, inner in schema.get("properties", {}).items():
+            if name not in values:
+                yield ".".join((*path, name))
+            elif isinstance(values[name], dict):
+                yield from unlisted(inner, values[name], (*path, name))
+
+    optional = {"global", "sidecar.config.sources"}
+    optional |= {f"{it}.seccompProfile.localhostProfile" for it in ("sidecar", "collector")}
+    pod = ("supplementalGroups", "seLinuxOptions", "fsGroupChangePolicy")
+    optional |= {f"{it}.securityContext.{name}" for it in ("prometheus", "grafana") for name in pod}
+    assert set(unlisted(SCHEMA, VALUES)) == optional
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("sidecar.interface=eth0", "at '/sidecar': additional properties 'interface' not allowed"),
+        ("sidecar.interfaces=eth0", "at '/sidecar/interfaces': got string, want array"),
+        ("sidecar.interfaces={eth0/1}", "at '/sidecar/interfaces/0': 'eth0/1' does not match pattern"),
+        ("sidecar.interfaces={averylonginterface}", "at '/sidecar/interfaces/0'"),
+        ("sidecar.maps[0].pin=flows", "at '/sidecar/maps/0/pin': 'flows' does not match pattern"),
+        ("sidecar.maps[0].path=/sys/fs/bpf/flows", "additional properties 'path' not allowed"),
+        ("sidecar.interval=0", "at '/sidecar/interval': minimum: got 0, want 0.1"),
+        ("sidecar.interval=10s", "at '/sidecar/interval': got string, want number"),
+        ("sidecar.capabilities={CAP_BPF}", "at '/sidecar/capabilities/0'"),
+        ("sidecar.privileged=yes", "at '/sidecar/privileged': got string, want boolean"),
+        ("sidecar.state.hostPath=/data", "at '/sidecar/state/hostPath': '/data' does not match pattern"),
+        (
+            "collector.mode=daemonset",
+            "at '/collector/mode': value must be one of 'sidecar', 'gateway', 'agent', 'none'",
+        ),
+        ("collector.endpoint=otel:4317", "at '/collector/endpoint': 'otel:4317' does not match pattern"),
+        ("ports.otlp=70000", "at '/ports/otlp': maximum: got 70,000, want 65,535"),
+        ("prometheus.retention.time=15", "at '/prometheus/retention/time'"),
+        ("prometheus.storage.type=disk", "at '/prometheus/storage/type'"),
+        (
+            "prometheus.securityContext.runAsUser=0",
+            "at '/prometheus/securityContext/runAsUser': minimum: got 0, want 1",
+        ),
+        ("grafana.adminPassword=admin", "at '/grafana': additional properties 'adminPassword' not allowed"),
+    ],
+)
+def test_refused_by_schema(argument, said):
+    """A wrong value is refused before anything is installed, with the place where it stands."""
+    done = helm("template", "xdp", "helm", "--kube-version=1.37", "--set", argument)
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"sidecar": {"interfaces": ["eth0"], "config": {"sources": [{"interface": "eth1"}]}}},
+            "sidecar.config: interfaces or maps are set too: write them into config.sources",
+        ),
+        (
+            {"sidecar": {"config": {"sources": [{"interface": "eth1", "netns": "blue"}]}}},
+            "sidecar.config: netns of eth1: a pod is in the node's or its own: leave it out",
+        ),
+        (
+            {"sidecar": {"hostNetwork": False}},
+            "sidecar.hostNetwork: false, but an interface of the node is read: leave it null",
+        ),
+        (
+            {"collector": {"mode": "none"}},
+            "collector.mode: none, but no collector.endpoint: set it to the Collector that is there",
+        ),
+        (
+            {"collector": {"endpoint": "http://otel:4317"}},
+            "collector.endpoint: nobody reads it with collector.mode sidecar: set the mode to none",
+        ),
+        (
+            {"collector": {"mode": "gateway"}, "gateway": {"replicas": 3}},
+            "gateway.replicas: with collector.mode gateway the one Collector keeps the totals: set it to 1, "
+            "or the mode to agent",
+        ),
+        (
+            {"collector": {"mode": "agent"}, "prometheus": {"enabled": False}, "grafana": {"enabled": False}},
+            "gateway.remoteWrite.url: empty, and no Prometheus of this release to write to: set it",
+        ),
+        (
+            {"collector": {"mode": "none", "endpoint": "https://otel:4317"}, "tls": {"enabled": True}},
+            "tls.clientSecret: empty, and a Collector that is there already trusts no generated one: set it",
+        ),
+        (
+            {"tls": {"enabled": True, "serverSecret": "mine"}},
+            "tls: one Secret is given, and a generated one trusts only the other generated one: give both, "
+            "or none",
+        ),
+        (
+            {"prometheus": {"enabled": False}},
+            "grafana.prometheusUrl: empty, and no Prometheus of this release: set it, or disable grafana",
+        ),
+        (
+            {"monitoring": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}},
+            "monitoring: podMonitor and serviceMonitor would scrape the same twice: enable one",
+        ),
+        (
+            {"prometheus": {"storage": {"type": "hostPath"}}},
+            "prometheus.storage.hostPath: empty: set it to a directory of the node",
+        ),
+    ],
+    ids=lambda it: it.partition(":")[0] if isinstance(it, str) else "",
+)
+def test_refused_together(tmp_path, values, said):
+    """Values that do not go together are refused: what is wrong, and what to do."""
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    done = helm("template", "xdp", "helm", "--kube-version=1.37", "--values", str(file))
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def test_shipped_values_files():
+    """Each values file of the chart is a case that is rendered."""
+    used = {argument.partition("=")[2] for arguments in CASES.values() for argument in arguments}
+    assert {str(path.relative_to(ROOT)) for path in CHART.glob("values-*.yaml")} <= used

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Tests on a real cluster: `make test-kube`, with
+
+KUBECONFIG    the cluster; the tests make interfaces on its first node, and for a moment hide its bpffs
+IMAGE_LOAD    the command that brings an image archive into it: `kind load image-archive`,
+              `k3s ctr images import`, …; the path is appended. Without it the images must be there
+IMAGE_DIR     where the archives (*.tar) are, .build/images by default
+IMAGE_PREFIX  what the images' names begin with, localhost by default
+KUBE_VALUES   a values file below those of the tests, for what the cluster needs
+"""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.chart.chart import ROOT
+from tests.kube.cluster import helm_here, kubectl
+from tests.kube.node import NAMESPACE, Node
+from tests.kube.release import Release
+
+collect_ignore_glob = [] if os.environ.get("XDP_OTEL_TEST_KUBE") else ["test_*.py"]
+
+OTHER = "xdp-otel-test-2"
+
+
+@pytest.fixture(scope="session")
+def node():
+    """Return the node on which everything happens, images loaded."""
+    load = shlex.split(os.environ.get("IMAGE_LOAD", ""))
+    archives = Path(os.environ.get("IMAGE_DIR", ROOT / ".build/images"))
+    for archive in sorted(archives.glob("*.tar")) if load else ():
+        subprocess.run([*load, str(archive)], check=True, capture_output=True)
+    for namespace in (NAMESPACE, OTHER):
+        kubectl("create", "namespace", namespace, check=False)
+        # What the sidecar needs is more than the namespaces of some clusters allow.
+        label = "pod-security.kubernetes.io/enforce=privileged"
+        kubectl("label", "namespace", namespace, label, "--overwrite")
+    with Node() as one:
+        yield one
+    for namespace in (NAMESPACE, OTHER):
+        kubectl("delete", "namespace", namespace, "--timeout=180s")
+
+
+@pytest.fixture
+def wire(node):
+    """Return the name of an interface of the node, on which nothing is but what a test sends."""
+    name = node.wire("xdpt0")
+    yield name
+    node.cut(name)
+
+
+@pytest.fixture
+def release(node):
+    """Return a release that is not installed yet; it is uninstalled at the end, and must leave nothing."""
+    one = Release(node)
+    yield one
+    try:
+        one.uninstall()
+    finally:
+        helm_here(
+            "uninstall",
+            one.name,
+            f"--namespace={one.namespace}",
+            "--no-hooks",
+            "--ignore-not-found",
+            check=False,
+        )
+
+
+@pytest.fixture
+def other(node):
+    """Return a second release, in a namespace of its own."""
+    one = Release(node, "second", OTHER)
+    yield one
+    try:
+        one.uninstall()
+    finally:
+        helm_here(
+            "uninstall",
+            one.name,
+            f"--namespace={one.namespace}",
+            "--no-hooks",
+            "--ignore-not-found",
+            check=False,
+        )

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node of the cluster, by a privileged pod on it: interfaces, traffic, pins, processes."""
+
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from tests.kube.cluster import KUBECTL, PREFIX, VERSION, get, kubectl
+
+NAME = "xdp-otel-test-node"
+NAMESPACE = "xdp-otel-test"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TRAFFIC = (Path(__file__).parent / "traffic.py").read_text()
+
+# The sidecar's image has Python and no shell: so the node's own programs are run in the node's namespaces.
+ENTER = f"""
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for namespace in [os.open(f"/proc/1/ns/{{kind}}", os.O_RDONLY) for kind in ("net", "mnt")]:
+    if libc.setns(namespace, 0) != 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+os.chdir("/")
+os.environ["PATH"] = {PATH!r}
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+KILL = """
+import os, pathlib, sys
+for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    try:
+        words = path.read_bytes().decode(errors="replace").split("\\0")
+    except OSError:
+        continue
+    if "-c" not in words and set(sys.argv[1:]) <= set(words):
+        os.kill(int(path.parts[2]), 9)
+        print(path.parts[2])
+"""
+
+_POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": NAME, "namespace": NAMESPACE},
+    "spec": {
+        "hostNetwork": True,
+        "hostPID": True,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 0,
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [
+            {
+                "name": "node",
+                "image": f"{PREFIX}/xdp-otel:{VERSION}",
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["python3", "-c", "import signal; signal.pause()"],
+                "securityContext": {"privileged": True, "runAsUser": 0},
+            }
+        ],
+    },
+}
+
+
+class Node:
+    """The node with the pod; a context manager that removes what it made."""
+
+    def __init__(self):
+        self.name = get("nodes")["items"][0]["metadata"]["name"]
+        self._interfaces = []
+
+    def __enter__(self):
+        pod = json.loads(json.dumps(_POD))
+        pod["spec"]["nodeName"] = self.name
+        kubectl("delete", "pod", NAME, f"--namespace={NAMESPACE}", "--ignore-not-found", "--wait")
+        kubectl("apply", "--filename=-", stdin=json.dumps(pod))
+        kubectl("wait", f"pod/{NAME}", f"--namespace={NAMESPACE}", "--for=condition=Ready", "--timeout=60s")
+        return self
+
+    def __exit__(self, *_):
+        for interface in self._interfaces:
+            self.run("ip", "link", "delete", interface, check=False)
+        kubectl("delete", "pod", NAME, f"--namespace={NAMESPACE}", "--wait=false")
+
+    def run(self, *command, check=True):
+        """Return what a command prints, run on the node as root."""
+        return kubectl(*self._exec("-c", ENTER), *command, check=check)
+
+    def wire(self, name):
+        """Make a pair of interfaces on the node, silent but for what is sent by `send`; return *name*."""
+        self.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p")
+        self._interfaces.append(name)
+        for end in (name, f"{name}p"):
+            self.run("sysctl", "--quiet", "--write", f"net.ipv6.conf.{end}.disable_ipv6=1")
+            self.run("ip", "link", "set", end, "up")
+        return name
+
+    def cut(self, name):
+        """Remove a pair of interfaces."""
+        self.run("ip", "link", "delete", name)
+        self._interfaces.remove(name)
+
+    def send(self, wire, rounds=200, per_second=4000):
+        """Send rounds of eight frames, one of each kind; return what arrived."""
+        return arrived(kubectl(*self._exec("-c", TRAFFIC), f"{wire}p", str(rounds), str(per_second)))
+
+    def begin_to_send(self, wire, rounds, per_second):
+        """Send in the background; `arrived` of what the process prints is what arrived."""
+        command = [KUBECTL, *self._exec("-c", TRAFFIC), f"{wire}p", str(rounds), str(per_second)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def files(self, directory):
+        """Return the names in a directory of the node; none if there is no such directory."""
+        return sorted(self.run("ls", "-A", directory, check=False).split())
+
+    def program_on(self, interface):
+        """Return the id of the XDP program on an interface, or None."""
+        (link,) = json.loads(self.run("ip", "--json", "link", "show", interface))
+        return link.get("xdp", {}).get("prog", {}).get("id")
+
+    def kill(self, *words):
+        """End the processes whose command lines have all *words*, as a crash does; return how many."""
+        return len(kubectl(*self._exec("-c", KILL), *words).split())
+
+    def _exec(self, *python):
+        return ["exec", NAME, f"--namespace={NAMESPACE}", "--", "python3", *python]
+
+
+def arrived(said):
+    """Return the counts of what a sender printed; refuse if the kernel dropped some on the way."""
+    report = json.loads(said)
+    assert report["dropped"] == 0, (
+        f"the kernel dropped {report['dropped']} frames before XDP: send more slowly"
+    )
+    return Counter(report["counts"])

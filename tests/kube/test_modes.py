@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other ways to run it: Collectors elsewhere, TLS, agents and gateways, maps of others, own values."""
+
+import pytest
+
+from tests.kube.cluster import get, kubectl, wait_for
+from tests.kube.node import arrived
+
+
+@pytest.fixture
+def second_wire(node):
+    """Return the name of one more interface of the node."""
+    name = node.wire("xdpt1")
+    yield name
+    node.cut(name)
+
+
+def replace_pod(release, component):
+    """Delete the pod of a component without grace and wait for the next."""
+    pod = release.pod(component)["metadata"]
+    kubectl("delete", "pod", pod["name"], f"--namespace={release.namespace}", "--force", "--grace-period=0")
+    wait_for(lambda: release.pod(component)["metadata"]["uid"] != pod["uid"])
+    release.wait_ready(component)
+
+
+def secrets(release):
+    """Return the data of the release's Secrets, by name."""
+    selector = f"--selector=app.kubernetes.io/instance={release.name}"
+    items = get("secrets", f"--namespace={release.namespace}", selector)["items"]
+    return {one["metadata"]["name"]: one["data"] for one in items}
+
+
+def test_gateway_with_tls(node, wire, release):
+    """One Collector for all nodes, reached by mTLS with generated certificates, which upgrades keep."""
+    values = {"sidecar": {"interfaces": [wire]}, "collector": {"mode": "gateway"}, "tls": {"enabled": True}}
+    release.install(values)
+    drawn = secrets(release)
+    assert set(drawn) == {f"{release.full}-tls-server", f"{release.full}-tls-client"}
+    assert "(TLS)" in release.log()
+    sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
+    wait_for(lambda: release.counted(wire)["total"])
+    replace_pod(release, "gateway")
+    replace_pod(release, "sidecar")
+    sent = arrived(sender.communicate(timeout=120)[0])
+    release.has_counted(wire, sent, 90)
+    release.upgrade({**values, "clusterName": "fra1"})
+    assert secrets(release) == drawn
+    sent += node.send(wire)
+    release.has_counted(wire, sent)
+    assert "counters arrive" in release.test()
+
+
+def test_agents_and_gateways(node, wire, release):
+    """An agent on the node, two gateways, remote write: exact, though gateways end under traffic."""
+    values = {"sidecar": {"interfaces": [wire]}, "gateway": {"replicas": 2}}
+    release.install(values, "--values=helm/values-gateway.yaml")
+    sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
+    wait_for(lambda: release.counted(wire)["total"])
+    selector = f"--selector=app.kubernetes.io/instance={release.name},app.kubernetes.io/component=gateway"
+    kubectl("delete", "pods", f"--namespace={release.namespace}", selector, "--force", "--grace-period=0")
+    release.has_counted(wire, arrived(sender.communicate(timeout=120)[0]), 120)
+    assert "counters arrive" in release.test()
+
+
+def test_pin_of_another_program(node, wire, release, other):
+    """A pinned map is read with CAP_BPF alone, outside the node's network, and as exactly."""
+    release.install({"sidecar": {"interfaces": [wire]}})
+    other.install({"sidecar": {"maps": [{"pin": f"/sys/fs/bpf/xdp-otel/{wire}/stats_map"}]}})
+    pod = other.pod()["spec"]
+    assert "hostNetwork" not in pod
+    (sidecar,) = (one for one in pod["containers"] if one["name"] == "sidecar")
+    assert sidecar["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["BPF"]}
+    sent = node.send(wire)
+    release.has_counted(wire, sent)
+    # Who reads a pin does not know of an interface.
+    wait_for(lambda: other.counted("")["total"])
+    before = other.counted("")
+    added = node.send(wire)
+    other.has_counted("", before + added)
+
+
+def test_collector_that_is_there(node, wire, second_wire, release, other):
+    """A release without Collector and Prometheus sends to the Collector of another."""
+    release.install({"sidecar": {"interfaces": [wire]}, "collector": {"mode": "gateway"}})
+    endpoint = f"http://{release.full}-gateway.{release.namespace}.svc:4317"
+    other.install(
+        {
+            "sidecar": {"interfaces": [second_wire]},
+            "collector": {"mode": "none", "endpoint": endpoint, "basePoint": True},
+            "ports": {"status": 19464},
+            "prometheus": {"enabled": False},
+        }
+    )
+    sent, second = node.send(wire), node.send(second_wire, rounds=100)
+    release.has_counted(wire, sent)
+    release.has_counted(second_wire, second)
+    assert "counters arrive" in other.test()
+
+
+def test_values_of_ones_own(node, wire, release):
+    """A configuration file, a state directory, a name, data on the node, TLS beside the sidecar."""
+    release.full = "packets"
+    release.state = "/var/lib/xdp-otel-own/packets"
+    values = {
+        "fullnameOverride": "packets",
+        "commonLabels": {"team": "net"},
+        "sidecar": {
+            "config": {"sources": [{"interface": wire, "attributes": {"site": "fra1"}}]},
+            "state": {"hostPath": release.state},
+            "extraArgs": ["--debug"],
+            "podLabels": {"tier": "node"},
+        },
+        "ports": {"otlp": 14317, "metrics": 18889, "telemetry": 18888, "health": 23133, "status": 19464},
+        "tls": {"enabled": True},
+        "collector": {"extraConfig": {"processors": {"deltatocumulative": {"max_streams": 1000}}}},
+    }
+    release.install(values)
+    release.interfaces = [wire]
+    sent = node.send(wire)
+    release.has_counted(wire, sent)
+    ((labels, _),) = release.query(f'xdp_xdp_packets_total{{network_interface_name="{wire}"}}')
+    assert labels["site"] == "fra1"
+    assert "journal" in node.files(release.state)
+    assert release.pod()["metadata"]["labels"]["tier"] == "node"
+    values["sidecar"]["config"]["sources"][0]["attributes"] = {"site": "fra2"}
+    release.upgrade(values)
+    added = node.send(wire)
+    wait_for(lambda: release.query('xdp_xdp_packets_total{site="fra2"}'))
+    ((_, total),) = wait_for(
+        lambda: release.query(f"xdp_xdp_packets_total{{site='fra2'}} >= {added['total']}")
+    )
+    assert int(total) >= added["total"]
+    release.uninstall()
+    node.run("rmdir", "/var/lib/xdp-otel-own")  # empty, or it fails

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot work says so: which value, which right, which part of the node is missing, and what to do."""
+
+import json
+
+import pytest
+
+from tests.kube.cluster import ClusterError, helm_here
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"sidecar": {"interface": "eth0"}}, "at '/sidecar': additional properties 'interface' not allowed"),
+        ({"sidecar": {"interval": "10s"}}, "at '/sidecar/interval': got string, want number"),
+        ({"collector": {"mode": "none"}}, "collector.mode: none, but no collector.endpoint"),
+        (
+            {"collector": {"mode": "gateway"}, "gateway": {"replicas": 2}},
+            "gateway.replicas: with collector.mode",
+        ),
+    ],
+)
+def test_wrong_values(release, values, said):
+    """Wrong values are refused before anything is in the cluster."""
+    with pytest.raises(ClusterError, match=r"INSTALLATION FAILED|values don't meet") as refused:
+        release.install(values)
+    release.installed = False
+    assert said in str(refused.value)
+    listed = helm_here("list", f"--namespace={release.namespace}", "--output=json").stdout
+    assert json.loads(listed) == []
+
+
+def test_no_such_interface(release):
+    """An interface that the node has not is named in the log of the pod that does not start."""
+    release.install({"sidecar": {"interfaces": ["nosuch0"]}}, wait=False)
+    assert release.complaint() == (
+        "attach XDP program to nosuch0: no such interface: `ip link` shows the names"
+    )
+
+
+def test_missing_capability(wire, release):
+    """Without CAP_BPF the pod says which right it lacks."""
+    release.install({"sidecar": {"interfaces": [wire], "capabilities": ["NET_ADMIN"]}}, wait=False)
+    complaint = release.complaint()
+    assert ("CAP_BPF" in complaint, "EPERM" in complaint) == (True, True), complaint
+    release.upgrade({"sidecar": {"interfaces": [wire]}})
+    release.wait_ready()
+
+
+@pytest.fixture
+def no_bpffs(node):
+    """Hide the node's bpffs, as if it had none; whatever lies over it is taken away at the end."""
+    node.run("mount", "-t", "tmpfs", "none", "/sys/fs/bpf")
+    yield
+    while "tmpfs" in node.run(
+        "findmnt", "--noheadings", "--output=FSTYPE", "--mountpoint=/sys/fs/bpf", check=False
+    ):
+        node.run("umount", "/sys/fs/bpf")
+
+
+def test_no_bpffs(node, wire, no_bpffs, release):
+    """A node without bpffs is named as that; with bpffs.mount it has one, and counts are exact."""
+    release.install({"sidecar": {"interfaces": [wire]}}, wait=False)
+    assert release.complaint() == (
+        f"attach XDP program to {wire}: no bpffs at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf"
+    )
+    release.upgrade({"sidecar": {"interfaces": [wire]}, "bpffs": {"mount": True}})
+    assert node.run("stat", "--file-system", "--format=%T", "/sys/fs/bpf").strip() == "bpf_fs"
+    sent = node.send(wire)
+    release.has_counted(wire, sent)
+    release.uninstall()
