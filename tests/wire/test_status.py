@@ -70,6 +70,7 @@ def test_an_address_that_is_taken_is_one_clear_line(server):
 
 def test_an_ipv6_address_can_be_served():
     """On nodes that have no other."""
-    with closing(StatusServer("::1", 0, Telemetry(), patience_s=30)) as running:
-        with urllib.request.urlopen(f"http://[::1]:{running.port}/healthz", timeout=5) as answer:
-            assert answer.read() == b"ok\n"
+    server = StatusServer("::1", 0, Telemetry(), patience_s=30)
+    url = f"http://[::1]:{server.port}/healthz"
+    with closing(server), urllib.request.urlopen(url, timeout=5) as answer:
+        assert answer.read() == b"ok\n"
