@@ -48,6 +48,7 @@ export PATH := $(PATH):/usr/local/go/bin
 .PHONY: help install bpf collector prometheus promtool demo run chaos scale test lint format wheel clean packages go interface
 .PHONY: chart goldens test-kube
 .PHONY: dashboards pictures
+.PHONY: bench plots
 .PHONY: images image-sidecar image-collector image-prometheus image-grafana image-systemd test-podman test-systemd
 
 help: ## list the targets
@@ -102,6 +103,13 @@ lint: .venv/bin/xdp-otel ## check style and types
 	.venv/bin/shellcheck $(SCRIPTS)
 	.venv/bin/hadolint Containerfile collector/Containerfile tests/images/*.Containerfile
 	.venv/bin/yamllint --strict --config-file tools/yamllint.yaml collector deploy helm/*.yaml tests/chart/values
+
+bench: collector prometheus install ## measure what each part costs beside something comparable (root; ARGS='xdp encode')
+	@$(PYTHON) -m bench $(ARGS)
+
+plots: .venv/bin/xdp-otel ## draw docs/images/growth.svg and beside.svg from the figures of `make bench`
+	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
+	@$(PYTHON) -m bench.plot
 
 dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, and the chart's copies of them and of the rules
 	@$(PYTHON) -m dashboards

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps of many keys for benchmarks, and one turn of the sidecar over them through its public functions."""
+
+import ctypes
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sidecar import bpf_reader, delta
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+from sidecar.model import Attribute, Baseline, Field, Layout, MapIdentity, Snapshot, Temporality
+from sidecar.otlp_encode import encode
+from sidecar.schema import Instrument, Schema
+
+RESOURCE: tuple[Attribute, ...] = (("service.name", "bench"), ("service.instance.id", "bench"))
+
+
+def schema(words: int) -> Schema:
+    """Return what is made of a map with keys of 32 bits and values of *words* counters of 64 bits."""
+    names = [f"field{at}" for at in range(words)]
+    return Schema(
+        name="bench",
+        layout=Layout(8 * words, tuple(Field(name, 64 * at) for at, name in enumerate(names))),
+        instruments=tuple(Instrument(f"bench.{name}", "{packet}", "Bench.", name) for name in names),
+        label=lambda key: (("key", int.from_bytes(key, "little")),),
+        series_limit=1 << 24,
+    )
+
+
+@dataclass
+class Map:
+    """A hash, per-CPU or not, of *entries* keys from 0 on; it knows how to count."""
+
+    fd: int
+    entries: int
+    words: int
+    slots: int
+    _turn: int = field(default=0)
+
+    @property
+    def info(self) -> bpf.MapInfo:
+        """What the kernel says of it."""
+        return bpf.map_info(self.fd)
+
+    def count(self, keys: int) -> None:
+        """Let that many keys grow, on each CPU."""
+        self._turn += 1
+        slot = struct.pack(f"={self.words}Q", *(self._turn * (at + 1) for at in range(self.words)))
+        key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(slot * self.slots)
+        attr = uapi.MapElem(self.fd, ctypes.addressof(key), ctypes.addressof(value), 0)
+        number = ctypes.c_uint32.from_buffer(key)
+        for at in range(keys):
+            number.value = at
+            bpf._bpf(uapi.MAP_UPDATE_ELEM, attr)  # noqa: SLF001 - without a new buffer for each key
+
+
+@contextmanager
+def made(
+    entries: int, words: int, map_type: int = uapi.MAP_PERCPU_HASH, slots: int | None = None
+) -> Iterator[Map]:
+    """Make a map with all its keys."""
+    per_cpu = map_type == uapi.MAP_PERCPU_HASH
+    slots = slots or len(bpf_reader.possible_cpus())
+    fd = bpf.map_create(
+        map_type,
+        key_size=4,
+        value_size=8 * words * (1 if per_cpu else slots),
+        # A hash that is not full has shorter chains.
+        max_entries=max(entries, 16),
+        name="bench_keys",
+    )
+    try:
+        one = Map(fd, entries, words, slots)
+        one.count(entries)
+        yield one
+    finally:
+        os.close(fd)
+
+
+class Turns:
+    """The sidecar's way from a map to bytes, without process, journal and network."""
+
+    def __init__(self, fd: int, info: bpf.MapInfo, meaning: Schema) -> None:
+        """Take the baseline: what the map holds now is as good as reported."""
+        self._fd, self._info, self._schema = fd, info, meaning
+        self._baseline: Baseline = delta.from_now_on(self._read())
+
+    def turn(self) -> int:
+        """Read, add up, take the difference, encode; return the bytes for the wire."""
+        step = delta.advance(self._baseline, [self._read()], self._schema)
+        requests = encode(RESOURCE, Temporality.DELTA, [(self._schema, step.series)])
+        self._baseline = step.baseline
+        return sum(map(len, requests))
+
+    def _read(self) -> Snapshot:
+        info = self._info
+        identity = MapIdentity("boot", info.id, info.type, info.key_size, info.value_size, info.max_entries)
+        taken_ns = time.time_ns()
+        return Snapshot(identity, 1, taken_ns, bpf_reader.read(self._fd, info, self._schema))

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The original way, as a process of its own: `python -m bench.original MAP_ID ENDPOINT CYCLES PAUSE`.
+
+As in the original demo, each cycle asks bpftool for the list of maps, then for the map's content, parses the
+JSON, and lets the OpenTelemetry SDK's instruments, reader and exporter send it. Prints JSON: CPU seconds of
+each cycle, children included, of these the read, and what the process holds in memory.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+from bench.measure import children_s, cpu_s, rss_mib, timed
+
+
+def read(map_id: int) -> dict[str, int]:
+    """Return the fields of a map's first entry, added up over the CPUs; the map is looked up in the list."""
+    found = next(one for one in _bpftool("map", "list") if one["id"] == map_id)
+    entry = _bpftool("map", "dump", "id", str(found["id"]))[0]["formatted"]
+    values = [slot["value"] for slot in entry["values"]]
+    return {field: sum(value[field] for value in values) for field in values[0]}
+
+
+def main() -> None:
+    """Run the cycles."""
+    map_id, endpoint, cycles, pause_s = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+    exporter = OTLPMetricExporter(endpoint=endpoint, insecure=True)
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=float("inf"))
+    provider = MeterProvider(metric_readers=[reader])
+    counts = read(map_id)
+    meter = provider.get_meter("original")
+
+    def observe(field: str) -> Any:
+        return lambda _: [Observation(counts[field])]
+
+    for field in counts:
+        meter.create_observable_counter(f"xdp.{field}", [observe(field)])
+    # The rate is the original's ninth metric.
+    meter.create_observable_gauge("xdp.packets.rate", [_rate])
+    reader.collect()
+    reads, wholes = [], []
+    for _ in range(cycles):
+        # As long as the sidecar beside it waits: what is in the caches then is part of the cost.
+        time.sleep(pause_s)
+        begun = _both_s()
+        reads.append(timed(lambda: counts.update(read(map_id)), _both_s))
+        reader.collect()
+        wholes.append(_both_s() - begun)
+    print(json.dumps({"read": reads, "cycle": wholes, "rss_mib": [rss_mib(os.getpid())]}))  # noqa: T201
+    provider.shutdown()
+
+
+def _rate(_: CallbackOptions) -> list[Observation]:
+    return [Observation(0.0)]
+
+
+def _both_s() -> float:
+    return cpu_s() + children_s()
+
+
+def _bpftool(*arguments: str) -> Any:
+    done = subprocess.run(["bpftool", "--json", *arguments], check=True, capture_output=True)
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things are, how they are compiled, and which machine this is."""
+
+import os
+import platform
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).parent
+BUILD = ROOT / ".build/bench"
+
+_CLANG = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
+# As bpf/Makefile has them.
+_BPF_FLAGS = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3")
+
+
+def compile_bpf(source: str) -> Path:
+    """Compile a BPF program of this directory; return the object."""
+    clang = next(filter(None, map(shutil.which, _CLANG)))
+    headers = ("-idirafter", f"/usr/include/{platform.machine()}-linux-gnu", "-I", str(ROOT / "bpf"))
+    return _compile(source, ".bpf.o", clang, *_BPF_FLAGS, *headers, "-c")
+
+
+def compile_c(source: str) -> Path:
+    """Compile a C program of this directory; return the executable."""
+    return _compile(source, "", shutil.which("cc") or "clang", "-O2", "-Wall", "-Wextra", "-Werror")
+
+
+def _compile(source: str, suffix: str, *command: str) -> Path:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    target = BUILD / (source.split(".", maxsplit=1)[0] + suffix)
+    subprocess.run([*command, str(HERE / source), "-o", str(target)], check=True)
+    return target
+
+
+def machine() -> dict[str, str]:
+    """Return what a figure depends on; the load is that of this moment."""
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    revision = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, check=False, capture_output=True, text=True
+    ).stdout.strip()
+    return {
+        "when": time.strftime("%Y-%m-%d %H:%M", time.gmtime()) + " UTC",
+        "cpu": f"{os.cpu_count()} x {model}",
+        "kernel": platform.release().split("-")[0],
+        "python": platform.python_version(),
+        "revision": revision,
+        "load": " ".join(f"{one:.1f}" for one in os.getloadavg()),
+    }

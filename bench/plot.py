@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw the curves of bench/results.json into docs/images: `python -m bench.plot`, after `make bench`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+from bench.place import HERE, ROOT
+
+_IMAGES = ROOT / "docs/images"
+_LINE = "#1f60c4"
+
+
+def main() -> None:
+    """Write growth.svg and beside.svg."""
+    found = json.loads((HERE / "results.json").read_text())
+    _IMAGES.mkdir(parents=True, exist_ok=True)
+    if found["curves"]:
+        _growth(found["curves"], found["machine"])
+    _beside(found["rows"], found["machine"])
+
+
+def _growth(curves: Mapping[str, Sequence[Sequence[float]]], machine: Mapping[str, str]) -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, name, label in (
+        (axes[0], "series", "series (2 CPUs)"),
+        (axes[1], "cpus", "possible CPUs (1000 keys, simulated)"),
+    ):
+        xs, ys = zip(*curves[name], strict=True)
+        axis.loglog(xs, ys, "o-", color=_LINE, label="read + sum + delta + encode")
+        linear = [ys[-1] * x / xs[-1] for x in xs]
+        axis.loglog(xs, linear, "--", color="#999999", label="linear")
+        axis.set(xlabel=label, ylabel="CPU ms for one cycle")
+        axis.grid(visible=True, which="major", alpha=0.3)
+        axis.legend()
+    _save(figure, "growth", machine)
+
+
+def _beside(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> None:
+    """Draw how each figure with a goal for its ratio stands to its reference."""
+    shown = [one for one in rows if one["ratio"] and one["reference"] and one["goal"].endswith(" x")]
+    if not shown:
+        return
+    figure, axis = plt.subplots(figsize=(10, 0.6 + 0.6 * len(shown)), layout="constrained")
+    names = [f"{one['name']}\nbeside {one['against']}" for one in shown]
+    axis.barh(names, [one["value"] / one["reference"] for one in shown], color=_LINE)
+    axis.axvline(1, color="#999999")
+    axis.set_xscale("log")
+    axis.invert_yaxis()
+    axis.set_xlabel("times the reference (less is cheaper)")
+    _save(figure, "beside", machine)
+
+
+def _save(figure: Any, name: str, machine: Mapping[str, str]) -> None:
+    figure.suptitle(f"{machine['cpu']}, Linux {machine['kernel']}, load {machine['load']}", fontsize=8)
+    # Without the date and with fixed ids, so that the same figures give the same file.
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(_IMAGES / f"{name}.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

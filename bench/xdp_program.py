@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The XDP program: ns per frame beside an empty program and beside the original demo's design."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from threading import Barrier, Thread
+
+from bench.objects import programs
+from bench.place import compile_bpf
+from bench.table import Goal, Row, Samples, missing, row
+from demo import frames as f
+from sidecar import bpf_syscall as bpf
+from sidecar import libbpf
+
+_MAC = bytes.fromhex("020000000001")
+_BODY = bytes(30)
+_TCP_IPV4 = f.ipv4(f.TCP, f.tcp() + _BODY)
+FRAMES = {
+    "TCP/IPv4": f.ethernet(_MAC, f.IPV4, _TCP_IPV4),
+    "TCP/IPv6": f.ethernet(_MAC, f.IPV6, f.ipv6(f.TCP, f.tcp() + _BODY)),
+    "TCP/IPv4 in a VLAN": f.ethernet(_MAC, f.IPV4, _TCP_IPV4, tags=(f.VLAN,)),
+    "UDP/IPv4": f.ethernet(_MAC, f.IPV4, f.ipv4(f.UDP, f.udp() + _BODY)),
+    "TCP/IPv4 with options": f.ethernet(_MAC, f.IPV4, f.ipv4(f.TCP, f.tcp() + _BODY, options=bytes(4))),
+}
+_REPEAT = 50_000
+_ROUNDS = 61
+_ROUNDS_TOGETHER = 21
+_OURS, _EMPTY, _SHARED = "xdp_count_frags", "empty", "shared_atomics"
+
+
+def rows() -> Iterator[Row]:
+    """Yield what a frame of each kind costs."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(libbpf.load_packet_counter(frags=True))
+        others = stack.enter_context(programs(compile_bpf("programs.bpf.c")))
+        loaded = {**others, _OURS: ours.prog_fd}
+        cpus = sorted(os.sched_getaffinity(0))
+        stack.callback(os.sched_setaffinity, 0, cpus)
+        os.sched_setaffinity(0, cpus[-1:])
+        for kind, frame in FRAMES.items():
+            yield from _alone(kind, frame, loaded)
+        yield from _together(cpus[:2], loaded)
+
+
+def _alone(kind: str, frame: bytes, loaded: Mapping[str, int]) -> Iterator[Row]:
+    taken = _in_rounds(lambda fd: [_ns(fd, frame)], loaded, _ROUNDS)
+    first = kind == "TCP/IPv4"
+    over = {name: samples.over(taken[_EMPTY]) for name, samples in taken.items()}
+    yield row(
+        f"XDP program, {kind}, over an empty one",
+        over[_OURS],
+        "ns",
+        "the empty program",
+        taken[_EMPTY],
+        Goal("value", 8) if first else None,
+    )
+    if first:
+        counter = "lookup, packets and bytes alone, over empty"
+        yield row(f"XDP: {counter}", over["packets_and_bytes"], "ns", "the empty program", taken[_EMPTY])
+        yield row(
+            "XDP program, TCP/IPv4, one CPU, over empty",
+            over[_OURS],
+            "ns",
+            "shared atomics over empty",
+            over[_SHARED],
+            cheaper=True,
+        )
+
+
+def _together(cpus: list[int], loaded: Mapping[str, int]) -> Iterator[Row]:
+    name, goal = "XDP program, TCP/IPv4, two CPUs at once, over empty", Goal("ratio", 8, at_most=False)
+    if len(cpus) < 2:
+        yield missing(name, "ns", "this machine has one CPU", goal)
+        return
+    frame = FRAMES["TCP/IPv4"]
+    chosen = {one: loaded[one] for one in (_EMPTY, _OURS, _SHARED)}
+    taken = _in_rounds(lambda fd: _on_each(cpus, fd, frame), chosen, _ROUNDS_TOGETHER)
+    ours, shared = (taken[one].over(taken[_EMPTY]) for one in (_OURS, _SHARED))
+    yield row(name, ours, "ns", "shared atomics over empty", shared, goal, cheaper=True)
+    whole = "XDP program, TCP/IPv4, two CPUs at once, in all"
+    yield row(whole, taken[_OURS], "ns", "shared atomics", taken[_SHARED], cheaper=True)
+
+
+def _in_rounds(
+    measure: Callable[[int], list[float]], loaded: Mapping[str, int], rounds: int
+) -> dict[str, Samples]:
+    taken: dict[str, list[float]] = {name: [] for name in loaded}
+    for _ in range(rounds):
+        for name, fd in loaded.items():
+            taken[name] += measure(fd)
+    return {name: Samples(values) for name, values in taken.items()}
+
+
+def _ns(fd: int, frame: bytes) -> float:
+    """Return ns a run, by the thread's CPU clock: the kernel's own figure has no fraction."""
+    begun = time.thread_time_ns()
+    bpf.prog_test_run(fd, frame)
+    between = time.thread_time_ns()
+    bpf.prog_test_run(fd, frame, repeat=_REPEAT + 1)
+    return (time.thread_time_ns() - between - (between - begun)) / _REPEAT
+
+
+def _on_each(cpus: list[int], fd: int, frame: bytes) -> list[float]:
+    """Return ns a run on each of the CPUs, which run it at the same time."""
+    barrier = Barrier(len(cpus))
+    taken: list[float] = []
+
+    def one(cpu: int) -> None:
+        os.sched_setaffinity(0, [cpu])  # of this thread
+        barrier.wait()
+        taken.append(_ns(fd, frame))
+
+    threads = [Thread(target=one, args=(cpu,)) for cpu in cpus]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return taken
