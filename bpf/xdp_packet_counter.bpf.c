@@ -321,7 +321,8 @@ static __always_inline __be16 ethertype_before(void *header)
 static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *stats)
 {
 	void *linear_end = (void *)(long)ctx->data_end;
-	void *header = (void *)(long)ctx->data + sizeof(struct ethhdr);
+	void *frame = (void *)(long)ctx->data;
+	void *header = frame + sizeof(struct ethhdr);
 	__be16 ethertype;
 
 	if (header + sizeof(struct iphdr) + TCP_HEADER_BYTES > linear_end)
@@ -331,6 +332,8 @@ static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *st
 	if (ethertype == bpf_htons(ETH_P_IP))
 		return count_plain_ipv4(header, linear_end, stats);
 	barrier_var(ethertype);
+	barrier_var(frame);
+	header = frame + sizeof(struct ethhdr);
 	for (int i = 0; i < MAX_VLAN_TAGS && is_vlan(ethertype); i++) {
 		header += sizeof(struct vlan_tag);
 		ethertype = ethertype_before(header);
