@@ -48,7 +48,7 @@ export PATH := $(PATH):/usr/local/go/bin
 .PHONY: help install bpf collector prometheus promtool demo run chaos scale test lint format wheel clean packages go interface
 .PHONY: chart goldens test-kube
 .PHONY: dashboards pictures
-.PHONY: bench plots
+.PHONY: bench performance
 .PHONY: images image-sidecar image-collector image-prometheus image-grafana image-systemd test-podman test-systemd
 
 help: ## list the targets
@@ -107,8 +107,9 @@ lint: .venv/bin/xdp-otel ## check style and types
 bench: collector prometheus install ## measure what each part costs beside something comparable (root; ARGS='xdp encode')
 	@$(PYTHON) -m bench $(ARGS)
 
-plots: .venv/bin/xdp-otel ## draw docs/images/growth.svg and beside.svg from the figures of `make bench`
+performance: .venv/bin/xdp-otel ## put the figures of `make bench` into docs/performance.md and draw them
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
+	@$(PYTHON) -m bench.document
 	@$(PYTHON) -m bench.plot
 
 dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, and the chart's copies of them and of the rules

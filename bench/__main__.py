@@ -55,7 +55,7 @@ def main() -> int:
     found = {"machine": state, "rows": [one.as_json() for one in rows], "curves": curves}
     chosen.output.write_text(json.dumps(found, indent=1) + "\n")
     _say(f"\n{', '.join(f'{name}: {value}' for name, value in state.items())}\n\n{render(rows)}\n")
-    _say(f"written to {chosen.output}; `python -m bench.plot` draws the curves")
+    _say(f"written to {chosen.output}; `make performance` puts it into docs/performance.md")
     return 0
 
 

@@ -75,7 +75,6 @@ def _rows(pin: Path, map_fd: int, receiver: Receiver) -> Iterator[Row]:
         "ms",
         "SDK and exporter alone, without bpftool",
         without.per(1e-3),
-        Goal("ratio", 0.25),
     )
     yield row(
         "memory of the sidecar",

@@ -59,7 +59,7 @@ def _beside(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> No
 def _save(figure: Any, name: str, machine: Mapping[str, str]) -> None:
     figure.suptitle(f"{machine['cpu']}, Linux {machine['kernel']}, load {machine['load']}", fontsize=8)
     # Without the date and with fixed ids, so that the same figures give the same file.
-    with mpl.rc_context({"svg.hashsalt": name}):
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(_IMAGES / f"{name}.svg", metadata={"Date": None})
     plt.close(figure)
 

@@ -157,7 +157,11 @@ def render(rows: Sequence[Row]) -> str:
         if one.value is None:
             lines.append(f"| {one.name} | {one.note} | | | | {one.goal} | |")
             continue
-        spread = ", ".join(number(value) for value in one.spread) if one.spread else ""
+        spread = (
+            ", ".join(number(value) for value in one.spread)
+            if one.spread and len(set(one.spread)) > 1
+            else ""
+        )
         beside = f"{one.against}: {number(one.reference)} {one.unit}" if one.reference is not None else ""
         ratio = f"{number(one.ratio)} x" if one.ratio is not None else ""
         met = {True: "yes", False: "**no**", None: ""}[one.met]
