@@ -17,7 +17,7 @@ from bench.table import Goal, Row, Samples, row
 from bench.xdp_program import FRAMES
 from sidecar import bpf_reader, libbpf, locate
 from sidecar import bpf_syscall as bpf
-from sidecar.spec import Place, SourceSpec
+from sidecar.describe.spec import Place, SourceSpec
 
 _CYCLES = 20
 _READS = 200
