@@ -66,7 +66,8 @@ int shared_atomics(struct xdp_md *ctx)
 		return XDP_PASS;
 	add(&stats->total_packets, 1);
 	add(&stats->total_bytes, bpf_xdp_get_buff_len(ctx));
-	if (data + sizeof(*ethernet) + sizeof(struct iphdr) <= end && ethernet->h_proto == bpf_htons(ETH_P_IP)) {
+	if (data + sizeof(*ethernet) + sizeof(struct iphdr) <= end &&
+	    ethernet->h_proto == bpf_htons(ETH_P_IP)) {
 		add(&stats->ipv4_packets, 1);
 		protocol = ((struct iphdr *)(ethernet + 1))->protocol;
 	} else if (data + sizeof(*ethernet) + sizeof(struct ipv6hdr) <= end &&

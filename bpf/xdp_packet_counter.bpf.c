@@ -255,8 +255,9 @@ static __always_inline void count_transport(enum transport transport, struct pkt
 }
 
 /*
- * Here and below, barrier_var() keeps the compiler from making one switch of all comparisons: the commonest
- * frames, asked for first, shall run straight on. Each jump that is taken costs up to 1 ns.
+ * Here and below, barrier_var() keeps the compiler from making one switch of all comparisons, and from computing
+ * early what only rarer frames need: the commonest ones, asked for first, shall run straight on. Each jump that is
+ * taken costs up to 1 ns.
  */
 
 /* Counts a packet that has at least TCP_HEADER_BYTES behind its IP header. */
