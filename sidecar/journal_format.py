@@ -14,7 +14,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -151,7 +151,7 @@ def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[st
             "birth_ns": baseline.birth_ns,
             "end_ns": baseline.end_ns,
             "maps": [
-                {"identity": asdict(identity), **_pack_reading(reading, blobs)}
+                {"identity": vars(identity), **_pack_reading(reading, blobs)}
                 for identity, reading in baseline.maps.items()
             ],
             "fields": baseline.fields,
@@ -176,7 +176,7 @@ def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes]) -> dict[st
 
 def _pack_snapshot(snapshot: Snapshot, blobs: _Blobs) -> dict[str, Any]:
     return {
-        "identity": asdict(snapshot.identity),
+        "identity": vars(snapshot.identity),
         "born_ns": snapshot.born_ns,
         "taken_ns": snapshot.taken_ns,
         **_pack_reading(snapshot.reading, blobs),
@@ -194,7 +194,7 @@ def _unpack_snapshot(packed: dict[str, Any], blobs: Sequence[bytes]) -> Snapshot
 
 def _pack_reading(reading: Reading, blobs: _Blobs) -> dict[str, Any]:
     return {
-        "columns": [asdict(column) for column in reading.columns],
+        "columns": [vars(column) for column in reading.columns],
         "count": len(reading.cells),
         "keys": blobs.add(b"".join(reading.cells)),
         "cells": blobs.add(_pack_numbers(chain.from_iterable(reading.cells.values()))),

@@ -45,7 +45,9 @@ def top(flags: argparse.Namespace) -> int:
     """Show rates until Ctrl-C, SIGTERM or the last round; raise SidecarError if a source cannot be read."""
     with ExitStack() as stack:
         sources = stack.enter_context(peek.opened(source_specs(flags)))
-        signal.signal(signal.SIGTERM, _end)
+        # SIGINT too: who was started in the background of a script has it ignored, and Python leaves it so.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end)
         watched = [_Watched(source) for source in sources]
         screen = stack.enter_context(Screen(sys.stdout)) if sys.stdout and sys.stdout.isatty() else None
         try:
