@@ -44,8 +44,7 @@ def post(
     """
     counts: dict[Attributes, tuple[int, ...]] = {}
     for attributes, grew in grown:
-        before = counts.get(attributes)
-        counts[attributes] = added(before, grew) if before else grew
+        add_to(counts, attributes, grew)
     overflow = (*schema.attributes, OVERFLOW)
     new = [one for one in counts if one not in accounts and one != overflow]
     if not new:
@@ -55,12 +54,16 @@ def post(
     forgotten = _longest_idle(accounts, counts, len(new) - room) if len(new) > room else []
     rest = new[max(0, room + len(forgotten)) :]
     for attributes in rest:
-        grew = counts.pop(attributes)
-        before = counts.get(overflow)
-        counts[overflow] = added(before, grew) if before else grew
+        add_to(counts, overflow, counts.pop(attributes))
     gone = set(forgotten)
     kept = {one: account for one, account in accounts.items() if one not in gone}
     return Posting(counts, kept, len(rest), len(forgotten))
+
+
+def add_to(sums: dict[Attributes, tuple[int, ...]], attributes: Attributes, more: tuple[int, ...]) -> None:
+    """Add *more* to the sums of a series, modulo 2^64."""
+    before = sums.get(attributes)
+    sums[attributes] = added(before, more) if before else more
 
 
 def _longest_idle(

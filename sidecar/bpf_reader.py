@@ -11,15 +11,11 @@ from functools import cache
 from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar.bpf_uapi import ARRAY_TYPES, PER_CPU_TYPES
 from sidecar.errors import KernelError
 from sidecar.model import Reading
 from sidecar.percpu import cells, parse_cpu_list, stride
 from sidecar.schema import CPU_BYTES, Schema
-
-PER_CPU_TYPES = frozenset({uapi.MAP_PERCPU_ARRAY, uapi.MAP_PERCPU_HASH, uapi.MAP_LRU_PERCPU_HASH})
-ARRAY_TYPES = frozenset({uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY})
-READABLE_TYPES = PER_CPU_TYPES | ARRAY_TYPES | {uapi.MAP_HASH, uapi.MAP_LRU_HASH}
 
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 _FIRST_BATCH = 4096

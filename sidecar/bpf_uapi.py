@@ -85,6 +85,10 @@ _MAP_TYPES = (
     "INSN_ARRAY",
 )
 MAP_TYPE_NAMES = dict(enumerate(_MAP_TYPES))
+# Those that are read: the kernel answers with a value for each CPU, has every key there is, or neither.
+PER_CPU_TYPES = frozenset({MAP_PERCPU_ARRAY, MAP_PERCPU_HASH, MAP_LRU_PERCPU_HASH})
+ARRAY_TYPES = frozenset({MAP_ARRAY, MAP_PERCPU_ARRAY})
+READABLE_TYPES = PER_CPU_TYPES | ARRAY_TYPES | {MAP_HASH, MAP_LRU_HASH}
 
 OBJ_NAME_LEN = 16
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h

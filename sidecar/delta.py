@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from sidecar.accounts import OVERFLOW, Posting, post
+from sidecar.accounts import OVERFLOW, Posting, add_to, post
 from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
 from sidecar.percpu import added, growth, values, was_emptied
 from sidecar.schema import Kind, Schema
@@ -159,8 +159,7 @@ def _values(
         attributes = schema.attributes_of(key)
         if attributes not in room:
             attributes = (*schema.attributes, OVERFLOW)
-        value, before = values(now, snapshot.reading.columns), held.get(attributes)
-        held[attributes] = added(before, value) if before else value
+        add_to(held, attributes, values(now, snapshot.reading.columns))
     return held
 
 

@@ -13,9 +13,9 @@ from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar import xdp
 from sidecar.capabilities import Capability, remedy
-from sidecar.describe.btf import Btf
+from sidecar.describe.map_shape import shape_by_btf
 from sidecar.describe.resolve import resolve
-from sidecar.describe.shape import Shape, shape_of
+from sidecar.describe.shape import Shape
 from sidecar.describe.spec import SourceSpec
 from sidecar.errors import RightsError, SourceError, explain, from_os_error
 from sidecar.schema import Schema
@@ -44,10 +44,15 @@ def _by_interface(spec: SourceSpec, interface: xdp.Interface) -> Source:
         xdp.attach(interface)
         return _open_pin(interface.map_pin)
 
+    return _source(
+        f"interface:{interface}", with_interface_name(spec, interface), locate, pin=interface.map_pin
+    )
+
+
+def with_interface_name(spec: SourceSpec, interface: xdp.Interface) -> SourceSpec:
+    """Return *spec* with the interface's name on all its series, unless the user says one himself."""
     name = ("network.interface.name", interface.name)
-    if name[0] not in dict(spec.attributes):
-        spec = replace(spec, attributes=(name, *spec.attributes))
-    return _source(f"interface:{interface}", spec, locate, pin=interface.map_pin)
+    return spec if name[0] in dict(spec.attributes) else replace(spec, attributes=(name, *spec.attributes))
 
 
 def _source(
@@ -62,16 +67,9 @@ def schema(spec: SourceSpec, info: bpf.MapInfo) -> Schema:
 
 
 def shape(info: bpf.MapInfo) -> Shape | None:
-    """
-    Return what a map's key and value look like, or None if it has no BTF, or none that we may read.
-
-    The kernel shows BTF to CAP_SYS_ADMIN alone (kernel/bpf/syscall.c, `bpf_btf_get_fd_by_id`).
-    """
-    if not info.btf_id or not info.btf_value_type_id:
-        return None
+    """Return what a map's key and value look like, or None if it has no BTF, or none that we may read."""
     try:
-        btf = Btf(bpf.btf_of(info.btf_id))
-        return shape_of(btf, info.btf_key_type_id, info.btf_value_type_id, info.key_size, info.value_size)
+        return shape_by_btf(info)
     except OSError as error:
         log.debug("read BTF of map %s (id %d): %s: going on without", info.name, info.id, explain(error))
     except ValueError as error:

@@ -10,8 +10,8 @@ from sidecar import bpf_syscall as bpf
 from sidecar.commands import discover_pins
 from sidecar.commands.discover_model import FoundMap
 from sidecar.commands.discover_pins import Walk
-from sidecar.describe.btf import Btf
-from sidecar.describe.shape import Shape, shape_of
+from sidecar.describe.map_shape import shape_by_btf
+from sidecar.describe.shape import Shape
 from sidecar.errors import explain
 
 NO_BTF_RIGHTS = "to see its BTF needs CAP_SYS_ADMIN"
@@ -81,13 +81,10 @@ def _counted(fd: int, found: FoundMap) -> FoundMap:
 
 
 def _shape(info: bpf.MapInfo) -> tuple[Shape | None, str]:
-    if not info.btf_id or not info.btf_value_type_id:
-        return None, "the map has no BTF"
     try:
-        btf = Btf(bpf.btf_of(info.btf_id))
-        shape = shape_of(btf, info.btf_key_type_id, info.btf_value_type_id, info.key_size, info.value_size)
+        shape = shape_by_btf(info)
     except PermissionError:
         return None, NO_BTF_RIGHTS
     except (OSError, ValueError) as error:
         return None, f"its BTF (id {info.btf_id}) cannot be used: {error}"
-    return shape, ""
+    return shape, "" if shape else "the map has no BTF"

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar import pins
-from sidecar.bpf_reader import ARRAY_TYPES, READABLE_TYPES
 from sidecar.bpf_syscall import MapInfo
-from sidecar.bpf_uapi import MAP_TYPE_NAMES
+from sidecar.bpf_uapi import ARRAY_TYPES, MAP_TYPE_NAMES, READABLE_TYPES
 from sidecar.describe.shape import Shape
 
 

@@ -53,9 +53,8 @@ def _source(spec: SourceSpec) -> Source:
             f"attach the shipped program: `xdp-otel attach --interface {interface.name}{where}`",
         )
     # The source of an interface would attach; that of its pin does not.
-    name = ("network.interface.name", interface.name)
     pin = Place("pin", str(interface.map_pin))
-    source = locate.source(replace(spec, place=pin, attributes=(name, *spec.attributes)))
+    source = locate.source(replace(locate.with_interface_name(spec, interface), place=pin))
     source.name = f"interface:{interface}"
     return source
 

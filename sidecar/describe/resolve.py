@@ -24,9 +24,6 @@ from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.model import Layout
 from sidecar.schema import Kind, Schema
 
-PER_CPU = frozenset({uapi.MAP_PERCPU_ARRAY, uapi.MAP_PERCPU_HASH, uapi.MAP_LRU_PERCPU_HASH})
-_ARRAYS = frozenset({uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY})
-_READABLE = PER_CPU | _ARRAYS | {uapi.MAP_HASH, uapi.MAP_LRU_HASH}
 _OF_MAPS = ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
 _INTEGERS = (Encoding.UNSIGNED, Encoding.SIGNED)
 
@@ -69,7 +66,7 @@ def resolve(
     _refuse_cpu(plan, info)
     what = f"map {_title(info)}"
     fields, instruments = made_of(
-        plan.metrics or (), described.value, what, summed=info.type in PER_CPU and not plan.cpu
+        plan.metrics or (), described.value, what, summed=info.type in uapi.PER_CPU_TYPES and not plan.cpu
     )
     return Schema(
         name=profile.name if profile else info.name,
@@ -83,11 +80,11 @@ def resolve(
 
 
 def _refuse_unreadable(info: MapInfo) -> None:
-    if info.type in _READABLE:
+    if info.type in uapi.READABLE_TYPES:
         return
     kind = uapi.MAP_TYPE_NAMES.get(info.type, f"map type {info.type}")
     inner = "name the maps within it, each by its pin or id" if kind in _OF_MAPS else ""
-    readable = ", ".join(uapi.MAP_TYPE_NAMES[one] for one in sorted(_READABLE))
+    readable = ", ".join(uapi.MAP_TYPE_NAMES[one] for one in sorted(uapi.READABLE_TYPES))
     raise SourceError(
         f"read map {_title(info)} (id {info.id})",
         f"it is {kind}, which holds no counters",
@@ -111,13 +108,13 @@ def _shape_of_layout(layout: LayoutSpec, info: MapInfo) -> Shape:
 
 def _opaque_key(info: MapInfo) -> Part:
     """Return the key of a map of which nobody says how it looks."""
-    if info.type in _ARRAYS:
+    if info.type in uapi.ARRAY_TYPES:
         return Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
     return Part("key", 0, 8 * info.key_size, Encoding.BYTES, f"{info.key_size} bytes")
 
 
 def _refuse_cpu(plan: SourceSpec, info: MapInfo) -> None:
-    if plan.cpu and info.type not in PER_CPU:
+    if plan.cpu and info.type not in uapi.PER_CPU_TYPES:
         raise ConfigError(
             at_line(plan.at, "cpu"),
             f"map {_title(info)} is {uapi.MAP_TYPE_NAMES[info.type]}, not per CPU",
@@ -129,7 +126,7 @@ def _completed(plan: SourceSpec, info: MapInfo, shape: Shape) -> SourceSpec:
     """Return *plan* with the key and the metrics that a map gets about which nothing is said."""
     key, metrics = plan.key, plan.metrics
     if key is None:
-        alone = info.type in _ARRAYS and info.max_entries == 1
+        alone = info.type in uapi.ARRAY_TYPES and info.max_entries == 1
         key = () if alone else tuple(KeySpec(part.name, part.name) for part in whole(shape.key))
     if metrics is None:
         metrics = tuple(_generic(info, shape.value))

@@ -2,6 +2,7 @@
 """BPF objects of the tests: compiled with the project's flags, loaded by libbpf, pinned nowhere."""
 
 import ctypes
+import glob
 import os
 import platform
 import shutil
@@ -11,6 +12,10 @@ from pathlib import Path
 MAPS = Path(__file__).with_name("maps")
 # As bpf/Makefile has them.
 _COMPILERS = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
+# Debian has it under the machine's triplet, others in lib64 or lib.
+XDP_TOOLS = [
+    found for lib in ("lib/*", "lib64", "lib") for found in glob.glob(f"/usr/{lib}/bpf/xdpfilt_alw_all.o")
+]
 _FLAGS = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3")
 
 

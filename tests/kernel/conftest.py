@@ -11,6 +11,15 @@ import pytest
 
 from sidecar import bpf_syscall as bpf
 from sidecar import xdp
+from tests.kernel.compiled import MAPS, Loaded, compile_object
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """The maps of maps/odd.bpf.c, loaded."""
+    path = compile_object(MAPS / "odd.bpf.c", tmp_path_factory.mktemp("bpf") / "odd.o")
+    with Loaded(path) as loaded:
+        yield loaded
 
 
 @pytest.fixture

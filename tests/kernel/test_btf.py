@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shapes of maps that clang wrote and the kernel keeps; bpftool's dump of the same bytes is the oracle."""
 
-import glob
 import json
 import random
 import subprocess
@@ -11,31 +10,15 @@ import pytest
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar.describe.btf import Btf
-from sidecar.describe.shape import Encoding, Part, shape_of
-from tests.kernel.compiled import MAPS, Loaded, compile_object
+from sidecar.describe.map_shape import shape_by_btf
+from sidecar.describe.shape import Encoding, Part
+from tests.kernel.compiled import XDP_TOOLS, Loaded
 
 HASHES = ("packed", "padded", "bits", "nested", "unions", "numbers", "flow", "four", "locked", "bare")
-# Debian has a directory of the architecture, RHEL has not.
-XDP_TOOLS = [
-    path
-    for folder in ("/usr/lib/*-linux-gnu", "/usr/lib64", "/usr/lib")
-    for path in glob.glob(f"{folder}/bpf/xdpfilt_alw_all.o")
-]
-
-
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory):
-    """The maps of maps/odd.bpf.c, loaded."""
-    path = compile_object(MAPS / "odd.bpf.c", tmp_path_factory.mktemp("bpf") / "odd.o")
-    with Loaded(path) as loaded:
-        yield loaded
 
 
 def shape(map_fd):
-    info = bpf.map_info(map_fd)
-    btf = Btf(bpf.btf_of(info.btf_id))
-    return shape_of(btf, info.btf_key_type_id, info.btf_value_type_id, info.key_size, info.value_size)
+    return shape_by_btf(bpf.map_info(map_fd))
 
 
 def number(part, raw):

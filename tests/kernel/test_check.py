@@ -191,6 +191,19 @@ def test_two_sources_that_would_make_one_stream_are_told_apart(make_map, make_pi
     assert [f"xdp.source=pin:{pin}: total_packets 0" in said for pin in pins] == [True, True]
 
 
+def test_an_interface_may_have_a_name_of_the_users_choice(veth, check, tmp_path):
+    """What the configuration says goes before the interface's own name, as it does for `run`."""
+    xdp.attach(veth)
+    config = tmp_path / "named.yaml"
+    config.write_text(
+        f"sources: [{{interface: {veth.name}, attributes: {{network.interface.name: uplink}}}}]\n"
+    )
+    said = check("--config", config)
+
+    assert "network.interface.name=uplink: total_packets" in said
+    assert "network.interface.name=xt" not in said
+
+
 def test_what_attaching_takes_is_missed_before_run_misses_it(veth, check):
     """Without CAP_NET_ADMIN the check of an interface fails with the code for rights, and names it."""
     prefix = ("setpriv", "--bounding-set=-net_admin,-bpf,-sys_admin", "--inh-caps=-all")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is made of maps that clang wrote and the kernel keeps, without any configuration, and with some."""
 
-import glob
 import os
 import struct
 
@@ -9,32 +8,17 @@ import pytest
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar.describe.btf import Btf
 from sidecar.describe.layout import shape_from
+from sidecar.describe.map_shape import shape_by_btf
 from sidecar.describe.resolve import resolve
-from sidecar.describe.shape import Encoding, Part, shape_of
+from sidecar.describe.shape import Encoding, Part
 from sidecar.describe.spec import KeySpec, LayoutSpec, Member, Place, SourceSpec
 from sidecar.schema import Kind
-from tests.kernel.compiled import MAPS, Loaded, compile_object
-
-# Debian has it under the machine's triplet, others in lib64 or lib.
-XDP_TOOLS = [
-    found for lib in ("lib/*", "lib64", "lib") for found in glob.glob(f"/usr/{lib}/bpf/xdpfilt_alw_all.o")
-]
-
-
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory):
-    """The maps of maps/odd.bpf.c, loaded."""
-    path = compile_object(MAPS / "odd.bpf.c", tmp_path_factory.mktemp("bpf") / "odd.o")
-    with Loaded(path) as loaded:
-        yield loaded
+from tests.kernel.compiled import XDP_TOOLS, Loaded
 
 
 def shape(map_fd):
-    info = bpf.map_info(map_fd)
-    btf = Btf(bpf.btf_of(info.btf_id))
-    return shape_of(btf, info.btf_key_type_id, info.btf_value_type_id, info.key_size, info.value_size)
+    return shape_by_btf(bpf.map_info(map_fd))
 
 
 def made(map_fd, **said):

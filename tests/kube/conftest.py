@@ -13,6 +13,7 @@ KUBE_VALUES   a values file below those of the tests, for what the cluster needs
 import os
 import shlex
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,10 +54,9 @@ def wire(node):
     node.cut(name)
 
 
-@pytest.fixture
-def release(node):
-    """Return a release that is not installed yet; it is uninstalled at the end, and must leave nothing."""
-    one = Release(node)
+@contextmanager
+def uninstalled(one):
+    """Uninstall a release at the end, which must leave nothing; if that fails, by force."""
     yield one
     try:
         one.uninstall()
@@ -69,21 +69,17 @@ def release(node):
             "--ignore-not-found",
             check=False,
         )
+
+
+@pytest.fixture
+def release(node):
+    """Return a release that is not installed yet; it is uninstalled at the end, and must leave nothing."""
+    with uninstalled(Release(node)) as one:
+        yield one
 
 
 @pytest.fixture
 def other(node):
     """Return a second release, in a namespace of its own."""
-    one = Release(node, "second", OTHER)
-    yield one
-    try:
-        one.uninstall()
-    finally:
-        helm_here(
-            "uninstall",
-            one.name,
-            f"--namespace={one.namespace}",
-            "--no-hooks",
-            "--ignore-not-found",
-            check=False,
-        )
+    with uninstalled(Release(node, "second", OTHER)) as one:
+        yield one
