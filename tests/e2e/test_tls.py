@@ -203,13 +203,22 @@ def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority,
             counter.hold()
             code, said = once(tmp_path, counter, agent_ports.otlp, {}, scheme="http")
             assert code == 0, said
-            time.sleep(2)
+            assert refusal(agent), agent.log.read_text()
             assert not shown(store)
-            assert "certificate required" in agent.log.read_text()
         certificate, key = ours.issue("agent")
         settings |= {"COLLECTOR_GATEWAY_CERT_FILE": str(certificate), "COLLECTOR_GATEWAY_KEY_FILE": str(key)}
         with services.collector("agent", tmp_path, agent_ports, ["agent.yaml"], settings, overrides=[QUICK]):
             assert counter.truth == arrived(store, counter)
+
+
+def refusal(agent):
+    """What the agent says of a gateway that shut the door: in TLS 1.3 the alert may lose against its own first write."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if found := re.search(r"certificate required|broken pipe|connection reset", agent.log.read_text()):
+            return found.group()
+        time.sleep(0.1)
+    return None
 
 
 def arrived(store, counter):
