@@ -212,7 +212,7 @@ def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority,
 
 
 def refusal(agent):
-    """What the agent says of a gateway that shut the door: in TLS 1.3 the alert may lose against its own first write."""
+    """What the agent says of a shut door: in TLS 1.3 the alert may lose against its own first write."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if found := re.search(r"certificate required|broken pipe|connection reset", agent.log.read_text()):
