@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Post what keys counted to the series that they belong to, within a limit (pure)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sidecar.model import Account, Attribute, Attributes
+from sidecar.model import Account, Attribute, Attributes, Series
 from sidecar.percpu import added
 from sidecar.schema import Schema
 
@@ -27,6 +27,23 @@ class Posting:
 
     counts: Mapping[Attributes, tuple[int, ...]]
     accounts: Mapping[Attributes, Account]
+    overflowed: int = 0
+    forgotten: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    What one window brought; `delta.Advance` says what these mean.
+
+    *accounts* are those that hold once it is acknowledged.
+    """
+
+    series: Sequence[Series]
+    said: Sequence[Series]
+    accounts: Mapping[Attributes, Account]
+    emptied: tuple[bytes, ...] = ()
+    vanished: tuple[bytes, ...] = ()
     overflowed: int = 0
     forgotten: int = 0
 

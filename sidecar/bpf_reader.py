@@ -5,26 +5,32 @@ import ctypes
 import errno
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
 from sidecar.bpf_uapi import ARRAY_TYPES, PER_CPU_TYPES
+from sidecar.columnar import LARGE, Table
 from sidecar.errors import KernelError
-from sidecar.model import Reading
+from sidecar.model import Layout, Reading
 from sidecar.percpu import cells, parse_cpu_list, stride
 from sidecar.schema import CPU_BYTES, Schema
 
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
-_FIRST_BATCH = 4096
+# A map that does not fit is read into columns.
+_FIRST_BATCH = LARGE
 # With hundreds of CPUs and large values, a first batch takes no more memory than this.
 _BUFFER_BYTES = 4 * 1024 * 1024
 _SMALLEST_BATCH = 64
 # Kernels before 5.6 (per-CPU arrays: 5.13) answer so, the second by ENOTSUPP, which has no name here.
 _NO_BATCH = (errno.EINVAL, 524)
 _LONGEST_WALK = 4
+
+Chunk = tuple[bytes, bytes]
+"""Some keys, one after the other, and the kernel's answers for them."""
 
 
 @cache
@@ -65,41 +71,67 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
             looks like a map of zeros.
 
     """
-    count = slots(info)
-    if schema.cpu is None:
-        found = {key: cells(raw, schema.layout, count) for key, raw in read_raw(map_fd, info)}
-        return Reading(schema.columns(count), found)
-    by_cpu = (one for key, raw in read_raw(map_fd, info) for one in _by_cpu(key, raw, info))
-    return Reading(schema.columns(1), {key: cells(raw, schema.layout, 1) for key, raw in by_cpu})
-
-
-def _by_cpu(key: bytes, raw: bytes, info: bpf.MapInfo) -> Iterator[tuple[bytes, bytes]]:
-    if info.type not in PER_CPU_TYPES:
+    if schema.cpu is not None and info.type not in PER_CPU_TYPES:
         raise OSError(errno.EINVAL, "not a per-CPU map")
-    step = stride(info.value_size)
-    for at, cpu in enumerate(possible_cpus()):
-        yield key + cpu.to_bytes(CPU_BYTES, sys.byteorder), raw[at * step : (at + 1) * step]
-
-
-def read_raw(map_fd: int, info: bpf.MapInfo) -> Sequence[tuple[bytes, bytes]]:
-    """Return each key with the kernel's whole answer for it, each key once; raise OSError as `read` does."""
     size = max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // answer_bytes(info)))
     while True:
         try:
-            return list(_read_batches(map_fd, info, size))
+            return _reading(_read_batches(map_fd, info, size), info, schema)
         except OSError as error:
             if error.errno in _NO_BATCH:
-                return _read_one_by_one(map_fd, info)
+                return _reading(_read_one_by_one(map_fd, info), info, schema)
             # A bucket held more keys than the batch: what came before it is not the whole map.
             if error.errno != errno.ENOSPC or size >= info.max_entries:
                 raise
         size *= 8
 
 
-def _read_one_by_one(map_fd: int, info: bpf.MapInfo) -> Sequence[tuple[bytes, bytes]]:
-    if info.type in ARRAY_TYPES:
-        return list(_read_indices(map_fd, info))
-    return list(_walk(map_fd, info).items())
+def _reading(chunks: Iterator[Chunk], info: bpf.MapInfo, schema: Schema) -> Reading:
+    """Return what lies in the kernel's answers: in columns if it is much."""
+    if schema.cpu is not None:
+        chunks = (_by_cpu(keys, values, info.key_size) for keys, values in chunks)
+        size, count = info.key_size + CPU_BYTES, 1
+    else:
+        size, count = info.key_size, slots(info)
+    columns, begun, rows = schema.columns(count), [], 0
+    for chunk in chunks:
+        begun.append(chunk)
+        rows += len(chunk[0]) // size
+        if rows > LARGE:
+            return Reading(columns, _table(chain(begun, chunks), size, schema.layout, count))
+    raws = (one for keys, values in begun for one in _rows(keys, values, size))
+    return Reading(columns, {key: cells(raw, schema.layout, count) for key, raw in raws})
+
+
+def _table(chunks: Iterable[Chunk], size: int, layout: Layout, count: int) -> Table:
+    # Small maps need no numpy: it is 17 MB.
+    from sidecar import columnar_read  # noqa: PLC0415
+
+    names: list[bytes] = []
+    numbers: list[bytes] = []
+    for keys, values in chunks:
+        names.append(keys)
+        numbers.append(columnar_read.cells(values, len(keys) // size, layout, count))
+    return Table(b"".join(names), size, b"".join(numbers))
+
+
+def _rows(keys: bytes, values: bytes, size: int) -> Iterator[tuple[bytes, bytes]]:
+    count = len(keys) // size
+    width = len(values) // count if count else 0
+    for at in range(count):
+        yield keys[at * size : (at + 1) * size], values[at * width : (at + 1) * width]
+
+
+def _by_cpu(keys: bytes, values: bytes, size: int) -> Chunk:
+    """Make each CPU's slot of a value an entry of its own."""
+    ends = [cpu.to_bytes(CPU_BYTES, sys.byteorder) for cpu in possible_cpus()]
+    each = (keys[at : at + size] for at in range(0, len(keys), size))
+    return b"".join(key + end for key in each for end in ends), values
+
+
+def _read_one_by_one(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
+    found = dict(_read_indices(map_fd, info)) if info.type in ARRAY_TYPES else _walk(map_fd, info)
+    yield b"".join(found), b"".join(found.values())
 
 
 def _walk(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:
@@ -130,7 +162,7 @@ def _read_indices(map_fd: int, info: bpf.MapInfo) -> Iterator[tuple[bytes, bytes
         yield key.raw, value.raw
 
 
-def _read_batches(map_fd: int, info: bpf.MapInfo, size: int) -> Iterator[tuple[bytes, bytes]]:
+def _read_batches(map_fd: int, info: bpf.MapInfo, size: int) -> Iterator[Chunk]:
     size = min(size, info.max_entries)
     width = answer_bytes(info)
     keys = ctypes.create_string_buffer(size * info.key_size)
@@ -149,12 +181,10 @@ def _read_batches(map_fd: int, info: bpf.MapInfo, size: int) -> Iterator[tuple[b
         )
         if code not in (0, errno.ENOENT):
             raise OSError(code, os.strerror(code))
-        key_bytes, value_bytes = keys.raw, values.raw
-        for at in range(count):
-            yield (
-                key_bytes[at * info.key_size : (at + 1) * info.key_size],
-                value_bytes[at * width : (at + 1) * width],
-            )
+        yield (
+            ctypes.string_at(keys, count * info.key_size),
+            ctypes.string_at(values, count * width),
+        )
         if code == errno.ENOENT:
             return
         started = True

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from sidecar.accounts import OVERFLOW, Posting, add_to, post
+from sidecar import quiet
+from sidecar.accounts import OVERFLOW, Posting, Step, add_to, post
+from sidecar.columnar import Table
 from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
 from sidecar.percpu import added, growth, values, was_emptied
 from sidecar.schema import Kind, Schema
@@ -26,6 +28,7 @@ class Advance:
 
     Attributes:
         series: Each series that some key belongs to, also those that counted nothing.
+        said: Those of them that go out.
         baseline: The baseline that holds once the window is acknowledged.
         snapshots: The readings that it was made of, without those that were reported before.
         emptied: Keys whose counters went backwards within one map: somebody emptied it.
@@ -36,6 +39,7 @@ class Advance:
     """
 
     series: Sequence[Series]
+    said: Sequence[Series]
     baseline: Baseline
     snapshots: Sequence[Snapshot]
     emptied: tuple[bytes, ...] = ()
@@ -44,9 +48,11 @@ class Advance:
     forgotten: int = 0
 
 
-def advance(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> Advance:
+def advance(
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, *, everything: bool = True
+) -> Advance:
     """
-    Take one source a window further.
+    Take one source a window further; if not *everything*, series that counted nothing may be left out.
 
     *snapshots* are of the generations of its map since the baseline, oldest first: usually one; two when a
     new map took its place, the old one read a last time. For each there are three cases:
@@ -62,6 +68,42 @@ def advance(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -
     """
     newest = snapshots[-1]
     snapshots = [*(one for one in snapshots[:-1] if baseline.maps.get(one.identity) != one.reading), newest]
+    end_ns = max(newest.taken_ns, baseline.end_ns + 1)
+    step = _step(baseline, snapshots, schema, end_ns, everything=everything)
+    maps = dict(baseline.maps)
+    for snapshot in snapshots:
+        maps.pop(snapshot.identity, None)
+        maps[snapshot.identity] = snapshot.reading
+    remembered = dict(list(maps.items())[-max(MAPS_REMEMBERED, len(snapshots)) :])
+    return Advance(
+        series=step.series,
+        said=step.said,
+        baseline=Baseline(baseline.birth_ns, end_ns, remembered, _fields(newest.reading), step.accounts),
+        snapshots=snapshots,
+        emptied=step.emptied,
+        vanished=step.vanished,
+        overflowed=step.overflowed,
+        forgotten=step.forgotten,
+    )
+
+
+def _step(
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, everything: bool
+) -> Step:
+    if isinstance(snapshots[-1].reading.cells, Table):
+        # Small maps need no numpy: it is 17 MB.
+        from sidecar import columnar_delta  # noqa: PLC0415
+
+        if columnar_delta.fits(baseline, snapshots, schema):
+            return columnar_delta.step(baseline, snapshots, schema, end_ns, everything=everything)
+    return step(baseline, snapshots, schema, end_ns, everything=everything)
+
+
+def step(
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, everything: bool
+) -> Step:
+    """Return what the window up to *end_ns* brought, key by key; `columnar_delta.step` says the same."""
+    newest = snapshots[-1]
     fields = _fields(newest.reading)
     maps = dict(baseline.maps)
     grown: list[tuple[Attributes, tuple[int, ...]]] = []
@@ -69,7 +111,6 @@ def advance(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -
     vanished: list[bytes] = []
     for snapshot in snapshots:
         known = _known(maps.pop(snapshot.identity, None), snapshot.reading)
-        maps[snapshot.identity] = snapshot.reading
         vanished += known.keys() - snapshot.reading.cells.keys()
         columns, in_order = snapshot.reading.columns, _order(_fields(snapshot.reading), fields)
         # The keys of a map that had others cannot be told by the present one's.
@@ -82,18 +123,18 @@ def advance(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -
             attributes = schema.attributes_of(key) if readable else (*schema.attributes, OVERFLOW)
             grown.append((attributes, in_order(growth(now, was, columns))))
     posted = post(_accounts(baseline, fields), grown, schema)
-    end_ns = max(newest.taken_ns, baseline.end_ns + 1)
     series = _series(baseline, end_ns, posted, _values(newest, schema, posted.counts))
-    accounts = {one.attributes: Account(one.totals, end_ns, end_ns) for one in series}
-    remembered = dict(list(maps.items())[-max(MAPS_REMEMBERED, len(snapshots)) :])
-    return Advance(
-        series=series,
-        baseline=Baseline(baseline.birth_ns, end_ns, remembered, fields, {**posted.accounts, **accounts}),
-        snapshots=snapshots,
-        emptied=tuple(emptied),
-        vanished=tuple(vanished),
-        overflowed=posted.overflowed,
-        forgotten=posted.forgotten,
+    said = series if everything or not quiet.may_be(schema, len(series)) else quiet.to_say(series)
+    # One that is not said counted nothing, so its account stays as it is.
+    accounts = {one.attributes: Account(one.totals, end_ns, end_ns) for one in said}
+    return Step(
+        series,
+        said,
+        {**posted.accounts, **accounts},
+        tuple(emptied),
+        tuple(vanished),
+        posted.overflowed,
+        posted.forgotten,
     )
 
 

@@ -13,11 +13,13 @@ import json
 import struct
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from sidecar import points
+from sidecar.columnar import LARGE, Ledger, Table, packed
 from sidecar.model import (
     Account,
     Attributes,
@@ -43,7 +45,10 @@ _PAYLOAD_AT = MARK_AT + _MARK.size + _CHECKSUM.size
 def encode(record: Record) -> bytes:
     """Return the file's bytes for a record that is not acknowledged."""
     payload = _encode(record)
-    return _MAGIC + bytes(_MARK.size) + _CHECKSUM.pack(zlib.crc32(payload)) + payload
+    checksum = 0
+    for part in payload:
+        checksum = zlib.crc32(part, checksum)
+    return b"".join((_MAGIC, bytes(_MARK.size), _CHECKSUM.pack(checksum), *payload))
 
 
 def mark(data: bytes) -> bytes:
@@ -96,16 +101,23 @@ class _Blobs:
 
     def __init__(self) -> None:
         self._number: dict[bytes, int] = {}
+        self._joined: dict[int, int] = {}
 
     def add(self, blob: bytes) -> int:
         """Return the blob's number."""
         return self._number.setdefault(blob, len(self._number))
 
+    def add_joined(self, parts: tuple[bytes, ...]) -> int:
+        """Return the number of the parts, one after the other; the same parts are joined once."""
+        if id(parts) not in self._joined:
+            self._joined[id(parts)] = self.add(b"".join(parts))
+        return self._joined[id(parts)]
+
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._number)
 
 
-def _encode(record: Record) -> bytes:
+def _encode(record: Record) -> Sequence[bytes]:
     blobs = _Blobs()
     pending = record.pending and {
         "requests": [blobs.add(request) for request in record.pending.requests],
@@ -123,7 +135,7 @@ def _encode(record: Record) -> bytes:
             "blobs": list(map(len, blobs)),
         }
     ).encode()
-    return b"".join((_LENGTH.pack(len(header)), header, *blobs))
+    return (_LENGTH.pack(len(header)), header, *blobs)
 
 
 def _decode(payload: memoryview) -> Record:
@@ -193,11 +205,12 @@ def _unpack_snapshot(packed: dict[str, Any], blobs: Sequence[bytes]) -> Snapshot
 
 
 def _pack_reading(reading: Reading, blobs: _Blobs) -> dict[str, Any]:
+    table = Table.of(reading.cells, len(next(iter(reading.cells), b"0")))
     return {
         "columns": [vars(column) for column in reading.columns],
         "count": len(reading.cells),
-        "keys": blobs.add(b"".join(reading.cells)),
-        "cells": blobs.add(_pack_numbers(chain.from_iterable(reading.cells.values()))),
+        "keys": blobs.add(table.names),
+        "cells": blobs.add(table.numbers),
     }
 
 
@@ -207,33 +220,38 @@ def _unpack_reading(packed: dict[str, Any], blobs: Sequence[bytes]) -> Reading:
 
 
 def _unpack_cells(count: int, keys: bytes, numbers: bytes) -> Cells:
-    cells = array("Q", numbers)
-    size, width = (len(keys) // count, len(cells) // count) if count else (0, 0)
-    return {
-        keys[at * size : (at + 1) * size]: tuple(cells[at * width : (at + 1) * width]) for at in range(count)
-    }
+    table = Table(keys, len(keys) // max(1, count), numbers)
+    return table if count > LARGE else table.one_by_one if count else {}
 
 
 def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dict[str, Any]:
+    if isinstance(accounts, Ledger):
+        return {
+            "width": accounts.width,
+            "points": blobs.add_joined(accounts.series),
+            "totals": blobs.add(accounts.totals),
+            "ends": blobs.add(accounts.ends),
+            "settled": blobs.add(accounts.settled),
+        }
     numbers = chain.from_iterable((*one.totals, one.end_ns, one.settled_ns) for one in accounts.values())
     return {
         "series": blobs.add(json.dumps(list(accounts)).encode()),
-        "numbers": blobs.add(_pack_numbers(numbers)),
+        "numbers": blobs.add(packed(numbers)),
     }
 
 
-def _unpack_accounts(packed: dict[str, Any], blobs: Sequence[bytes]) -> dict[Attributes, Account]:
-    series = json.loads(blobs[packed["series"]])
-    numbers = array("Q", blobs[packed["numbers"]])
-    width = len(numbers) // len(series) if series else 0
+def _unpack_accounts(held: dict[str, Any], blobs: Sequence[bytes]) -> Mapping[Attributes, Account]:
+    if "points" in held:
+        series = tuple(points.split(blobs[held["points"]]))
+        totals, ends, settled = (blobs[held[name]] for name in ("totals", "ends", "settled"))
+        return Ledger(series, held["width"], totals, ends, settled)
+    named = json.loads(blobs[held["series"]])
+    numbers = array("Q", blobs[held["numbers"]])
+    width = len(numbers) // len(named) if named else 0
     accounts = {}
-    for at, attributes in enumerate(series):
+    for at, attributes in enumerate(named):
         *totals, end_ns, settled_ns = numbers[at * width : (at + 1) * width]
         accounts[tuple((key, value) for key, value in attributes)] = Account(
             tuple(totals), end_ns, settled_ns
         )
     return accounts
-
-
-def _pack_numbers(numbers: Iterable[int]) -> bytes:
-    return array("Q", numbers).tobytes()

@@ -8,7 +8,7 @@ Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-prot
 from collections.abc import Iterable, Iterator, Sequence
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     Metric,
@@ -19,8 +19,10 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from sidecar import __version__
+from sidecar.columnar_series import SeriesTable
 from sidecar.errors import SourceError
 from sidecar.model import Attribute, Series, Temporality
+from sidecar.otlp_attributes import key_values
 from sidecar.percpu import U64, signed
 from sidecar.schema import Instrument, Kind, Measured, Schema
 
@@ -47,9 +49,29 @@ def encode(resource: ResourceAttributes, temporality: Temporality, measured: Mea
         SourceError: A count does not fit `as_int`.
 
     """
-    return tuple(
-        encoded for chunk in _chunks(measured) for encoded in _requests(resource, temporality, chunk)
-    )
+    requests: list[bytes] = []
+    others = []
+    for schema, series in measured:
+        columns = _in_columns(resource, temporality, schema, series)
+        requests += columns or ()
+        others += [] if columns is not None else [(schema, series)]
+    for chunk in _chunks(others):
+        requests += _requests(resource, temporality, chunk)
+    return tuple(requests)
+
+
+def _in_columns(
+    resource: ResourceAttributes, temporality: Temporality, schema: Schema, series: Sequence[Series]
+) -> Iterable[bytes] | None:
+    """Return the requests of a large source, which has requests of its own; None for the others."""
+    if not isinstance(series, SeriesTable):
+        return None
+    # Small maps need no numpy: it is 17 MB.
+    from sidecar import columnar_encode  # noqa: PLC0415
+
+    if not columnar_encode.is_plain(temporality, schema, series):
+        return None
+    return columnar_encode.requests(resource, temporality, schema, series)
 
 
 def _chunks(measured: Measured) -> Iterator[list[One]]:
@@ -81,9 +103,16 @@ def _requests(
 
 def encode_metrics(resource: ResourceAttributes, metrics: Iterable[Metric]) -> bytes:
     """Return metrics as one serialized ExportMetricsServiceRequest of ours."""
-    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=__version__), metrics=metrics)
-    whole = ResourceMetrics(resource=Resource(attributes=attributes(resource)), scope_metrics=[scope])
+    scope, whole = envelope(resource)
+    scope.metrics.extend(metrics)
+    whole.scope_metrics.append(scope)
     return ExportMetricsServiceRequest(resource_metrics=[whole]).SerializeToString(deterministic=True)
+
+
+def envelope(resource: ResourceAttributes) -> tuple[ScopeMetrics, ResourceMetrics]:
+    """Return what is around metrics, still empty."""
+    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=__version__))
+    return scope, ResourceMetrics(resource=Resource(attributes=key_values(resource)))
 
 
 def _metrics(temporality: Temporality, chunk: Sequence[One]) -> Iterable[Metric]:
@@ -93,7 +122,7 @@ def _metrics(temporality: Temporality, chunk: Sequence[One]) -> Iterable[Metric]
         for at, instrument in schema.positions(*Kind):
             identity = instrument.name, instrument.unit, instrument.kind
             if identity not in metrics:
-                metrics[identity] = _empty(instrument, temporality)
+                metrics[identity] = empty_metric(instrument, temporality)
             metric = metrics[identity]
             if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
                 metric.sum.data_points.extend(_sum_points(instrument, at, one, temporality))
@@ -102,7 +131,8 @@ def _metrics(temporality: Temporality, chunk: Sequence[One]) -> Iterable[Metric]
     return metrics.values()
 
 
-def _empty(instrument: Instrument, temporality: Temporality) -> Metric:
+def empty_metric(instrument: Instrument, temporality: Temporality) -> Metric:
+    """Return a metric without points."""
     metric = Metric(name=instrument.name, unit=instrument.unit, description=instrument.description)
     if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
         metric.sum.is_monotonic = instrument.kind is Kind.COUNTER
@@ -117,7 +147,7 @@ def _empty(instrument: Instrument, temporality: Temporality) -> Metric:
 def _sum_points(
     instrument: Instrument, at: int, one: Series, temporality: Temporality
 ) -> Iterator[NumberDataPoint]:
-    labels = attributes((*one.attributes, *instrument.attributes))
+    labels = key_values((*one.attributes, *instrument.attributes))
     for start_ns, end_ns, count in _windows(one, at, temporality):
         yield NumberDataPoint(
             attributes=labels,
@@ -139,7 +169,7 @@ def _windows(one: Series, at: int, temporality: Temporality) -> Iterator[tuple[i
 
 def _gauge_point(schema: Schema, instrument: Instrument, at: int, one: Series) -> NumberDataPoint:
     point = NumberDataPoint(
-        attributes=attributes((*one.attributes, *instrument.attributes)), time_unix_nano=one.end_ns
+        attributes=key_values((*one.attributes, *instrument.attributes)), time_unix_nano=one.end_ns
     )
     if instrument.kind is Kind.RATE:
         point.as_double = rate(one, at)
@@ -166,15 +196,3 @@ def _checked(count: int, instrument: Instrument) -> int:
             "is this map really one of packet counters?",
         )
     return count
-
-
-def attributes(pairs: Iterable[Attribute]) -> list[KeyValue]:
-    """Return attributes as OTLP has them."""
-    return [KeyValue(key=key, value=_any_value(value)) for key, value in pairs]
-
-
-def _any_value(value: str | int | bool) -> AnyValue:
-    # A bool is an int in Python.
-    if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    return AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric, NumberDataPoint
 
 from sidecar.model import Attribute
-from sidecar.otlp_encode import attributes, encode_metrics
+from sidecar.otlp_attributes import key_values
+from sidecar.otlp_encode import encode_metrics
 from sidecar.telemetry import Family
 
 
@@ -25,7 +26,7 @@ def encode_telemetry(
 def _metric(family: Family, start_ns: int, now_ns: int) -> Metric:
     points = [
         NumberDataPoint(
-            attributes=attributes(zip(family.labels, labels, strict=True)),
+            attributes=key_values(zip(family.labels, labels, strict=True)),
             start_time_unix_nano=start_ns,
             time_unix_nano=now_ns,
             **({"as_int": value} if isinstance(value, int) else {"as_double": value}),

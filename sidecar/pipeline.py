@@ -51,6 +51,10 @@ class Pipeline:
         self._clock = clock
         self._summary = Summary()
         self._marked: set[int] = set()
+        # Whether the Collector has taken all series since we began and since it last failed us, and whether
+        # the batch under way has all of them.
+        self._said_all = False
+        self._all_under_way = False
 
     def run(self, interval_s: float) -> None:
         """Make a cycle each *interval_s* seconds until the clock says stop; then a last one."""
@@ -140,7 +144,12 @@ class Pipeline:
         snapshots = delta.generations(self._delivery.seen.get(source.name, ()), readings[source.name])
         if source.name not in self._delivery.acknowledged:
             self._delivery.adopt(source.name, self._first_baseline(source, snapshots[0]))
-        return delta.advance(self._delivery.acknowledged[source.name], snapshots, source.schema)
+        return delta.advance(
+            self._delivery.acknowledged[source.name],
+            snapshots,
+            source.schema,
+            everything=not self._said_all,
+        )
 
     def _freeze(self, steps: Mapping[Source, delta.Advance]) -> None:
         """Make a batch and put it under way; raise SidecarError if that cannot be done."""
@@ -152,6 +161,7 @@ class Pipeline:
             Batch(requests, {source.name: step.baseline for source, step in steps.items()}),
             {source.name: step.snapshots for source, step in steps.items()},
         )
+        self._all_under_way = not self._said_all
         for source, step in steps.items():
             self._telemetry.took(source.name, source.schema, step)
             for key in step.emptied:
@@ -168,7 +178,7 @@ class Pipeline:
             return self._requests(sayable), sayable
 
     def _requests(self, steps: Mapping[Source, delta.Advance]) -> tuple[bytes, ...]:
-        measured = [(source.schema, step.series) for source, step in steps.items()]
+        measured = [(source.schema, step.said) for source, step in steps.items()]
         return encode(self._resource, self._temporality, measured)
 
     def _can_be_said(self, source: Source, step: delta.Advance) -> bool:
@@ -225,6 +235,9 @@ class Pipeline:
             baseline = self._delivery.acknowledged.get(source.name)
             if baseline:
                 source.release(baseline.identity)
+        if outcome:
+            taken = isinstance(outcome, Delivered) and not outcome.rejected
+            self._said_all = taken and (self._said_all or self._all_under_way)
         if isinstance(outcome, Delivered):
             self._after_delivery()
         return outcome

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 
+from sidecar.columnar import Table
 from sidecar.model import Snapshot
 from sidecar.percpu import added, signed, values
 from sidecar.schema import Schema
@@ -43,9 +44,15 @@ class Summary:
 
 def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
     """Return each field added up over all keys and CPUs."""
-    sums = (0,) * len(schema.layout.fields)
-    for cells in snapshot.reading.cells.values():
-        sums = added(sums, values(cells, snapshot.reading.columns))
+    if isinstance(snapshot.reading.cells, Table):
+        # Small maps need no numpy: it is 17 MB.
+        from sidecar import columnar_growth  # noqa: PLC0415
+
+        sums = columnar_growth.sums(snapshot.reading.cells, snapshot.reading.columns)
+    else:
+        sums = (0,) * len(schema.layout.fields)
+        for cells in snapshot.reading.cells.values():
+            sums = added(sums, values(cells, snapshot.reading.columns))
     return {
         field.name: signed(total) if field.signed else total
         for field, total in zip(schema.layout.fields, sums, strict=True)

@@ -214,15 +214,15 @@ def test_finds_that_a_journal_that_is_not_flushed_is_not_durable(monkeypatch):
 def test_finds_that_a_window_that_follows_the_clock_back_is_wrong(monkeypatch):
     """The Collector drops it as known, and the base point of the next one is new to it."""
 
-    def advance(baseline, snapshots, schema):
-        step = delta.advance(baseline, snapshots, schema)
+    def advance(baseline, snapshots, schema, **how):
+        step = delta.advance(baseline, snapshots, schema, **how)
         end_ns = snapshots[-1].taken_ns
         accounts = {
             one: replace(account, end_ns=end_ns, settled_ns=end_ns)
             for one, account in step.baseline.accounts.items()
         }
         following = replace(step.baseline, end_ns=end_ns, accounts=accounts)
-        return replace(step, series=[replace(one, end_ns=end_ns) for one in step.series], baseline=following)
+        return replace(step, said=[replace(one, end_ns=end_ns) for one in step.said], baseline=following)
 
     monkeypatch.setattr("sidecar.pipeline.delta", SimpleNamespace(**{**vars(delta), "advance": advance}))
 

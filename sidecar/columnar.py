@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a large map is held in: numbers in bytes, row after row, instead of an object for each (pure).
+
+Both are mappings like those they stand for, so whoever has time for one object after the other need not know
+them. `columnar_delta` and the journal take their bytes as they are. Numbers are u64 in this machine's byte
+order. Nothing here needs numpy.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+from sidecar import points
+from sidecar.model import Account, Attributes, Cells
+
+LARGE = 4096
+"""A map of more entries than this is read into columns."""
+
+
+def packed(numbers: Iterable[int]) -> bytes:
+    """Return numbers as they are held here."""
+    return array("Q", numbers).tobytes()
+
+
+class _Held(Mapping[Any, Any]):
+    """A mapping is equal to any other that has the same."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and dict(self) == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
+class Table(_Held):
+    """
+    The cells of a map.
+
+    Attributes:
+        names: Its keys, one after the other.
+        size: Bytes of each.
+        numbers: Its cells, row after row.
+
+    """
+
+    names: bytes
+    size: int
+    numbers: bytes
+
+    @classmethod
+    def of(cls, cells: Cells, size: int) -> "Table":
+        """Return the same cells in columns."""
+        if isinstance(cells, Table):
+            return cells
+        return cls(b"".join(cells), size, packed(chain.from_iterable(cells.values())))
+
+    def __len__(self) -> int:
+        return len(self.names) // self.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self.names[at : at + self.size] for at in range(0, len(self.names), self.size))
+
+    def key(self, at: int) -> bytes:
+        """Return the key of a row."""
+        return self.names[at * self.size : (at + 1) * self.size]
+
+    def __getitem__(self, key: bytes) -> tuple[int, ...]:
+        return self.one_by_one[key]
+
+    @cached_property
+    def one_by_one(self) -> dict[bytes, tuple[int, ...]]:
+        """The same as a dict, which is large."""
+        return dict(zip(self, _rows(self.numbers, len(self)), strict=True))
+
+
+def _rows(numbers: bytes, count: int) -> Iterator[tuple[int, ...]]:
+    cells = memoryview(numbers).cast("Q")
+    width = len(cells) // count if count else 0
+    return (tuple(cells[at * width : (at + 1) * width]) for at in range(count))
+
+
+@dataclass(frozen=True)
+class Roster:
+    """
+    To which account each key of one reading was posted.
+
+    Attributes:
+        schema: By whose labels.
+        names: The keys, as in a `Table`.
+        places: For each its place in the ledger, i64; -1 if there was no room for its series.
+        waiting: The series of those without room, in the order of the keys.
+
+    """
+
+    schema: object
+    names: bytes
+    places: bytes
+    waiting: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger(_Held):
+    """
+    The accounts of a source.
+
+    Attributes:
+        series: The series, each by its point (see `points`).
+        width: Fields of an account's totals.
+        totals: Of each series, row after row.
+        ends: `Account.end_ns` of each.
+        settled: `Account.settled_ns` of each.
+        roster: Where the keys of the last reading were posted, if that is known.
+
+    """
+
+    series: tuple[bytes, ...]
+    width: int
+    totals: bytes
+    ends: bytes
+    settled: bytes
+    roster: Roster | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, accounts: Mapping[Attributes, Account], width: int) -> "Ledger":
+        """Return the same accounts in columns."""
+        if isinstance(accounts, Ledger):
+            return accounts
+        return cls(
+            tuple(map(points.point, accounts)),
+            width,
+            packed(chain.from_iterable(one.totals for one in accounts.values())),
+            packed(one.end_ns for one in accounts.values()),
+            packed(one.settled_ns for one in accounts.values()),
+        )
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def __iter__(self) -> Iterator[Attributes]:
+        return map(points.attributes, self.series)
+
+    def __getitem__(self, attributes: Attributes) -> Account:
+        return self.one_by_one[attributes]
+
+    @cached_property
+    def one_by_one(self) -> dict[Attributes, Account]:
+        """The same as a dict, which is large."""
+        ends, settled = (memoryview(one).cast("Q") for one in (self.ends, self.settled))
+        accounts = map(Account, _rows(self.totals, len(self)), ends, settled)
+        return dict(zip(self, accounts, strict=True))
+
+    def places(self, wanted: "set[bytes]") -> dict[bytes, int]:
+        """Return the places of those of the wanted series that have an account."""
+        return {one: at for at, one in enumerate(self.series) if one in wanted} if wanted else {}

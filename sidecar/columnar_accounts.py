@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Post what the keys of a large map counted to their series, as `accounts.post` does, by numpy (pure).
+
+A series is known by its place in the ledger. Which place a key's series has is remembered with the ledger (in
+its roster), so a key is labelled once in the life of the process, not once a window.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sidecar import points
+from sidecar.accounts import OVERFLOW
+from sidecar.columnar import Ledger, Roster, Table
+from sidecar.columnar_growth import U64Array
+from sidecar.columnar_match import Places, matched
+from sidecar.schema import Schema
+
+_OVERFLOW_SAID = points.said((OVERFLOW,))
+
+
+@dataclass(frozen=True)
+class Posting:
+    """
+    What one window brought, by series.
+
+    Attributes:
+        ledger: The accounts before the window, without those that had to make room, with a new one for each
+            new series.
+        order: The places of the series that some key belongs to, the first key's first.
+        counts: What each field of these counted.
+        known: How many accounts of the ledger, from its beginning, are not new.
+        overflowed: How many series found no room.
+        forgotten: How many had to make room.
+        places: The place of each row.
+        last: The place of the series of those without room, or -1.
+
+    """
+
+    ledger: Ledger
+    order: Places
+    counts: U64Array
+    known: int
+    overflowed: int
+    forgotten: int
+    places: Places
+    last: int
+
+    def summed(self, of_rows: U64Array) -> U64Array:
+        """Return other numbers of the rows added up by series."""
+        return _add_up(self.places, of_rows, len(self.ledger), self.last)[1]
+
+
+def rostered(ledger: Ledger, now: Table, schema: Schema) -> Roster:
+    """Return where the series of each key is in the ledger."""
+    before = ledger.roster
+    if before is not None and before.schema is schema and before.names == now.names:
+        return before
+    places = np.full(len(now), -1, np.int64)
+    names: list[bytes | None] = [None] * len(now)
+    unknown: Sequence[int] = range(len(now))
+    if before is not None and before.schema is schema and before.names:
+        there = matched(now.names, before.names, now.size)
+        held = np.frombuffer(before.places, np.int64)
+        if there is not None:
+            places = np.where(there >= 0, held[there], np.int64(-1))
+            unknown = np.flatnonzero(there < 0).tolist()
+            _still_waiting(before, held, there, names)
+    for at in unknown:
+        names[at] = points.point(schema.attributes_of(now.key(at)))
+    of_series = ledger.places({name for name in (names[at] for at in unknown) if name})
+    for at in unknown:
+        places[at] = of_series.get(names[at] or b"", -1)
+    waiting = tuple(name for name in (names[at] for at in np.flatnonzero(places < 0).tolist()) if name)
+    return Roster(schema, now.names, places.tobytes(), waiting)
+
+
+def _still_waiting(before: Roster, held: Places, there: Places, names: list[bytes | None]) -> None:
+    if not before.waiting:
+        return
+    number = np.cumsum(held < 0) - 1
+    rows = np.flatnonzero((there >= 0) & (held[there] < 0))
+    for at, which in zip(rows.tolist(), number[there[rows]].tolist(), strict=True):
+        names[at] = before.waiting[which]
+
+
+def post(
+    ledger: Ledger, places: Places, waiting: Sequence[bytes], grown: U64Array, end_ns: int, schema: Schema
+) -> Posting:
+    """
+    Add up what was counted by series; those that find no room are added up to one that says so.
+
+    Args:
+        ledger: The accounts.
+        places: For each row its series, or -1.
+        waiting: The series of the rows with -1, in their order.
+        grown: What each row counted.
+        end_ns: End of the last window: where that of a new series starts.
+        schema: What the limit is of.
+
+    """
+    known, rest, forgotten = len(ledger), 0, 0
+    if waiting:
+        ledger, places, known, rest, forgotten = _settle(ledger, places.copy(), waiting, end_ns, schema)
+    last = _overflow(ledger, schema) if rest else -1
+    order, counts = _add_up(places, grown, len(ledger), last)
+    return Posting(ledger, order, counts, known, rest, forgotten, places, last)
+
+
+def _overflow(ledger: Ledger, schema: Schema) -> int:
+    """Return the place of the series of those without room, or -1."""
+    overflow = points.point((*schema.attributes, OVERFLOW))
+    return ledger.series.index(overflow) if overflow in ledger.series else -1
+
+
+def _settle(
+    ledger: Ledger, places: Places, waiting: Sequence[bytes], end_ns: int, schema: Schema
+) -> tuple[Ledger, Places, int, int, int]:
+    """Find a place for each row that has none."""
+    overflow = points.point((*schema.attributes, OVERFLOW))
+    new = [name for name in dict.fromkeys(waiting) if name != overflow]
+    has_overflow = _overflow(ledger, schema) >= 0
+    limit = max(1, schema.series_limit // max(1, len(schema.instruments)))
+    room = limit - (len(ledger) - has_overflow)
+    forgotten = _longest_idle(ledger, places, len(new) - room) if len(new) > room else []
+    if forgotten:
+        ledger, places = _without(ledger, places, forgotten)
+    placed = new[: max(0, room + len(forgotten))]
+    known, rest = len(ledger), len(new) - len(placed)
+    if (rest or overflow in waiting) and not has_overflow:
+        placed.append(overflow)
+    ledger = _with(ledger, placed, end_ns)
+    of_series = {name: known + at for at, name in enumerate(placed)}
+    otherwise = _overflow(ledger, schema)
+    homeless = np.flatnonzero(places < 0)
+    places[homeless] = [of_series.get(name, otherwise) for name in waiting]
+    return ledger, places, known, rest, len(forgotten)
+
+
+def _longest_idle(ledger: Ledger, places: Places, wanted: int) -> list[int]:
+    idle = np.ones(len(ledger), np.bool_)
+    idle[places[places >= 0]] = False
+    found = [at for at in np.flatnonzero(idle).tolist() if _OVERFLOW_SAID not in ledger.series[at]]
+    ends = np.frombuffer(ledger.ends, np.uint64)
+    return sorted(found, key=lambda at: int(ends[at]))[:wanted]
+
+
+def _without(ledger: Ledger, places: Places, gone: Sequence[int]) -> tuple[Ledger, Places]:
+    kept = np.ones(len(ledger), np.bool_)
+    kept[list(gone)] = False
+    moved = np.append(np.cumsum(kept) - 1, -1)  # the last is that of -1
+
+    def picked(numbers: bytes) -> bytes:
+        return np.frombuffer(numbers, np.uint64).reshape(len(ledger), -1)[kept].tobytes()
+
+    series = tuple(one for one, stays in zip(ledger.series, kept.tolist(), strict=True) if stays)
+    fewer = Ledger(series, ledger.width, picked(ledger.totals), picked(ledger.ends), picked(ledger.settled))
+    return fewer, moved[places]
+
+
+def _with(ledger: Ledger, names: Sequence[bytes], end_ns: int) -> Ledger:
+    """Return the ledger with new accounts, of series that have counted nothing and that nobody knows."""
+    more = len(names)
+    return replace(
+        ledger,
+        series=(*ledger.series, *names),
+        totals=ledger.totals + bytes(8 * more * ledger.width),
+        ends=ledger.ends + np.full(more, end_ns, np.uint64).tobytes(),
+        settled=ledger.settled + bytes(8 * more),
+    )
+
+
+def next_roster(roster: Roster, places: Places, last: int) -> Roster:
+    """Return the roster after its rows were posted to *places*; those without room (*last*) wait on."""
+    before = np.frombuffer(roster.places, np.int64)
+    if last < 0 and not roster.waiting and places is before:
+        return roster
+    homeless = (before < 0) & (places == last)
+    held = homeless[before < 0].tolist()
+    return Roster(
+        roster.schema,
+        roster.names,
+        np.where(homeless, np.int64(-1), places).tobytes(),
+        tuple(name for name, waits in zip(roster.waiting, held, strict=True) if waits),
+    )
+
+
+def _add_up(places: Places, grown: U64Array, size: int, last: int) -> tuple[Places, U64Array]:
+    """Return the series that have rows, in the order of their first but for the *last*, and their sums."""
+    first = np.full(size, len(places), np.int64)
+    first[places[::-1]] = np.arange(len(places) - 1, -1, -1, dtype=np.int64)
+    there = np.flatnonzero(first < len(places))
+    if len(there) == len(places) and last < 0:
+        return places, grown
+    first[last] = len(places) if last >= 0 else first[last]
+    order = there[np.argsort(first[there], kind="stable")]
+    sums = np.zeros((grown.shape[1], size), np.uint64)
+    for field, column in enumerate(sums):
+        np.add.at(column, places, np.ascontiguousarray(grown[:, field]))
+    return order, sums.T[order]

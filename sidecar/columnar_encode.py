@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+From series in columns to the bytes of requests: the same as `otlp_encode` makes of them, by numpy (pure).
+
+`columnar_points` makes the points; here is what is around them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sidecar import otlp_encode, points
+from sidecar.columnar_points import Group, bodies
+from sidecar.columnar_series import SeriesTable
+from sidecar.model import Attribute, Attributes, Temporality
+from sidecar.schema import Instrument, Kind, Schema
+
+# Tags of the fields that a request is nested of.
+_RESOURCE_METRICS, _SCOPE_METRICS, _METRIC, _GAUGE, _SUM = b"\x0a", b"\x12", b"\x12", b"\x2a", b"\x3a"
+
+SUMS = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
+LARGEST_COUNT = np.uint64((1 << 63) - 1)
+
+Part = bytes | memoryview
+
+
+def is_plain(temporality: Temporality, schema: Schema, series: SeriesTable) -> bool:
+    """Return whether all of it can be said, and no time is zero: protobuf leaves such a field out."""
+    if not schema.instruments or not series or not series.birth_ns or not series.start_ns.all():
+        return False
+    if temporality is Temporality.DELTA_WITH_BASE and (series.totals < series.counts).any():
+        return False
+    for at, instrument in schema.positions(*Kind):
+        if instrument.kind is Kind.COUNTER:
+            said = series.totals if temporality is not Temporality.DELTA else series.counts
+            if max(said[:, at].max(), series.counts[:, at].max()) > LARGEST_COUNT:
+                return False
+        elif instrument.kind is Kind.GAUGE and not schema.layout.fields[at].signed:
+            values = series.counts if series.values is None else series.values
+            if values[:, at].max() > LARGEST_COUNT:
+                return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """What is around the points of one metric, and where they are: the group and the row."""
+
+    head: bytes
+    tag: bytes
+    tail: bytes
+    group: int
+    row: int
+
+
+class _Encoder:
+    """Makes requests of one source's series."""
+
+    def __init__(self, resource: Sequence[Attribute], temporality: Temporality, schema: Schema) -> None:
+        self._temporality = temporality
+        scope, whole = otlp_encode.envelope(resource)
+        self._scope, self._whole = scope.SerializeToString(), whole.SerializeToString()
+        self._groups: dict[tuple[Kind | None, tuple[Attributes, ...]], Group] = {}
+        self._metrics = [self._metric(placed) for placed in _by_metric(schema)]
+
+    def _metric(self, placed: Sequence[tuple[int, Instrument]]) -> _Metric:
+        kind = placed[0][1].kind
+        form = None if kind in SUMS else kind, tuple(instrument.attributes for _, instrument in placed)
+        group = self._groups.setdefault(form, Group(*form, []))
+        group.fields.append([at for at, _ in placed])
+        empty = otlp_encode.empty_metric(placed[0][1], self._temporality)
+        tag, tail = (_SUM, empty.sum) if kind in SUMS else (_GAUGE, empty.gauge)
+        tail_bytes = tail.SerializeToString()
+        empty.ClearField("data")
+        place = list(self._groups).index(form)
+        return _Metric(empty.SerializeToString(), tag, tail_bytes, place, len(group.fields) - 1)
+
+    def requests(self, series: SeriesTable) -> Iterator[bytes]:
+        """Yield one request, or several if it would be too large."""
+        encoded = self._request(series)
+        if len(encoded) <= otlp_encode.LARGEST_REQUEST_BYTES or len(series) == 1:
+            yield encoded
+            return
+        half = len(series) // 2
+        for some in (slice(None, half), slice(half, None)):
+            yield from self.requests(series.only(some))
+
+    def _request(self, series: SeriesTable) -> bytes:
+        made = [bodies(group, series, self._temporality) for group in self._groups.values()]
+        metrics: list[Part] = []
+        for one in self._metrics:
+            data = _framed(one.tag, [made[one.group][one.row].data, one.tail])
+            metrics += _framed(_METRIC, [one.head, *data])
+        return b"".join(
+            _framed(_RESOURCE_METRICS, [self._whole, *_framed(_SCOPE_METRICS, [self._scope, *metrics])])
+        )
+
+
+def requests(
+    resource: Sequence[Attribute], temporality: Temporality, schema: Schema, series: SeriesTable
+) -> Iterator[bytes]:
+    """Yield the requests that `otlp_encode.encode` makes of one source."""
+    encoder = _Encoder(resource, temporality, schema)
+    most = max(1, otlp_encode.POINTS_PER_REQUEST // len(schema.instruments))
+    for at in range(0, len(series), most):
+        yield from encoder.requests(series.only(slice(at, at + most)))
+
+
+def _by_metric(schema: Schema) -> Iterable[Sequence[tuple[int, Instrument]]]:
+    """Return the instruments, those of one metric together, each after the place of its field."""
+    found: dict[tuple[str, str, Kind], list[tuple[int, Instrument]]] = {}
+    for at, instrument in schema.positions(*Kind):
+        found.setdefault((instrument.name, instrument.unit, instrument.kind), []).append((at, instrument))
+    return found.values()
+
+
+def _framed(tag: bytes, parts: list[Part]) -> list[Part]:
+    return [tag + points.varint(sum(map(len, parts))), *parts]

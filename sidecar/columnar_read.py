@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers in the values of many keys at once: what `percpu.cells` says of one, by numpy (pure)."""
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.model import Field, Layout
+
+U64Array = NDArray[np.uint64]
+
+_WHOLE = (8, 16, 32, 64)
+
+
+def cells(raw: bytes, count: int, layout: Layout, slots: int) -> bytes:
+    """
+    Return the cells of *count* keys, row after row, as `columnar.Table` holds them.
+
+    *raw* is the kernel's answer: for each key *slots* values, each padded to the same length.
+    """
+    if not count:
+        return b""
+    step = len(raw) // (count * slots)
+    if len(raw) != count * slots * step or step < layout.value_size:
+        raise ValueError(f"{len(raw)} bytes are not {count * slots} slots of {layout.value_size} bytes")
+    widths = [1 if field.bits == 64 else slots for field in layout.fields]
+    found = np.empty((count, sum(widths)), np.uint64)
+    at = 0
+    for field, width in zip(layout.fields, widths, strict=True):
+        values = _extract(raw, count, slots, step, field)
+        if field.bits == 64:
+            _sum(values, found[:, at])
+        else:
+            found[:, at : at + width] = values
+        at += width
+    return found.tobytes()
+
+
+def _sum(values: U64Array, into: U64Array) -> None:
+    """Add up over the slots, modulo 2^64; one slot after the other is faster than along so short an axis."""
+    into[:] = values[:, 0]
+    for slot in range(1, values.shape[1]):
+        into += values[:, slot]
+
+
+def _extract(raw: bytes, count: int, slots: int, step: int, field: Field) -> U64Array:
+    """Return the bits of a field in each slot, as unsigned numbers."""
+    first, shift = divmod(field.bit_offset, 8)
+    shape, strides = (count, slots), (slots * step, step)
+    if shift == 0 and field.bits in _WHOLE:
+        order = ">" if field.big_endian else "="
+        kind = np.dtype(f"{order}u{field.bits // 8}")
+        return np.ndarray(shape, kind, raw, first, strides).astype(np.uint64, copy=False)
+    length = (shift + field.bits + 7) // 8
+    parts = [np.ndarray(shape, np.uint8, raw, first + at, strides).astype(np.uint64) for at in range(length)]
+    if field.big_endian or sys.byteorder == "big":
+        parts.reverse()
+        # BTF counts bits from the most significant one there.
+        shift = 8 * length - shift - field.bits
+    number = parts[0] >> np.uint64(shift)
+    for at, part in enumerate(parts[1:], 1):
+        number |= part << np.uint64(8 * at - shift)
+    return number & np.uint64((1 << field.bits) - 1)

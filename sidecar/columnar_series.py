@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The series of a large map, in columns."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, overload
+
+from sidecar import points
+from sidecar.model import Series
+
+if TYPE_CHECKING:  # whoever asks whether something is a SeriesTable must not pay for numpy
+    from sidecar.columnar_growth import Mask, U64Array
+    from sidecar.columnar_match import Places
+
+
+@dataclass(frozen=True)
+class SeriesTable(Sequence[Series]):
+    """
+    Series in columns; `model.Series` says what they mean.
+
+    Attributes:
+        names: Points of all series of the ledger.
+        places: Which of them these are.
+        birth_ns: Of all.
+        end_ns: Of all.
+        settled_ns: Of each.
+        start_ns: Of each.
+        counts: Of each, field by field.
+        totals: Of each, field by field.
+        values: Of each, field by field; None if nobody wants to know.
+
+    """
+
+    names: tuple[bytes, ...]
+    places: "Places"
+    birth_ns: int
+    end_ns: int
+    settled_ns: "U64Array"
+    start_ns: "U64Array"
+    counts: "U64Array"
+    totals: "U64Array"
+    values: "U64Array | None"
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Series]:
+        return map(self._one, range(len(self)))
+
+    @overload
+    def __getitem__(self, at: int) -> Series: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Series]: ...
+    def __getitem__(self, at: int | slice) -> Series | Sequence[Series]:
+        if isinstance(at, slice):
+            return [self._one(one) for one in range(*at.indices(len(self)))]
+        return self._one(range(len(self))[at])
+
+    def _one(self, at: int) -> Series:
+        return Series(
+            points.attributes(self.names[self.places[at]]),
+            self.birth_ns,
+            int(self.settled_ns[at]),
+            int(self.start_ns[at]),
+            self.end_ns,
+            tuple(self.counts[at].tolist()),
+            tuple(self.totals[at].tolist()),
+            () if self.values is None else tuple(self.values[at].tolist()),
+        )
+
+    def only(self, which: "Mask | slice") -> "SeriesTable":
+        """Return some of them."""
+        return replace(
+            self,
+            places=self.places[which],
+            settled_ns=self.settled_ns[which],
+            start_ns=self.start_ns[which],
+            counts=self.counts[which],
+            totals=self.totals[which],
+            values=None if self.values is None else self.values[which],
+        )
