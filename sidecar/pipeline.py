@@ -13,13 +13,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sidecar import connections, delta, reported
+from sidecar import connections, delta, quiet, reported
 from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError, explain
 from sidecar.model import Attribute, Baseline, Batch, Snapshot, Temporality
 from sidecar.otlp_encode import encode
 from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
-from sidecar.quiet import Told
 from sidecar.source import Source
 from sidecar.summary import Summary
 from sidecar.telemetry import Telemetry
@@ -52,7 +51,9 @@ class Pipeline:
         self._clock = clock
         self._summary = Summary()
         self._marked: set[int] = set()
-        self._told = Told()
+        # Whether series of the batch under way could be left out, and what is known if so.
+        self._quiet = False
+        self._told = quiet.Told()
 
     def run(self, interval_s: float) -> None:
         """Make a cycle each *interval_s* seconds until the clock says stop; then a last one."""
@@ -160,6 +161,7 @@ class Pipeline:
             {source.name: step.snapshots for source, step in steps.items()},
         )
         self._told = self._told.frozen()
+        self._quiet = any(quiet.may_be(source.schema, len(step.series)) for source, step in steps.items())
         for source, step in steps.items():
             self._telemetry.took(source.name, source.schema, step)
             for key in step.emptied:
@@ -235,7 +237,8 @@ class Pipeline:
                 source.release(baseline.identity)
         if outcome:
             clean = isinstance(outcome, Delivered) and not outcome.rejected
-            self._told = self._told.answered(connections.present(), clean=clean)
+            known = self._told.answered(connections.present(), clean=clean) if self._quiet else None
+            self._told = known or quiet.Told()
         if isinstance(outcome, Delivered):
             self._after_delivery()
         return outcome
