@@ -177,10 +177,10 @@ def test_a_large_map_is_read_in_the_sandbox(installed):
     drop_in("pins.conf")
     machine.call("systemctl", "restart", "xdp-otel")
     lines = ("journalctl", "--unit", "xdp-otel", "--lines", "20")
-    machine.wait(lambda: "5000 keys" in machine.said(*lines))
+    machine.wait(lambda: "5,000 keys" in machine.said(*lines))
 
     try:
-        assert "5000 keys" in machine.said(*lines)
+        assert "5,000 keys" in machine.said(*lines)
         time.sleep(3)
         assert "active" == machine.show("xdp-otel", "ActiveState"), machine.said(*lines)
         assert "0" == machine.show("xdp-otel", "NRestarts"), machine.said(*lines)
