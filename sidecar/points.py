@@ -12,10 +12,7 @@ fields are in the order of their numbers, as the generated classes write them.
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
-
 from sidecar.model import Attribute, Attributes
-from sidecar.otlp_attributes import pairs
 from sidecar.percpu import U64
 
 _ZERO = bytes(8)
@@ -73,6 +70,11 @@ def point(attributes: Iterable[Attribute]) -> bytes:
 
 def attributes(point: bytes) -> Attributes:
     """Return what `point` was given."""
+    # Commands that send nothing do without the OTLP classes.
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint  # noqa: PLC0415
+
+    from sidecar.otlp_attributes import pairs  # noqa: PLC0415
+
     return pairs(NumberDataPoint.FromString(point[_header(point) :]).attributes)
 
 
