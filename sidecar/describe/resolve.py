@@ -88,7 +88,7 @@ def _refuse_unreadable(info: MapInfo) -> None:
     readable = ", ".join(uapi.MAP_TYPE_NAMES[one] for one in sorted(uapi.READABLE_TYPES))
     raise SourceError(
         f"read map {_title(info)} (id {info.id})",
-        f"it is {kind}, which holds no counters",
+        f"it is {kind}, which xdp-otel does not read",
         inner or f"name one that is {readable}",
     )
 

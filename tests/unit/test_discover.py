@@ -184,7 +184,7 @@ def test_an_array_is_one_field_of_the_report():
     slots = tuple(Part(f"slots.{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(1000))
     fields = tuple(Part(f"f{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(30))
     said = "\n".join(
-        discover_report.lines(Inventory((), (), (found((), value=(*slots, U64)), found(fields))))
+        discover_report.lines(Inventory((), (), (found((U64,), value=(*slots, U64)), found(fields))))
     )
 
     assert f"value  slots.0 … slots.999 __u64, {U64.name} __u64\n" in said
