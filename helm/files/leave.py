@@ -13,8 +13,8 @@ import time
 
 PINS = pathlib.Path("/sys/fs/bpf/xdp-otel")
 PATIENCE_S = 60
-# What the sidecar keeps in its state directory, and the Collector beside it. Whatever else is there is not ours,
-# even if somebody gave us a directory like /var/lib.
+# What the sidecar keeps in its state directory, and the Collector beside it. Whatever else is there is not
+# ours, even if somebody gave us a directory like /var/lib.
 OURS = ("journal", "journal.new", "journal.damaged", "instance-id", "instance-id.new", "lock")
 QUEUE = "queue"
 
