@@ -23,6 +23,11 @@ def label(attribute: str) -> str:
     return f"key_{plain}" if plain[:1].isdigit() else plain
 
 
+def value(said: str | int | bool) -> str:
+    """Return the value of a label."""
+    return str(said).lower() if isinstance(said, bool) else str(said)
+
+
 def refused(attribute: str) -> str:
     """Return why no point can have an attribute of this name; empty: it can."""
     found = label(attribute)

@@ -72,4 +72,4 @@ def _refuse_same_stream(metrics: Iterable[MetricSpec]) -> None:
 
 def _as_label(attribute: Attribute) -> tuple[str, str]:
     name, value = attribute
-    return prometheus_names.label(name), str(value).lower() if isinstance(value, bool) else str(value)
+    return prometheus_names.label(name), prometheus_names.value(value)
