@@ -22,6 +22,8 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    if not sys.stdout:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     arguments = list(sys.argv[1:] if argv is None else argv)
     flags = parser().parse_args(_with_default_command(arguments))
     _set_up_logging(flags)

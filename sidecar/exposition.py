@@ -6,9 +6,9 @@ Our own few lines, since prometheus_client makes a float of every counter, wants
 costs 2 MB; it is the oracle in the tests. Format: prometheus.io/docs/instrumenting/exposition_formats.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from sidecar import prometheus_names
 from sidecar.model import Attribute, Attributes, Series
 from sidecar.otlp_encode import rate
 from sidecar.percpu import signed
@@ -16,7 +16,8 @@ from sidecar.schema import Instrument, Kind, Measured, Schema
 from sidecar.telemetry import Family
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_ESCAPES_OF_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+_ESCAPES = {**_ESCAPES_OF_HELP, **str.maketrans({'"': r"\""})}
 
 
 _IDENTITY = ("service.namespace", "service.name", "service.instance.id")
@@ -29,7 +30,9 @@ def exposition(families: Iterable[Family], measured: Measured, resource: Sequenc
 
 
 def _target(resource: Sequence[Attribute]) -> Iterator[str]:
-    labels = {key: value for key, value in resource if key not in _IDENTITY}
+    labels = {
+        key: value for key, value in resource if key not in _IDENTITY and not prometheus_names.refused(key)
+    }
     if labels:
         yield from _metric("xdp_target_info", "gauge", "Target metadata", [(labels, 1)])
 
@@ -47,7 +50,7 @@ def _maps(measured: Measured) -> Iterator[str]:
     found: dict[str, tuple[Instrument, list[tuple[Attributes, float]]]] = {}
     for schema, series in measured:
         for at, instrument in schema.positions(*Kind):
-            samples = found.setdefault(f"xdp_{_name(instrument.name)}", (instrument, []))[1]
+            samples = found.setdefault(f"xdp_{prometheus_names.metric(instrument.name)}", (instrument, []))[1]
             samples += [
                 ((*one.attributes, *instrument.attributes), _value(schema, instrument, at, one))
                 for one in series
@@ -69,12 +72,15 @@ def _value(schema: Schema, instrument: Instrument, at: int, one: Series) -> floa
 def _metric(
     name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, str | int | bool], float]]
 ) -> Iterator[str]:
-    yield f"# HELP {name} {text}"
+    yield f"# HELP {name} {text.translate(_ESCAPES_OF_HELP)}"
     yield f"# TYPE {name} {kind}"
     for labels, value in samples:
-        pairs = ",".join(f'{_name(key)}="{str(said).translate(_ESCAPES)}"' for key, said in labels.items())
+        pairs = ",".join(f'{key}="{said}"' for key, said in _labels(labels).items())
         yield f"{name}{{{pairs}}} {value}" if pairs else f"{name} {value}"
 
 
-def _name(text: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9_]", "_", text)
+def _labels(attributes: Mapping[str, str | int | bool]) -> dict[str, str]:
+    return {
+        prometheus_names.label(name): prometheus_names.value(said).translate(_ESCAPES)
+        for name, said in attributes.items()
+    }

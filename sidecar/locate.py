@@ -89,6 +89,8 @@ def _open_pin(path: Path) -> int:
         ) from None
     if not in_bpffs:
         raise SourceError(what, "not a pinned map: not in a bpffs", "`mount -t bpf` shows where bpffs is")
+    if path.is_dir():
+        raise SourceError(what, "not a pinned map: a directory", f"name a pin in it: `ls {path}` shows them")
     try:
         fd = bpf.obj_get(str(path), readonly=True)
     except OSError as error:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sidecar import bpf_reader
+from sidecar import bpf_reader, prometheus_names
 from sidecar import bpf_syscall as bpf
-from sidecar.errors import SidecarError, from_os_error
+from sidecar.errors import ConfigError, SidecarError, from_os_error
 from sidecar.model import Attribute, MapIdentity, Snapshot
-from sidecar.schema import SOURCE_ATTRIBUTE, Schema
+from sidecar.schema import SOURCE_ATTRIBUTE, Kind, Schema
 
 log = logging.getLogger(__name__)
 
@@ -135,11 +135,16 @@ def tell_apart(sources: Sequence[Source]) -> None:
     Put the attribute `xdp.source` on those open sources whose series would be the same as another's.
 
     OTLP tells streams apart by resource, metric and attributes alone; two writers of one would make nonsense.
+
+    Raises:
+        ConfigError: A metric is a counter in one source only: Prometheus would show one of the two.
+
     """
+    _refuse_two_kinds(sources)
     owners: dict[tuple[str, frozenset[Attribute]], list[Source]] = {}
     for source in sources:
         constant = frozenset(source.schema.attributes)
-        for name in {instrument.name for instrument in source.schema.instruments}:
+        for name in {prometheus_names.metric(one.name) for one in source.schema.instruments}:
             owners.setdefault((name, constant), []).append(source)
     alike = {source.name for same in owners.values() if len(same) > 1 for source in same}
     for source in sources:
@@ -148,6 +153,20 @@ def tell_apart(sources: Sequence[Source]) -> None:
                 "%s: its series are told from another source's by xdp.source=%s", source.name, source.name
             )
             source.distinguish((SOURCE_ATTRIBUTE, source.name))
+
+
+def _refuse_two_kinds(sources: Sequence[Source]) -> None:
+    first: dict[str, tuple[bool, str]] = {}
+    for source in sources:
+        for one in source.schema.instruments:
+            is_counter = one.kind is Kind.COUNTER
+            met, where = first.setdefault(prometheus_names.metric(one.name), (is_counter, source.name))
+            if met != is_counter:
+                raise ConfigError(
+                    f"read {source.name} and {where}",
+                    f"metric {one.name!r} is a counter in one of them only: Prometheus would show but one",
+                    "give it another name in one of them",
+                )
 
 
 class OpenMap:

@@ -13,6 +13,10 @@ import time
 
 PINS = pathlib.Path("/sys/fs/bpf/xdp-otel")
 PATIENCE_S = 60
+# What the sidecar keeps in its state directory, and the Collector beside it. Whatever else is there is not
+# ours, even if somebody gave us a directory like /var/lib.
+OURS = ("journal", "journal.new", "journal.damaged", "instance-id", "instance-id.new", "lock")
+QUEUE = "queue"
 
 
 def wait_for_sidecar(state: pathlib.Path) -> None:
@@ -56,7 +60,11 @@ def leave(state: pathlib.Path, interfaces: list[str]) -> None:
             print(f"{interface}: another sidecar counts there: it stays attached")
         else:
             subprocess.run(["xdp-otel", "detach", "--interface", interface], check=True)
-    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(state / QUEUE, ignore_errors=True)
+    for name in OURS:
+        (state / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        state.rmdir()
     # Marks of maps of others stay as long as these: they keep a later install from counting twice.
     with contextlib.suppress(OSError):
         PINS.rmdir()

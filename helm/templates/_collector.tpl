@@ -50,16 +50,16 @@ gateway-extra.yaml: |
     - name: COLLECTOR_MEMORY_LIMIT_MIB
       value: {{ .values.memoryLimitMiB | quote }}
     - name: COLLECTOR_OTLP_ENDPOINT
-      value: {{ .listen }}:{{ $.Values.ports.otlp }}
+      value: "{{ .listen }}:{{ $.Values.ports.otlp }}"
     - name: COLLECTOR_HEALTH_ENDPOINT
-      value: $(POD_IP):{{ $.Values.ports.health }}
+      value: "[$(POD_IP)]:{{ $.Values.ports.health }}"
     - name: COLLECTOR_TELEMETRY_HOST
       value: $(POD_IP)
     - name: COLLECTOR_TELEMETRY_PORT
       value: {{ $.Values.ports.telemetry | quote }}
     {{- if eq .file "config.yaml" }}
     - name: COLLECTOR_PROMETHEUS_ENDPOINT
-      value: $(POD_IP):{{ $.Values.ports.metrics }}
+      value: "[$(POD_IP)]:{{ $.Values.ports.metrics }}"
     {{- else if eq .file "agent.yaml" }}
     - name: COLLECTOR_GATEWAY_ENDPOINT
       value: {{ include "xdp-otel.fullname" $ }}-gateway.{{ $.Release.Namespace }}.svc:{{ $.Values.ports.otlp }}

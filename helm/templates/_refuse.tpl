@@ -19,6 +19,16 @@
 {{- if and (ne $mode "none") .Values.collector.endpoint }}
 {{- fail (printf "collector.endpoint: nobody reads it with collector.mode %s: set the mode to none" $mode) }}
 {{- end }}
+{{- if and (ne $mode "agent") .Values.gateway.remoteWrite.url }}
+{{- fail (printf "gateway.remoteWrite.url: nobody writes to it with collector.mode %s: set the mode to agent" $mode) }}
+{{- end }}
+{{- $taken := dict }}
+{{- range $name, $port := .Values.ports }}
+{{- with get $taken (toString $port) }}
+{{- fail (printf "ports: %s and %s are both %v: give each its own" . $name $port) }}
+{{- end }}
+{{- $_ := set $taken (toString $port) $name }}
+{{- end }}
 {{- if and (eq $mode "gateway") (ne (int .Values.gateway.replicas) 1) }}
 {{- fail "gateway.replicas: with collector.mode gateway the one Collector keeps the totals: set it to 1, or the mode to agent" }}
 {{- end }}

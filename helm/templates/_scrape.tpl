@@ -30,3 +30,9 @@ matchLabels:
 matchExpressions:
   - {key: app.kubernetes.io/component, operator: In, values: [sidecar, gateway]}
 {{- end }}
+
+{{- /* Every pod of a headless Service, in clusters of either IP version: (list name port). */ -}}
+{{- define "xdp-otel.pods" -}}
+- {names: [{{ index . 0 }}], type: A, port: {{ index . 1 }}, refresh_interval: 10s}
+- {names: [{{ index . 0 }}], type: AAAA, port: {{ index . 1 }}, refresh_interval: 10s}
+{{- end }}

@@ -23,7 +23,7 @@
 - name: XDP_OTEL_STATE_DIR
   value: {{ include "xdp-otel.stateDir" . }}
 - name: XDP_OTEL_STATUS_ADDRESS
-  value: $(POD_IP):{{ .Values.ports.status }}
+  value: "[$(POD_IP)]:{{ .Values.ports.status }}"  # as IPv6 wants it, and IPv4 takes it
 - name: XDP_OTEL_BASE_POINT
   value: {{ or (ne .Values.collector.mode "none") .Values.collector.basePoint | quote }}
 - name: XDP_OTEL_SELF_METRICS

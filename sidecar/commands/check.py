@@ -23,6 +23,7 @@ from sidecar.otlp_endpoint import NOWHERE
 from sidecar.source import Source
 
 _MOST_SHOWN = 3
+_MOST_FIELDS_SHOWN = 24
 _PATIENCE_S = 5.0
 _ANSWERS = {
     "UNAVAILABLE": "is it running, and is that its OTLP/gRPC address? --no-endpoint leaves it out",
@@ -93,6 +94,7 @@ def _show(source: Source) -> None:
     for row in rows[:_MOST_SHOWN]:
         said = [f"{name}={peek.text(value)}" for name, value in row.attributes]
         counts = [f"{name} {number:,}" for name, number in zip(names, row.numbers, strict=True)]
+        counts[_MOST_FIELDS_SHOWN:] = ["…"] if len(counts) > _MOST_FIELDS_SHOWN else []
         print(printable(f"    {' '.join(said) or 'all'}: {', '.join(counts)}"))
     if len(rows) > _MOST_SHOWN:
         print(f"    … and {len(rows) - _MOST_SHOWN:,} more: `xdp-otel dump` shows all")

@@ -18,6 +18,7 @@ from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, Place, SourceSpec
 from sidecar.errors import ConfigError, SourceError
+from sidecar.prometheus_names import usable
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:-]*")
 _NOT_TEXT = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
@@ -160,7 +161,7 @@ def _key(part: Part, *, enums: bool) -> str:
             + ", ".join(f"{number}: {_scalar(name)}" for number, name in part.names.items())
             + "}"
         )
-    return f"field: {_scalar(part.name)}, attribute: {_scalar(part.name)}, decoder: {decoder}{table}"
+    return f"field: {_scalar(part.name)}, attribute: {_scalar(usable(part.name))}, decoder: {decoder}{table}"
 
 
 def _decoder(part: Part) -> str:

@@ -13,6 +13,9 @@ _NOTHING = (
     "No XDP program and no pinned map. `xdp-otel attach --interface IF` attaches the shipped program; "
     "--netns NAME looks into another network namespace."
 )
+# Fields of a map that are shown, and elements of an array from which on they are one of them.
+_MOST_SHOWN = 24
+_SHORTEST_RUN = 4
 
 
 def lines(inventory: Inventory) -> Iterator[str]:
@@ -97,7 +100,29 @@ def _details(one: FoundMap) -> Iterator[str]:
 
 
 def _parts(parts: Sequence[Part]) -> str:
-    return ", ".join(f"{printable(part.name)} {printable(c_type(part))}" for part in parts) or "-"
+    said = [printable(f"{one} {c_type(part)}") for one, part in _named(parts)]
+    more = len(said) - _MOST_SHOWN
+    return (
+        ", ".join(said[:_MOST_SHOWN] + ([f"and {more:,} more: --json shows all"] if more > 0 else [])) or "-"
+    )
+
+
+def _named(parts: Sequence[Part]) -> Iterator[tuple[str, Part]]:
+    """Yield the parts by name; the elements of an array together, `slots.0 … slots.31`."""
+    at = 0
+    while at < len(parts):
+        end = at + 1
+        while end < len(parts) and _is_next(parts[end - 1], parts[end]):
+            end += 1
+        if end - at < _SHORTEST_RUN:
+            end = at + 1
+        yield parts[at].name + (f" … {parts[end - 1].name}" if end > at + 1 else ""), parts[at]
+        at = end
+
+
+def _is_next(one: Part, other: Part) -> bool:
+    array, _, index = one.name.rpartition(".")
+    return index.isdigit() and other.name == f"{array}.{int(index) + 1}" and c_type(one) == c_type(other)
 
 
 def c_type(part: Part) -> str:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuse what would make two streams one: OTLP tells them apart by name and attributes alone (pure)."""
+"""Refuse what would make two streams one, in OTLP or in Prometheus: name and attributes tell them apart."""
 
 from collections.abc import Iterable
 
+from sidecar import prometheus_names
 from sidecar.accounts import OVERFLOW
 from sidecar.describe.nearest import at_line
 from sidecar.describe.spec import MetricSpec, SourceSpec
 from sidecar.errors import ConfigError
+from sidecar.model import Attribute
 from sidecar.schema import SOURCE_ATTRIBUTE
 
 
@@ -22,16 +24,22 @@ def refuse_clashes(spec: SourceSpec) -> None:
 
 
 def _refuse_twice(attributes: Iterable[tuple[str, str]]) -> None:
-    met = {SOURCE_ATTRIBUTE: "", OVERFLOW[0]: ""}
+    met = {prometheus_names.label(name): (name, "") for name in (SOURCE_ATTRIBUTE, OVERFLOW[0])}
     for name, at in attributes:
-        if name in met:
-            cause = f"it is said at {met[name]} too" if met[name] else "it is there already"
+        what, label = at_line(at, f"attribute {name!r}"), prometheus_names.label(name)
+        if cause := prometheus_names.refused(name):
+            raise ConfigError(what, cause, f"name it {prometheus_names.usable(name)!r}")
+        if label in met:
+            other, place = met[label]
+            cause = f"it is said at {place} too" if place else "it is there already"
+            if name != other:
+                cause = f"in Prometheus it is the same as {other!r}"
             raise ConfigError(
-                at_line(at, f"attribute {name!r}"),
+                what,
                 "what is beyond the series limit has it" if name == OVERFLOW[0] else cause,
                 "give one of them another name",
             )
-        met[name] = at
+        met[label] = (name, at)
 
 
 def _refuse_same_stream(metrics: Iterable[MetricSpec]) -> None:
@@ -39,7 +47,13 @@ def _refuse_same_stream(metrics: Iterable[MetricSpec]) -> None:
     streams: dict[tuple[str, frozenset[object]], MetricSpec] = {}
     for metric in metrics:
         what = at_line(metric.at, f"metric {metric.name!r}")
-        stream = (metric.name, frozenset((name, type(value), value) for name, value in metric.attributes))
+        in_prometheus = prometheus_names.metric(metric.name)
+        other = first.setdefault(in_prometheus, metric)
+        if metric.name != other.name:
+            raise ConfigError(
+                what, f"in Prometheus it is the same as {other.name!r}", "give one of them another name"
+            )
+        stream = (in_prometheus, frozenset(map(_as_label, metric.attributes)))
         if stream in streams:
             raise ConfigError(
                 what,
@@ -47,7 +61,6 @@ def _refuse_same_stream(metrics: Iterable[MetricSpec]) -> None:
                 "give one of them another name, or attributes that differ",
             )
         streams[stream] = metric
-        other = first.setdefault(metric.name, metric)
         for said in ("unit", "kind", "description"):
             if getattr(metric, said) != getattr(other, said):
                 raise ConfigError(
@@ -55,3 +68,8 @@ def _refuse_same_stream(metrics: Iterable[MetricSpec]) -> None:
                     f"another {said} than at {other.at or other.field}, under one name",
                     f"give it the same {said}, or another name",
                 )
+
+
+def _as_label(attribute: Attribute) -> tuple[str, str]:
+    name, value = attribute
+    return prometheus_names.label(name), prometheus_names.value(value)

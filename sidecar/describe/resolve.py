@@ -22,6 +22,7 @@ from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import KeySpec, LayoutSpec, MetricSpec, ProfileSpec, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.model import Layout
+from sidecar.prometheus_names import usable
 from sidecar.schema import Kind, Schema
 
 _OF_MAPS = ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
@@ -87,7 +88,7 @@ def _refuse_unreadable(info: MapInfo) -> None:
     readable = ", ".join(uapi.MAP_TYPE_NAMES[one] for one in sorted(uapi.READABLE_TYPES))
     raise SourceError(
         f"read map {_title(info)} (id {info.id})",
-        f"it is {kind}, which holds no counters",
+        f"it is {kind}, which xdp-otel does not read",
         inner or f"name one that is {readable}",
     )
 
@@ -127,7 +128,7 @@ def _completed(plan: SourceSpec, info: MapInfo, shape: Shape) -> SourceSpec:
     key, metrics = plan.key, plan.metrics
     if key is None:
         alone = info.type in uapi.ARRAY_TYPES and info.max_entries == 1
-        key = () if alone else tuple(KeySpec(part.name, part.name) for part in whole(shape.key))
+        key = () if alone else tuple(KeySpec(part.name, usable(part.name)) for part in whole(shape.key))
     if metrics is None:
         metrics = tuple(_generic(info, shape.value))
     return replace(plan, key=key, metrics=metrics)

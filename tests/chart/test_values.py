@@ -83,10 +83,12 @@ def test_schema_has_no_more_than_the_values():
         ("sidecar.maps[0].pin=flows", "at '/sidecar/maps/0/pin': 'flows' does not match pattern"),
         ("sidecar.maps[0].path=/sys/fs/bpf/flows", "additional properties 'path' not allowed"),
         ("sidecar.interval=0", "at '/sidecar/interval': minimum: got 0, want 0.1"),
-        ("sidecar.interval=10s", "at '/sidecar/interval': got string, want number"),
+        ("sidecar.interval=10s", "at '/sidecar/interval': '10s' does not match pattern"),
+        ("sidecar.interval=0.05", "at '/sidecar/interval': '0.05' does not match pattern"),
         ("sidecar.capabilities={CAP_BPF}", "at '/sidecar/capabilities/0'"),
         ("sidecar.privileged=yes", "at '/sidecar/privileged': got string, want boolean"),
         ("sidecar.state.hostPath=/data", "at '/sidecar/state/hostPath': '/data' does not match pattern"),
+        ("sidecar.state.hostPath=/var/lib/../../etc", "at '/sidecar/state/hostPath'"),
         (
             "collector.mode=daemonset",
             "at '/collector/mode': value must be one of 'sidecar', 'gateway', 'agent', 'none'",
@@ -130,6 +132,14 @@ def test_refused_by_schema(argument, said):
         (
             {"collector": {"endpoint": "http://otel:4317"}},
             "collector.endpoint: nobody reads it with collector.mode sidecar: set the mode to none",
+        ),
+        (
+            {"gateway": {"remoteWrite": {"url": "https://mimir/api/v1/push"}}},
+            "gateway.remoteWrite.url: nobody writes to it with collector.mode sidecar: set the mode to agent",
+        ),
+        (
+            {"ports": {"metrics": 9090, "status": 9090}},
+            "ports: metrics and status are both 9090: give each its own",
         ),
         (
             {"collector": {"mode": "gateway"}, "gateway": {"replicas": 3}},
@@ -176,3 +186,9 @@ def test_shipped_values_files():
     """Each values file of the chart is a case that is rendered."""
     used = {argument.partition("=")[2] for arguments in CASES.values() for argument in arguments}
     assert {str(path.relative_to(ROOT)) for path in CHART.glob("values-*.yaml")} <= used
+
+
+def test_an_interval_below_a_second_can_be_set_on_the_command_line():
+    """Helm's --set makes text of a number with a point."""
+    done = helm("template", "xdp", "helm", "--kube-version=1.37", "--set", "sidecar.interval=0.5")
+    assert (done.returncode, "- --interval=0.5\n" in done.stdout) == (0, True), done.stderr

@@ -208,6 +208,25 @@ def delivered(ports):
     return int(found.group(1))
 
 
+def test_whatever_the_parts_of_a_key_are_called_prometheus_is_served(tmp_path):
+    """Names that it keeps for itself are not taken for labels: with them it would serve nothing."""
+    ports = Ports.free()
+    with ExitStack() as stopped:
+        stopped.enter_context(stack.collector(tmp_path, ports))
+        fd = bpf.map_create(uapi.MAP_HASH, key_size=4, value_size=8, max_entries=8, name="odd")
+        stopped.callback(os.close, fd)
+        bpf.map_update(fd, bytes([1, 2, 3, 4]), struct.pack("=Q", 7))
+        config = tmp_path / "odd.yaml"
+        config.write_text(
+            f"sources: [{{id: {bpf.map_info(fd).id}, "
+            "layout: {key: {__pad: u8, job: u8, instance: u8, _: u8}, value: {packets: u64}}}]"
+        )
+        stopped.enter_context(sidecar(tmp_path, ports, "--config", str(config)))
+        expected = {("xdp_odd_packets", ("4", "1", "3", "2")): 7}
+
+        assert settled(ports, "xdp_odd", expected) == expected
+
+
 def test_a_hundred_thousand_keys_that_change_while_they_are_read(tmp_path):
     """By id, without a profile: each counter is what bpftool dumps in the end, and nothing overflows."""
     keys, ports = 100_000, Ports.free()

@@ -191,6 +191,23 @@ def test_two_sources_that_would_make_one_stream_are_told_apart(make_map, make_pi
     assert [f"xdp.source=pin:{pin}: total_packets 0" in said for pin in pins] == [True, True]
 
 
+def test_a_metric_that_is_a_counter_in_one_source_only_is_refused(make_map, make_pin, check, tmp_path):
+    """Prometheus knows a metric as one of the two, and its exporter drops the other's points."""
+    pins = [make_pin(make_map(uapi.MAP_ARRAY)) for _ in range(2)]
+    config = tmp_path / "kinds.yaml"
+    config.write_text(
+        "sources:\n"
+        + "".join(
+            f"- pin: {pin}\n  layout: {{value: 'u64[8]'}}\n"
+            f"  metrics: [{{name: {name}, field: value.0, kind: {kind}}}]\n"
+            for pin, name, kind in zip(pins, ("a.b", "a_b"), ("counter", "gauge"), strict=True)
+        )
+    )
+    said = check("--config", config, code=2)
+
+    assert said.startswith(f"ERROR read pin:{pins[1]} and pin:{pins[0]}: metric 'a_b' is a counter in one of")
+
+
 def test_an_interface_may_have_a_name_of_the_users_choice(veth, check, tmp_path):
     """What the configuration says goes before the interface's own name, as it does for `run`."""
     xdp.attach(veth)

@@ -175,6 +175,18 @@ def test_nothing_is_written(flows, tmp_path):
     assert list(tmp_path.glob("state*")) == []
 
 
+def test_without_an_output_it_is_no_bug(flows):
+    """Whoever started us may have closed it."""
+    done = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "sidecar", "dump", "--map-path", flows.map],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_reader_that_has_enough_is_no_error(flows):
     """`xdp-otel dump | head -1` ends as other programs do: quietly, with SIGPIPE's code."""
     for at in range(200):

@@ -113,6 +113,8 @@ def test_a_pin_that_is_not_there_or_no_pin_is_one_clear_line(tmp_path, bpffs):
     plain.touch()
     with pytest.raises(SourceError, match="not a pinned map"):
         by("pin", plain).open()
+    with pytest.raises(SourceError, match=f"not a pinned map: a directory: name a pin in it: `ls {bpffs}`"):
+        by("pin", bpffs).open()
 
 
 def test_a_pinned_program_is_no_map(make_pin, cleanup):

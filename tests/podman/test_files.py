@@ -101,3 +101,14 @@ def test_without_root_or_interface_up_says_what_to_do():
     assert (2, True) == (bare.returncode, "usage:" in bare.stderr)
     assert 1 == wrong.returncode
     assert 1 == len(wrong.stderr.splitlines())
+
+
+def test_up_refuses_a_configuration_file_that_is_not_there():
+    """One line, and nothing is played."""
+    environ = {**os.environ, "CONTAINER_TOOL": "true", "XDP_OTEL_CONFIG": "/no/such.yaml"}
+    up = subprocess.run(
+        [pod.ROOT / "deploy/podman/up"], check=False, capture_output=True, text=True, env=environ
+    )
+
+    assert (1, "") == (up.returncode, up.stdout)
+    assert up.stderr == "deploy/podman/up: read /no/such.yaml: there is no such file: name another\n"

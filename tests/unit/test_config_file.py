@@ -143,6 +143,22 @@ REFUSED = {
         5,
         "another unit than at",
     ),
+    "metrics:\n    - {name: a.b, field: a}\n    - {name: a_b, field: b}": (
+        5,
+        "metric 'a_b': in Prometheus it is the same as 'a.b'",
+    ),
+    "metrics: [{name: a, field: a, attributes: {x: 1}}, {name: a, field: b, attributes: {x: '1'}}]": (
+        3,
+        "same name and attributes as at",
+    ),
+    "attributes: {job: a}": (
+        2,
+        "attribute 'job': Prometheus has 'job' of the sidecar itself: name it 'key.job'",
+    ),
+    "key: [{field: __pad}]": (3, "attribute '__pad': Prometheus takes no label '__pad'"),
+    "cpu: 日": (2, "attribute '日': Prometheus takes no label '_'"),
+    "attributes: {a.b: 1}\n    cpu: a_b": (2, "attribute 'a_b': in Prometheus it is the same as 'a.b'"),
+    "attributes: {otel_metric_overflow: a}": (2, "in Prometheus it is the same as 'otel.metric.overflow'"),
     "cpu: x\n    metrics:\n    - {name: a, field: a, attributes: {x: y}}": (
         5,
         "attribute 'x': it is said at",

@@ -179,6 +179,18 @@ def test_names_cannot_control_the_terminal():
     assert "\\x1b[2Jb" in text
 
 
+def test_an_array_is_one_field_of_the_report():
+    """A histogram of a thousand slots is no line of a thousand names; very many fields are cut short."""
+    slots = tuple(Part(f"slots.{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(1000))
+    fields = tuple(Part(f"f{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(30))
+    said = "\n".join(
+        discover_report.lines(Inventory((), (), (found((U64,), value=(*slots, U64)), found(fields))))
+    )
+
+    assert f"value  slots.0 … slots.999 __u64, {U64.name} __u64\n" in said
+    assert "f23 __u64, and 6 more: --json shows all" in said
+
+
 def test_nothing_at_all_is_said_with_what_to_do():
     """A new machine."""
     (line,) = discover_report.lines(Inventory((), (), ()))

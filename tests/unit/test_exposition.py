@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -58,6 +60,26 @@ def test_any_label_value_is_read_back(name):
     seen = samples(exposition((), [(SCHEMA, [series(name, *range(8))])]))
 
     assert seen["xdp_xdp_packets_total", (("network_interface_name", name),)] == 0
+
+
+def test_labels_and_texts_are_written_as_the_collector_writes_them():
+    """Truth in small letters, no digit first, a line end in a description no new line."""
+    instrument = replace(SCHEMA.instruments[0], description="Two\nlines \\ of it.")
+    attributes = (("otel.metric.overflow", True), ("9.tier", 1))
+    text = exposition(
+        (),
+        [
+            (
+                replace(SCHEMA, instruments=(instrument,)),
+                [replace(series(None, *range(8)), attributes=attributes)],
+            )
+        ],
+        resource=(("host.name", "node-1"), ("日", "x"), ("host_name", "node-2")),
+    )
+
+    assert 'xdp_xdp_packets_total{otel_metric_overflow="true",key_9_tier="1"} 0\n' in text
+    assert "# HELP xdp_xdp_packets_total Two\\nlines \\\\ of it.\n" in text
+    assert 'xdp_target_info{host_name="node-2"} 1\n' in text
 
 
 def test_what_happened_is_counted():

@@ -81,6 +81,20 @@ def test_every_part_of_the_key_becomes_an_attribute():
     )
 
 
+def test_a_part_of_the_key_that_prometheus_would_not_take_gets_a_name_that_it_takes():
+    """Its exporter would leave the whole metric out, and say so in the Collector's log only."""
+    names = ("__pad", "_", "instance", "job")
+    key = tuple(Part(name, 8 * at, 8, Encoding.UNSIGNED, "__u8") for at, name in enumerate(names))
+    label = made(of=info(key_size=4), shape=Shape(key, VALUE, 4, 56)).label
+
+    assert label(bytes([0, 1, 2, 3])) == (
+        ("key.__pad", 0),
+        ("key._", 1),
+        ("key.instance", 2),
+        ("key.job", 3),
+    )
+
+
 @pytest.mark.parametrize("kind", [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY])
 def test_the_index_of_an_array_is_an_attribute_unless_it_has_one_entry(kind):
     """`key` is the index; of one entry there is nothing to tell apart."""
@@ -220,9 +234,9 @@ def test_what_is_no_number_is_not_added_up_over_cpus():
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (13, "read map flows (id 3): it is HASH_OF_MAPS, which holds no counters: name the maps within it"),
+        (13, "map flows (id 3): it is HASH_OF_MAPS, which xdp-otel does not read: name the maps within it"),
         (12, "it is ARRAY_OF_MAPS"),
-        (27, "it is RINGBUF, which holds no counters: name one that is HASH, ARRAY, PERCPU_HASH"),
+        (27, "it is RINGBUF, which xdp-otel does not read: name one that is HASH, ARRAY, PERCPU_HASH"),
         (99, "it is map type 99"),
     ],
 )
