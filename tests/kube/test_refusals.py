@@ -12,7 +12,7 @@ from tests.kube.cluster import ClusterError, helm_here
     ("values", "said"),
     [
         ({"sidecar": {"interface": "eth0"}}, "at '/sidecar': additional properties 'interface' not allowed"),
-        ({"sidecar": {"interval": "10s"}}, "at '/sidecar/interval': got string, want number"),
+        ({"sidecar": {"interval": "10s"}}, "at '/sidecar/interval': '10s' does not match pattern"),
         ({"collector": {"mode": "none"}}, "collector.mode: none, but no collector.endpoint"),
         (
             {"collector": {"mode": "gateway"}, "gateway": {"replicas": 2}},
