@@ -75,3 +75,9 @@ def rss_mib(pid: int) -> float:
     """Return the memory that a process holds, MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process held since it began, MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024

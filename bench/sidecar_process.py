@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sidecar as a process of its own, sending to the receiver: CPU time a cycle, memory."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import process_cpu_s, rss_mib
+from bench.measure import peak_mib, process_cpu_s, rss_mib
 from bench.place import BUILD, ROOT
 from bench.receiver import Receiver
 from bench.table import Samples
@@ -22,6 +24,7 @@ class Sidecar:
 
     pid: int
     receiver: Receiver
+    interval_s: float
 
     def cycles(self, count: int) -> Samples:
         """Return the CPU seconds of each of the next cycles of a source that fits one request."""
@@ -33,15 +36,41 @@ class Sidecar:
         # What the first one shares with the start is left out.
         return Samples(taken[1:])
 
+    def periods(self, count: int, before_each: Callable[[], object]) -> Samples:
+        """
+        Return the CPU seconds of each of the next intervals, in each of which is one cycle.
+
+        They begin while it sleeps, half an interval after it has sent, so a cycle may take nearly as long.
+        """
+        seen = self.receiver.requests
+        before_each()
+        self.receiver.wait(lambda: self.receiver.requests > seen)
+        time.sleep(self.interval_s / 2)
+        begun, before = time.monotonic(), process_cpu_s(self.pid)
+        taken = []
+        for number in range(1, count + 1):
+            before_each()
+            time.sleep(max(0.0, begun + number * self.interval_s - time.monotonic()))
+            after = process_cpu_s(self.pid)
+            taken.append(after - before)
+            before = after
+        return Samples(taken)
+
     def rss_mib(self) -> float:
         """Return the memory it holds."""
         return rss_mib(self.pid)
 
+    def peak_mib(self) -> float:
+        """Return the most memory that it held since it began."""
+        return peak_mib(self.pid)
 
-def command(receiver: Receiver, state: str, *options: str) -> list[str]:
-    """Return the command that runs a sidecar."""
+
+def command(
+    receiver: Receiver, state: str, *options: str, program: Sequence[str] = ("sidecar",)
+) -> list[str]:
+    """Return the command that runs a sidecar, as the Python module *program* and its first arguments."""
     return [
-        *(sys.executable, "-m", "sidecar", "run", *options),
+        *(sys.executable, "-m", *program, "run", *options),
         *("--otel-endpoint", receiver.address, "--state-dir", state),
     ]
 
@@ -49,6 +78,23 @@ def command(receiver: Receiver, state: str, *options: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Return an environment without settings for somebody else's exporter."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDP_OTEL_"))}
+
+
+@contextmanager
+def configured(maps: Mapping[int, int]) -> Iterator[tuple[str, ...]]:
+    """Yield the options that make a sidecar read maps: by their ids how many counters of 64 bits a value has."""
+    sources = [
+        {
+            "id": map_id,
+            "layout": {"key": {"key": "u32"}, "value": {f"field{at}": "u64" for at in range(words)}},
+            "series_limit": 1 << 20,
+        }
+        for map_id, words in maps.items()
+    ]
+    with directory() as place:
+        config = Path(place) / "bench.yaml"
+        config.write_text(json.dumps({"sources": sources}))
+        yield "--config", str(config)
 
 
 @contextmanager
@@ -60,13 +106,18 @@ def directory() -> Iterator[str]:
 
 
 @contextmanager
-def running(receiver: Receiver, options: Sequence[str], interval_s: float) -> Iterator[Sidecar]:
+def running(
+    receiver: Receiver, options: Sequence[str], interval_s: float, program: Sequence[str] = ("sidecar",)
+) -> Iterator[Sidecar]:
     """Run a sidecar until the end of the block; its log is lost unless it fails."""
     with directory() as state:
         log = Path(state) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command(receiver, f"{state}/state", *options), "--interval", str(interval_s)],
+                [
+                    *command(receiver, f"{state}/state", *options, program=program),
+                    *("--interval", str(interval_s)),
+                ],
                 cwd=ROOT,
                 env=environment(),
                 stdout=output,
@@ -77,7 +128,7 @@ def running(receiver: Receiver, options: Sequence[str], interval_s: float) -> It
             receiver.wait(lambda: receiver.requests > seen or process.poll() is not None)
             if process.poll() is not None:
                 raise RuntimeError(f"the sidecar ended:\n{log.read_text()}")
-            yield Sidecar(process.pid, receiver)
+            yield Sidecar(process.pid, receiver, interval_s)
         finally:
             process.terminate()
             process.wait()
