@@ -17,6 +17,7 @@ from bench import (
     journal,
     many_keys,
     start,
+    whole,
     xdp_program,
 )
 from bench.place import HERE, machine
@@ -33,6 +34,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "start": ("the start", start.rows),
     "freshness": ("freshness", freshness.rows),
     "keys": ("100,000 keys", many_keys.rows),
+    "whole": ("whole cycles over 100,000 keys", whole.rows),
 }
 _GROWTH = "growth"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PERCPU_HASH of 100,000 keys: from the map to the bytes for the wire, beside the floor in C and bpftool."""
+"""A PERCPU_HASH of 100,000 keys: from the map to the bytes for the wire, beside a loop in C and bpftool."""
 
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -52,7 +52,11 @@ def _measured(held: Map) -> Mapping[str, Samples]:
 
 
 def _whole(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
-    what, floor, goal = f"{name}: read + sum + delta + encode", "batch lookups and sums in C", Goal("ratio", 3)
+    what, floor, goal = (
+        f"{name}: read + sum + delta + encode",
+        "batch lookups and sums in C",
+        Goal("ratio", 3),
+    )
     yield row(f"{name}: read + sum", taken[_READ], "ms", floor, taken[_FLOOR])
     yield row(f"{what}, {_ALL}", taken[_ALL], "ms", floor, taken[_FLOOR], goal)
     yield row(f"{what}, {_ALL}, with base points", taken[_BASE], "ms", floor, taken[_FLOOR])
@@ -68,7 +72,7 @@ def _by_changes(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
     points = [(CHANGED[one], beyond[one].median) for one in CHANGED]
     each, still = slope(points) * 1e6, intercept(points) * 1e6 / KEYS
     yield row(
-        f"{name}: each key that changed costs, beyond the read",
+        f"{name}: each key that changed adds, beyond the read",
         Samples([each]),
         "ns",
         "each key that is there",
@@ -87,7 +91,7 @@ def _floor_s(held: Map) -> list[float]:
 
 
 def _bpftool(held: Map, ours: Samples) -> Row:
-    name, against = "100,000 keys of u64: read + sum, once more", "bpftool dump, the text alone"
+    name, against = "100,000 keys of u64: read + sum", "bpftool dump, the text alone"
     why = lacking("bpftool")
     if why:
         return missing(name, "ms", why)

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.keys import Map
 from bench.measure import peak_mib, process_cpu_s, rss_mib
 from bench.place import BUILD, ROOT
 from bench.receiver import Receiver
 from bench.table import Samples
+
+# Two times and a number, each with its tag.
+_POINT_BYTES = 27
 
 
 @dataclass(frozen=True)
@@ -36,24 +40,26 @@ class Sidecar:
         # What the first one shares with the start is left out.
         return Samples(taken[1:])
 
-    def periods(self, count: int, before_each: Callable[[], object]) -> Samples:
+    def periods(self, count: int, held: Map, changed: int) -> Samples:
         """
-        Return the CPU seconds of each of the next intervals, in each of which is one cycle.
+        Return the CPU seconds of each of the next intervals, in each of which so many keys of its map grow.
 
         They begin while it sleeps, half an interval after it has sent, so a cycle may take nearly as long.
         """
         seen = self.receiver.requests
-        before_each()
+        held.count(1)
         self.receiver.wait(lambda: self.receiver.requests > seen)
         time.sleep(self.interval_s / 2)
-        begun, before = time.monotonic(), process_cpu_s(self.pid)
+        begun, before, sent = time.monotonic(), process_cpu_s(self.pid), self.receiver.bytes
         taken = []
         for number in range(1, count + 1):
-            before_each()
+            held.count(changed)
             time.sleep(max(0.0, begun + number * self.interval_s - time.monotonic()))
             after = process_cpu_s(self.pid)
             taken.append(after - before)
             before = after
+        if self.receiver.bytes - sent < count * changed * held.words * _POINT_BYTES:
+            raise RuntimeError(f"in {count} cycles not all points of {changed} keys have come")
         return Samples(taken)
 
     def rss_mib(self) -> float:
@@ -81,19 +87,17 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def configured(maps: Mapping[int, int]) -> Iterator[tuple[str, ...]]:
-    """Yield the options that make a sidecar read maps: by their ids how many counters of 64 bits a value has."""
-    sources = [
-        {
-            "id": map_id,
-            "layout": {"key": {"key": "u32"}, "value": {f"field{at}": "u64" for at in range(words)}},
-            "series_limit": 1 << 20,
-        }
-        for map_id, words in maps.items()
-    ]
+def configured(held: Map) -> Iterator[tuple[str, ...]]:
+    """Yield the options that make a sidecar read a map of ours."""
+    source = {
+        "id": held.info.id,
+        "layout": {"key": {"key": "u32"}, "value": {f"field{at}": "u64" for at in range(held.words)}},
+        # It counts points.
+        "series_limit": held.entries * held.words,
+    }
     with directory() as place:
         config = Path(place) / "bench.yaml"
-        config.write_text(json.dumps({"sources": sources}))
+        config.write_text(json.dumps({"sources": [source]}))
         yield "--config", str(config)
 
 
