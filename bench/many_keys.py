@@ -18,7 +18,7 @@ CHANGED: Mapping[str, int] = {
     "1 % changed": KEYS // 100,
     "nothing changed": 0,
 }
-_ROUNDS = 9
+_ROUNDS = 7
 _FLOOR_ROUNDS = 3
 _ALL, _SOME, _NONE = "all changed", "1 % changed", "nothing changed"
 _READ, _FLOOR, _BASE = "read", "floor", "base points"
