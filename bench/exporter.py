@@ -52,7 +52,8 @@ class Exporter:
     def check(self) -> None:
         """Raise EndedError unless it still runs."""
         if self.process.poll() is not None:
-            raise EndedError(f"ebpf_exporter ended: {self.log.read_text().strip().splitlines()[-1]}")
+            words = self.log.read_text().strip().splitlines() or [f"exit code {self.process.returncode}"]
+            raise EndedError(f"ebpf_exporter ended: {words[-1]}")
 
     def count(self, keys: int) -> None:
         """Let that many keys of each map grow."""

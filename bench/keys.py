@@ -63,15 +63,17 @@ class Map:
 def made(
     entries: int, words: int, map_type: int = uapi.MAP_PERCPU_HASH, slots: int | None = None
 ) -> Iterator[Map]:
-    """Make a map with all its keys."""
-    per_cpu = map_type == uapi.MAP_PERCPU_HASH
-    slots = slots or len(bpf_reader.possible_cpus())
+    """Make a map with all its keys; with *slots* each value is as long as that many, one for each CPU."""
+    per_cpu = map_type in uapi.PER_CPU_TYPES
+    slots = slots or (len(bpf_reader.possible_cpus()) if per_cpu else 1)
+    # An LRU hash that is nearly full drops keys.
+    room = 2 * entries if map_type == uapi.MAP_LRU_PERCPU_HASH else entries
     fd = bpf.map_create(
         map_type,
         key_size=4,
         value_size=8 * words * (1 if per_cpu else slots),
         # A hash that is not full has shorter chains.
-        max_entries=max(entries, 16),
+        max_entries=max(room, 16),
         name="bench_keys",
     )
     try:

@@ -28,14 +28,14 @@ def rows() -> Iterator[Row]:
     """Yield CPU time by shape and by how many keys changed."""
     for shape, words in SHAPES.items():
         with made(KEYS, words) as held:
-            taken = _measured(held)
-            yield from _whole(f"100,000 keys of {shape}", taken)
+            taken = measured(held)
+            yield from whole_rows(f"100,000 keys of {shape}", taken)
             yield from _by_changes(f"100,000 keys of {shape}", taken)
             if words == 1:
                 yield _bpftool(held, taken[_READ])
 
 
-def _measured(held: Map) -> Mapping[str, Samples]:
+def measured(held: Map) -> Mapping[str, Samples]:
     """Measure all that takes turns over one map; a change of keys is not timed."""
     plain = Turns(held.fd, held.info, schema(held.words))
     based = Turns(held.fd, held.info, schema(held.words), Temporality.DELTA_WITH_BASE)
@@ -51,7 +51,8 @@ def _measured(held: Map) -> Mapping[str, Samples]:
     return {name: Samples(values).per(1e-3) for name, values in taken.items()}
 
 
-def _whole(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
+def whole_rows(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
+    """Yield what the way from the map to the bytes takes, by what changed."""
     what, floor, goal = (
         f"{name}: read + sum + delta + encode",
         "batch lookups and sums in C",
