@@ -48,7 +48,7 @@ export PATH := $(PATH):/usr/local/go/bin
 .PHONY: help install bpf collector prometheus promtool demo run chaos scale test lint format wheel clean packages go interface
 .PHONY: chart goldens test-kube
 .PHONY: dashboards pictures
-.PHONY: bench performance
+.PHONY: bench ebpf-exporter performance
 .PHONY: images image-sidecar image-collector image-prometheus image-grafana image-systemd test-podman test-systemd
 
 help: ## list the targets
@@ -106,6 +106,9 @@ lint: .venv/bin/xdp-otel ## check style and types
 
 bench: collector prometheus install ## measure what each part costs beside something comparable (root; ARGS='xdp encode')
 	@$(PYTHON) -m bench $(ARGS)
+
+# `make bench` measures beside it if it is there; another one is named by EBPF_EXPORTER=PATH.
+ebpf-exporter: $(BIN)/ebpf_exporter
 
 performance: .venv/bin/xdp-otel ## put the figures of `make bench` into docs/performance.md and draw them
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
@@ -190,6 +193,10 @@ $(BIN)/prometheus $(BIN)/promtool: $(BIN)/%: tools/prometheus/go.mod tools/prome
 	@$(STEP) 'building $* (about 5 minutes the first time)' go build -C tools/prometheus -trimpath \
 		-ldflags '-s -w -X github.com/prometheus/common/version.Version=$(PROMETHEUS_VERSION)' \
 		-tags remove_all_sd,enable_dns_sd -o '$(CURDIR)/$@' github.com/prometheus/prometheus/cmd/$*
+	@touch $@
+
+$(BIN)/ebpf_exporter: bench/ebpf_exporter/build | go packages
+	@$(STEP) 'building ebpf_exporter (about 3 minutes the first time)' $<
 	@touch $@
 
 $(BIN)/helm-%: | go

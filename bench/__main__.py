@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the benchmarks; print the table, write it and the curves to a file."""
+"""Run the benchmarks; print the table; write it, the curves and the profile to a file if all were run."""
 
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import (
@@ -16,14 +18,18 @@ from bench import (
     growth,
     journal,
     many_keys,
+    profile,
+    shapes,
     start,
+    whole,
     xdp_program,
 )
 from bench.place import HERE, machine
-from bench.table import Row, render
+from bench.table import Row, missing, render
 from demo.errors import DemoError
 from demo.progress import step
 from demo.stack import mount_bpffs
+from sidecar.errors import SidecarError
 
 BENCHMARKS: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "xdp": ("the XDP program", xdp_program.rows),
@@ -33,8 +39,24 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "start": ("the start", start.rows),
     "freshness": ("freshness", freshness.rows),
     "keys": ("100,000 keys", many_keys.rows),
+    "whole": ("whole cycles over 100,000 keys", whole.rows),
+    "shapes": ("100,000 keys in other maps", shapes.rows),
 }
-_GROWTH = "growth"
+_GROWTH, _PROFILE, _SHAPES = "growth", "profile", "shapes"
+_NAMES = (*BENCHMARKS, _GROWTH, _PROFILE)
+# The others answer the questions; these are for who asks on.
+_BY_NAME_ALONE = {_SHAPES}
+_FAILURES = (OSError, RuntimeError, subprocess.SubprocessError, DemoError, SidecarError)
+
+
+@dataclass
+class Found:
+    """What was measured."""
+
+    rows: list[Row] = field(default_factory=list)
+    curves: Mapping[str, growth.Curve] = field(default_factory=dict)
+    profiles: Mapping[str, profile.Profile] = field(default_factory=dict)
+    failed: bool = False
 
 
 def main() -> int:
@@ -43,56 +65,71 @@ def main() -> int:
     if os.geteuid() != 0:
         _say("bench: start: maps, programs and namespaces need root: run it with sudo")
         return 1
-    begun = time.monotonic()
-    before = machine()
-    try:
-        mount_bpffs()
-        rows, curves = _measure(chosen.benchmarks, many=chosen.many)
-    except DemoError as error:
-        _say(f"bench: {error}")
-        return 1
+    begun, before, found = time.monotonic(), machine(), Found()
+    mount_bpffs()
+    for name in chosen.benchmarks or [one for one in _NAMES if one not in _BY_NAME_ALONE]:
+        _measure(name, found, many=chosen.many)
     state = {**before, "load after": machine()["load"], "took": f"{time.monotonic() - begun:.0f} s"}
-    found = {"machine": state, "rows": [one.as_json() for one in rows], "curves": curves}
-    chosen.output.write_text(json.dumps(found, indent=1) + "\n")
-    _say(f"\n{', '.join(f'{name}: {value}' for name, value in state.items())}\n\n{render(rows)}\n")
-    _say(f"written to {chosen.output}; `make performance` puts it into docs/performance.md")
-    return 0
+    _say(f"\n{', '.join(f'{name}: {value}' for name, value in state.items())}\n\n{render(found.rows)}\n")
+    goals = [one.met for one in found.rows if one.met is not None]
+    _say(f"{sum(goals)} of {len(goals)} goals are met\n")
+    if found.profiles:
+        _say(f"{profile.render(found.profiles)}\n")
+    _write(chosen.output or (None if chosen.benchmarks else HERE / "results.json"), found, state)
+    return int(found.failed)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, epilog="example: python -m bench xdp encode"
     )
-    names = (*BENCHMARKS, _GROWTH)
-    parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"only these: {', '.join(names)}")
     parser.add_argument(
-        "--many", action="store_true", help="growth up to a million series, which takes minutes"
+        "benchmarks",
+        nargs="*",
+        metavar="NAME",
+        help=f"only these: {', '.join(_NAMES)}; all but {_SHAPES} if none",
     )
-    default = HERE / "results.json"
     parser.add_argument(
-        "--output", type=Path, default=default, metavar="FILE", help="default bench/results.json"
+        "--many", action="store_true", help="growth up to a million series, which takes a minute more"
     )
+    where = "default: bench/results.json if all are run, else none"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=where)
     chosen = parser.parse_args()
-    chosen.benchmarks = chosen.benchmarks or names
     for name in chosen.benchmarks:
-        if name not in names:
-            parser.error(f"no benchmark {name!r}: there are {', '.join(names)}")
+        if name not in _NAMES:
+            parser.error(f"no benchmark {name!r}: there are {', '.join(_NAMES)}")
     return chosen
 
 
-def _measure(names: Iterable[str], *, many: bool) -> tuple[list[Row], dict[str, growth.Curve]]:
-    rows: list[Row] = []
-    curves: dict[str, growth.Curve] = {}
-    for name in names:
-        if name == _GROWTH:
-            with step("measuring growth"):
-                curves = growth.curves(many=many)
-            rows += growth.rows(curves)
-        else:
-            what, benchmark = BENCHMARKS[name]
-            with step(f"measuring {what}"):
-                rows += benchmark()
-    return rows, curves
+def _measure(name: str, found: Found, *, many: bool) -> None:
+    """Run one benchmark; what it cannot measure becomes a row that says why."""
+    what = (
+        BENCHMARKS[name][0]
+        if name in BENCHMARKS
+        else {_GROWTH: "growth", _PROFILE: "a cycle's profile"}[name]
+    )
+    try:
+        with step(f"measuring {what}"):
+            if name == _GROWTH:
+                found.curves = growth.curves(many=many)
+                found.rows += growth.rows(found.curves)
+            elif name == _PROFILE:
+                found.profiles = profile.profiles()
+            else:
+                found.rows += BENCHMARKS[name][1]()
+    except _FAILURES as error:
+        found.rows.append(missing(what, "", " ".join(str(error).split())))
+        found.failed = True
+
+
+def _write(output: Path | None, found: Found, state: Mapping[str, str]) -> None:
+    if output is None:
+        _say("not written: name a file by --output, or run all")
+        return
+    rows = [one.as_json() for one in found.rows]
+    content = {"machine": state, "rows": rows, "curves": found.curves, "profiles": found.profiles}
+    output.write_text(json.dumps(content, indent=1) + "\n")
+    _say(f"written to {output}; `make performance` puts it into docs/performance.md")
 
 
 def _say(text: str) -> None:

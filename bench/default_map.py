@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.measure import command_s, in_turns
-from bench.place import ROOT
+from bench import bpftool
+from bench.measure import both_s, in_turns
+from bench.place import ROOT, lacking
 from bench.receiver import Receiver
 from bench.sidecar_process import environment, running
 from bench.table import Goal, Row, Samples, row
@@ -18,6 +19,9 @@ from bench.xdp_program import FRAMES
 from sidecar import bpf_reader, libbpf, locate
 from sidecar import bpf_syscall as bpf
 from sidecar.describe.spec import Place, SourceSpec
+
+Original = dict[str, list[float]]
+"""CPU seconds of its cycles and of the reads in them, and MiB."""
 
 _CYCLES = 20
 _READS = 200
@@ -46,57 +50,46 @@ def _rows(pin: Path, map_fd: int, receiver: Receiver) -> Iterator[Row]:
     info = bpf.map_info(map_fd)
     schema = locate.schema(SourceSpec(Place("pin", str(pin))), info)
     read = in_turns({"read": partial(bpf_reader.read, map_fd, info, schema)}, _READS)["read"]
-    bpftool = Samples([_bpftool_s(info.id) for _ in range(_CYCLES)])
-    original = _original(info.id, receiver)
+    why = lacking("bpftool")
+    theirs = partial(bpftool.read, info.id)
+    reads = in_turns({"read": theirs}, _CYCLES, both_s)["read"] if not why else None
+    original = _original(info.id, receiver) if not why else None
     with running(receiver, ("--map-path", str(pin)), _INTERVAL_S) as sidecar:
         ours, rss = sidecar.cycles(_CYCLES), Samples([sidecar.rss_mib()])
-    limit = Goal("ratio", 100, at_most=False)
-    yield row(
-        "default map: read",
-        read.per(1e-3),
-        "ms",
-        "bpftool list and dump",
-        bpftool.per(1e-3),
-        limit,
-        cheaper=True,
-    )
-    yield row(
-        "default map: whole cycle, with its durable write",
-        ours.per(1e-3),
-        "ms",
-        "bpftool, SDK and exporter",
-        Samples(original["cycle"]).per(1e-3),
-        Goal("ratio", 0.25),
-    )
-    without = Samples([whole - part for whole, part in zip(original["cycle"], original["read"], strict=True)])
-    yield row(
-        "default map: whole cycle",
-        ours.per(1e-3),
-        "ms",
-        "SDK and exporter alone, without bpftool",
-        without.per(1e-3),
-    )
-    yield row(
-        "memory of the sidecar",
-        rss,
-        "MiB",
-        "the original way's",
-        Samples(original["rss_mib"]),
-        Goal("value", 42),
-    )
-    bare = subprocess.run([sys.executable, "-c", _BARE], cwd=ROOT, check=True, capture_output=True, text=True)
-    yield row(
-        "memory of the sidecar", rss, "MiB", "Python with grpc and the OTLP classes", float(bare.stdout)
-    )
+    yield _read(read, reads, why)
+    yield from _whole(ours, original, why)
+    yield from _memory(rss, original)
 
 
-def _bpftool_s(map_id: int) -> float:
-    return command_s("bpftool", "-j", "map", "list") + command_s(
-        "bpftool", "-j", "map", "dump", "id", str(map_id)
-    )
+def _read(read: Samples, theirs: Samples | None, why: str) -> Row:
+    name, goal = "default map: read", Goal("ratio", 100, at_most=False)
+    if theirs is None:
+        return row(name, read.per(1e-3), "ms", note=why)
+    against = "bpftool list and dump, as numbers"
+    return row(name, read.per(1e-3), "ms", against, theirs.per(1e-3), goal, cheaper=True)
 
 
-def _original(map_id: int, receiver: Receiver) -> dict[str, list[float]]:
+def _whole(ours: Samples, original: Original | None, why: str) -> Iterator[Row]:
+    name, mine = "default map: whole cycle with its durable write", ours.per(1e-3)
+    if original is None:
+        yield row(name, mine, "ms", note=why)
+        return
+    whole, read = Samples(original["cycle"]), Samples(original["read"])
+    against = "bpftool, SDK and exporter"
+    yield row(name, mine, "ms", against, whole.per(1e-3), Goal("ratio", 0.25))
+    against = "SDK and exporter alone, without bpftool"
+    yield row(name, mine, "ms", against, whole.over(read).per(1e-3))
+
+
+def _memory(rss: Samples, original: Original | None) -> Iterator[Row]:
+    name, goal = "memory of the sidecar", Goal("value", 42)
+    theirs = Samples(original["rss_mib"]) if original else None
+    yield row(name, rss, "MiB", "the original way's" if theirs else "", theirs, goal)
+    done = subprocess.run([sys.executable, "-c", _BARE], cwd=ROOT, check=True, capture_output=True, text=True)
+    yield row(name, rss, "MiB", "Python with grpc and the OTLP classes", float(done.stdout))
+
+
+def _original(map_id: int, receiver: Receiver) -> Original:
     command = [
         sys.executable,
         "-m",
@@ -107,5 +100,5 @@ def _original(map_id: int, receiver: Receiver) -> dict[str, list[float]]:
         str(_INTERVAL_S),
     ]
     done = subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
-    result: dict[str, list[float]] = json.loads(done.stdout)
+    result: Original = json.loads(done.stdout)
     return result

@@ -3,23 +3,37 @@
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from bench.place import HERE, ROOT
+from bench.profile import render as render_profiles
 from bench.table import Row, render
 
 _PAGE = ROOT / "docs/performance.md"
-_BETWEEN = re.compile(r"(<!-- figures -->\n).*(<!-- end of figures -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Replace what stands between the two comments."""
-    found = json.loads((HERE / "results.json").read_text())
+    """Write the generated parts of the page anew."""
+    _PAGE.write_text(filled(_PAGE.read_text(), json.loads((HERE / "results.json").read_text())))
+
+
+def filled(page: str, found: Mapping[str, Any]) -> str:
+    """Return the page with the figures and the profile of some results between their comments."""
     machine = "; ".join(f"{name}: {value}" for name, value in found["machine"].items())
-    figures = f"\n{machine}\n\n{render([Row(**one) for one in found['rows']])}\n\n"
-    page, count = _BETWEEN.subn(lambda match: match[1] + figures + match[2], _PAGE.read_text())
+    page = _between(page, "figures", f"{machine}\n\n{render([Row(**one) for one in found['rows']])}")
+    if found.get("profiles"):
+        page = _between(page, "profile", render_profiles(found["profiles"]))
+    return page
+
+
+def _between(page: str, name: str, text: str) -> str:
+    """Return the page with another text between the comments NAME and end of NAME."""
+    pattern = re.compile(f"(<!-- {name} -->\n).*(<!-- end of {name} -->)", re.DOTALL)
+    page, count = pattern.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page)
     if count != 1:
-        raise SystemExit(f"bench.document: write {_PAGE}: the comments around the figures are missing")
-    _PAGE.write_text(page)
+        raise SystemExit(f"bench.document: write {_PAGE}: the comments around the {name} are missing")
+    return page
 
 
 if __name__ == "__main__":

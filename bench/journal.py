@@ -1,39 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The durable write of a cycle beside the disk's own floor: the same bytes written and flushed."""
+"""The durable write of a cycle beside the disk's own floor: as many bytes written and flushed."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.keys import RESOURCE, made, schema
-from bench.measure import in_turns
+from bench.keys import RESOURCE, made, schema, snapshot
+from bench.many_keys import KEYS, SHAPES
+from bench.measure import Clock, cpu_s, in_turns
 from bench.sidecar_process import directory
-from bench.table import Row, row
-from sidecar import bpf_reader, delta
+from bench.table import Row, Samples, row
+from sidecar import delta
 from sidecar.journal import Journal
-from sidecar.model import Batch, MapIdentity, Record, Snapshot, Temporality
+from sidecar.model import Batch, Record, Temporality
 from sidecar.otlp_encode import encode
 
 _ROUNDS = 41
+_ROUNDS_MANY = 7
+_FLOOR = "write + fsync in place"
+_HOW = "a new file, renamed: file and directory are flushed"
 
 
 def rows() -> Iterator[Row]:
-    """Yield the time of a commit of one entry of 8 fields."""
-    record = _record()
+    """Yield what a commit takes for one entry of 8 fields, and for 100,000 keys that all changed."""
+    size, wall, cpu = _measured(_record(1, 8), _ROUNDS)
+    yield row(f"journal: commit of {size:,} bytes", *_pair(wall, "ms wall"), note=_HOW)
+    yield row(f"journal: commit of {size:,} bytes", *_pair(cpu, "ms"))
+    for shape, words in SHAPES.items():
+        name = f"100,000 keys of {shape}, all changed: journal"
+        size, wall, cpu = _measured(_record(KEYS, words), _ROUNDS_MANY)
+        yield row(f"{name}, commit", *_pair(wall, "ms wall"))
+        yield row(f"{name}, commit", *_pair(cpu, "ms"))
+        held = KEYS * (4 + 8 * words)
+        yield row(f"{name}, size", Samples([size / 1e6]), "MB", "keys and counters of the map", held / 1e6)
+
+
+def _pair(taken: dict[str, Samples], unit: str) -> tuple[Samples, str, str, Samples]:
+    return taken["ours"].per(1e-3), unit, _FLOOR, taken["bare"].per(1e-3)
+
+
+def _measured(record: Record, rounds: int) -> tuple[int, dict[str, Samples], dict[str, Samples]]:
+    """Return the journal's size, and seconds of wall and of CPU time."""
     with directory() as place:
         journal = Journal(Path(place) / "state")
-        size = journal.commit(record)
+        data = bytes(journal.commit(record))
         fd = os.open(Path(place) / "bare", os.O_CREAT | os.O_WRONLY)
-        functions = {"ours": lambda: journal.commit(record), "bare": lambda: _bare(fd, bytes(size))}
-        taken = in_turns(functions, _ROUNDS, time.perf_counter)
+        functions: dict[str, Callable[[], object]] = {
+            "ours": lambda: journal.commit(record),
+            "bare": lambda: _bare(fd, data),
+        }
+        clocks: tuple[Clock, ...] = (time.perf_counter, cpu_s)
+        wall, cpu = (in_turns(functions, rounds, clock) for clock in clocks)
         journal.close()
         os.close(fd)
-    ours, bare = (taken[name].per(1e-3) for name in ("ours", "bare"))
-    note = "a new file, renamed: file and directory are flushed"
-    yield row(
-        f"journal: commit of {size:,} bytes", ours, "ms wall", "write + fsync in place", bare, note=note
-    )
+    return len(data), wall, cpu
 
 
 def _bare(fd: int, data: bytes) -> None:
@@ -41,12 +62,14 @@ def _bare(fd: int, data: bytes) -> None:
     os.fsync(fd)
 
 
-def _record() -> Record:
-    meaning = schema(8)
-    with made(1, 8) as held:
-        reading = bpf_reader.read(held.fd, held.info, meaning)
-        identity = MapIdentity("boot", 1, held.info.type, 4, 64, held.info.max_entries)
-    snapshot = Snapshot(identity, 1, 3, reading)
-    step = delta.advance(delta.since_birth(snapshot), [snapshot], meaning)
-    requests = encode(RESOURCE, Temporality.DELTA, [(meaning, step.series)])
-    return Record(1, {}, Batch(requests, {"bench": step.baseline}), {"bench": [snapshot]})
+def _record(keys: int, words: int) -> Record:
+    """Return what is written down for a cycle after the first one."""
+    meaning = schema(words)
+    with made(keys, words) as held:
+        first = snapshot(held.fd, held.info, meaning, 2)
+        known = delta.advance(delta.since_birth(first), [first], meaning).baseline
+        held.count(keys)
+        second = snapshot(held.fd, held.info, meaning, 10**18)
+    step = delta.advance(known, [second], meaning, everything=False)
+    requests = encode(RESOURCE, Temporality.DELTA, [(meaning, step.said)])
+    return Record(2, {"bench": known}, Batch(requests, {"bench": step.baseline}), {"bench": [second]})

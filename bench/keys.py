@@ -5,14 +5,15 @@ import ctypes
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sidecar import bpf_reader, delta
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar.model import Attribute, Baseline, Field, Layout, MapIdentity, Snapshot, Temporality
+from sidecar.config import DEFAULT_INTERVAL_S
+from sidecar.model import Attribute, Field, Layout, MapIdentity, Snapshot, Temporality
 from sidecar.otlp_encode import encode
 from sidecar.schema import Instrument, Schema
 
@@ -62,15 +63,17 @@ class Map:
 def made(
     entries: int, words: int, map_type: int = uapi.MAP_PERCPU_HASH, slots: int | None = None
 ) -> Iterator[Map]:
-    """Make a map with all its keys."""
-    per_cpu = map_type == uapi.MAP_PERCPU_HASH
-    slots = slots or len(bpf_reader.possible_cpus())
+    """Make a map with all its keys; with *slots* each value is as long as that many, one for each CPU."""
+    per_cpu = map_type in uapi.PER_CPU_TYPES
+    slots = slots or (len(bpf_reader.possible_cpus()) if per_cpu else 1)
+    # An LRU hash that is nearly full drops keys.
+    room = 2 * entries if map_type == uapi.MAP_LRU_PERCPU_HASH else entries
     fd = bpf.map_create(
         map_type,
         key_size=4,
         value_size=8 * words * (1 if per_cpu else slots),
         # A hash that is not full has shorter chains.
-        max_entries=max(entries, 16),
+        max_entries=max(room, 16),
         name="bench_keys",
     )
     try:
@@ -82,22 +85,40 @@ def made(
 
 
 class Turns:
-    """The sidecar's way from a map to bytes, without process, journal and network."""
+    """
+    The sidecar's way from a map to bytes, by the functions that the pipeline calls and as it calls them.
 
-    def __init__(self, fd: int, info: bpf.MapInfo, meaning: Schema) -> None:
-        """Take the baseline: what the map holds now is as good as reported."""
-        self._fd, self._info, self._schema = fd, info, meaning
-        self._baseline: Baseline = delta.from_now_on(self._read())
+    Process, journal and network are left out. Between two turns the sidecar's own interval passes, by the
+    time stamps, so that as many idle series are due to be said again as in real cycles.
+    """
+
+    def __init__(
+        self, fd: int, info: bpf.MapInfo, meaning: Schema, temporality: Temporality = Temporality.DELTA
+    ) -> None:
+        """Make the first turn, which says everything."""
+        self._fd, self._info, self._schema, self._temporality = fd, info, meaning, temporality
+        self._now_ns = time.time_ns()
+        first = self.read()
+        with_base = temporality is Temporality.DELTA_WITH_BASE
+        self._baseline = delta.as_reported(first, meaning) if with_base else delta.since_birth(first)
+        self._turn(everything=True)
 
     def turn(self) -> int:
-        """Read, add up, take the difference, encode; return the bytes for the wire."""
-        step = delta.advance(self._baseline, [self._read()], self._schema)
-        requests = encode(RESOURCE, Temporality.DELTA, [(self._schema, step.series)])
-        self._baseline = step.baseline
-        return sum(map(len, requests))
+        """Read, add up, take the difference, encode what is to be said; return the bytes for the wire."""
+        return sum(map(len, self._turn(everything=False)))
 
-    def _read(self) -> Snapshot:
-        info = self._info
-        identity = MapIdentity("boot", info.id, info.type, info.key_size, info.value_size, info.max_entries)
-        taken_ns = time.time_ns()
-        return Snapshot(identity, 1, taken_ns, bpf_reader.read(self._fd, info, self._schema))
+    def read(self) -> Snapshot:
+        """Read and add up alone."""
+        self._now_ns += int(DEFAULT_INTERVAL_S * 1e9)
+        return snapshot(self._fd, self._info, self._schema, self._now_ns)
+
+    def _turn(self, *, everything: bool) -> Sequence[bytes]:
+        step = delta.advance(self._baseline, [self.read()], self._schema, everything=everything)
+        self._baseline = step.baseline
+        return encode(RESOURCE, self._temporality, [(self._schema, step.said)])
+
+
+def snapshot(fd: int, info: bpf.MapInfo, meaning: Schema, taken_ns: int) -> Snapshot:
+    """Return what a map holds, as `Source.read` does."""
+    identity = MapIdentity("boot", info.id, info.type, info.key_size, info.value_size, info.max_entries)
+    return Snapshot(identity, 1, taken_ns, bpf_reader.read(fd, info, meaning))

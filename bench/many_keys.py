@@ -1,91 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PERCPU_HASH of 100,000 keys: from the map to the bytes for the wire, beside the floor and others."""
+"""A PERCPU_HASH of 100,000 keys: from the map to the bytes for the wire, beside a loop in C and bpftool."""
 
-import json
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 from bench.keys import Map, Turns, made, schema
 from bench.measure import bounded, command_s, timed
-from bench.place import compile_c
-from bench.receiver import Receiver
-from bench.sidecar_process import directory, running
-from bench.table import Goal, Row, Samples, missing, row
+from bench.place import compile_c, lacking
+from bench.table import Goal, Row, Samples, intercept, missing, row, slope
+from sidecar.model import Temporality
 
 KEYS = 100_000
-_ROUNDS = 3
-_FLOOR_ROUNDS = 7
-_SHAPES = {"u64": 1, "8 u64": 8}
+SHAPES: Mapping[str, int] = {"u64": 1, "8 u64": 8}
+CHANGED: Mapping[str, int] = {
+    "all changed": KEYS,
+    "10 % changed": KEYS // 10,
+    "1 % changed": KEYS // 100,
+    "nothing changed": 0,
+}
+_ROUNDS = 7
+_FLOOR_ROUNDS = 3
+_ALL, _SOME, _NONE = "all changed", "1 % changed", "nothing changed"
+_READ, _FLOOR, _BASE = "read", "floor", "base points"
 
 
 def rows() -> Iterator[Row]:
-    """Yield CPU time by shape and by how many keys change, and memory."""
-    for shape, words in _SHAPES.items():
+    """Yield CPU time by shape and by how many keys changed."""
+    for shape, words in SHAPES.items():
         with made(KEYS, words) as held:
-            yield from _cpu(f"100,000 keys of {shape}", held)
+            taken = measured(held)
+            yield from whole_rows(f"100,000 keys of {shape}", taken)
+            yield from _by_changes(f"100,000 keys of {shape}", taken)
             if words == 1:
-                yield _bpftool(held)
-                yield _memory(held)
-    why = "its module cannot be verified by the Go checksum database here"
-    yield missing("100,000 keys of u64: ebpf_exporter's scrape", "ms", why, Goal("ratio", 10, at_most=False))
+                yield _bpftool(held, taken[_READ])
 
 
-def _cpu(name: str, held: Map) -> Iterator[Row]:
-    turns = Turns(held.fd, held.info, schema(held.words))
-    turns.turn()
-    # What the sidecar and the floor do in turns; a change of keys is not timed.
-    taken: dict[int, list[float]] = {KEYS: [], KEYS // 100: []}
-    floor: list[float] = []
+def measured(held: Map) -> Mapping[str, Samples]:
+    """Measure all that takes turns over one map; a change of keys is not timed."""
+    plain = Turns(held.fd, held.info, schema(held.words))
+    based = Turns(held.fd, held.info, schema(held.words), Temporality.DELTA_WITH_BASE)
+    taken: dict[str, list[float]] = {name: [] for name in (*CHANGED, _READ, _FLOOR, _BASE)}
     for _ in bounded(_ROUNDS):
-        for changed, values in taken.items():
+        for name, changed in CHANGED.items():
             held.count(changed)
-            values.append(timed(turns.turn))
-        floor += _floor_s(held)
-    whole, some = (Samples(values).per(1e-3) for values in taken.values())
-    least = Samples(floor).per(1e-3)
-    what = "read + sum + delta + encode"
-    goal = Goal("ratio", 3)
-    yield row(f"{name}: {what}", whole, "ms", "batch lookups and sums in C", least, goal)
-    yield row(f"{name}: {what}, 1 % changed", some, "ms", "the same, all changed", whole)
+            taken[name].append(timed(plain.turn))
+            if name == _ALL:
+                taken[_BASE].append(timed(based.turn))
+        taken[_READ].append(timed(plain.read))
+        taken[_FLOOR] += _floor_s(held)
+    return {name: Samples(values).per(1e-3) for name, values in taken.items()}
+
+
+def whole_rows(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
+    """Yield what the way from the map to the bytes takes, by what changed."""
+    what, floor, goal = (
+        f"{name}: read + sum + delta + encode",
+        "batch lookups and sums in C",
+        Goal("ratio", 3),
+    )
+    yield row(f"{name}: read + sum", taken[_READ], "ms", floor, taken[_FLOOR])
+    yield row(f"{what}, {_ALL}", taken[_ALL], "ms", floor, taken[_FLOOR], goal)
+    yield row(f"{what}, {_ALL}, with base points", taken[_BASE], "ms", floor, taken[_FLOOR])
+    yield row(f"{what}, {_SOME}", taken[_SOME], "ms", "the same, all changed", taken[_ALL])
+    yield row(f"{what}, {_NONE}", taken[_NONE], "ms", "the read alone", taken[_READ])
+
+
+def _by_changes(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
+    """Yield how cost beyond the read follows what changed; the differences are taken round by round."""
+    beyond = {one: taken[one].over(taken[_READ]) for one in CHANGED}
+    what, against = f"{name}: beyond the read, {_SOME}", "beyond the read, all changed"
+    yield row(what, beyond[_SOME], "ms", against, beyond[_ALL])
+    points = [(CHANGED[one], beyond[one].median) for one in CHANGED]
+    each, still = slope(points) * 1e6, intercept(points) * 1e6 / KEYS
+    yield row(
+        f"{name}: each key that changed adds, beyond the read",
+        Samples([each]),
+        "ns",
+        "each key that is there",
+        still,
+        note="by least squares",
+    )
 
 
 def _floor_s(held: Map) -> list[float]:
-    arguments = (held.fd, held.entries, held.words, held.slots, _FLOOR_ROUNDS)
+    # The first round finds its memory untouched.
+    arguments = (held.fd, held.entries, held.words, held.slots, 1 + _FLOOR_ROUNDS)
     command = [str(compile_c("batch_floor.c")), *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, pass_fds=[held.fd])
-    # The first round finds its memory untouched.
-    return [int(line) / 1e9 for line in done.stdout.splitlines()[1:]]
+    times = sorted(int(line) / 1e9 for line in done.stdout.splitlines()[1:])
+    return [times[_FLOOR_ROUNDS // 2]]
 
 
-def _bpftool(held: Map) -> Row:
-    turns = Turns(held.fd, held.info, schema(held.words))
-    ours = Samples([timed(turns.turn) for _ in bounded(_ROUNDS)]).per(1e-3)
+def _bpftool(held: Map, ours: Samples) -> Row:
+    name, against = "100,000 keys of u64: read + sum", "bpftool dump, the text alone"
+    why = lacking("bpftool")
+    if why:
+        return missing(name, "ms", why)
     command = ("bpftool", "-j", "map", "dump", "id", str(held.info.id))
-    dump = Samples([command_s(*command) for _ in range(_ROUNDS)]).per(1e-3)
-    name = "100,000 keys of u64: read + sum + delta + encode, nothing changed"
-    return row(name, ours, "ms", "bpftool dump, the text alone", dump, cheaper=True)
-
-
-def _memory(held: Map) -> Row:
-    with made(1, held.words) as one:
-        small, large = _rss_mib(one), _rss_mib(held)
-    more = Samples([large - small])
-    return row("memory for 100,000 series of u64", more, "MiB", "with one series", small, Goal("value", 60))
-
-
-def _rss_mib(held: Map) -> float:
-    source = {
-        "id": held.info.id,
-        "layout": {"key": {"key": "u32"}, "value": {f"field{at}": "u64" for at in range(held.words)}},
-        "series_limit": 2 * KEYS,
-    }
-    with directory() as place, Receiver() as receiver:
-        config = Path(place) / "bench.yaml"
-        config.write_text(json.dumps({"sources": [source]}))
-        with running(receiver, ("--config", str(config)), 1.0) as sidecar:
-            # The third batch is on its way: what is needed at once has been needed.
-            sidecar.cycles(1)
-            first = receiver.bytes
-            receiver.wait(lambda: receiver.bytes > 2 * first)
-            return sidecar.rss_mib()
+    dump = Samples([command_s(*command) for _ in range(3)]).per(1e-3)
+    return row(name, ours, "ms", against, dump, cheaper=True)

@@ -28,6 +28,11 @@ def children_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def both_s() -> float:
+    """Return the CPU seconds of this process and of its children that have ended."""
+    return cpu_s() + children_s()
+
+
 def timed(function: Callable[[], object], clock: Clock = cpu_s) -> float:
     """Return what one call takes."""
     before = clock()
@@ -62,7 +67,7 @@ def bounded(rounds: int, seconds: float = LONGEST_S) -> Iterator[int]:
 def command_s(*command: str, pass_fds: Sequence[int] = ()) -> float:
     """Run a command to its end; return its CPU seconds and ours for starting it and taking its output."""
     run = partial(subprocess.run, command, check=True, capture_output=True, pass_fds=pass_fds)
-    return timed(run, lambda: cpu_s() + children_s())
+    return timed(run, both_s)
 
 
 def process_cpu_s(pid: int) -> float:
@@ -75,3 +80,9 @@ def rss_mib(pid: int) -> float:
     """Return the memory that a process holds, MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process held since it began, MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024

@@ -9,7 +9,6 @@ each cycle, children included, of these the read, and what the process holds in 
 
 import json
 import os
-import subprocess
 import sys
 import time
 from typing import Any
@@ -19,15 +18,8 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-from bench.measure import children_s, cpu_s, rss_mib, timed
-
-
-def read(map_id: int) -> dict[str, int]:
-    """Return the fields of a map's first entry, added up over the CPUs; the map is looked up in the list."""
-    found = next(one for one in _bpftool("map", "list") if one["id"] == map_id)
-    entry = _bpftool("map", "dump", "id", str(found["id"]))[0]["formatted"]
-    values = [slot["value"] for slot in entry["values"]]
-    return {field: sum(value[field] for value in values) for field in values[0]}
+from bench.bpftool import read
+from bench.measure import both_s, rss_mib, timed
 
 
 def main() -> None:
@@ -51,25 +43,16 @@ def main() -> None:
     for _ in range(cycles):
         # As long as the sidecar beside it waits: what is in the caches then is part of the cost.
         time.sleep(pause_s)
-        begun = _both_s()
-        reads.append(timed(lambda: counts.update(read(map_id)), _both_s))
+        begun = both_s()
+        reads.append(timed(lambda: counts.update(read(map_id)), both_s))
         reader.collect()
-        wholes.append(_both_s() - begun)
+        wholes.append(both_s() - begun)
     print(json.dumps({"read": reads, "cycle": wholes, "rss_mib": [rss_mib(os.getpid())]}))  # noqa: T201
     provider.shutdown()
 
 
 def _rate(_: CallbackOptions) -> list[Observation]:
     return [Observation(0.0)]
-
-
-def _both_s() -> float:
-    return cpu_s() + children_s()
-
-
-def _bpftool(*arguments: str) -> Any:
-    done = subprocess.run(["bpftool", "--json", *arguments], check=True, capture_output=True)
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,21 +18,31 @@ _CLANG = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
 _BPF_FLAGS = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3")
 
 
+def lacking(*commands: str) -> str:
+    """Return why something cannot be measured: which of its commands is not there; empty if all are."""
+    absent = [one for one in commands if not shutil.which(one)]
+    return f"no {' and no '.join(absent)} on PATH: install it" if absent else ""
+
+
 def compile_bpf(source: str) -> Path:
-    """Compile a BPF program of this directory; return the object."""
-    clang = next(filter(None, map(shutil.which, _CLANG)))
+    """Compile a BPF program of this directory; return the object; raise OSError or SubprocessError."""
     headers = ("-idirafter", f"/usr/include/{platform.machine()}-linux-gnu", "-I", str(ROOT / "bpf"))
-    return _compile(source, ".bpf.o", clang, *_BPF_FLAGS, *headers, "-c")
+    return _compile(source, ".bpf.o", _clang(), *_BPF_FLAGS, *headers, "-c")
 
 
+@cache
 def compile_c(source: str) -> Path:
-    """Compile a C program of this directory; return the executable."""
-    return _compile(source, "", shutil.which("cc") or "clang", "-O2", "-Wall", "-Wextra", "-Werror")
+    """Compile a C program of this directory; return the executable; raise OSError or SubprocessError."""
+    return _compile(source, "", shutil.which("cc") or _clang(), "-O2", "-Wall", "-Wextra", "-Werror")
+
+
+def _clang() -> str:
+    return next(filter(None, map(shutil.which, _CLANG)), "clang")
 
 
 def _compile(source: str, suffix: str, *command: str) -> Path:
-    BUILD.mkdir(parents=True, exist_ok=True)
     target = BUILD / (source.split(".", maxsplit=1)[0] + suffix)
+    target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([*command, str(HERE / source), "-o", str(target)], check=True)
     return target
 

@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sidecar as a process of its own, sending to the receiver: CPU time a cycle, memory."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import process_cpu_s, rss_mib
+from bench.keys import Map
+from bench.measure import peak_mib, process_cpu_s, rss_mib
 from bench.place import BUILD, ROOT
 from bench.receiver import Receiver
 from bench.table import Samples
+
+# Two times and a number, each with its tag.
+_POINT_BYTES = 27
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Sidecar:
 
     pid: int
     receiver: Receiver
+    interval_s: float
 
     def cycles(self, count: int) -> Samples:
         """Return the CPU seconds of each of the next cycles of a source that fits one request."""
@@ -33,15 +40,43 @@ class Sidecar:
         # What the first one shares with the start is left out.
         return Samples(taken[1:])
 
+    def periods(self, count: int, held: Map, changed: int) -> Samples:
+        """
+        Return the CPU seconds of each of the next intervals, in each of which so many keys of its map grow.
+
+        They begin while it sleeps, half an interval after it has sent, so a cycle may take nearly as long.
+        """
+        seen = self.receiver.requests
+        held.count(1)
+        self.receiver.wait(lambda: self.receiver.requests > seen)
+        time.sleep(self.interval_s / 2)
+        begun, before, sent = time.monotonic(), process_cpu_s(self.pid), self.receiver.bytes
+        taken = []
+        for number in range(1, count + 1):
+            held.count(changed)
+            time.sleep(max(0.0, begun + number * self.interval_s - time.monotonic()))
+            after = process_cpu_s(self.pid)
+            taken.append(after - before)
+            before = after
+        if self.receiver.bytes - sent < count * changed * held.words * _POINT_BYTES:
+            raise RuntimeError(f"in {count} cycles not all points of {changed} keys have come")
+        return Samples(taken)
+
     def rss_mib(self) -> float:
         """Return the memory it holds."""
         return rss_mib(self.pid)
 
+    def peak_mib(self) -> float:
+        """Return the most memory that it held since it began."""
+        return peak_mib(self.pid)
 
-def command(receiver: Receiver, state: str, *options: str) -> list[str]:
-    """Return the command that runs a sidecar."""
+
+def command(
+    receiver: Receiver, state: str, *options: str, program: Sequence[str] = ("sidecar",)
+) -> list[str]:
+    """Return the command that runs a sidecar, as the Python module *program* and its first arguments."""
     return [
-        *(sys.executable, "-m", "sidecar", "run", *options),
+        *(sys.executable, "-m", *program, "run", *options),
         *("--otel-endpoint", receiver.address, "--state-dir", state),
     ]
 
@@ -49,6 +84,21 @@ def command(receiver: Receiver, state: str, *options: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Return an environment without settings for somebody else's exporter."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDP_OTEL_"))}
+
+
+@contextmanager
+def configured(held: Map) -> Iterator[tuple[str, ...]]:
+    """Yield the options that make a sidecar read a map of ours."""
+    source = {
+        "id": held.info.id,
+        "layout": {"key": {"key": "u32"}, "value": {f"field{at}": "u64" for at in range(held.words)}},
+        # It counts points.
+        "series_limit": held.entries * held.words,
+    }
+    with directory() as place:
+        config = Path(place) / "bench.yaml"
+        config.write_text(json.dumps({"sources": [source]}))
+        yield "--config", str(config)
 
 
 @contextmanager
@@ -60,13 +110,18 @@ def directory() -> Iterator[str]:
 
 
 @contextmanager
-def running(receiver: Receiver, options: Sequence[str], interval_s: float) -> Iterator[Sidecar]:
+def running(
+    receiver: Receiver, options: Sequence[str], interval_s: float, program: Sequence[str] = ("sidecar",)
+) -> Iterator[Sidecar]:
     """Run a sidecar until the end of the block; its log is lost unless it fails."""
     with directory() as state:
         log = Path(state) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command(receiver, f"{state}/state", *options), "--interval", str(interval_s)],
+                [
+                    *command(receiver, f"{state}/state", *options, program=program),
+                    *("--interval", str(interval_s)),
+                ],
                 cwd=ROOT,
                 env=environment(),
                 stdout=output,
@@ -77,7 +132,7 @@ def running(receiver: Receiver, options: Sequence[str], interval_s: float) -> It
             receiver.wait(lambda: receiver.requests > seen or process.poll() is not None)
             if process.poll() is not None:
                 raise RuntimeError(f"the sidecar ended:\n{log.read_text()}")
-            yield Sidecar(process.pid, receiver)
+            yield Sidecar(process.pid, receiver, interval_s)
         finally:
             process.terminate()
             process.wait()

@@ -133,6 +133,12 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
 
 
+def intercept(points: Sequence[tuple[float, float]]) -> float:
+    """Return where that line is at x = 0."""
+    count = len(points)
+    return sum(y for _, y in points) / count - slope(points) * sum(x for x, _ in points) / count
+
+
 def exponent(first: tuple[float, float], last: tuple[float, float]) -> float:
     """Return n for which y grows as x to the power of n between two points: 1 is linear, 2 quadratic."""
     return log(last[1] / first[1]) / log(last[0] / first[0])

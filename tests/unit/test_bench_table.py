@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import floats, integers, lists
 
-from bench.table import Goal, Samples, exponent, missing, number, render, row, slope
+from bench.table import Goal, Samples, exponent, intercept, missing, number, render, row, slope
 
 FIGURES = floats(0.001, 1e9)
 
@@ -79,7 +79,10 @@ def test_the_table_shows_value_reference_ratio_and_goal():
 @given(floats(0.01, 100), floats(-10, 10), lists(integers(1, 10_000), min_size=2, max_size=9, unique=True))
 def test_the_slope_of_a_line_is_its_steepness(steepness, start, places):
     """Least squares find the line that all points lie on."""
-    assert slope([(x, steepness * x + start) for x in places]) == pytest.approx(steepness, rel=1e-6)
+    points = [(x, steepness * x + start) for x in places]
+
+    assert slope(points) == pytest.approx(steepness, rel=1e-6)
+    assert intercept(points) == pytest.approx(start, abs=1e-4)
 
 
 def test_the_exponent_tells_linear_from_quadratic():

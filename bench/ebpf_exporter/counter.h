@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* A map as ebpf_exporter wants it: a u64 for each key. There is no program: the benchmark fills it by system calls. */
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_helpers.h>
+
+#define COUNTER(name)                                    \
+	struct {                                         \
+		__uint(type, BPF_MAP_TYPE_PERCPU_HASH);  \
+		__uint(max_entries, 100000);             \
+		__type(key, __u32);                      \
+		__type(value, __u64);                    \
+	} name SEC(".maps")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A real sidecar that notes what the parts of its cycles take: `python -m bench.profiled FILE run OPTIONS...`.
+
+Functions of the pipeline are wrapped; the time is CPU time of the whole process, so gRPC's threads are in it.
+At the end it writes a line of JSON for each cycle to FILE: CPU seconds by part; when it began and how long it
+took by the monotonic clock.
+"""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sidecar import cli, delta, pipeline
+from sidecar.journal import Journal
+from sidecar.otlp_push import Pusher
+from sidecar.source import Source
+from sidecar.summary import Summary
+
+WHOLE, WALL, BETWEEN, BEGUN = "whole", "wall", "between", "begun"
+PARTS = ("read", "log line", "step", "encode", "journal", "call")
+_WHERE: tuple[tuple[str, Any, str], ...] = (
+    ("read", Source, "read"),
+    ("log line", Summary, "line"),
+    ("step", delta, "advance"),
+    ("encode", pipeline, "encode"),
+    ("journal", Journal, "commit"),
+    ("journal", Journal, "acknowledge"),
+    ("call", Pusher, "push"),
+)
+
+
+class _Profile:
+    """What the cycles took so far."""
+
+    def __init__(self) -> None:
+        self.cycles: list[dict[str, float]] = []
+        self._now: dict[str, float] = {}
+        self._ended = time.process_time()
+
+    def part(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, noting what it takes."""
+
+        @functools.wraps(function)
+        def noted(*arguments: Any, **named: Any) -> Any:
+            begun = time.process_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self._now[name] = self._now.get(name, 0.0) + time.process_time() - begun
+
+        return noted
+
+    def cycle(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Return the function that makes a cycle, noting it with its parts."""
+
+        @functools.wraps(function)
+        def noted(*arguments: Any) -> None:
+            begun, begun_wall = time.process_time(), time.monotonic()
+            self._now = {BETWEEN: begun - self._ended}
+            function(*arguments)
+            self._ended = time.process_time()
+            wall = time.monotonic() - begun_wall
+            whole = {WHOLE: self._ended - begun, WALL: wall, BEGUN: begun_wall}
+            self.cycles.append({**self._now, **whole})
+
+        return noted
+
+
+def main() -> int:
+    """Run the sidecar; return its exit code."""
+    file, arguments = Path(sys.argv[1]), sys.argv[2:]
+    profile = _Profile()
+    for name, owner, attribute in _WHERE:
+        setattr(owner, attribute, profile.part(name, getattr(owner, attribute)))
+    pipeline.Pipeline.cycle = profile.cycle(pipeline.Pipeline.cycle)  # type: ignore[method-assign]
+    try:
+        return cli.main(arguments)
+    finally:
+        file.write_text("".join(f"{json.dumps(one)}\n" for one in profile.cycles))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
