@@ -3,6 +3,7 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -107,7 +108,7 @@ def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
 
 def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
     """
-    Return what is to be read: what the flags name, and then what the configuration file does.
+    Return what is to be read: what the flags name, and then what the configuration files do.
 
     Raises:
         ConfigError: Nothing is named, or something twice; or the file cannot be used.
@@ -125,8 +126,9 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
         )
     profile = config_file.profile(flags.profile) if flags.profile else None
     specs = [SourceSpec(place, profile) for place in places]
-    if flags.config:
-        specs += config_file.load(flags.config)
+    by_variable = os.environ.get("XDP_OTEL_CONFIG")
+    for file in flags.config or ([Path(by_variable)] if by_variable else []):
+        specs += config_file.load(file)
     if flags.series_limit:
         specs = [replace(spec, series_limit=flags.series_limit) for spec in specs]
     if not specs:

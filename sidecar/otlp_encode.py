@@ -20,15 +20,13 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from sidecar import __version__
 from sidecar.columnar_series import SeriesTable
-from sidecar.errors import SourceError
+from sidecar.errors import LARGEST_COUNT, too_large
 from sidecar.model import Attribute, Series, Temporality
 from sidecar.otlp_attributes import key_values
 from sidecar.percpu import U64, signed
 from sidecar.schema import Instrument, Kind, Measured, Schema
 
 SCOPE_NAME = "xdp-otel"
-# `as_int` is an sfixed64: a larger count cannot be said in OTLP.
-LARGEST_COUNT = (1 << 63) - 1
 
 # gRPC servers refuse messages of more than 4 MiB unless told otherwise, after decompression.
 LARGEST_REQUEST_BYTES = 4 * 1024 * 1024 - 65_536
@@ -190,9 +188,5 @@ def _sayable(count: int, instrument: Instrument) -> int:
 
 def _checked(count: int, instrument: Instrument) -> int:
     if count > LARGEST_COUNT:
-        raise SourceError(
-            f"encode field {instrument.field}",
-            f"{count} is more than the 2^63-1 that OTLP can say",
-            "is this map really one of packet counters?",
-        )
+        raise too_large(instrument.field, count)
     return count

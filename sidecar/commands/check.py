@@ -18,8 +18,17 @@ from sidecar.commands import peek
 from sidecar.commands.table import printable
 from sidecar.config import Config, config_from
 from sidecar.describe.spec import Place
-from sidecar.errors import NotAcknowledgedError, RightsError, SourceError, StateError, explain
+from sidecar.errors import (
+    LARGEST_COUNT,
+    NotAcknowledgedError,
+    RightsError,
+    SourceError,
+    StateError,
+    explain,
+    too_large,
+)
 from sidecar.otlp_endpoint import NOWHERE
+from sidecar.schema import Kind
 from sidecar.source import Source
 
 _MOST_SHOWN = 3
@@ -96,6 +105,10 @@ def _show(source: Source) -> None:
         counts = [f"{name} {number:,}" for name, number in zip(names, row.numbers, strict=True)]
         counts[_MOST_FIELDS_SHOWN:] = ["…"] if len(counts) > _MOST_FIELDS_SHOWN else []
         print(printable(f"    {' '.join(said) or 'all'}: {', '.join(counts)}"))
+    for at, instrument in schema.positions(Kind.COUNTER, Kind.GAUGE):
+        most = max((row.numbers[at] for row in rows), default=0)
+        if most > LARGEST_COUNT:
+            raise too_large(instrument.field, most)
     if len(rows) > _MOST_SHOWN:
         print(f"    … and {len(rows) - _MOST_SHOWN:,} more: `xdp-otel dump` shows all")
 

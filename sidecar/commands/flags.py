@@ -2,11 +2,27 @@
 """The flags of the commands, by what they are about: one declaration each, whichever commands have them."""
 
 import argparse
-import os
 import re
 from pathlib import Path
 
 from sidecar.config import OTLP_FLAGS
+
+
+class _Once(argparse.Action):
+    """Refuse a flag that is given twice: the last one would silently be that of all interfaces."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(
+                f"argument {option_string}: given twice; a configuration file has one for each interface"
+            )
+        setattr(namespace, self.dest, values)
 
 
 def add_debug(command: argparse.ArgumentParser) -> None:
@@ -23,7 +39,9 @@ def add_interface(command: argparse.ArgumentParser, *, required: bool) -> None:
         metavar="IF",
         help="the shipped program there: attach it and read its map; repeatable",
     )
-    command.add_argument("--netns", metavar="NETNS", help="network namespace that the interfaces are in")
+    command.add_argument(
+        "--netns", action=_Once, metavar="NETNS", help="network namespace that the interfaces are in"
+    )
 
 
 def add_sources(command: argparse.ArgumentParser) -> None:
@@ -35,7 +53,9 @@ def add_sources(command: argparse.ArgumentParser) -> None:
         metavar="IF",
         help="the map of the shipped program on that interface; `run` attaches it there",
     )
-    group.add_argument("--netns", metavar="NETNS", help="network namespace that the interfaces are in")
+    group.add_argument(
+        "--netns", action=_Once, metavar="NETNS", help="network namespace that the interfaces are in"
+    )
     group.add_argument(
         "--map-path",
         action="append",
@@ -51,8 +71,8 @@ def add_sources(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--config",
+        action="append",
         type=Path,
-        default=os.environ.get("XDP_OTEL_CONFIG") or None,
         metavar="FILE",
         help="YAML file that names maps and what is made of them (XDP_OTEL_CONFIG; docs/configuration.md)",
     )

@@ -3,7 +3,7 @@
 
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from sidecar import bpf_uapi as uapi
@@ -134,7 +134,7 @@ def _completed(plan: SourceSpec, info: MapInfo, shape: Shape) -> SourceSpec:
     return replace(plan, key=key, metrics=metrics)
 
 
-def _generic(info: MapInfo, parts: Iterable[Part]) -> Iterator[MetricSpec]:
+def _generic(info: MapInfo, parts: Sequence[Part]) -> Iterator[MetricSpec]:
     """Yield a sum for each integer field."""
     found = False
     for part in parts:
@@ -147,10 +147,11 @@ def _generic(info: MapInfo, parts: Iterable[Part]) -> Iterator[MetricSpec]:
                 kind=Kind.COUNTER if part.encoding is Encoding.UNSIGNED else Kind.UPDOWNCOUNTER,
             )
     if not found:
+        first = f"{parts[0].name}: {parts[0].refused or parts[0].encoding.value}" if parts else "it has none"
         raise SourceError(
             f"read map {_title(info)} (id {info.id})",
-            "no field of its value is an integer that can be added up",
-            "name fields under `metrics:` in a configuration file, with `kind: gauge`",
+            f"nobody knows which field of its value is a count ({first})",
+            "name fields under `metrics:` in a configuration file, with `kind: gauge` if they are none",
         )
 
 

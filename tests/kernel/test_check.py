@@ -9,6 +9,7 @@ import pytest
 
 from demo import stack
 from demo.ports import Ports
+from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar import libbpf, xdp
 from tests.kernel.frames import send
@@ -180,6 +181,19 @@ def test_a_running_sidecar_is_named(flows, tmp_path, check):
 
     assert f"state directory {tmp_path / 'state'}: writable, in use by process {sidecar.pid}: " in lines[-3]
     assert lines[-1] == "OK"
+
+
+def test_a_number_that_cannot_be_said_in_otlp_is_not_ok(make_map, make_pin, check):
+    """A counter that was counted down below zero: `run` would send nothing of this map."""
+    fd = make_map(uapi.MAP_ARRAY)
+    bpf.map_update(fd, bytes(4), b"\xff" * 64)
+    said = check("--map-path", make_pin(fd), "--profile", "packet-counter", code=3)
+
+    assert said.splitlines()[-1] == (
+        "ERROR encode field total_packets: 18446744073709551615 is more than the 2^63-1 that OTLP can say, "
+        "so it is no count, or was counted down: name the other fields under `metrics:` in a configuration "
+        "file, or make it an updowncounter"
+    )
 
 
 def test_two_sources_that_would_make_one_stream_are_told_apart(make_map, make_pin, check):

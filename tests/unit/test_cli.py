@@ -124,6 +124,7 @@ def test_run_is_the_default(run):
         (["top", "--netns", "blue"], {}, "use --netns blue: it goes with --interface"),
         (["check", "--map-id", "1", "--map-id", "1"], {}, "read id:1: it is named twice"),
         (["dump", "--profile", "xdp-stats"], {}, "use --profile xdp-stats: no flag names a map"),
+        (["dump", "--config", "/none.yaml"], {"XDP_OTEL_CONFIG": "/nosuch.yaml"}, "read /none.yaml: No such"),
         (["dump"], {"XDP_OTEL_CONFIG": "/nosuch.yaml"}, "read /nosuch.yaml: No such file or directory"),
         (
             ["--map-id", "1", "--otel-endpoint", "https://c:1"],
@@ -224,6 +225,13 @@ def test_without_any_output_it_still_works(run):
     )
 
     assert done.returncode == 2
+
+
+def test_a_second_namespace_is_refused(run):
+    """One of them would silently be that of all interfaces."""
+    done = run("dump", "--interface", "a", "--netns", "x", "--interface", "b", "--netns", "y")
+
+    assert (done.returncode, "argument --netns: given twice" in done.stderr) == (2, True)
 
 
 def test_output_that_nobody_reads_ends_quietly(run):

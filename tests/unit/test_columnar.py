@@ -13,6 +13,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from sidecar import columnar_match, columnar_read, delta, otlp_encode, percpu, points, quiet
 from sidecar.columnar import Ledger, Table
 from sidecar.columnar_series import SeriesTable
+from sidecar.errors import SourceError
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.otlp_attributes import key_values
 from sidecar.schema import Instrument, Kind, Schema
@@ -112,7 +113,7 @@ def in_columns(snapshot):
 def outcome(function, *arguments):
     try:
         return function(*arguments)
-    except otlp_encode.SourceError as error:
+    except SourceError as error:
         return str(error)
 
 

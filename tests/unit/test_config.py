@@ -26,6 +26,16 @@ def refusal(*flags, **environ):
     return str(caught.value)
 
 
+def test_all_configuration_files_are_read(tmp_path):
+    """None of them is silently left out."""
+    files = [tmp_path / name for name in ("a.yaml", "b.yaml")]
+    for file in files:
+        file.write_text(f"sources: [{{pin: /sys/fs/bpf/{file.stem}}}]")
+    found = config("--config", str(files[0]), "--config", str(files[1]))
+
+    assert [spec.place.value for spec in found.sources] == ["1", "/sys/fs/bpf/a", "/sys/fs/bpf/b"]
+
+
 def test_the_defaults_are_the_documented_ones():
     """Ten seconds, /var/lib/xdp-otel, delta to localhost:4317, no status endpoint, until told to stop."""
     found = config()

@@ -70,6 +70,17 @@ def test_every_integer_becomes_a_sum():
     assert (schema.name, schema.layout.value_size) == ("flows", 56)
 
 
+def test_a_value_without_a_plain_integer_says_why_and_what_to_do():
+    """Of a union the user may choose: the kind is his."""
+    union = Shape(KEY, tuple(part for part in VALUE if part.name in ("last", "open")), 8, 56)
+
+    assert refusal(SourceError, shape=union) == (
+        "read map flows (id 3): nobody knows which field of its value is a count (last: member of a union): "
+        "name fields under `metrics:` in a configuration file, with `kind: gauge` if they are none"
+    )
+    assert made(shape=union, metrics=(metric("last"),)).instruments[0].kind is Kind.COUNTER
+
+
 def test_every_part_of_the_key_becomes_an_attribute():
     """By the decoder that its type suggests, in the order of the C declaration."""
     label = made().label
@@ -250,13 +261,6 @@ def test_a_map_of_which_nobody_says_how_it_looks_is_refused():
     assert "it has no BTF" in refusal(SourceError, of=info(btf=0), shape=None)
     assert "its BTF cannot be read" in refusal(RightsError, shape=None)
     assert "CAP_SYS_ADMIN" in refusal(RightsError, shape=None)
-
-
-def test_a_value_without_integers_is_refused():
-    """Nothing could be added up."""
-    assert "no field of its value is an integer" in refusal(
-        SourceError, shape=replace(SHAPE, value=VALUE[4:])
-    )
 
 
 LAYOUT = LayoutSpec(
