@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frozen values that the stages of the pipeline hand to each other."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 Attribute = tuple[str, "str | int | bool"]
 
@@ -41,6 +43,16 @@ class Layout:
 
     value_size: int
     fields: tuple[Field, ...]
+
+    @cached_property
+    def words(self) -> tuple[int, ...] | None:
+        """Which words of 64 bits the fields are; None if one is not, in the machine's own order."""
+        if all(
+            one.bits == 64 and one.bit_offset % 64 == 0 and one.big_endian <= (sys.byteorder == "big")
+            for one in self.fields
+        ):
+            return tuple(one.bit_offset // 64 for one in self.fields)
+        return None
 
 
 @dataclass(frozen=True)

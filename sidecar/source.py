@@ -16,8 +16,12 @@ from sidecar.schema import SOURCE_ATTRIBUTE, Schema
 
 log = logging.getLogger(__name__)
 
-Locate = Callable[["bpf.MapInfo | None"], int]
-"""Open the source's present map, given the one that is open; raise SidecarError if that cannot be done."""
+Locate = Callable[["bpf.MapInfo | None"], "int | None"]
+"""
+Open the source's present map, given the one that is open; None: it is seen without that to be the same one.
+
+Raises SidecarError if that cannot be done.
+"""
 
 Resolve = Callable[[bpf.MapInfo], Schema]
 """Return what is made of a map; raise SidecarError if nothing can be."""
@@ -59,7 +63,9 @@ class Source:
 
     def open(self) -> bpf.MapInfo:
         """Open the map; raise SidecarError if it is not there or cannot be read."""
-        self._maps = [self._take(self._locate(None))]
+        fd = self._locate(None)
+        assert fd is not None  # noqa: S101  # there is none that it could be the same as
+        self._maps = [self._take(fd)]
         return self.info
 
     def distinguish(self, attribute: Attribute) -> None:
@@ -100,11 +106,7 @@ class Source:
     def _look_for_successor(self) -> None:
         try:
             fd = self._locate(self.info)
-            if bpf.map_info(fd).id == self.info.id:
-                os.close(fd)
-                successor = None
-            else:
-                successor = self._take(fd)
+            successor = None if fd is None else self._take_if_other(fd)
         except SidecarError as error:
             if str(error) != self._trouble:
                 log.warning("%s; going on with the map that is open", error)
@@ -114,6 +116,12 @@ class Source:
         if successor:
             log.warning("%s: map id %d took the place of id %d", self.name, successor.info.id, self.info.id)
             self._maps.append(successor)
+
+    def _take_if_other(self, fd: int) -> "OpenMap | None":
+        if bpf.map_info(fd).id != self.info.id:
+            return self._take(fd)
+        os.close(fd)
+        return None
 
     def _take(self, fd: int) -> "OpenMap":
         info = bpf.map_info(fd)
