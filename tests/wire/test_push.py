@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -23,7 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from sidecar.errors import ConfigError
 from sidecar.otlp_endpoint import Endpoint
-from sidecar.otlp_push import METHOD, Delivered, Pusher, Rejected, Retry
+from sidecar.otlp_push import Delivered, Pusher, Rejected, Retry
 
 # OTLP specification, "Failures": may be sent again, and may not; RESOURCE_EXHAUSTED is either, by RetryInfo.
 RETRYABLE = {
@@ -504,16 +503,15 @@ def test_interrupt_ends_a_call_that_is_just_beginning(collector, dial, monkeypat
     """The signal may come when the call is on its way and the pusher does not hold it yet."""
     collector.will(hangs=True)
     pusher = dial(collector.port, timeout_s=1)
-    open_method = pusher._channel.unary_unary
+    export = pusher._export
 
     def begin_and_interrupt(*arguments, **options):
-        call = open_method(METHOD).future(*arguments, **options)
+        call = export(*arguments, **options)
         pusher.interrupt()
         return call
 
-    beginning = SimpleNamespace(future=begin_and_interrupt)
     with monkeypatch.context() as patched:
-        patched.setattr(pusher._channel, "unary_unary", lambda _: beginning)
+        patched.setattr(pusher, "_export", begin_and_interrupt)
         outcome = pusher.push(b"")
     collector.will_be_fine()
 
