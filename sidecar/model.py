@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 Attribute = tuple[str, "str | int | bool"]
 
@@ -55,8 +56,7 @@ class Layout:
         return None
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """
     How one field stands in a reading.
 
@@ -79,8 +79,7 @@ class Column:
     cells: int = 1
 
 
-@dataclass(frozen=True)
-class MapIdentity:
+class MapIdentity(NamedTuple):
     """
     What makes a map the same map; counters are only comparable within one identity.
 
