@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+
+PROGRAM = """
+import signal, time
+from types import SimpleNamespace
+from sidecar import run
+
+clock = run._stoppable_clock(SimpleNamespace(interrupt=lambda: None))
+assert not clock.wait(0)
+signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))
+signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    clock.wait(0)
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert clock.wait(60)
+"""
+
+
+def test_a_signal_ends_the_wait_whenever_it_comes():
+    """At any point of the waiting itself, and as often as it likes: nothing is locked, nothing is full."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stderr.decode()) == (0, "")
