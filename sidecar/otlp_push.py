@@ -10,14 +10,13 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-import grpc.experimental
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from sidecar import __version__
 from sidecar.certificates import CertificateFiles
 from sidecar.errors import ConfigError
+from sidecar.lean_grpc import grpc
 from sidecar.otlp_endpoint import Endpoint
 
 log = logging.getLogger(__name__)

@@ -24,3 +24,18 @@ def test_a_signal_ends_the_wait_whenever_it_comes():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=30, check=False)
 
     assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+def test_no_second_openssl_is_loaded(tmp_path):
+    """gRPC has its own; Python's, and numpy, are memory that the default map does not need."""
+    program = f"""
+import sys
+from pathlib import Path
+from sidecar import resource, run
+resource.resource_attributes(Path({str(tmp_path)!r}))
+print({{"ssl", "_ssl", "_hashlib", "numpy"}} & sys.modules.keys())
+import ssl
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
