@@ -11,7 +11,6 @@ if _loaded is None:
     sys.modules["ssl"] = None  # type: ignore[assignment]
 try:
     import grpc
-    import grpc.experimental
 finally:
     if _loaded is None:
         del sys.modules["ssl"]

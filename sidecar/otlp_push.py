@@ -55,8 +55,6 @@ _CHANNEL_OPTIONS = (
     # Retries are decided by the delivery rule alone.
     ("grpc.enable_retries", 0),
     ("grpc.primary_user_agent", f"xdp-otel/{__version__}"),
-    # The calling thread does all there is to do: two threads less are woken by each call.
-    (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
     # It finds out how much may be on its way to us: an answer is a few bytes.
     ("grpc.http2.bdp_probe", 0),
     # Channels share connections otherwise: a new one would go on with the dead connection of the old.
@@ -117,6 +115,10 @@ class Rejected:
 Outcome = Delivered | Retry | Rejected
 
 
+class _Interrupted(BaseException):
+    """The call under way is to end."""
+
+
 class Pusher:
     """A channel to one endpoint. Dials on the first call and again whenever it must."""
 
@@ -124,7 +126,7 @@ class Pusher:
         """Raise ConfigError if a certificate or key cannot be read."""
         self._endpoint = endpoint
         self._files = CertificateFiles(endpoint)
-        self._call: Any = None
+        self._calling = False
         self._interrupted = False
         self._channel = self._dial()
         self._export = _method(self._channel)
@@ -135,41 +137,45 @@ class Pusher:
 
         *timeout_s* shortens the endpoint's own deadline. The deadline is monotonic (gRPC's own clock).
         """
-        hurried = self._interrupted
-        limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if hurried else None]
         if self._files.changed():
             self._redial()
-        self._call = call = self._export(
-            request,
-            timeout=min(limit for limit in limits if limit is not None),
-            metadata=self._endpoint.headers,
-            compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
-        )
-        if self._interrupted and not hurried:
-            # The signal came when the call had begun and `interrupt` could not know of it yet.
-            call.cancel()
         try:
-            return _answer(b"".join(call))
-        except grpc.RpcError as error:
-            if call.cancelled():
-                return Retry(grpc.StatusCode.CANCELLED.name, "interrupted here")
-            outcome = _failure(error)
-        finally:
-            self._call = None
-        if outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
+            outcome = self._call(request, timeout_s)
+        except _Interrupted:
+            return Retry(grpc.StatusCode.CANCELLED.name, "interrupted here")
+        if not isinstance(outcome, Delivered) and outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
             # A connection that was cut without a word swallows every call until TCP gives up.
             self._redial()
         return outcome
+
+    def _call(self, request: bytes, timeout_s: float | None) -> Outcome:
+        """Call in this thread: a future would have a thread of its own, which costs as much as the call."""
+        self._calling = True
+        try:
+            limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if self._interrupted else None]
+            body = self._export(
+                request,
+                timeout=min(limit for limit in limits if limit is not None),
+                metadata=self._endpoint.headers,
+                compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
+            )
+            return _answer(body)
+        except grpc.RpcError as error:
+            return _failure(error)
+        finally:
+            self._calling = False
 
     def interrupt(self) -> None:
         """
         End the call under way, if any, with the outcome Retry; from now on calls are short.
 
-        May be called by a signal handler.
+        May be called by a signal handler of the thread that pushes: gRPC looks for signals five times a
+        second, and ends a call that their handler leaves by an exception.
         """
         self._interrupted = True
-        if self._call is not None:
-            self._call.cancel()
+        if self._calling:
+            self._calling = False
+            raise _Interrupted
 
     def close(self) -> None:
         """Close the channel."""
@@ -200,8 +206,7 @@ class Nowhere(Pusher):
 
 
 def _method(channel: grpc.Channel) -> Any:
-    # Bytes in, bytes out: no serializer. By the wire a stream of one answer is one answer.
-    return channel.unary_stream(METHOD)
+    return channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
 
 
 def _answer(body: bytes) -> Delivered:
