@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from bench import bpftool
+from bench import bpftool, call_alone
 from bench.measure import both_s, in_turns
 from bench.place import ROOT, lacking
 from bench.receiver import Receiver
@@ -25,9 +25,12 @@ Original = dict[str, list[float]]
 
 _CYCLES = 20
 _READS = 200
+# The first cycles fill what later ones use again.
+_WARM_UP = 4
 _INTERVAL_S = 0.25
 _BARE = """
 import grpc, opentelemetry.proto.collector.metrics.v1.metrics_service_pb2, os
+from bench import call_alone
 from bench.measure import rss_mib
 print(rss_mib(os.getpid()))
 """
@@ -55,9 +58,13 @@ def _rows(pin: Path, map_fd: int, receiver: Receiver) -> Iterator[Row]:
     reads = in_turns({"read": theirs}, _CYCLES, both_s)["read"] if not why else None
     original = _original(info.id, receiver) if not why else None
     with running(receiver, ("--map-path", str(pin)), _INTERVAL_S) as sidecar:
+        sidecar.cycles(_WARM_UP)
         ours, rss = sidecar.cycles(_CYCLES), Samples([sidecar.rss_mib()])
+        alone = call_alone.taken(receiver, receiver.last_bytes, _CYCLES, _INTERVAL_S)
     yield _read(read, reads, why)
     yield from _whole(ours, original, why)
+    against = "the same bytes sent by gRPC, nothing else"
+    yield row("default map: whole cycle", ours.per(1e-3), "ms", against, alone.per(1e-3))
     yield from _memory(rss, original)
 
 

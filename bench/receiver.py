@@ -18,6 +18,7 @@ class Receiver(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self.requests = 0
         self.bytes = 0
+        self.last_bytes = 0
         self.last_at = 0.0
         self._came = threading.Condition()
         options = (("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0))
@@ -41,6 +42,7 @@ class Receiver(grpc.GenericRpcHandler):
         with self._came:
             self.requests += 1
             self.bytes += len(request)
+            self.last_bytes = len(request)
             self.last_at = time.monotonic()
             self._came.notify_all()
         return b""

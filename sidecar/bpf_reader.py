@@ -73,6 +73,8 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
     """
     if schema.cpu is not None and info.type not in PER_CPU_TYPES:
         raise OSError(errno.EINVAL, "not a per-CPU map")
+    if info.type in ARRAY_TYPES and info.max_entries == 1:
+        return _reading(_read_one_by_one(map_fd, info), info, schema)
     size = max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // answer_bytes(info)))
     while True:
         try:

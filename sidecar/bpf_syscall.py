@@ -68,15 +68,14 @@ _Info = TypeVar("_Info")
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
+_NUMBER = uapi.SYS_BPF.get(platform.machine())
 
 
 def _bpf(command: int, attr: ctypes.Structure) -> int:
-    number = uapi.SYS_BPF.get(platform.machine())
-    if number is None:
+    if _NUMBER is None:
         raise OSError(errno.ENOSYS, f"no bpf(2) number known for {platform.machine()}")
-    result: int = _syscall(
-        ctypes.c_long(number), ctypes.c_int(command), ctypes.byref(attr), ctypes.c_uint(ctypes.sizeof(attr))
-    )
+    result: int = _syscall(_NUMBER, command, ctypes.addressof(attr), ctypes.sizeof(attr))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -3,9 +3,8 @@
 
 from pathlib import Path
 
-import grpc
-
 from sidecar.errors import ConfigError, explain
+from sidecar.lean_grpc import grpc
 from sidecar.otlp_endpoint import Endpoint
 
 

@@ -88,6 +88,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _set_up_logging(flags: argparse.Namespace) -> None:
+    # What no line shows need not be found out for each (logging, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # A service's lines have their time, unless the journal gives it them; who calls a command knows it.
     time = "%(asctime)s " if flags.logs_time and "JOURNAL_STREAM" not in os.environ else ""
     logging.basicConfig(

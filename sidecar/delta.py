@@ -224,8 +224,8 @@ def _known(before: Reading | None, now: Reading) -> Cells:
 def _rearranged(
     was: tuple[int, ...], old: Sequence[Column], now: tuple[int, ...], new: Sequence[Column]
 ) -> tuple[int, ...]:
-    known = {replace(column, monotonic=False): cells for column, cells in _by_column(was, old)}
-    parts = (known.get(replace(column, monotonic=False), cells) for column, cells in _by_column(now, new))
+    known = {column._replace(monotonic=False): cells for column, cells in _by_column(was, old)}
+    parts = (known.get(column._replace(monotonic=False), cells) for column, cells in _by_column(now, new))
     return tuple(chain.from_iterable(parts))
 
 

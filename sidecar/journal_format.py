@@ -3,7 +3,7 @@
 The bytes of the journal file (pure).
 
     file    = magic · acknowledgement mark · checksum of the payload · payload
-    payload = length of the header · header (JSON) · blobs (requests, keys, numbers); equal blobs once
+    payload = length of the header · header (JSON) · blobs (requests, keys, numbers, texts); equal blobs once
 
 The mark is good if it repeats the payload's checksum, so a mark can never acknowledge another record.
 Integers are in the machine's own byte order: a journal does not travel.
@@ -15,6 +15,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -163,7 +164,7 @@ def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[st
             "birth_ns": baseline.birth_ns,
             "end_ns": baseline.end_ns,
             "maps": [
-                {"identity": vars(identity), **_pack_reading(reading, blobs)}
+                {"identity": blobs.add(_text(identity)), **_pack_reading(reading, blobs)}
                 for identity, reading in baseline.maps.items()
             ],
             "fields": baseline.fields,
@@ -178,7 +179,7 @@ def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes]) -> dict[st
         source: Baseline(
             one["birth_ns"],
             one["end_ns"],
-            {MapIdentity(**held["identity"]): _unpack_reading(held, blobs) for held in one["maps"]},
+            {_identity(held, blobs): _unpack_reading(held, blobs) for held in one["maps"]},
             tuple(one["fields"]),
             _unpack_accounts(one["accounts"], blobs),
         )
@@ -186,9 +187,19 @@ def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes]) -> dict[st
     }
 
 
+def _identity(packed: dict[str, Any], blobs: Sequence[bytes]) -> MapIdentity:
+    return MapIdentity(*json.loads(blobs[packed["identity"]]))
+
+
+@lru_cache(maxsize=64)
+def _text(constant: MapIdentity | tuple[Column, ...]) -> bytes:
+    """Return what changes with the map at most: it is the larger part of a small journal."""
+    return json.dumps(constant).encode()
+
+
 def _pack_snapshot(snapshot: Snapshot, blobs: _Blobs) -> dict[str, Any]:
     return {
-        "identity": vars(snapshot.identity),
+        "identity": blobs.add(_text(snapshot.identity)),
         "born_ns": snapshot.born_ns,
         "taken_ns": snapshot.taken_ns,
         **_pack_reading(snapshot.reading, blobs),
@@ -197,7 +208,7 @@ def _pack_snapshot(snapshot: Snapshot, blobs: _Blobs) -> dict[str, Any]:
 
 def _unpack_snapshot(packed: dict[str, Any], blobs: Sequence[bytes]) -> Snapshot:
     return Snapshot(
-        MapIdentity(**packed["identity"]),
+        _identity(packed, blobs),
         packed["born_ns"],
         packed["taken_ns"],
         _unpack_reading(packed, blobs),
@@ -207,7 +218,7 @@ def _unpack_snapshot(packed: dict[str, Any], blobs: Sequence[bytes]) -> Snapshot
 def _pack_reading(reading: Reading, blobs: _Blobs) -> dict[str, Any]:
     table = Table.of(reading.cells, len(next(iter(reading.cells), b"0")))
     return {
-        "columns": [vars(column) for column in reading.columns],
+        "columns": blobs.add(_text(reading.columns)),
         "count": len(reading.cells),
         "keys": blobs.add(table.names),
         "cells": blobs.add(table.numbers),
@@ -215,7 +226,7 @@ def _pack_reading(reading: Reading, blobs: _Blobs) -> dict[str, Any]:
 
 
 def _unpack_reading(packed: dict[str, Any], blobs: Sequence[bytes]) -> Reading:
-    columns = tuple(Column(**column) for column in packed["columns"])
+    columns = tuple(Column(*column) for column in json.loads(blobs[packed["columns"]]))
     return Reading(columns, _unpack_cells(packed["count"], blobs[packed["keys"]], blobs[packed["cells"]]))
 
 

@@ -31,7 +31,7 @@ def source(spec: SourceSpec) -> Source:
         return _by_interface(spec, xdp.Interface(value, spec.place.netns))
     if kind == "pin":
         path = Path(value)
-        return _source(f"pin:{value}", spec, lambda _: _open_pin(path), pin=path)
+        return _source(f"pin:{value}", spec, _Pin(path).open, pin=path)
     if kind == "name":
         return _source(f"name:{value}", spec, partial(_open_name, value))
     return _source(f"id:{value}", spec, lambda _: _open_id(int(value)), follow=False)
@@ -39,10 +39,11 @@ def source(spec: SourceSpec) -> Source:
 
 def _by_interface(spec: SourceSpec, interface: xdp.Interface) -> Source:
     """Attach the shipped program at each turn, if it is not attached already, and read its map."""
+    pin = _Pin(interface.map_pin)
 
-    def locate(_: bpf.MapInfo | None) -> int:
+    def locate(present: bpf.MapInfo | None) -> int | None:
         xdp.attach(interface)
-        return _open_pin(interface.map_pin)
+        return pin.open(present)
 
     return _source(
         f"interface:{interface}", with_interface_name(spec, interface), locate, pin=interface.map_pin
@@ -75,6 +76,30 @@ def shape(info: bpf.MapInfo) -> Shape | None:
     except ValueError as error:
         log.warning("read BTF of map %s (id %d): %s: going on without", info.name, info.id, error)
     return None
+
+
+class _Pin:
+    """A pin, and which file it was when it was last opened: a file of bpffs is one object for ever."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._was: tuple[int, object] | None = None
+
+    def open(self, present: bpf.MapInfo | None) -> int | None:
+        """Return the map, or None if the file is the one by which *present* was opened."""
+        file = self._file()
+        if present and self._was == (present.id, file):
+            return None
+        fd = _open_pin(self._path)
+        self._was = (bpf.map_info(fd).id, file) if file else None
+        return fd
+
+    def _file(self) -> tuple[int, ...] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116  # cheaper, and this is asked each cycle
+        except OSError:
+            return None  # which opening it explains
+        return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def _open_pin(path: Path) -> int:

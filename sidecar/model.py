@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frozen values that the stages of the pipeline hand to each other."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from typing import NamedTuple
 
 Attribute = tuple[str, "str | int | bool"]
 
@@ -42,9 +45,18 @@ class Layout:
     value_size: int
     fields: tuple[Field, ...]
 
+    @cached_property
+    def words(self) -> tuple[int, ...] | None:
+        """Which words of 64 bits the fields are; None if one is not, in the machine's own order."""
+        if all(
+            one.bits == 64 and one.bit_offset % 64 == 0 and one.big_endian <= (sys.byteorder == "big")
+            for one in self.fields
+        ):
+            return tuple(one.bit_offset // 64 for one in self.fields)
+        return None
 
-@dataclass(frozen=True)
-class Column:
+
+class Column(NamedTuple):
     """
     How one field stands in a reading.
 
@@ -67,8 +79,7 @@ class Column:
     cells: int = 1
 
 
-@dataclass(frozen=True)
-class MapIdentity:
+class MapIdentity(NamedTuple):
     """
     What makes a map the same map; counters are only comparable within one identity.
 

@@ -6,6 +6,7 @@ Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-prot
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -18,11 +19,12 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from sidecar import __version__
+from sidecar import __version__, points
 from sidecar.columnar_series import SeriesTable
 from sidecar.errors import LARGEST_COUNT, too_large
 from sidecar.model import Attribute, Series, Temporality
 from sidecar.otlp_attributes import key_values
+from sidecar.otlp_template import Last
 from sidecar.percpu import U64, signed
 from sidecar.schema import Instrument, Kind, Measured, Schema
 
@@ -32,6 +34,9 @@ SCOPE_NAME = "xdp-otel"
 LARGEST_REQUEST_BYTES = 4 * 1024 * 1024 - 65_536
 # About a quarter of that with short attributes and base points; what is still too large is halved.
 POINTS_PER_REQUEST = 4500
+
+# No byte depends on it.
+_last = Last()
 
 ResourceAttributes = Sequence[Attribute]
 One = tuple[Schema, Series]
@@ -89,13 +94,26 @@ def _chunks(measured: Measured) -> Iterator[list[One]]:
 def _requests(
     resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[One]
 ) -> tuple[bytes, ...]:
-    encoded = encode_metrics(resource, _metrics(temporality, chunk))
+    encoded = _request(resource, temporality, chunk)
     if len(encoded) <= LARGEST_REQUEST_BYTES or len(chunk) == 1:
         return (encoded,)
     half = len(chunk) // 2
     return (
         *_requests(resource, temporality, chunk[:half]),
         *_requests(resource, temporality, chunk[half:]),
+    )
+
+
+def _request(resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[One]) -> bytes:
+    if not all(one.birth_ns and one.start_ns and one.end_ns for _, one in chunk):
+        # A time of zero is left out of the bytes.
+        return encode_metrics(resource, _metrics(temporality, chunk))
+    # Attributes by their bytes, since True is equal to 1.
+    series = [(schema, points.said(one.attributes), _has_base(one, temporality)) for schema, one in chunk]
+    return _last.said(
+        (resource, temporality, series),
+        lambda: encode_metrics(resource, _metrics(temporality, chunk)),
+        lambda: [*chain.from_iterable(_numbers(temporality, chunk))],
     )
 
 
@@ -155,26 +173,48 @@ def _sum_points(
         )
 
 
+def _numbers(temporality: Temporality, chunk: Sequence[One]) -> Iterable[list[float]]:
+    """Return the numbers in the points of `_metrics`, metric by metric."""
+    metrics: dict[tuple[str, str, Kind], list[float]] = {}
+    for schema, one in chunk:
+        for at, instrument in schema.positions(*Kind):
+            numbers = metrics.setdefault((instrument.name, instrument.unit, instrument.kind), [])
+            if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
+                for start_ns, end_ns, count in _windows(one, at, temporality):
+                    numbers += (start_ns, end_ns, _sayable(count, instrument))
+            else:
+                numbers += (one.end_ns, _gauge_value(schema, instrument, at, one))
+    return metrics.values()
+
+
 def _windows(one: Series, at: int, temporality: Temporality) -> Iterator[tuple[int, int, int]]:
     """Yield (start, end, count modulo 2^64) of each point of a field."""
     if temporality is Temporality.CUMULATIVE:
         yield one.birth_ns, one.end_ns, one.totals[at]
         return
-    if temporality is Temporality.DELTA_WITH_BASE and one.settled_ns > one.birth_ns:
+    if _has_base(one, temporality):
         yield one.birth_ns, one.settled_ns, (one.totals[at] - one.counts[at]) & U64
     yield one.start_ns, one.end_ns, one.counts[at]
 
 
+def _has_base(one: Series, temporality: Temporality) -> bool:
+    return temporality is Temporality.DELTA_WITH_BASE and one.settled_ns > one.birth_ns
+
+
 def _gauge_point(schema: Schema, instrument: Instrument, at: int, one: Series) -> NumberDataPoint:
-    point = NumberDataPoint(
-        attributes=key_values((*one.attributes, *instrument.attributes)), time_unix_nano=one.end_ns
+    value = _gauge_value(schema, instrument, at, one)
+    return NumberDataPoint(
+        attributes=key_values((*one.attributes, *instrument.attributes)),
+        time_unix_nano=one.end_ns,
+        **({"as_int": value} if isinstance(value, int) else {"as_double": value}),
     )
+
+
+def _gauge_value(schema: Schema, instrument: Instrument, at: int, one: Series) -> float:
     if instrument.kind is Kind.RATE:
-        point.as_double = rate(one, at)
-    else:
-        value = one.values[at]
-        point.as_int = signed(value) if schema.layout.fields[at].signed else _checked(value, instrument)
-    return point
+        return rate(one, at)
+    value = one.values[at]
+    return signed(value) if schema.layout.fields[at].signed else _checked(value, instrument)
 
 
 def rate(one: Series, at: int) -> float:

@@ -10,13 +10,13 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from sidecar import __version__
 from sidecar.certificates import CertificateFiles
 from sidecar.errors import ConfigError
+from sidecar.lean_grpc import grpc
 from sidecar.otlp_endpoint import Endpoint
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ _CHANNEL_OPTIONS = (
     # Retries are decided by the delivery rule alone.
     ("grpc.enable_retries", 0),
     ("grpc.primary_user_agent", f"xdp-otel/{__version__}"),
+    # It finds out how much may be on its way to us: an answer is a few bytes.
+    ("grpc.http2.bdp_probe", 0),
     # Channels share connections otherwise: a new one would go on with the dead connection of the old.
     ("grpc.use_local_subchannel_pool", 1),
     # gRPC's own pause between dials grows to two minutes: far longer than a Collector's restart.
@@ -113,6 +115,10 @@ class Rejected:
 Outcome = Delivered | Retry | Rejected
 
 
+class _Interrupted(BaseException):
+    """The call under way is to end."""
+
+
 class Pusher:
     """A channel to one endpoint. Dials on the first call and again whenever it must."""
 
@@ -120,9 +126,10 @@ class Pusher:
         """Raise ConfigError if a certificate or key cannot be read."""
         self._endpoint = endpoint
         self._files = CertificateFiles(endpoint)
-        self._call: Any = None
+        self._calling = False
         self._interrupted = False
         self._channel = self._dial()
+        self._export = _method(self._channel)
 
     def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
         """
@@ -130,42 +137,45 @@ class Pusher:
 
         *timeout_s* shortens the endpoint's own deadline. The deadline is monotonic (gRPC's own clock).
         """
-        hurried = self._interrupted
-        limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if hurried else None]
         if self._files.changed():
             self._redial()
-        export: Any = self._channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
-        self._call = export.future(
-            request,
-            timeout=min(limit for limit in limits if limit is not None),
-            metadata=self._endpoint.headers,
-            compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
-        )
-        if self._interrupted and not hurried:
-            # The signal came when the call had begun and `interrupt` could not know of it yet.
-            self._call.cancel()
         try:
-            return _answer(self._call.result())
-        except grpc.FutureCancelledError:
+            outcome = self._call(request, timeout_s)
+        except _Interrupted:
             return Retry(grpc.StatusCode.CANCELLED.name, "interrupted here")
-        except grpc.RpcError as error:
-            outcome = _failure(error)
-        finally:
-            self._call = None
-        if outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
+        if not isinstance(outcome, Delivered) and outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
             # A connection that was cut without a word swallows every call until TCP gives up.
             self._redial()
         return outcome
+
+    def _call(self, request: bytes, timeout_s: float | None) -> Outcome:
+        """Call in this thread: a future would have a thread of its own, which costs as much as the call."""
+        self._calling = True
+        try:
+            limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if self._interrupted else None]
+            body = self._export(
+                request,
+                timeout=min(limit for limit in limits if limit is not None),
+                metadata=self._endpoint.headers,
+                compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
+            )
+            return _answer(body)
+        except grpc.RpcError as error:
+            return _failure(error)
+        finally:
+            self._calling = False
 
     def interrupt(self) -> None:
         """
         End the call under way, if any, with the outcome Retry; from now on calls are short.
 
-        May be called by a signal handler.
+        May be called by a signal handler of the thread that pushes: gRPC looks for signals five times a
+        second, and ends a call that their handler leaves by an exception.
         """
         self._interrupted = True
-        if self._call is not None:
-            self._call.cancel()
+        if self._calling:
+            self._calling = False
+            raise _Interrupted
 
     def close(self) -> None:
         """Close the channel."""
@@ -184,7 +194,7 @@ class Pusher:
             log.warning("%s", error)
             return
         self._channel.close()
-        self._channel = channel
+        self._channel, self._export = channel, _method(channel)
 
 
 class Nowhere(Pusher):
@@ -195,7 +205,13 @@ class Nowhere(Pusher):
         return Delivered()
 
 
+def _method(channel: grpc.Channel) -> Any:
+    return channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
+
+
 def _answer(body: bytes) -> Delivered:
+    if not body:
+        return Delivered()
     try:
         response = ExportMetricsServiceResponse.FromString(body)
     except DecodeError:

@@ -2,7 +2,8 @@
 """The numbers in a map's values: over the possible CPUs, in each field's own width (pure)."""
 
 import sys
-from collections.abc import Sequence
+from functools import lru_cache
+from operator import lt
 from typing import Literal
 
 from sidecar.model import Column, Field, Layout
@@ -54,6 +55,9 @@ def cells(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
     step, rest = divmod(len(raw), slots)
     if rest or step < layout.value_size:
         raise ValueError(f"{len(raw)} bytes are not {slots} slots of {layout.value_size} bytes")
+    if layout.words is not None and step % 8 == 0:
+        numbers = memoryview(raw).cast("Q").tolist()
+        return tuple([sum(numbers[word :: step // 8]) & U64 for word in layout.words])
     found: list[int] = []
     for field in layout.fields:
         values = [_extract(raw, at, field) for at in range(0, len(raw), step)]
@@ -73,8 +77,20 @@ def _extract(raw: bytes, at: int, field: Field) -> int:
     return (number >> shift) & ((1 << field.bits) - 1)
 
 
+@lru_cache(maxsize=64)
+def _is_plain(columns: tuple[Column, ...]) -> bool:
+    """Return whether each cell is a field of its own, of the width in which sums are taken."""
+    return all(column.bits == 64 and column.cells == 1 for column in columns)
+
+
+@lru_cache(maxsize=64)
+def _only_grow(columns: tuple[Column, ...]) -> bool:
+    """Return whether any cell that fell says that its entry was emptied."""
+    return _is_plain(columns) and all(column.monotonic for column in columns)
+
+
 def growth(
-    now: tuple[int, ...], before: tuple[int, ...] | None, columns: Sequence[Column]
+    now: tuple[int, ...], before: tuple[int, ...] | None, columns: tuple[Column, ...]
 ) -> tuple[int, ...]:
     """
     Return how much each field grew, over all CPUs, modulo 2^64; without *before*, from zero.
@@ -82,6 +98,9 @@ def growth(
     Each cell's difference is taken in the cell's own width, so that a counter of 32 bits that wraps, once a
     window at most, loses nothing.
     """
+    if _is_plain(columns):
+        # The general way says the same, five times as slowly.
+        return now if before is None else tuple([(a - b) & U64 for a, b in zip(now, before, strict=True)])
     at = 0
     grown = []
     for column in columns:
@@ -97,23 +116,25 @@ def growth(
     return tuple(grown)
 
 
-def values(now: tuple[int, ...], columns: Sequence[Column]) -> tuple[int, ...]:
+def values(now: tuple[int, ...], columns: tuple[Column, ...]) -> tuple[int, ...]:
     """Return what each field holds, added up over the CPUs, modulo 2^64."""
     return growth(now, None, columns)
 
 
 def added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
     """Return the sums, modulo 2^64 as the kernel's counters."""
-    return tuple((a + b) & U64 for a, b in zip(one, other, strict=True))
+    return tuple([(a + b) & U64 for a, b in zip(one, other, strict=True)])
 
 
-def was_emptied(now: tuple[int, ...], before: tuple[int, ...], columns: Sequence[Column]) -> bool:
+def was_emptied(now: tuple[int, ...], before: tuple[int, ...], columns: tuple[Column, ...]) -> bool:
     """
     Return whether an entry was emptied, or deleted and made again, since it held *before*.
 
     A counter of 64 bits that fell says so. A narrower one may as well have wrapped; it says so if the whole
     entry is zero and a counter of 32 bits or more was not, which by wrapping alone would be a rare accident.
     """
+    if _only_grow(columns):
+        return any(map(lt, now, before))
     at = 0
     wide = False
     for column in columns:

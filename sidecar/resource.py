@@ -61,4 +61,13 @@ def _derived_id(state_dir: Path) -> str:
         machine = ""
     if not machine:
         return str(uuid.uuid4())
-    return str(uuid.uuid5(_NAMESPACE, "\n".join((machine, socket.gethostname(), str(state_dir.absolute())))))
+    return str(_uuid5("\n".join((machine, socket.gethostname(), str(state_dir.absolute())))))
+
+
+def _uuid5(name: str) -> uuid.UUID:
+    try:
+        # `uuid.uuid5` takes it from hashlib, which loads OpenSSL: 3.5 MB.
+        from _sha1 import sha1  # type: ignore[import-not-found]  # noqa: PLC0415
+    except ImportError:
+        return uuid.uuid5(_NAMESPACE, name)
+    return uuid.UUID(bytes=sha1(_NAMESPACE.bytes + name.encode()).digest()[:16], version=5)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`xdp-otel run`: put the parts together and let the pipeline run until a signal."""
 
+import contextlib
 import logging
+import os
+import select
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -116,19 +118,21 @@ def _serve_status(
 
 
 class _Clock:
-    """The process's clock; `stop` ends its waits."""
+    """The process's clock; `stop`, which a signal handler may call at any moment, ends its waits."""
 
     def __init__(self) -> None:
-        self._stopped = threading.Event()
+        # Not an Event: its lock may be held by the very wait that the handler interrupts.
+        self._stopped, self._stop = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def now(self) -> float:
         return time.monotonic()
 
     def wait(self, seconds: float) -> bool:
-        return self._stopped.wait(seconds)
+        return bool(select.select([self._stopped], [], [], seconds)[0])
 
     def stop(self) -> None:
-        self._stopped.set()
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._stop, b"\0")
 
 
 def _stoppable_clock(pusher: Pusher) -> _Clock:

@@ -3,7 +3,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sidecar.model import Attributes, Column, Layout, Series
@@ -83,6 +83,9 @@ class Schema:
     attributes: Attributes = ()
     cpu: str | None = None
     series_limit: int = LARGEST_CARDINALITY
+    _columns: dict[int, tuple[Column, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def attributes_of(self, key: bytes) -> Attributes:
         """Return the attributes of a key's series; if CPUs are told apart, the CPU's number ends the key."""
@@ -100,17 +103,15 @@ class Schema:
 
     def columns(self, slots: int) -> tuple[Column, ...]:
         """Return how the fields stand in a reading of a map that answers with *slots* values a key."""
+        if slots not in self._columns:
+            self._columns[slots] = tuple(self._made_columns(slots))
+        return self._columns[slots]
+
+    def _made_columns(self, slots: int) -> Iterator[Column]:
         growing = {one.field for one in self.instruments if one.kind in (Kind.COUNTER, Kind.RATE)}
-        return tuple(
-            Column(
-                field.name,
-                field.bits,
-                field.signed,
-                not field.signed and field.name in growing,
-                1 if field.bits == 64 else slots,
-            )
-            for field in self.layout.fields
-        )
+        for one in self.layout.fields:
+            monotonic = not one.signed and one.name in growing
+            yield Column(one.name, one.bits, one.signed, monotonic, 1 if one.bits == 64 else slots)
 
 
 Measured = Sequence[tuple[Schema, Sequence[Series]]]

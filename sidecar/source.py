@@ -16,8 +16,12 @@ from sidecar.schema import SOURCE_ATTRIBUTE, Kind, Schema
 
 log = logging.getLogger(__name__)
 
-Locate = Callable[["bpf.MapInfo | None"], int]
-"""Open the source's present map, given the one that is open; raise SidecarError if that cannot be done."""
+Locate = Callable[["bpf.MapInfo | None"], "int | None"]
+"""
+Open the source's present map, given the one that is open; None: it is seen without that to be the same one.
+
+Raises SidecarError if that cannot be done.
+"""
 
 Resolve = Callable[[bpf.MapInfo], Schema]
 """Return what is made of a map; raise SidecarError if nothing can be."""
@@ -59,7 +63,9 @@ class Source:
 
     def open(self) -> bpf.MapInfo:
         """Open the map; raise SidecarError if it is not there or cannot be read."""
-        self._maps = [self._take(self._locate(None))]
+        fd = self._locate(None)
+        assert fd is not None  # noqa: S101  # there is none that it could be the same as
+        self._maps = [self._take(fd)]
         return self.info
 
     def distinguish(self, attribute: Attribute) -> None:
@@ -100,7 +106,7 @@ class Source:
     def _look_for_successor(self) -> None:
         try:
             fd = self._locate(self.info)
-            successor = self._held(fd) or self._take(fd)
+            successor = self._maps[-1] if fd is None else self._held(fd) or self._take(fd)
         except SidecarError as error:
             if str(error) != self._trouble:
                 log.warning("%s; going on with the map that is open", error)

@@ -9,7 +9,6 @@ import logging
 import mmap
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -102,15 +101,9 @@ class Telemetry:
     entries: dict[str, int] = field(default_factory=dict)
     max_entries: dict[str, int] = field(default_factory=dict)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count one run of a stage and how long it took, also if it failed."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.stage_seconds[name] += time.monotonic() - started
-            self.stage_runs[name] += 1
+    def stage(self, name: str) -> "_Stage":
+        """Count one run of a stage, a `with` block, and how long it took, also if it failed."""
+        return _Stage(self, name)
 
     def read_failed(self, error: SidecarError) -> None:
         """Count a failed read under its kind."""
@@ -186,6 +179,18 @@ class Telemetry:
         yield "journal_bytes", "gauge", "Size of the journal.", self.journal_bytes
         yield "unacknowledged_seconds", "gauge", "Age of the batch under way.", self.unacknowledged_s()
         yield "ready", "gauge", "Whether all can be read and written.", int(self.ready)
+
+
+class _Stage:
+    def __init__(self, telemetry: Telemetry, name: str) -> None:
+        self._telemetry, self._name = telemetry, name
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._telemetry.stage_seconds[self._name] += time.monotonic() - self._started
+        self._telemetry.stage_runs[self._name] += 1
 
 
 def resident_bytes() -> int:

@@ -127,7 +127,7 @@ def test_every_history_is_said_in_the_same_bytes(data):
     for changes, later, everything, map_id in data.draw(histories(of)):
         cells = {key: row for key, row in {**cells, **changes}.items() if row is not None}
         now += later
-        identity = replace(IDENTITY, map_id=map_id)
+        identity = IDENTITY._replace(map_id=map_id)
         snapshot = Snapshot(identity, 10**14, now, Reading(of.columns(2), dict(cells)))
         expected = delta.advance(plain or delta.since_birth(snapshot), [snapshot], of, everything=everything)
         snapshot = in_columns(snapshot)

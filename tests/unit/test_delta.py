@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import struct
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,8 +12,8 @@ from sidecar.percpu import U64, signed
 from sidecar.schema import Instrument, Kind, Schema
 
 ONE = MapIdentity("boot-1", 41, 6, 4, 64, 1)
-TWO = replace(ONE, map_id=42)
-AFTER_REBOOT = replace(ONE, boot_id="boot-2")
+TWO = ONE._replace(map_id=42)
+AFTER_REBOOT = ONE._replace(boot_id="boot-2")
 KEY = bytes(4)
 
 
@@ -371,7 +370,7 @@ def test_nothing_is_lost_or_doubled_over_any_history(history):
         else:
             maps = [*held, (generation, in_map)]
             snapshots = [
-                snapshot(count, at=now, born=5, identity=replace(ONE, map_id=number))
+                snapshot(count, at=now, born=5, identity=ONE._replace(map_id=number))
                 for number, count in maps
             ]
             step = step_of(baseline or since_birth(snapshots[0]), *snapshots)

@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
-from sidecar import __version__
+from sidecar import __version__, otlp_encode
 from sidecar.errors import SourceError
-from sidecar.model import Series, Temporality
+from sidecar.model import Field, Layout, Series, Temporality
 from sidecar.otlp_encode import encode
+from sidecar.percpu import added
+from sidecar.schema import Instrument, Kind, Schema
 from tests.packet_counter import SCHEMA
 from tests.packet_counter import SUMS as NAMES
 
@@ -181,6 +183,66 @@ def test_the_same_series_are_the_same_bytes():
     ]
 
     assert len(set(again)) == 1
+
+
+FLOWS = Schema(
+    "flows",
+    Layout(16, (Field("packets", 0), Field("change", 64, signed=True))),
+    (
+        Instrument("packets", "{packet}", "", "packets"),
+        Instrument("packets", "{packet}", "", "packets", attributes=(("again", True),)),
+        Instrument("change", "", "", "change", Kind.UPDOWNCOUNTER),
+        Instrument("held", "", "Held.", "change", Kind.GAUGE),
+        Instrument("held", "", "Held.", "packets", Kind.GAUGE),
+        Instrument("speed", "", "", "change", Kind.RATE),
+    ),
+    lambda _: (),
+)
+sayable = st.integers(0, 2**62)
+cells = st.tuples(sayable, st.integers(0, 2**64 - 1))
+
+
+@st.composite
+def flows(draw):
+    """Some series, few enough that the same ones come often."""
+    labels = draw(st.lists(st.sampled_from([True, 1, 0, "é" * 70]), max_size=2, unique_by=repr))
+    start = draw(st.sampled_from([0, 1, START, 2**63]))
+    counts, before = draw(cells), draw(cells)
+    return [
+        Series(
+            (("label", label),),
+            draw(st.sampled_from([0, 1, BIRTH])),
+            draw(st.sampled_from([0, 1, BIRTH, START])),
+            start,
+            start + draw(st.integers(1, 2**40)),
+            counts,
+            added(counts, before),
+            draw(cells),
+        )
+        for label in labels
+    ]
+
+
+@given(st.lists(flows(), min_size=1, max_size=6), st.sampled_from(Temporality))
+def test_a_request_like_the_last_one_is_what_the_generated_classes_say(batches, temporality):
+    """Whatever was said before, what is said now is in the bytes: series, times, numbers, base points."""
+    for many in [one for batch in batches for one in [batch] * 3]:
+        measured = [(FLOWS, many), (SCHEMA, [series()])]
+        chunk = [(schema, one) for schema, several in measured for one in several]
+        expected = otlp_encode.encode_metrics(RESOURCE, otlp_encode._metrics(temporality, chunk))
+
+        assert encode(RESOURCE, temporality, measured) == (expected,)
+
+
+def test_a_request_like_the_last_one_is_not_built_again(monkeypatch):
+    """The generated classes are asked twice; from then on, numbers are put into their places."""
+    for at in range(2):
+        decoded(series(start=START - at))
+    monkeypatch.delattr(otlp_encode, "encode_metrics")
+    request = decoded(series(counts=range(8), start=START - 7))
+
+    assert [point.as_int for point in metrics(request)["xdp.packets.tcp"].sum.data_points] == [3]
+    assert metrics(request)["xdp.packets.total"].sum.data_points[0].start_time_unix_nano == START - 7
 
 
 def test_a_request_stays_below_the_limit_of_a_server():

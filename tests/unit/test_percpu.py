@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.model import Field, Layout
-from sidecar.percpu import U64, cells, parse_cpu_list, signed, stride
+from sidecar.model import Column, Field, Layout
+from sidecar.percpu import U64, cells, growth, parse_cpu_list, signed, stride, was_emptied
 
 TWO = Layout(16, (Field("packets", 0), Field("bytes", 64)))
 
@@ -93,3 +93,22 @@ def test_summing_matches_python_integers(slots):
     raw = b"".join(struct.pack("=2Q", *slot) for slot in slots)
 
     assert cells(raw, TWO, len(slots)) == tuple(sum(column) & U64 for column in zip(*slots, strict=True))
+
+
+words = st.integers(0, U64)
+
+
+@given(st.lists(st.tuples(words, words, st.booleans(), st.booleans()), min_size=1, max_size=4))
+def test_fields_of_64_bits_alone_grow_as_beside_a_narrow_one(cells):
+    """They have a shorter way of their own, which says the same."""
+    now, before, falls, monotonic = zip(*cells, strict=True)
+    columns = tuple(
+        Column(f"field {at}", 64, *kind) for at, kind in enumerate(zip(falls, monotonic, strict=True))
+    )
+    beside = (*columns, Column("narrow", 8))
+
+    assert growth(now, before, columns) == growth((*now, 1), (*before, 0), beside)[:-1]
+    assert growth(now, None, columns) == growth((*now, 1), None, beside)[:-1]
+    for new in (now, (0,) * len(now)):
+        narrow = 1 if any(new) else 0
+        assert was_emptied(new, before, columns) == was_emptied((*new, narrow), (*before, 0), beside)

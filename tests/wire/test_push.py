@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -23,7 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from sidecar.errors import ConfigError
 from sidecar.otlp_endpoint import Endpoint
-from sidecar.otlp_push import METHOD, Delivered, Pusher, Rejected, Retry
+from sidecar.otlp_push import Delivered, Pusher, Rejected, Retry
 
 # OTLP specification, "Failures": may be sent again, and may not; RESOURCE_EXHAUSTED is either, by RetryInfo.
 RETRYABLE = {
@@ -501,23 +500,37 @@ def test_interrupt_ends_a_hanging_call_at_once(collector, dial):
 
 
 def test_interrupt_ends_a_call_that_is_just_beginning(collector, dial, monkeypatch):
-    """The signal may come when the call is on its way and the pusher does not hold it yet."""
-    collector.will(hangs=True)
-    pusher = dial(collector.port, timeout_s=1)
-    open_method = pusher._channel.unary_unary
+    """The signal may come when the call is on its way and nothing has been sent yet."""
+    pusher = dial(collector.port)
+    export = pusher._export
 
-    def begin_and_interrupt(*arguments, **options):
-        call = open_method(METHOD).future(*arguments, **options)
+    def interrupt_and_begin(*arguments, **options):
         pusher.interrupt()
-        return call
+        return export(*arguments, **options)
 
-    beginning = SimpleNamespace(future=begin_and_interrupt)
     with monkeypatch.context() as patched:
-        patched.setattr(pusher._channel, "unary_unary", lambda _: beginning)
+        patched.setattr(pusher, "_export", interrupt_and_begin)
         outcome = pusher.push(b"")
-    collector.will_be_fine()
 
     assert (type(outcome), outcome.code) == (Retry, "CANCELLED")
+    assert collector.calls == []
+    assert pusher.push(b"") == Delivered()
+
+
+def test_interrupt_at_any_moment_leaves_the_pusher_in_order(collector, dial):
+    """Before, in and after a call: an answer or a Retry, and the next call is made as ever."""
+    pusher = dial(collector.port)
+    outcomes = []
+    former = signal.signal(signal.SIGALRM, lambda *_: pusher.interrupt())
+    try:
+        for at in range(400):
+            signal.setitimer(signal.ITIMER_REAL, 10 ** -(3 + at % 100 / 50))
+            outcomes.append(pusher.push(b""))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+    assert set(outcomes) == {Delivered(), Retry("CANCELLED", "interrupted here")}
     assert pusher.push(b"") == Delivered()
 
 

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+
+PROGRAM = """
+import signal, time
+from types import SimpleNamespace
+from sidecar import run
+
+clock = run._stoppable_clock(SimpleNamespace(interrupt=lambda: None))
+assert not clock.wait(0)
+signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))
+signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    clock.wait(0)
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert clock.wait(60)
+"""
+
+
+def test_a_signal_ends_the_wait_whenever_it_comes():
+    """At any point of the waiting itself, and as often as it likes: nothing is locked, nothing is full."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+def test_no_second_openssl_is_loaded(tmp_path):
+    """gRPC has its own; Python's, and numpy, are memory that the default map does not need."""
+    program = f"""
+import sys
+from pathlib import Path
+from sidecar import resource, run
+resource.resource_attributes(Path({str(tmp_path)!r}))
+print({{"ssl", "_ssl", "_hashlib", "numpy"}} & sys.modules.keys())
+import ssl
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
