@@ -108,11 +108,13 @@ def _table(chunks: Iterable[Chunk], size: int, layout: Layout, count: int) -> Ta
     from sidecar import columnar_read  # noqa: PLC0415
 
     names: list[bytes] = []
-    numbers: list[bytes] = []
+    parts = []
     for keys, values in chunks:
         names.append(keys)
-        numbers.append(columnar_read.cells(values, len(keys) // size, layout, count))
-    return Table(b"".join(names), size, b"".join(numbers))
+        parts.append(columnar_read.cells(values, len(keys) // size, layout, count))
+    return Table(
+        b"".join(names), size, b"".join(column for each in zip(*parts, strict=True) for column in each)
+    )
 
 
 def _rows(keys: bytes, values: bytes, size: int) -> Iterator[tuple[bytes, bytes]]:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a large map is held in: numbers in bytes, row after row, instead of an object for each (pure).
+What a large map is held in: numbers in bytes, column after column, instead of an object for each (pure).
 
 Both are mappings like those they stand for, so whoever has time for one object after the other need not know
 them. `columnar_delta` and the journal take their bytes as they are. Numbers are u64 in this machine's byte
@@ -16,6 +16,7 @@ from typing import Any
 
 from sidecar import points
 from sidecar.model import Account, Attributes, Cells
+from sidecar.points import Points
 
 LARGE = 4096
 """A map of more entries than this is read into columns."""
@@ -24,6 +25,15 @@ LARGE = 4096
 def packed(numbers: Iterable[int]) -> bytes:
     """Return numbers as they are held here."""
     return array("Q", numbers).tobytes()
+
+
+def _by_column(rows: Iterable[tuple[int, ...]]) -> bytes:
+    return packed(chain.from_iterable(zip(*rows, strict=True)))
+
+
+def _rows(numbers: bytes, count: int) -> Iterator[tuple[int, ...]]:
+    cells = memoryview(numbers).cast("Q")
+    return zip(*(cells[at : at + count] for at in range(0, len(cells), count or 1)), strict=True)
 
 
 class _Held(Mapping[Any, Any]):
@@ -43,7 +53,7 @@ class Table(_Held):
     Attributes:
         names: Its keys, one after the other.
         size: Bytes of each.
-        numbers: Its cells, row after row.
+        numbers: Its cells, column after column.
 
     """
 
@@ -56,7 +66,7 @@ class Table(_Held):
         """Return the same cells in columns."""
         if isinstance(cells, Table):
             return cells
-        return cls(b"".join(cells), size, packed(chain.from_iterable(cells.values())))
+        return cls(b"".join(cells), size, _by_column(cells.values()))
 
     def __len__(self) -> int:
         return len(self.names) // self.size
@@ -75,12 +85,6 @@ class Table(_Held):
     def one_by_one(self) -> dict[bytes, tuple[int, ...]]:
         """The same as a dict, which is large."""
         return dict(zip(self, _rows(self.numbers, len(self)), strict=True))
-
-
-def _rows(numbers: bytes, count: int) -> Iterator[tuple[int, ...]]:
-    cells = memoryview(numbers).cast("Q")
-    width = len(cells) // count if count else 0
-    return (tuple(cells[at * width : (at + 1) * width]) for at in range(count))
 
 
 @dataclass(frozen=True)
@@ -108,16 +112,16 @@ class Ledger(_Held):
     The accounts of a source.
 
     Attributes:
-        series: The series, each by its point (see `points`).
+        series: The series, each by its point.
         width: Fields of an account's totals.
-        totals: Of each series, row after row.
+        totals: Of each series, field after field.
         ends: `Account.end_ns` of each.
         settled: `Account.settled_ns` of each.
         roster: Where the keys of the last reading were posted, if that is known.
 
     """
 
-    series: tuple[bytes, ...]
+    series: Points
     width: int
     totals: bytes
     ends: bytes
@@ -130,9 +134,9 @@ class Ledger(_Held):
         if isinstance(accounts, Ledger):
             return accounts
         return cls(
-            tuple(map(points.point, accounts)),
+            Points.of(map(points.point, accounts)),
             width,
-            packed(chain.from_iterable(one.totals for one in accounts.values())),
+            _by_column(one.totals for one in accounts.values()),
             packed(one.end_ns for one in accounts.values()),
             packed(one.settled_ns for one in accounts.values()),
         )
@@ -152,7 +156,3 @@ class Ledger(_Held):
         ends, settled = (memoryview(one).cast("Q") for one in (self.ends, self.settled))
         accounts = map(Account, _rows(self.totals, len(self)), ends, settled)
         return dict(zip(self, accounts, strict=True))
-
-    def places(self, wanted: "set[bytes]") -> dict[bytes, int]:
-        """Return the places of those of the wanted series that have an account."""
-        return {one: at for at, one in enumerate(self.series) if one in wanted} if wanted else {}

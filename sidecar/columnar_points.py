@@ -1,131 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The points of many series at once: a template of bytes, copied for each metric and patched in place, by numpy.
+Points of many series at once: cut out of others, and put together, without touching them one by one (numpy).
 
-`points` has the places of a point's start, time and value. Nothing is built point by point.
+`points` has what a point is. Those of one length are moved together, as if they were large numbers.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar import points
-from sidecar.columnar_growth import Mask, U64Array
-from sidecar.columnar_match import Places
-from sidecar.columnar_series import SeriesTable
-from sidecar.model import Attributes, Temporality
-from sidecar.schema import Kind
+from sidecar.columnar_growth import Mask
+from sidecar.columnar_match import Places, matched
+from sidecar.points import Points, front
 
-Matrix = NDArray[np.uint8]
+Bytes = NDArray[np.uint8]
+Buffer = bytes | Bytes
 
 
-@dataclass(frozen=True)
-class Group:
-    """
-    Metrics whose points differ in nothing but the value.
-
-    Attributes:
-        gauge: GAUGE or RATE; None for sums.
-        suffixes: What each instrument of a metric adds to the attributes.
-        fields: For each metric, the places of its instruments' fields.
-
-    """
-
-    gauge: Kind | None
-    suffixes: tuple[Attributes, ...]
-    fields: list[list[int]]
+def pieces(data: Buffer, size: int) -> NDArray[np.void]:
+    """Return the *size* bytes from each byte on, to be read or written at many places at once."""
+    return np.ndarray((max(0, len(data) - size + 1),), f"V{size}", data, 0, (1,))
 
 
-@dataclass(frozen=True)
-class _Template:
-    """Points with zeros as values; where the lengths of base points end, and those of the others."""
-
-    blob: bytearray
-    base: Places
-    window: Places
+def bounds(series: Points) -> Places:
+    """Return where each point begins, and where the last one ends."""
+    return np.frombuffer(series.starts, np.int64)
 
 
-def bodies(group: Group, series: SeriesTable, temporality: Temporality) -> Matrix:
-    """Return the points of each metric of a group, one metric a row."""
-    with_base = temporality is Temporality.DELTA_WITH_BASE and group.gauge is None
-    has_base = (series.settled_ns > series.birth_ns) & np.bool_(with_base)
-    template = _template(group, series, has_base)
-    _fill_times(template, group, series, has_base, whole=temporality is Temporality.CUMULATIVE)
-    found = np.empty((len(group.fields), len(template.blob)), np.uint8)
-    found[:] = np.frombuffer(template.blob, np.uint8)
-    if group.gauge:
-        _put(found, template.window + points.GAUGE_VALUE, _gauge(group, series))
-    elif temporality is Temporality.CUMULATIVE:
-        _put(found, template.window + points.VALUE, series.totals[:, group.fields])
-    else:
-        counts = series.counts[:, group.fields]
-        _put(found, template.window + points.VALUE, counts)
-        if with_base:
-            before = series.totals[:, group.fields] - counts
-            _put(found, template.base + points.VALUE, before[has_base])
+def only(series: Points, kept: Mask) -> Points:
+    """Return some of the points."""
+    lengths = np.diff(bounds(series))
+    blob = np.frombuffer(series.blob, np.uint8)[np.repeat(kept, lengths)]
+    return Points(blob.tobytes(), np.append(0, np.cumsum(lengths[kept])).tobytes())
+
+
+def places_of(series: Points, wanted: set[bytes]) -> dict[bytes, int]:
+    """Return which of the points are wanted, and their places."""
+    found: dict[bytes, int] = {}
+    if not wanted or not len(series):
+        return found
+    starts, lengths = bounds(series)[:-1], np.diff(bounds(series))
+    by_length: dict[int, list[bytes]] = {}
+    for name in wanted:
+        by_length.setdefault(len(name), []).append(name)
+    for length, names in by_length.items():
+        alike = np.flatnonzero(lengths == length)
+        held = pieces(series.blob, length)[starts[alike]].tobytes()
+        there = matched(b"".join(names), held, length)
+        found |= {name: int(alike[at]) for name, at in zip(names, there.tolist(), strict=True) if at >= 0}
     return found
 
 
-def _put(rows: Matrix, at: Places, numbers: U64Array) -> None:
-    """Write numbers (series, metric, instrument) into each metric's row, in OTLP's byte order."""
-    count, length = rows.shape
-    everywhere = _eights(rows.reshape(-1))
-    offsets = np.arange(count)[:, None] * length + at
-    everywhere[offsets] = np.moveaxis(numbers, 1, 0).reshape(count, -1)
+@dataclass(frozen=True)
+class Template:
+    """
+    The points of some series one after the other, ready for their numbers.
+
+    Attributes:
+        blob: Their bytes, with zeros for the numbers.
+        starts: Where those of each series begin, and where the last one ends.
+        window: Where the lengths of the points of the window end, those of one series together.
+        base: The same of the base points, each of which is right before that of the window.
+
+    """
+
+    blob: Bytes
+    starts: Places
+    window: Places
+    base: Places
 
 
-def _eights(data: "bytearray | Matrix") -> U64Array:
-    """Return eight bytes from each byte on, whatever their alignment, as numbers."""
-    return np.ndarray((max(0, len(data) - 7),), "<u8", data, 0, (1,))
+def template(
+    series: Points, places: Places, numbers: bytes, suffixes: Sequence[bytes], has_base: Mask
+) -> Template:
+    """
+    Return the points of those series that have these *places*.
+
+    Args:
+        series: Points of sums, without numbers.
+        places: Which of them, in which order.
+        numbers: What is in front of the attributes, instead of what a sum has there.
+        suffixes: For each point of one series, the attributes that it has besides those of the series.
+        has_base: Which series have a base point before each of their points.
+
+    """
+    first = bounds(series)[places]
+    classes = [
+        _Class(at, more, alike, length, *front(length, numbers, len(more)))
+        for length, alike in _by_length(bounds(series)[places + 1] - first)
+        for at, more in enumerate(suffixes)
+    ]
+    sizes = np.empty((len(suffixes), len(places)), np.int64)
+    for one in classes:
+        sizes[one.at][one.alike] = one.size
+    # Point after point, those of one series together.
+    ends = np.cumsum((sizes * (1 + has_base)).T).reshape(-1, len(suffixes)).T
+    begins, window = ends - sizes, ends - sizes
+    blob = np.empty(int(ends[-1, -1]), np.uint8)
+    for one in classes:
+        window[one.at][one.alike] += len(one.head) - len(numbers)
+        again = one.alike[has_base[one.alike]]
+        begin = begins[one.at]
+        spots = np.append(begin[one.alike], begin[again] - one.size)
+        one.write(blob, spots, series.blob, first[np.append(one.alike, again)])
+    base = (window - sizes)[:, has_base]
+    return Template(blob, np.append(0, ends[-1]), window.T.reshape(-1), base.T.reshape(-1))
 
 
-def _gauge(group: Group, series: SeriesTable) -> U64Array:
-    if group.gauge is Kind.GAUGE:
-        assert series.values is not None  # noqa: S101 - a schema with gauges has them
-        return series.values[:, group.fields]
-    grew = series.counts[:, group.fields].astype(np.int64).astype(np.float64)
-    seconds = (np.uint64(series.end_ns) - series.start_ns).astype(np.float64)
-    return (grew * 1e9 / seconds[:, None, None]).view(np.uint64)
+@dataclass(frozen=True)
+class _Class:
+    """The points of one length that get the same attributes more: they have the same bytes in front."""
+
+    at: int
+    more: bytes
+    alike: Places
+    length: int
+    head: bytes
+    replaced: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of each."""
+        return len(self.head) + self.length - self.replaced + len(self.more)
+
+    def write(self, blob: Bytes, spots: Places, source: bytes, first: Places) -> None:
+        pieces(blob, len(self.head))[spots] = np.void(self.head)
+        attributes = self.length - self.replaced
+        if attributes:
+            pieces(blob, attributes)[spots + len(self.head)] = pieces(source, attributes)[
+                first + self.replaced
+            ]
+        if self.more:
+            pieces(blob, len(self.more))[spots + self.size - len(self.more)] = np.void(self.more)
 
 
-def _template(group: Group, series: SeriesTable, has_base: Mask) -> _Template:
-    each = _single_points(group, series)
-    twice = np.repeat(has_base, len(group.suffixes))
-    lengths = np.fromiter(map(len, each), np.int64, len(each))
-    if twice.all():
-        each = list(chain.from_iterable(zip(each, each, strict=True)))
-    elif twice.any():
-        each = [one for one, two in zip(each, twice.tolist(), strict=True) for one in (one,) * (1 + two)]
-    starts = np.cumsum(lengths * (1 + twice)) - lengths
-    # A field's tag and length: the length says whether it is a point of more than 127 bytes, or of 16383.
-    window = starts + 2 + (lengths > 129) + (lengths > 16_386) + (lengths > 2_097_155)
-    return _Template(bytearray().join(each), (window - lengths)[twice], window)
-
-
-def _single_points(group: Group, series: SeriesTable) -> list[bytes]:
-    of_series = [series.names[at] for at in series.places.tolist()]
-    more = [points.said(one) for one in group.suffixes]
-    if group.gauge:
-        double = group.gauge is Kind.RATE
-        return [points.gauge(one, end, double=double) for one in of_series for end in more]
-    if more == [b""]:
-        return of_series
-    return [points.longer(one, end) for one in of_series for end in more]
-
-
-def _fill_times(
-    template: _Template, group: Group, series: SeriesTable, has_base: Mask, *, whole: bool
-) -> None:
-    """Write starts and ends; *whole*: from the birth on."""
-    numbers, each = _eights(template.blob), len(group.suffixes)
-    if group.gauge:
-        numbers[template.window + points.GAUGE_TIME] = series.end_ns
-        return
-    starts = series.birth_ns if whole else np.repeat(series.start_ns, each)
-    numbers[template.window + points.START] = starts
-    numbers[template.window + points.TIME] = series.end_ns
-    if len(template.base):
-        numbers[template.base + points.START] = series.birth_ns
-        numbers[template.base + points.TIME] = np.repeat(series.settled_ns[has_base], each)
+def _by_length(lengths: Places) -> Iterator[tuple[int, Places]]:
+    for length in np.flatnonzero(np.bincount(lengths)).tolist():
+        yield length, np.flatnonzero(lengths == length)

@@ -18,7 +18,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from sidecar import points
 from sidecar.columnar import LARGE, Ledger, Table, packed
 from sidecar.model import (
     Account,
@@ -32,8 +31,9 @@ from sidecar.model import (
     Record,
     Snapshot,
 )
+from sidecar.points import Points
 
-_MAGIC = b"XDPOTEL2"
+_MAGIC = b"XDPOTEL3"
 _MARK = struct.Struct("=4sI")
 _MARKED = b"ACKD"
 _CHECKSUM = struct.Struct("=I")
@@ -101,17 +101,10 @@ class _Blobs:
 
     def __init__(self) -> None:
         self._number: dict[bytes, int] = {}
-        self._joined: dict[int, int] = {}
 
     def add(self, blob: bytes) -> int:
         """Return the blob's number."""
         return self._number.setdefault(blob, len(self._number))
-
-    def add_joined(self, parts: tuple[bytes, ...]) -> int:
-        """Return the number of the parts, one after the other; the same parts are joined once."""
-        if id(parts) not in self._joined:
-            self._joined[id(parts)] = self.add(b"".join(parts))
-        return self._joined[id(parts)]
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._number)
@@ -228,7 +221,7 @@ def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dic
     if isinstance(accounts, Ledger):
         return {
             "width": accounts.width,
-            "points": blobs.add_joined(accounts.series),
+            "points": blobs.add(accounts.series.blob),
             "totals": blobs.add(accounts.totals),
             "ends": blobs.add(accounts.ends),
             "settled": blobs.add(accounts.settled),
@@ -242,7 +235,7 @@ def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dic
 
 def _unpack_accounts(held: dict[str, Any], blobs: Sequence[bytes]) -> Mapping[Attributes, Account]:
     if "points" in held:
-        series = tuple(points.split(blobs[held["points"]]))
+        series = Points.split(blobs[held["points"]])
         totals, ends, settled = (blobs[held[name]] for name in ("totals", "ends", "settled"))
         return Ledger(series, held["width"], totals, ends, settled)
     named = json.loads(blobs[held["series"]])

@@ -9,8 +9,11 @@ point with zeros in these three places names its series: no two lists of attribu
 fields are in the order of their numbers, as the generated classes write them.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate, pairwise
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
@@ -21,9 +24,11 @@ from sidecar.percpu import U64
 _ZERO = bytes(8)
 _SHORT = [bytes([number]) for number in range(128)]
 _TAG = b"\x0a"
-_SUM = b"\x11" + _ZERO + b"\x19" + _ZERO + b"\x31" + _ZERO
-_INTEGER = b"\x19" + _ZERO + b"\x31" + _ZERO
-_DOUBLE = b"\x19" + _ZERO + b"\x21" + _ZERO
+
+# What is between a point's length and its attributes.
+SUM = b"\x11" + _ZERO + b"\x19" + _ZERO + b"\x31" + _ZERO
+INTEGER = b"\x19" + _ZERO + b"\x31" + _ZERO
+DOUBLE = b"\x19" + _ZERO + b"\x21" + _ZERO
 
 # Where the places are, from the end of the length.
 START, TIME, VALUE = 1, 10, 19
@@ -68,29 +73,73 @@ def _value(value: str | int | bool) -> bytes:
 
 def point(attributes: Iterable[Attribute]) -> bytes:
     """Return the point of a sum that has these attributes, with zeros in its three places."""
-    return framed(_TAG, _SUM + said(attributes))
+    return framed(_TAG, SUM + said(attributes))
 
 
 def attributes(point: bytes) -> Attributes:
     """Return what `point` was given."""
-    return pairs(NumberDataPoint.FromString(point[_header(point) :]).attributes)
+    return pairs(NumberDataPoint.FromString(point[_body_at(len(point)) :]).attributes)
 
 
-def longer(point: bytes, more: bytes) -> bytes:
-    """Return the point with more attributes, as `said` returns them."""
-    return framed(_TAG, point[_header(point) :] + more)
+def front(length: int, numbers: bytes, more: int) -> tuple[bytes, int]:
+    """
+    Return how a point of *length* bytes begins if it has other numbers, and *more* bytes of attributes.
+
+    And how many of the bytes that it has this replaces: the rest are its attributes.
+    """
+    replaced = _body_at(length) + len(SUM)
+    return _TAG + varint(len(numbers) + length - replaced + more) + numbers, replaced
 
 
-def gauge(point: bytes, more: bytes, *, double: bool) -> bytes:
-    """Return the point as one of a gauge: without a start."""
-    rest = point[_header(point) + len(_SUM) :]
-    return framed(_TAG, (_DOUBLE if double else _INTEGER) + rest + more)
+def _body_at(length: int) -> int:
+    """Return where the body of a point of *length* bytes begins."""
+    return next(at for at in range(2, 12) if length - at < 1 << 7 * (at - 1))
 
 
-def split(blob: bytes) -> Iterator[bytes]:
-    """Yield the points that lie one after the other in *blob*; raise ValueError if they are none."""
+@dataclass(frozen=True, eq=False)
+class Points:
+    """
+    Many points, one after the other.
+
+    Attributes:
+        blob: Their bytes.
+        starts: Where each begins, and where the last one ends, u64.
+
+    """
+
+    blob: bytes
+    starts: bytes
+
+    @classmethod
+    def of(cls, points: Iterable[bytes]) -> "Points":
+        """Put points together."""
+        each = list(points)
+        return cls(b"".join(each), array("Q", accumulate(map(len, each), initial=0)).tobytes())
+
+    @classmethod
+    def split(cls, blob: bytes) -> "Points":
+        """Return the points that lie one after the other in *blob*."""
+        return cls(blob, array("Q", _starts(blob)).tobytes())
+
+    def __len__(self) -> int:
+        return len(self.starts) // 8 - 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self.blob[first:last] for first, last in pairwise(memoryview(self.starts).cast("Q")))
+
+    def __getitem__(self, at: int) -> bytes:
+        first, last = memoryview(self.starts).cast("Q")[at : at + 2]
+        return self.blob[first:last]
+
+    def __add__(self, more: "Points") -> "Points":
+        ends = (len(self.blob) + end for end in memoryview(more.starts).cast("Q")[1:])
+        return Points(self.blob + more.blob, self.starts + array("Q", ends).tobytes())
+
+
+def _starts(blob: bytes) -> Iterator[int]:
     at = 0
     while at < len(blob):
+        yield at
         end = at + 1
         length = shift = 0
         while True:
@@ -99,12 +148,5 @@ def split(blob: bytes) -> Iterator[bytes]:
             end, shift = end + 1, shift + 7
             if byte < 128:
                 break
-        yield blob[at : end + length]
         at = end + length
-
-
-def _header(point: bytes) -> int:
-    at = 1
-    while point[at] > 127:
-        at += 1
-    return at + 1
+    yield at

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The points of metrics that differ in nothing but the value: one template, copied for each and patched (numpy).
+
+`points` has the places of a point's start, time and value.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sidecar import points
+from sidecar.columnar_growth import Mask, U64Array
+from sidecar.columnar_points import Bytes, Template, template
+from sidecar.columnar_series import SeriesTable
+from sidecar.model import Attributes, Temporality
+from sidecar.schema import Kind
+
+_NUMBERS = {None: points.SUM, Kind.GAUGE: points.INTEGER, Kind.RATE: points.DOUBLE}
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    Metrics whose points differ in nothing but the value.
+
+    Attributes:
+        gauge: GAUGE or RATE; None for sums.
+        suffixes: What each instrument of a metric adds to the attributes.
+        fields: For each metric, the places of its instruments' fields.
+
+    """
+
+    gauge: Kind | None
+    suffixes: tuple[Attributes, ...]
+    fields: list[list[int]]
+
+
+class Bodies:
+    """The points of a group's metrics, of some series; requests are made of parts of them."""
+
+    def __init__(self, group: Group, series: SeriesTable, temporality: Temporality) -> None:
+        """Lay out the points and fill in what the metrics have in common."""
+        has_base = series.settled_ns > series.birth_ns
+        has_base &= np.bool_(temporality is Temporality.DELTA_WITH_BASE and group.gauge is None)
+        suffixes = [points.said(one) for one in group.suffixes]
+        self._template = template(series.names, series.places, _NUMBERS[group.gauge], suffixes, has_base)
+        self._each = len(suffixes)
+        self._bases = self._each * np.append(0, np.cumsum(has_base))
+        self._value = points.GAUGE_VALUE if group.gauge else points.VALUE
+        self._numbers = _by_metric(_said(group, series, temporality), group)
+        before = series.totals - series.counts if has_base.any() else series.totals
+        self._before = _by_metric(before[:, has_base], group)
+        _fill_times(self._template, group, series, has_base, temporality)
+
+    def between(self, first: int, last: int) -> Bytes:
+        """Return the points of the series from *first* to before *last*, one metric a row."""
+        begin, end = self._template.starts[[first, last]].tolist()
+        found = np.empty((len(self._numbers), end - begin), np.uint8)
+        found[:] = self._template.blob[begin:end]
+        eights = np.ndarray((len(found), max(0, end - begin - 7)), "<u8", found, 0, (end - begin, 1))
+        some = slice(self._each * first, self._each * last)
+        eights[:, self._template.window[some] - begin + self._value] = self._numbers[:, some]
+        some = slice(*self._bases[[first, last]].tolist())
+        eights[:, self._template.base[some] - begin + self._value] = self._before[:, some]
+        return found
+
+
+def _said(group: Group, series: SeriesTable, temporality: Temporality) -> U64Array:
+    """Return what each field says of each series."""
+    if group.gauge is Kind.GAUGE:
+        assert series.values is not None  # noqa: S101 - a schema with gauges has them
+        return series.values
+    if group.gauge is Kind.RATE:
+        grew = series.counts.astype(np.int64).astype(np.float64)
+        seconds = (np.uint64(series.end_ns) - series.start_ns).astype(np.float64)
+        return (grew * 1e9 / seconds).view(np.uint64)
+    return series.totals if temporality is Temporality.CUMULATIVE else series.counts
+
+
+def _by_metric(fields: U64Array, group: Group) -> U64Array:
+    """Return, for each metric, the numbers of its points in their order: series, then instrument."""
+    return fields[group.fields].transpose(0, 2, 1).reshape(len(group.fields), -1)
+
+
+def _fill_times(
+    template: Template, group: Group, series: SeriesTable, has_base: Mask, temporality: Temporality
+) -> None:
+    eights = np.ndarray((max(0, len(template.blob) - 7),), "<u8", template.blob, 0, (1,))
+    if group.gauge:
+        eights[template.window + points.GAUGE_TIME] = series.end_ns
+        return
+    whole, each = temporality is Temporality.CUMULATIVE, len(group.suffixes)
+    eights[template.window + points.START] = series.birth_ns if whole else np.repeat(series.start_ns, each)
+    eights[template.window + points.TIME] = series.end_ns
+    eights[template.base + points.START] = series.birth_ns
+    eights[template.base + points.TIME] = np.repeat(series.settled_ns[has_base], each)
