@@ -42,17 +42,17 @@ MARK_AT = len(_MAGIC)
 _PAYLOAD_AT = MARK_AT + _MARK.size + _CHECKSUM.size
 
 
-def encode(record: Record) -> bytes:
-    """Return the file's bytes for a record that is not acknowledged."""
+def encode(record: Record) -> Sequence[bytes]:
+    """Return the file's bytes for a record that is not acknowledged, in parts, since they may be many."""
     payload = _encode(record)
     checksum = 0
     for part in payload:
         checksum = zlib.crc32(part, checksum)
-    return b"".join((_MAGIC, bytes(_MARK.size), _CHECKSUM.pack(checksum), *payload))
+    return (_MAGIC + bytes(_MARK.size) + _CHECKSUM.pack(checksum), *payload)
 
 
 def mark(data: bytes) -> bytes:
-    """Return the mark that acknowledges the record in *data*, to be written at `MARK_AT`."""
+    """Return the mark that acknowledges the record that begins with *data*, to be written at `MARK_AT`."""
     (checksum,) = _CHECKSUM.unpack_from(data, MARK_AT + _MARK.size)
     return _MARK.pack(_MARKED, checksum)
 
