@@ -2,11 +2,13 @@
 """The numbers in the values of many keys at once: what `percpu.cells` says of one, by numpy (pure)."""
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.model import Field, Layout
+from sidecar.schema import CPU_BYTES
 
 U64Array = NDArray[np.uint64]
 
@@ -39,6 +41,13 @@ def cells(raw: bytes, count: int, layout: Layout, slots: int) -> U64Array:
                 into += one
         at += width
     return found
+
+
+def by_cpu(keys: bytes, size: int, cpus: Sequence[int]) -> bytes:
+    """Return each key of *size* bytes once for each CPU, the CPU's number after it."""
+    each = np.repeat(np.frombuffer(keys, f"V{size}"), len(cpus)).view(np.uint8).reshape(-1, size)
+    numbers = np.array(cpus, f"=u{CPU_BYTES}").view(np.uint8).reshape(-1, CPU_BYTES)
+    return np.hstack([each, np.tile(numbers, (len(keys) // size, 1))]).tobytes()
 
 
 def _extract(raw: bytes, count: int, slots: int, step: int, field: Field) -> U64Array:
