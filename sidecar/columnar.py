@@ -11,12 +11,11 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from sidecar import points
 from sidecar.model import Account, Attributes, Cells
-from sidecar.points import Points
 
 LARGE = 4096
 """A map of more entries than this is read into columns."""
@@ -87,6 +86,41 @@ class Table(_Held):
         return dict(zip(self, _rows(self.numbers, len(self)), strict=True))
 
 
+@dataclass(frozen=True, eq=False)
+class Names:
+    """
+    The names of many series (see `points`).
+
+    Attributes:
+        said: One after the other.
+        starts: Where each begins, and where the last one ends, u64.
+
+    """
+
+    said: bytes
+    starts: bytes
+
+    @classmethod
+    def of(cls, names: Iterable[bytes]) -> "Names":
+        """Put names together."""
+        each = list(names)
+        return cls(b"".join(each), packed(accumulate(map(len, each), initial=0)))
+
+    def __len__(self) -> int:
+        return len(self.starts) // 8 - 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self.said[first:last] for first, last in pairwise(memoryview(self.starts).cast("Q")))
+
+    def __getitem__(self, at: int) -> bytes:
+        first, last = memoryview(self.starts).cast("Q")[at : at + 2]
+        return self.said[first:last]
+
+    def __add__(self, more: "Names") -> "Names":
+        ends = memoryview(more.starts).cast("Q")[1:]
+        return Names(self.said + more.said, self.starts + packed(len(self.said) + end for end in ends))
+
+
 @dataclass(frozen=True)
 class Roster:
     """
@@ -112,7 +146,7 @@ class Ledger(_Held):
     The accounts of a source.
 
     Attributes:
-        series: The series, each by its point.
+        series: The series.
         width: Fields of an account's totals.
         totals: Of each series, field after field.
         ends: `Account.end_ns` of each.
@@ -121,7 +155,7 @@ class Ledger(_Held):
 
     """
 
-    series: Points
+    series: Names
     width: int
     totals: bytes
     ends: bytes
@@ -134,7 +168,7 @@ class Ledger(_Held):
         if isinstance(accounts, Ledger):
             return accounts
         return cls(
-            Points.of(map(points.point, accounts)),
+            Names.of(map(points.said, accounts)),
             width,
             _by_column(one.totals for one in accounts.values()),
             packed(one.end_ns for one in accounts.values()),

@@ -14,11 +14,10 @@ import numpy as np
 
 from sidecar import points
 from sidecar.accounts import OVERFLOW
-from sidecar.columnar import Ledger, Roster, Table
+from sidecar.columnar import Ledger, Names, Roster, Table
 from sidecar.columnar_growth import U64Array
 from sidecar.columnar_match import Places, matched
-from sidecar.columnar_points import only, places_of
-from sidecar.points import Points
+from sidecar.columnar_names import only, places_of
 from sidecar.schema import Schema
 
 _OVERFLOW_SAID = points.said((OVERFLOW,))
@@ -68,7 +67,7 @@ def rostered(ledger: Ledger, now: Table, schema: Schema) -> Roster:
         return before
     places, waiting = _as_before(before, now, schema)
     unknown = [at for at in np.flatnonzero(places < 0).tolist() if at not in waiting]
-    waiting |= {at: points.point(schema.attributes_of(now.key(at))) for at in unknown}
+    waiting |= {at: points.said(schema.attributes_of(now.key(at))) for at in unknown}
     of_series = places_of(ledger.series, set(waiting.values()))
     for at, name in waiting.items():
         places[at] = of_series.get(name, -1)
@@ -115,7 +114,7 @@ def post(
 
 def _overflow(ledger: Ledger, schema: Schema) -> int:
     """Return the place of the series of those without room, or -1."""
-    overflow = points.point((*schema.attributes, OVERFLOW))
+    overflow = points.said((*schema.attributes, OVERFLOW))
     return places_of(ledger.series, {overflow}).get(overflow, -1)
 
 
@@ -123,7 +122,7 @@ def _settle(
     ledger: Ledger, places: Places, waiting: Sequence[bytes], end_ns: int, schema: Schema
 ) -> tuple[Ledger, Places, int, int, int]:
     """Find a place for each row that has none."""
-    overflow = points.point((*schema.attributes, OVERFLOW))
+    overflow = points.said((*schema.attributes, OVERFLOW))
     new = [name for name in dict.fromkeys(waiting) if name != overflow]
     has_overflow = _overflow(ledger, schema) >= 0
     limit = max(1, schema.series_limit // max(1, len(schema.instruments)))
@@ -176,7 +175,7 @@ def _with(ledger: Ledger, names: Sequence[bytes], end_ns: int) -> Ledger:
     totals = np.frombuffer(ledger.totals, np.uint64).reshape(ledger.width, len(ledger))
     return replace(
         ledger,
-        series=ledger.series + Points.of(names),
+        series=ledger.series + Names.of(names),
         totals=np.concatenate([totals, np.zeros((ledger.width, more), np.uint64)], axis=1).tobytes(),
         ends=ledger.ends + np.full(more, end_ns, np.uint64).tobytes(),
         settled=ledger.settled + bytes(8 * more),

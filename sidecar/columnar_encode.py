@@ -2,7 +2,7 @@
 """
 From series in columns to the bytes of requests: the same as `otlp_encode` makes of them, by numpy (pure).
 
-`columnar_bodies` makes the points; here is what is around them.
+`columnar_points` makes the points; here is what is around them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar import otlp_encode, points
-from sidecar.columnar_bodies import Bodies, Group
-from sidecar.columnar_points import Bytes
+from sidecar.columnar_names import Bytes
+from sidecar.columnar_points import Bodies, Group
 from sidecar.columnar_series import SeriesTable
 from sidecar.model import Attribute, Attributes, Temporality
 from sidecar.schema import Instrument, Kind, Schema

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 from sidecar import points
+from sidecar.columnar import Names
 from sidecar.model import Series
-from sidecar.points import Points
 
 if TYPE_CHECKING:  # whoever asks whether something is a SeriesTable must not pay for numpy
     from sidecar.columnar_growth import U64Array
@@ -20,7 +20,7 @@ class SeriesTable(Sequence[Series]):
     Series in columns; `model.Series` says what they mean.
 
     Attributes:
-        names: Points of all series of the ledger.
+        names: All series of the ledger.
         places: Which of them these are.
         birth_ns: Of all.
         end_ns: Of all.
@@ -32,7 +32,7 @@ class SeriesTable(Sequence[Series]):
 
     """
 
-    names: Points
+    names: Names
     places: "Places"
     birth_ns: int
     end_ns: int

@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from sidecar.columnar import LARGE, Ledger, Table, packed
+from sidecar.columnar import LARGE, Ledger, Names, Table, packed
 from sidecar.model import (
     Account,
     Attributes,
@@ -31,7 +31,6 @@ from sidecar.model import (
     Record,
     Snapshot,
 )
-from sidecar.points import Points
 
 _MAGIC = b"XDPOTEL3"
 _MARK = struct.Struct("=4sI")
@@ -221,7 +220,8 @@ def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dic
     if isinstance(accounts, Ledger):
         return {
             "width": accounts.width,
-            "points": blobs.add(accounts.series.blob),
+            "said": blobs.add(accounts.series.said),
+            "starts": blobs.add(accounts.series.starts),
             "totals": blobs.add(accounts.totals),
             "ends": blobs.add(accounts.ends),
             "settled": blobs.add(accounts.settled),
@@ -234,8 +234,8 @@ def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dic
 
 
 def _unpack_accounts(held: dict[str, Any], blobs: Sequence[bytes]) -> Mapping[Attributes, Account]:
-    if "points" in held:
-        series = Points.split(blobs[held["points"]])
+    if "said" in held:
+        series = Names(blobs[held["said"]], blobs[held["starts"]])
         totals, ends, settled = (blobs[held[name]] for name in ("totals", "ends", "settled"))
         return Ledger(series, held["width"], totals, ends, settled)
     named = json.loads(blobs[held["series"]])
