@@ -7,6 +7,7 @@ them. `columnar_delta` and the journal take their bytes as they are. Numbers are
 order. Nothing here needs numpy.
 """
 
+import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from typing import Any
 
 from sidecar import points
 from sidecar.model import Account, Attributes, Cells
+
+# numpy, once it is imported, brings a library that starts a thread for each CPU, for what nobody does here.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 LARGE = 4096
 """A map of more entries than this is read into columns."""

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sidecar import delta, reported
+from sidecar import connections, delta, quiet, reported
 from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError, explain
 from sidecar.model import Attribute, Baseline, Batch, Snapshot, Temporality
@@ -51,10 +51,9 @@ class Pipeline:
         self._clock = clock
         self._summary = Summary()
         self._marked: set[int] = set()
-        # Whether the Collector has taken all series since we began and since it last failed us, and whether
-        # the batch under way has all of them.
-        self._said_all = False
-        self._all_under_way = False
+        # Whether series of the batch under way could be left out, and what is known if so.
+        self._quiet = False
+        self._told = quiet.Told()
 
     def run(self, interval_s: float) -> None:
         """Make a cycle each *interval_s* seconds until the clock says stop; then a last one."""
@@ -148,7 +147,7 @@ class Pipeline:
             self._delivery.acknowledged[source.name],
             snapshots,
             source.schema,
-            everything=not self._said_all,
+            everything=not self._told.everything,
         )
 
     def _freeze(self, steps: Mapping[Source, delta.Advance]) -> None:
@@ -161,7 +160,8 @@ class Pipeline:
             Batch(requests, {source.name: step.baseline for source, step in steps.items()}),
             {source.name: step.snapshots for source, step in steps.items()},
         )
-        self._all_under_way = not self._said_all
+        self._told = self._told.frozen()
+        self._quiet = any(quiet.may_be(source.schema, len(step.series)) for source, step in steps.items())
         for source, step in steps.items():
             self._telemetry.took(source.name, source.schema, step)
             for key in step.emptied:
@@ -236,8 +236,9 @@ class Pipeline:
             if baseline:
                 source.release(baseline.identity)
         if outcome:
-            taken = isinstance(outcome, Delivered) and not outcome.rejected
-            self._said_all = taken and (self._said_all or self._all_under_way)
+            clean = isinstance(outcome, Delivered) and not outcome.rejected
+            known = self._told.answered(connections.present(), clean=clean) if self._quiet else None
+            self._told = known or quiet.Told()
         if isinstance(outcome, Delivered):
             self._after_delivery()
         return outcome

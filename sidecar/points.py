@@ -13,10 +13,7 @@ attributes as they end its points: no two lists of attributes have the same byte
 from collections.abc import Iterable
 from functools import cache
 
-from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
-
 from sidecar.model import Attribute, Attributes
-from sidecar.otlp_attributes import pairs
 from sidecar.percpu import U64
 
 _ZERO = bytes(8)
@@ -71,6 +68,11 @@ def _value(value: str | int | bool) -> bytes:
 
 def attributes(said: bytes) -> Attributes:
     """Return what `said` was given."""
+    # Commands that only look at maps start without the OTLP classes.
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint  # noqa: PLC0415
+
+    from sidecar.otlp_attributes import pairs  # noqa: PLC0415
+
     return pairs(NumberDataPoint.FromString(said).attributes)
 
 

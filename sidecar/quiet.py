@@ -3,19 +3,24 @@
 Which series may be left out of a batch, so that the cost follows what changed (pure).
 
 A series that counted nothing has nothing to say: its next window starts where its last one ended, and its
-base point ends there. But it must be said now and then, or a Collector forgets it (`max_stale`,
-`metric_expiration`: 24 h here), and one that was restarted unnoticed does not show it.
+base point ends there. But it must be said now and then, or whoever keeps it takes it for gone.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sidecar.columnar import LARGE
 from sidecar.model import Series
 from sidecar.schema import Kind, Schema
 
-LONGEST_NS = 600 * 10**9
-"""A series is said at least this often, ns."""
+LONGEST_NS = 240 * 10**9
+"""
+A series is said at least this often, ns.
+
+Where a Collector writes each sample on to a store, a query finds one of the last five minutes (Prometheus:
+`--query.lookback-delta`).
+"""
 
 
 def may_be(schema: Schema, count: int) -> bool:
@@ -42,3 +47,32 @@ def to_say(series: Sequence[Series]) -> list[Series]:
         for number, one in enumerate(series)
         if any(one.counts) or not one.settled_ns or is_due(number, one.start_ns, one.end_ns)
     ]
+
+
+@dataclass(frozen=True)
+class Told:
+    """
+    Whether the Collector at the other end has every series: if not, none may be left out.
+
+    It has them all once it took a batch with all of them, over the same connection as the batch before. After
+    an answer that was not a clean OK, or over another connection, it may be one that knows nothing.
+
+    Attributes:
+        everything: It has every series.
+        under_way: The batch under way has every series.
+        connections: What the last answer came over.
+
+    """
+
+    everything: bool = False
+    under_way: bool = False
+    connections: frozenset[int] = frozenset()
+
+    def frozen(self) -> "Told":
+        """Return what holds after a batch was made under this."""
+        return replace(self, under_way=not self.everything)
+
+    def answered(self, connections: frozenset[int], *, clean: bool) -> "Told":
+        """Return what holds after an answer."""
+        same = clean and connections == self.connections
+        return replace(self, everything=same and (self.everything or self.under_way), connections=connections)

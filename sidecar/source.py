@@ -100,20 +100,26 @@ class Source:
     def _look_for_successor(self) -> None:
         try:
             fd = self._locate(self.info)
-            if bpf.map_info(fd).id == self.info.id:
-                os.close(fd)
-                successor = None
-            else:
-                successor = self._take(fd)
+            successor = self._held(fd) or self._take(fd)
         except SidecarError as error:
             if str(error) != self._trouble:
                 log.warning("%s; going on with the map that is open", error)
             self._trouble = str(error)
             return
         self._trouble = ""
-        if successor:
-            log.warning("%s: map id %d took the place of id %d", self.name, successor.info.id, self.info.id)
-            self._maps.append(successor)
+        if successor is self._maps[-1]:
+            return
+        log.warning("%s: map id %d took the place of id %d", self.name, successor.info.id, self.info.id)
+        self._maps = [*(held for held in self._maps if held is not successor), successor]
+
+    def _held(self, fd: int) -> "OpenMap | None":
+        """Return the map of *fd* if it is held already, and close *fd*: each map is read once."""
+        map_id = bpf.map_info(fd).id
+        for held in self._maps:
+            if held.info.id == map_id:
+                os.close(fd)
+                return held
+        return None
 
     def _take(self, fd: int) -> "OpenMap":
         info = bpf.map_info(fd)

@@ -41,8 +41,8 @@ sources:
       - {{name: flow.packets, field: packets, unit: "{{packet}}"}}
       - {{name: flow.bytes, field: bytes, unit: By}}
       - {{name: flow.level, field: level, kind: updowncounter}}
-      - {{name: flow.now, field: level, kind: gauge}}
 """
+GAUGE = "      - {name: flow.now, field: level, kind: gauge}\n"
 PROTOCOLS = {6: "tcp", 17: "udp"}
 
 
@@ -51,7 +51,7 @@ class Flows:
 
     def __init__(self, directory):
         self._fd = bpf.map_create(
-            uapi.MAP_PERCPU_HASH, key_size=8, value_size=16, max_entries=1000, name="flows"
+            uapi.MAP_PERCPU_HASH, key_size=8, value_size=16, max_entries=10_000, name="flows"
         )
         stack.mount_bpffs()
         self.pin = Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}"
@@ -65,15 +65,15 @@ class Flows:
         self.pin.unlink()
         os.close(self._fd)
 
-    def count(self, chance, host, protocol):
+    def count(self, chance, host, protocol, network=2):
         """Let every CPU count something of a flow, by up to once around of its 32 bits in four goes."""
-        key = struct.pack("=BBBBBxxx", 192, 0, 2, host, protocol)
+        key = struct.pack("=BBBBBxxx", 192, 0, network, host, protocol)
         cpus = self._held.setdefault(key, [[0, 0, 0] for _ in range(CPUS)])
         for cpu in cpus:
             more = chance.randrange(2**30), chance.randrange(2**40), chance.randrange(-1000, 1000)
             for at, name in enumerate(("packets", "bytes", "level")):
                 cpu[at] += more[at]
-                self.truth[name, f"192.0.2.{host}", PROTOCOLS[protocol]] += more[at]
+                self.truth[name, f"192.0.{network}.{host}", PROTOCOLS[protocol]] += more[at]
         slots = (struct.pack("=IiQ", packets % 2**32, level, size) for packets, size, level in cpus)
         bpf.map_update(self._fd, key, b"".join(slots))
 
@@ -126,10 +126,15 @@ def settled(ports, prefix, expected, *, every_s=0.2):
     return found
 
 
-def test_a_hash_of_narrow_wide_and_signed_fields_is_exact_through_kills(flows, tmp_path):
+@pytest.mark.parametrize("idle", [0, 5000], ids=["small", "large"])
+def test_a_hash_of_narrow_wide_and_signed_fields_is_exact_through_kills(flows, tmp_path, idle):
     """Keys come and go, counters wrap, Collector and sidecar die: each series has what was counted."""
     chance = random.Random(7)  # noqa: S311
     ports = Ports.free()
+    fill(flows, chance, idle)
+    if not idle:
+        # Gauges are always said: with one of them no series is left out.
+        flows.config.write_text(flows.config.read_text() + GAUGE)
     with ExitStack() as stopped:
         collector = stopped.enter_context(stack.collector(tmp_path, ports))
         reader = stopped.enter_context(sidecar(tmp_path, ports, "--config", str(flows.config)))
@@ -162,6 +167,45 @@ def test_a_hash_of_narrow_wide_and_signed_fields_is_exact_through_kills(flows, t
 
     assert found == expected, (tmp_path / "sidecar.log").read_text()[-2000:]
     assert len(expected) >= 12
+
+
+def test_a_collector_that_restarts_between_two_calls_gets_the_idle_series_too(flows, tmp_path):
+    """No call fails, but the connection is another one."""
+    ports, interval_s = Ports.free(), 4
+    fill(flows, random.Random(3), 5000)  # noqa: S311
+    names = {"packets": "xdp_flow_packets", "bytes": "xdp_flow_bytes", "level": "xdp_flow_level"}
+    expected = {
+        (names[name], (protocol, "here", address)): count
+        for (name, address, protocol), count in flows.truth.items()
+    }
+    options = "--config", str(flows.config), "--status-address", f"127.0.0.1:{ports.prometheus}"
+    with ExitStack() as stopped:
+        collector = stopped.enter_context(stack.collector(tmp_path, ports))
+        stopped.enter_context(sidecar(tmp_path, ports, *options, interval_s=interval_s))
+        assert settled(ports, tuple(names.values()), expected) == expected
+        batches = delivered(ports)
+        while delivered(ports) < batches + 3:
+            time.sleep(0.05)
+        collector.kill()
+        collector.start()
+        found = settled(ports, tuple(names.values()), expected)
+
+        assert found == expected
+        assert "not acknowledged" not in (tmp_path / "sidecar.log").read_text()
+
+
+def fill(flows, chance, count):
+    """Let so many flows count something once."""
+    for number in range(count):
+        flows.count(chance, number % 250, (6, 17)[number // 250 % 2], network=3 + number // 500)
+
+
+def delivered(ports):
+    """Return how many batches were acknowledged."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports.prometheus}/metrics", timeout=10) as answer:
+        body = answer.read().decode()
+    found = re.search(r'^xdp_otel_batches_total\{.*"delivered".*\} (\d+)$', body, re.MULTILINE)
+    return int(found.group(1))
 
 
 def test_a_hundred_thousand_keys_that_change_while_they_are_read(tmp_path):

@@ -59,6 +59,7 @@ EXACT = {
     "refused": ("collector", (*REFUSED, *LOST), 3, {}),
     "refused and killed": ("crash collector", ("refused", "failed", "points refused"), 2, {"ticks": 4}),
     "program reloaded": ("crash reload", ("no connection", "refused"), 3, {}),
+    "rolled back": ("crash reload roll_back", ("no connection",), 3, {}),
     "machine rebooted": ("crash reboot", ("no connection", "refused"), 3, {}),
     "map emptied": ("crash empty", ("answer lost", "no connection"), 2, {}),
     "clock steps": ("crash clock_back clock_forward collector", ("answer lost",), 3, {}),
@@ -87,6 +88,29 @@ def test_a_batch_of_several_requests_is_one_batch(temporality, monkeypatch):
     found = explored(
         scenario(temporality, "crash collector", ("request lost", "refused", "failed"), faults=2, sources=2)
     )
+
+    assert found.wrong == "", found
+
+
+QUIET = {
+    "killed": ("crash quiet", LOST, 3),
+    "map emptied": ("crash quiet empty", (), 2),
+    "refused": ("quiet", REFUSED, 3),
+    "maps come and go": ("crash quiet reload roll_back", ("no connection",), 3),
+    "Collector restarted": ("crash quiet collector forget scrape", ("answer lost",), 3),
+    "journal lost": ("crash quiet wipe collector", (), 3),
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+@pytest.mark.parametrize("temporality", [BASE, CUMULATIVE], ids=["base-point", "cumulative"])
+def test_a_series_that_is_left_out_while_it_counts_nothing_is_exact(temporality, name, monkeypatch):
+    """Also if the Collector that knew it is not there any more."""
+    monkeypatch.setattr("sidecar.quiet.LARGE", 0)
+    kinds, answers, faults = QUIET[name]
+    options = WIPED if "wipe" in kinds else {}
+
+    found = explored(scenario(temporality, kinds, answers, faults=faults, **options))
 
     assert found.wrong == "", found
 

@@ -2,6 +2,7 @@
 """deploy/systemd, really installed and run: systemd is the first process of a container."""
 
 import re
+import time
 
 import pytest
 
@@ -154,6 +155,38 @@ def test_a_drop_in_gives_what_its_way_to_read_needs(installed, name, source, cap
         assert capabilities == int(status("xdp-otel")["CapEff"], 16)
     finally:
         machine.call("rm", "-r", "/etc/systemd/system/xdp-otel.service.d")
+        machine.call("systemctl", "daemon-reload")
+    machine.install(machine.INTERFACE)
+
+
+LARGE_MAP = """\
+sources:
+  - pin: /sys/fs/bpf/large_map
+    layout: {key: {slot: u32}, value: {packets: u64}}
+"""
+
+
+def test_a_large_map_is_read_in_the_sandbox(installed):
+    """What it takes besides, numpy and its libraries, may be loaded and run there."""
+    machine.call(
+        *("bpftool", "map", "create", "/sys/fs/bpf/large_map", "type", "array", "name", "large_map"),
+        *("key", "4", "value", "8", "entries", "5000"),
+    )
+    machine.call("tee", "/etc/xdp-otel/large.yaml", input=LARGE_MAP)
+    configure("--config=/etc/xdp-otel/large.yaml --interval 1")
+    drop_in("pins.conf")
+    machine.call("systemctl", "restart", "xdp-otel")
+    lines = ("journalctl", "--unit", "xdp-otel", "--lines", "20")
+    machine.wait(lambda: "5000 keys" in machine.said(*lines))
+
+    try:
+        assert "5000 keys" in machine.said(*lines)
+        time.sleep(3)
+        assert "active" == machine.show("xdp-otel", "ActiveState"), machine.said(*lines)
+        assert "0" == machine.show("xdp-otel", "NRestarts"), machine.said(*lines)
+    finally:
+        machine.call("rm", "-r", "/etc/systemd/system/xdp-otel.service.d", "/sys/fs/bpf/large_map")
+        machine.call("rm", "/etc/xdp-otel/large.yaml")
         machine.call("systemctl", "daemon-reload")
     machine.install(machine.INTERFACE)
 
