@@ -91,7 +91,7 @@ def _step(
     baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, everything: bool
 ) -> Step:
     if isinstance(snapshots[-1].reading.cells, Table):
-        # Small maps need no numpy: it is 17 MB.
+        # Small maps need no numpy: it is 12 MB.
         from sidecar import columnar_delta  # noqa: PLC0415
 
         if columnar_delta.fits(baseline, snapshots, schema):
