@@ -185,7 +185,7 @@ def _with(ledger: Ledger, names: Sequence[bytes], end_ns: int) -> Ledger:
 def next_roster(roster: Roster, places: Places, last: int) -> Roster:
     """Return the roster after its rows were posted to *places*; those without room (*last*) wait on."""
     before = np.frombuffer(roster.places, np.int64)
-    if last < 0 and not roster.waiting and places is before:
+    if np.array_equal(places, before):
         return roster
     homeless = (before < 0) & (places == last)
     held = homeless[before < 0].tolist()

@@ -65,7 +65,7 @@ def step(
     series = said = _series(posted, counted, baseline.birth_ns, end_ns, held)
     if not everything and quiet.may_be(schema, len(series)):
         said = series.only(_to_say(series))
-    roster = next_roster(rosters[-1], posted.places[-len(tables[-1]) :], posted.last)
+    roster = next_roster(rosters[-1], posted.places[len(posted.places) - len(tables[-1]) :], posted.last)
     return Step(
         series,
         said,
