@@ -17,7 +17,6 @@ from sidecar.model import Field, Layout, MapIdentity, Reading, Record, Snapshot,
 from sidecar.otlp_attributes import key_values
 from sidecar.schema import CPU_BYTES, Instrument, Kind, Schema
 
-IDENTITY = MapIdentity("boot-1", 41, 5, 4, 64, 1000)
 RESOURCE = (("host.name", "node-1"),)
 
 
@@ -120,7 +119,7 @@ class World:
     fast: object = None
 
     def snapshot(self, schema, map_id, now):
-        identity = replace(IDENTITY, map_id=map_id, key_size=self.key_size)
+        identity = MapIdentity("boot-1", map_id, 5, self.key_size, 64, 1000)
         return Snapshot(identity, 10**14, now, Reading(columns_of(schema), dict(self.maps[map_id])))
 
     def in_columns(self, snapshot, schema):
