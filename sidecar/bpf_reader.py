@@ -15,13 +15,12 @@ from sidecar import bpf_syscall as bpf
 from sidecar.bpf_uapi import ARRAY_TYPES, PER_CPU_TYPES
 from sidecar.columnar import LARGE, Table
 from sidecar.errors import KernelError
-from sidecar.model import Layout, Reading
+from sidecar.model import Reading
 from sidecar.percpu import cells, parse_cpu_list, stride
 from sidecar.schema import CPU_BYTES, Schema
 
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
-# A map that does not fit is read into columns.
-_FIRST_BATCH = LARGE
+_FIRST_BATCH = 4096
 # With hundreds of CPUs and large values, a first batch takes no more memory than this.
 _BUFFER_BYTES = 4 * 1024 * 1024
 _SMALLEST_BATCH = 64
@@ -90,31 +89,37 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
 
 def _reading(chunks: Iterator[Chunk], info: bpf.MapInfo, schema: Schema) -> Reading:
     """Return what lies in the kernel's answers: in columns if it is much."""
-    if schema.cpu is not None:
-        chunks = (_by_cpu(keys, values, info.key_size) for keys, values in chunks)
-        size, count = info.key_size + CPU_BYTES, 1
-    else:
-        size, count = info.key_size, slots(info)
-    columns, begun, rows = schema.columns(count), [], 0
+    apart = 1 if schema.cpu is None else slots(info)
+    columns, begun, rows = schema.columns(slots(info) // apart), [], 0
     for chunk in chunks:
         begun.append(chunk)
-        rows += len(chunk[0]) // size
+        rows += len(chunk[0]) // info.key_size * apart
         if rows > LARGE:
-            return Reading(columns, _table(chain(begun, chunks), size, schema.layout, count))
+            return Reading(columns, _table(chain(begun, chunks), info, schema))
+    size, count = info.key_size, slots(info)
+    if schema.cpu is not None:
+        begun = [_by_cpu(keys, values, size) for keys, values in begun]
+        size, count = size + CPU_BYTES, 1
     raws = (one for keys, values in begun for one in _rows(keys, values, size))
     return Reading(columns, {key: cells(raw, schema.layout, count) for key, raw in raws})
 
 
-def _table(chunks: Iterable[Chunk], size: int, layout: Layout, count: int) -> Table:
-    # Small maps need no numpy: it is 17 MB.
+def _table(chunks: Iterable[Chunk], info: bpf.MapInfo, schema: Schema) -> Table:
+    # Small maps need no numpy: it is 12 MB.
     from sidecar import columnar_read  # noqa: PLC0415
 
     names: list[bytes] = []
-    numbers: list[bytes] = []
+    parts = []
     for keys, values in chunks:
-        names.append(keys)
-        numbers.append(columnar_read.cells(values, len(keys) // size, layout, count))
-    return Table(b"".join(names), size, b"".join(numbers))
+        count = len(keys) // info.key_size
+        if schema.cpu is None:
+            names.append(keys)
+            parts.append(columnar_read.cells(values, count, schema.layout, slots(info)))
+        else:
+            names.append(columnar_read.by_cpu(keys, info.key_size, possible_cpus()))
+            parts.append(columnar_read.cells(values, count * slots(info), schema.layout, 1))
+    size = info.key_size + (CPU_BYTES if schema.cpu is not None else 0)
+    return Table(b"".join(names), size, b"".join(chain.from_iterable(zip(*parts, strict=True))))
 
 
 def _rows(keys: bytes, values: bytes, size: int) -> Iterator[tuple[bytes, bytes]]:

@@ -8,14 +8,16 @@ its roster), so a key is labelled once in the life of the process, not once a wi
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
 from sidecar import points
 from sidecar.accounts import OVERFLOW
-from sidecar.columnar import Ledger, Roster, Table
+from sidecar.columnar import Ledger, Names, Roster, Table
 from sidecar.columnar_growth import U64Array
 from sidecar.columnar_match import Places, matched
+from sidecar.columnar_names import only, places_of
 from sidecar.schema import Schema
 
 _OVERFLOW_SAID = points.said((OVERFLOW,))
@@ -30,7 +32,7 @@ class Posting:
         ledger: The accounts before the window, without those that had to make room, with a new one for each
             new series.
         order: The places of the series that some key belongs to, the first key's first.
-        counts: What each field of these counted.
+        counts: What each field counted of these.
         known: How many accounts of the ledger, from its beginning, are not new.
         overflowed: How many series found no room.
         forgotten: How many had to make room.
@@ -48,6 +50,11 @@ class Posting:
     places: Places
     last: int
 
+    @property
+    def whole(self) -> bool:
+        """Whether all series of the ledger have keys, in its order."""
+        return len(self.order) == len(self.ledger) and bool((self.order[1:] > self.order[:-1]).all())
+
     def summed(self, of_rows: U64Array) -> U64Array:
         """Return other numbers of the rows added up by series."""
         return _add_up(self.places, of_rows, len(self.ledger), self.last)[1]
@@ -58,32 +65,28 @@ def rostered(ledger: Ledger, now: Table, schema: Schema) -> Roster:
     before = ledger.roster
     if before is not None and before.schema is schema and before.names == now.names:
         return before
-    places = np.full(len(now), -1, np.int64)
-    names: list[bytes | None] = [None] * len(now)
-    unknown: Sequence[int] = range(len(now))
-    if before is not None and before.schema is schema and before.names:
-        there = matched(now.names, before.names, now.size)
-        held = np.frombuffer(before.places, np.int64)
-        if there is not None:
-            places = np.where(there >= 0, held[there], np.int64(-1))
-            unknown = np.flatnonzero(there < 0).tolist()
-            _still_waiting(before, held, there, names)
-    for at in unknown:
-        names[at] = points.point(schema.attributes_of(now.key(at)))
-    of_series = ledger.places({name for name in (names[at] for at in unknown) if name})
-    for at in unknown:
-        places[at] = of_series.get(names[at] or b"", -1)
-    waiting = tuple(name for name in (names[at] for at in np.flatnonzero(places < 0).tolist()) if name)
-    return Roster(schema, now.names, places.tobytes(), waiting)
+    places, waiting = _as_before(before, now, schema)
+    unknown = [at for at in np.flatnonzero(places < 0).tolist() if at not in waiting]
+    waiting |= {at: points.said(schema.attributes_of(now.key(at))) for at in unknown}
+    of_series = places_of(ledger.series, set(waiting.values()))
+    for at, name in waiting.items():
+        places[at] = of_series.get(name, -1)
+    homeless = np.flatnonzero(places < 0).tolist()
+    return Roster(schema, now.names, places.tobytes(), tuple(waiting[at] for at in homeless))
 
 
-def _still_waiting(before: Roster, held: Places, there: Places, names: list[bytes | None]) -> None:
-    if not before.waiting:
-        return
-    number = np.cumsum(held < 0) - 1
-    rows = np.flatnonzero((there >= 0) & (held[there] < 0))
-    for at, which in zip(rows.tolist(), number[there[rows]].tolist(), strict=True):
-        names[at] = before.waiting[which]
+def _as_before(before: Roster | None, now: Table, schema: Schema) -> tuple[Places, dict[int, bytes]]:
+    """Return the place of each key whose series has one, and the series of those that waited for one."""
+    if before is None or before.schema is not schema or not before.names:
+        return np.full(len(now), -1, np.int64), {}
+    held = np.frombuffer(before.places, np.int64)
+    there = matched(now.names, before.names, now.size)
+    places = np.where(there >= 0, held[there], np.int64(-1))
+    waited = np.flatnonzero((there >= 0) & (places < 0)) if before.waiting else there[:0]
+    number = (np.cumsum(held < 0) - 1)[there[waited]]
+    return places, {
+        at: before.waiting[which] for at, which in zip(waited.tolist(), number.tolist(), strict=True)
+    }
 
 
 def post(
@@ -96,7 +99,7 @@ def post(
         ledger: The accounts.
         places: For each row its series, or -1.
         waiting: The series of the rows with -1, in their order.
-        grown: What each row counted.
+        grown: What each field counted in each row.
         end_ns: End of the last window: where that of a new series starts.
         schema: What the limit is of.
 
@@ -111,15 +114,15 @@ def post(
 
 def _overflow(ledger: Ledger, schema: Schema) -> int:
     """Return the place of the series of those without room, or -1."""
-    overflow = points.point((*schema.attributes, OVERFLOW))
-    return ledger.series.index(overflow) if overflow in ledger.series else -1
+    overflow = points.said((*schema.attributes, OVERFLOW))
+    return places_of(ledger.series, {overflow}).get(overflow, -1)
 
 
 def _settle(
     ledger: Ledger, places: Places, waiting: Sequence[bytes], end_ns: int, schema: Schema
 ) -> tuple[Ledger, Places, int, int, int]:
     """Find a place for each row that has none."""
-    overflow = points.point((*schema.attributes, OVERFLOW))
+    overflow = points.said((*schema.attributes, OVERFLOW))
     new = [name for name in dict.fromkeys(waiting) if name != overflow]
     has_overflow = _overflow(ledger, schema) >= 0
     limit = max(1, schema.series_limit // max(1, len(schema.instruments)))
@@ -142,9 +145,10 @@ def _settle(
 def _longest_idle(ledger: Ledger, places: Places, wanted: int) -> list[int]:
     idle = np.ones(len(ledger), np.bool_)
     idle[places[places >= 0]] = False
-    found = [at for at in np.flatnonzero(idle).tolist() if _OVERFLOW_SAID not in ledger.series[at]]
-    ends = np.frombuffer(ledger.ends, np.uint64)
-    return sorted(found, key=lambda at: int(ends[at]))[:wanted]
+    places = np.flatnonzero(idle)
+    longest_first = places[np.argsort(np.frombuffer(ledger.ends, np.uint64)[places], kind="stable")]
+    found = (at for at in longest_first.tolist() if _OVERFLOW_SAID not in ledger.series[at])
+    return list(islice(found, wanted))
 
 
 def _without(ledger: Ledger, places: Places, gone: Sequence[int]) -> tuple[Ledger, Places]:
@@ -153,20 +157,26 @@ def _without(ledger: Ledger, places: Places, gone: Sequence[int]) -> tuple[Ledge
     moved = np.append(np.cumsum(kept) - 1, -1)  # the last is that of -1
 
     def picked(numbers: bytes) -> bytes:
-        return np.frombuffer(numbers, np.uint64).reshape(len(ledger), -1)[kept].tobytes()
+        return np.frombuffer(numbers, np.uint64).reshape(-1, len(ledger))[:, kept].tobytes()
 
-    series = tuple(one for one, stays in zip(ledger.series, kept.tolist(), strict=True) if stays)
-    fewer = Ledger(series, ledger.width, picked(ledger.totals), picked(ledger.ends), picked(ledger.settled))
+    fewer = Ledger(
+        only(ledger.series, kept),
+        ledger.width,
+        picked(ledger.totals),
+        picked(ledger.ends),
+        picked(ledger.settled),
+    )
     return fewer, moved[places]
 
 
 def _with(ledger: Ledger, names: Sequence[bytes], end_ns: int) -> Ledger:
     """Return the ledger with new accounts, of series that have counted nothing and that nobody knows."""
     more = len(names)
+    totals = np.frombuffer(ledger.totals, np.uint64).reshape(ledger.width, len(ledger))
     return replace(
         ledger,
-        series=(*ledger.series, *names),
-        totals=ledger.totals + bytes(8 * more * ledger.width),
+        series=ledger.series + Names.of(names),
+        totals=np.concatenate([totals, np.zeros((ledger.width, more), np.uint64)], axis=1).tobytes(),
         ends=ledger.ends + np.full(more, end_ns, np.uint64).tobytes(),
         settled=ledger.settled + bytes(8 * more),
     )
@@ -175,7 +185,7 @@ def _with(ledger: Ledger, names: Sequence[bytes], end_ns: int) -> Ledger:
 def next_roster(roster: Roster, places: Places, last: int) -> Roster:
     """Return the roster after its rows were posted to *places*; those without room (*last*) wait on."""
     before = np.frombuffer(roster.places, np.int64)
-    if last < 0 and not roster.waiting and places is before:
+    if np.array_equal(places, before):
         return roster
     homeless = (before < 0) & (places == last)
     held = homeless[before < 0].tolist()
@@ -196,7 +206,7 @@ def _add_up(places: Places, grown: U64Array, size: int, last: int) -> tuple[Plac
         return places, grown
     first[last] = len(places) if last >= 0 else first[last]
     order = there[np.argsort(first[there], kind="stable")]
-    sums = np.zeros((grown.shape[1], size), np.uint64)
-    for field, column in enumerate(sums):
-        np.add.at(column, places, np.ascontiguousarray(grown[:, field]))
-    return order, sums.T[order]
+    sums = np.zeros((len(grown), size), np.uint64)
+    for column, counted in zip(sums, grown, strict=True):
+        np.add.at(column, places, counted)
+    return order, sums[:, order]

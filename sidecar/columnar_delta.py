@@ -14,7 +14,8 @@ from sidecar import quiet
 from sidecar.accounts import Step
 from sidecar.columnar import Ledger, Table
 from sidecar.columnar_accounts import Posting, next_roster, post, rostered
-from sidecar.columnar_growth import Mask, U64Array, grown, rows, values
+from sidecar.columnar_growth import U64Array, cells_of, grown, values
+from sidecar.columnar_match import Places
 from sidecar.columnar_series import SeriesTable
 from sidecar.model import Baseline, Reading, Snapshot
 from sidecar.schema import Kind, Schema
@@ -55,18 +56,20 @@ def step(
         ledger,
         np.concatenate([np.frombuffer(one.places, np.int64) for one in rosters]),
         [name for one in rosters for name in one.waiting],
-        np.concatenate([one.rows for one in parts]),
+        np.concatenate([one.counts for one in parts], axis=1),
         baseline.end_ns,
         schema,
     )
-    held = values(rows(tables[-1], columns), columns) if _has_gauge(schema) else None
-    series = _series(posted, baseline.birth_ns, end_ns, held)
-    chosen = _to_say(series) if not everything and quiet.may_be(schema, len(series)) else None
-    accounts = _accounts(posted, series, chosen)
+    held = values(cells_of(tables[-1], columns), columns) if _has_gauge(schema) else None
+    counted = _counted(posted)
+    series = said = _series(posted, counted, baseline.birth_ns, end_ns, held)
+    if not everything and quiet.may_be(schema, len(series)):
+        said = series.only(_to_say(series))
+    roster = next_roster(rosters[-1], posted.places[len(posted.places) - len(tables[-1]) :], posted.last)
     return Step(
         series,
-        series if chosen is None else series.only(chosen),
-        replace(accounts, roster=next_roster(rosters[-1], posted.places[-len(tables[-1]) :], posted.last)),
+        said,
+        replace(_said(counted, said.places, end_ns), roster=roster),
         tuple(key for one in parts for key in one.emptied),
         tuple(key for one in parts for key in one.vanished),
         posted.overflowed,
@@ -83,35 +86,52 @@ def _has_gauge(schema: Schema) -> bool:
     return any(one.kind is Kind.GAUGE for one in schema.instruments)
 
 
-def _series(posted: Posting, birth_ns: int, end_ns: int, held: U64Array | None) -> SeriesTable:
-    ledger, order = posted.ledger, posted.order
-    totals = np.frombuffer(ledger.totals, np.uint64).reshape(len(ledger), ledger.width)
+def _series(
+    posted: Posting, ledger: Ledger, birth_ns: int, end_ns: int, held: U64Array | None
+) -> SeriesTable:
+    """Return the series of a window; *ledger* has what they come to."""
+    settled, starts = (np.frombuffer(one, np.uint64) for one in (posted.ledger.settled, posted.ledger.ends))
+    totals = _totals(ledger)
+    if not posted.whole:
+        settled, starts, totals = settled[posted.order], starts[posted.order], totals[:, posted.order]
     return SeriesTable(
         ledger.series,
-        order,
+        posted.order,
         birth_ns,
         end_ns,
-        np.frombuffer(ledger.settled, np.uint64)[order],
-        np.frombuffer(ledger.ends, np.uint64)[order],
+        settled,
+        starts,
         posted.counts,
-        totals[order] + posted.counts,
+        totals,
         None if held is None else posted.summed(held),
     )
 
 
-def _to_say(series: SeriesTable) -> Mask:
+def _to_say(series: SeriesTable) -> Places:
+    """Return which of the series are said, as `quiet.to_say` does."""
     number = np.arange(len(series), dtype=np.uint64)
-    chosen: Mask = series.counts.any(axis=1) | (series.settled_ns == 0)
+    chosen = series.counts.any(axis=0) | (series.settled_ns == 0)
     chosen |= quiet.is_due(number, series.start_ns, np.uint64(series.end_ns))
-    return chosen
+    return np.flatnonzero(chosen)
 
 
-def _accounts(posted: Posting, series: SeriesTable, chosen: Mask | None) -> Ledger:
-    """Return the accounts after the window; those of series that are not said stay as they were."""
-    ledger = posted.ledger
-    totals = np.frombuffer(ledger.totals, np.uint64).reshape(len(ledger), ledger.width).copy()
-    totals[series.places] = series.totals
-    said = series.places if chosen is None else series.places[chosen]
+def _counted(posted: Posting) -> Ledger:
+    """Return the accounts with what the window brought."""
+    totals = _totals(posted.ledger)
+    if posted.whole:
+        return replace(posted.ledger, totals=(totals + posted.counts).tobytes())
+    totals = totals.copy()
+    for account, counted in zip(totals, posted.counts, strict=True):
+        account[posted.order] += counted
+    return replace(posted.ledger, totals=totals.tobytes())
+
+
+def _totals(ledger: Ledger) -> U64Array:
+    return np.frombuffer(ledger.totals, np.uint64).reshape(ledger.width, len(ledger))
+
+
+def _said(ledger: Ledger, places: Places, end_ns: int) -> Ledger:
+    """Return the accounts after some series were said; the others' next window starts where it did."""
     ends, settled = (np.frombuffer(one, np.uint64).copy() for one in (ledger.ends, ledger.settled))
-    ends[said] = settled[said] = series.end_ns
-    return replace(ledger, totals=totals.tobytes(), ends=ends.tobytes(), settled=settled.tobytes())
+    ends[places] = settled[places] = end_ns
+    return replace(ledger, ends=ends.tobytes(), settled=settled.tobytes())

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar import otlp_encode, points
-from sidecar.columnar_points import Group, bodies
+from sidecar.columnar_names import Bytes
+from sidecar.columnar_points import Bodies, Group
 from sidecar.columnar_series import SeriesTable
 from sidecar.model import Attribute, Attributes, Temporality
 from sidecar.schema import Instrument, Kind, Schema
@@ -21,6 +22,9 @@ _RESOURCE_METRICS, _SCOPE_METRICS, _METRIC, _GAUGE, _SUM = b"\x0a", b"\x12", b"\
 
 SUMS = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
 LARGEST_COUNT = np.uint64((1 << 63) - 1)
+
+# Series that are laid out at once: more need more memory, fewer more time.
+_AT_ONCE = 8192
 
 Part = bytes | memoryview
 
@@ -34,11 +38,11 @@ def is_plain(temporality: Temporality, schema: Schema, series: SeriesTable) -> b
     for at, instrument in schema.positions(*Kind):
         if instrument.kind is Kind.COUNTER:
             said = series.totals if temporality is not Temporality.DELTA else series.counts
-            if max(said[:, at].max(), series.counts[:, at].max()) > LARGEST_COUNT:
+            if max(said[at].max(), series.counts[at].max()) > LARGEST_COUNT:
                 return False
         elif instrument.kind is Kind.GAUGE and not schema.layout.fields[at].signed:
             values = series.counts if series.values is None else series.values
-            if values[:, at].max() > LARGEST_COUNT:
+            if values[at].max() > LARGEST_COUNT:
                 return False
     return True
 
@@ -59,6 +63,7 @@ class _Encoder:
 
     def __init__(self, resource: Sequence[Attribute], temporality: Temporality, schema: Schema) -> None:
         self._temporality = temporality
+        self.most = max(1, otlp_encode.POINTS_PER_REQUEST // len(schema.instruments))
         scope, whole = otlp_encode.envelope(resource)
         self._scope, self._whole = scope.SerializeToString(), whole.SerializeToString()
         self._groups: dict[tuple[Kind | None, tuple[Attributes, ...]], Group] = {}
@@ -77,20 +82,25 @@ class _Encoder:
         return _Metric(empty.SerializeToString(), tag, tail_bytes, place, len(group.fields) - 1)
 
     def requests(self, series: SeriesTable) -> Iterator[bytes]:
+        """Yield the requests of some series: each with as many as the plain way would put into it."""
+        made = [Bodies(group, series, self._temporality) for group in self._groups.values()]
+        for first in range(0, len(series), self.most):
+            yield from self._halved(made, first, min(first + self.most, len(series)))
+
+    def _halved(self, made: Sequence[Bodies], first: int, last: int) -> Iterator[bytes]:
         """Yield one request, or several if it would be too large."""
-        encoded = self._request(series)
-        if len(encoded) <= otlp_encode.LARGEST_REQUEST_BYTES or len(series) == 1:
+        encoded = self._request([one.between(first, last) for one in made])
+        if len(encoded) <= otlp_encode.LARGEST_REQUEST_BYTES or last - first == 1:
             yield encoded
             return
-        half = len(series) // 2
-        for some in (slice(None, half), slice(half, None)):
-            yield from self.requests(series.only(some))
+        middle = first + (last - first) // 2
+        yield from self._halved(made, first, middle)
+        yield from self._halved(made, middle, last)
 
-    def _request(self, series: SeriesTable) -> bytes:
-        made = [bodies(group, series, self._temporality) for group in self._groups.values()]
+    def _request(self, bodies: Sequence[Bytes]) -> bytes:
         metrics: list[Part] = []
         for one in self._metrics:
-            data = _framed(one.tag, [made[one.group][one.row].data, one.tail])
+            data = _framed(one.tag, [bodies[one.group][one.row].data, one.tail])
             metrics += _framed(_METRIC, [one.head, *data])
         return b"".join(
             _framed(_RESOURCE_METRICS, [self._whole, *_framed(_SCOPE_METRICS, [self._scope, *metrics])])
@@ -102,9 +112,9 @@ def requests(
 ) -> Iterator[bytes]:
     """Yield the requests that `otlp_encode.encode` makes of one source."""
     encoder = _Encoder(resource, temporality, schema)
-    most = max(1, otlp_encode.POINTS_PER_REQUEST // len(schema.instruments))
-    for at in range(0, len(series), most):
-        yield from encoder.requests(series.only(slice(at, at + most)))
+    some = encoder.most * max(1, _AT_ONCE // encoder.most)
+    for at in range(0, len(series), some):
+        yield from encoder.requests(series.only(slice(at, at + some)))
 
 
 def _by_metric(schema: Schema) -> Iterable[Sequence[tuple[int, Instrument]]]:

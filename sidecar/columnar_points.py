@@ -1,24 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The points of many series at once: a template of bytes, copied for each metric and patched in place, by numpy.
+Points of many series at once: laid out in a template that is copied for each metric and patched (numpy).
 
-`points` has the places of a point's start, time and value. Nothing is built point by point.
+`points` has what a point is, and the places of its start, time and value. Nothing is made point by point:
+names of one length are moved together.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sidecar import points
+from sidecar.columnar import Names
 from sidecar.columnar_growth import Mask, U64Array
 from sidecar.columnar_match import Places
+from sidecar.columnar_names import Bytes, bounds, pieces
 from sidecar.columnar_series import SeriesTable
 from sidecar.model import Attributes, Temporality
 from sidecar.schema import Kind
 
-Matrix = NDArray[np.uint8]
+
+@dataclass(frozen=True)
+class Template:
+    """
+    The points of some series one after the other, ready for their numbers.
+
+    Attributes:
+        blob: Their bytes, with zeros for the numbers.
+        starts: Where those of each series begin, and where the last one ends.
+        window: Where the lengths of the points of the window end, those of one series together.
+        base: The same of the base points, each of which is right before that of the window.
+
+    """
+
+    blob: Bytes
+    starts: Places
+    window: Places
+    base: Places
+
+
+def template(
+    names: Names, places: Places, numbers: bytes, suffixes: Sequence[bytes], has_base: Mask
+) -> Template:
+    """
+    Return the points of those series that have these *places*.
+
+    Args:
+        names: Of all series.
+        places: Of some of them.
+        numbers: What a point has before its attributes.
+        suffixes: For each point of one series, the attributes that it has besides those of the series.
+        has_base: Which series have a base point before each of their points.
+
+    """
+    first = bounds(names)[places]
+    classes = [
+        _Class(at, more, alike, length, points.front(numbers, length + len(more)))
+        for length, alike in _by_length(bounds(names)[places + 1] - first)
+        for at, more in enumerate(suffixes)
+    ]
+    sizes = np.empty((len(suffixes), len(places)), np.int64)
+    for one in classes:
+        sizes[one.at][one.alike] = one.size
+    # Point after point, those of one series together.
+    ends = np.cumsum((sizes * (1 + has_base)).T).reshape(-1, len(suffixes)).T
+    begins, window = ends - sizes, ends - sizes
+    blob = np.empty(int(ends[-1, -1]), np.uint8)
+    for one in classes:
+        window[one.at][one.alike] += len(one.front) - len(numbers)
+        again = one.alike[has_base[one.alike]]
+        begin = begins[one.at]
+        spots = np.append(begin[one.alike], begin[again] - one.size)
+        one.write(blob, spots, names.said, first[np.append(one.alike, again)])
+    base = (window - sizes)[:, has_base]
+    return Template(blob, np.append(0, ends[-1]), window.T.reshape(-1), base.T.reshape(-1))
+
+
+@dataclass(frozen=True)
+class _Class:
+    """The points of names of one length that get the same attributes more: they have the same front."""
+
+    at: int
+    more: bytes
+    alike: Places
+    length: int
+    front: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of each."""
+        return len(self.front) + self.length + len(self.more)
+
+    def write(self, blob: Bytes, spots: Places, said: bytes, first: Places) -> None:
+        """Write them where *spots* says; their names begin where *first* says."""
+        pieces(blob, len(self.front))[spots] = np.void(self.front)
+        if self.length:
+            pieces(blob, self.length)[spots + len(self.front)] = pieces(said, self.length)[first]
+        if self.more:
+            pieces(blob, len(self.more))[spots + len(self.front) + self.length] = np.void(self.more)
+
+
+def _by_length(lengths: Places) -> Iterator[tuple[int, Places]]:
+    for length in np.flatnonzero(np.bincount(lengths)).tolist():
+        yield length, np.flatnonzero(lengths == length)
+
+
+_NUMBERS = {None: points.SUM, Kind.GAUGE: points.INTEGER, Kind.RATE: points.DOUBLE}
 
 
 @dataclass(frozen=True)
@@ -38,94 +126,62 @@ class Group:
     fields: list[list[int]]
 
 
-@dataclass(frozen=True)
-class _Template:
-    """Points with zeros as values; where the lengths of base points end, and those of the others."""
+class Bodies:
+    """The points of a group's metrics, of some series; requests are made of parts of them."""
 
-    blob: bytearray
-    base: Places
-    window: Places
+    def __init__(self, group: Group, series: SeriesTable, temporality: Temporality) -> None:
+        """Lay out the points and fill in what the metrics have in common."""
+        has_base = series.settled_ns > series.birth_ns
+        has_base &= np.bool_(temporality is Temporality.DELTA_WITH_BASE and group.gauge is None)
+        suffixes = [points.said(one) for one in group.suffixes]
+        self._template = template(series.names, series.places, _NUMBERS[group.gauge], suffixes, has_base)
+        self._each = len(suffixes)
+        self._bases = self._each * np.append(0, np.cumsum(has_base))
+        self._value = points.GAUGE_VALUE if group.gauge else points.VALUE
+        self._numbers = _by_metric(_said(group, series, temporality), group)
+        before = series.totals - series.counts if has_base.any() else series.totals
+        self._before = _by_metric(before[:, has_base], group)
+        _fill_times(self._template, group, series, has_base, temporality)
 
-
-def bodies(group: Group, series: SeriesTable, temporality: Temporality) -> Matrix:
-    """Return the points of each metric of a group, one metric a row."""
-    with_base = temporality is Temporality.DELTA_WITH_BASE and group.gauge is None
-    has_base = (series.settled_ns > series.birth_ns) & np.bool_(with_base)
-    template = _template(group, series, has_base)
-    _fill_times(template, group, series, has_base, whole=temporality is Temporality.CUMULATIVE)
-    found = np.empty((len(group.fields), len(template.blob)), np.uint8)
-    found[:] = np.frombuffer(template.blob, np.uint8)
-    if group.gauge:
-        _put(found, template.window + points.GAUGE_VALUE, _gauge(group, series))
-    elif temporality is Temporality.CUMULATIVE:
-        _put(found, template.window + points.VALUE, series.totals[:, group.fields])
-    else:
-        counts = series.counts[:, group.fields]
-        _put(found, template.window + points.VALUE, counts)
-        if with_base:
-            before = series.totals[:, group.fields] - counts
-            _put(found, template.base + points.VALUE, before[has_base])
-    return found
-
-
-def _put(rows: Matrix, at: Places, numbers: U64Array) -> None:
-    """Write numbers (series, metric, instrument) into each metric's row, in OTLP's byte order."""
-    count, length = rows.shape
-    everywhere = _eights(rows.reshape(-1))
-    offsets = np.arange(count)[:, None] * length + at
-    everywhere[offsets] = np.moveaxis(numbers, 1, 0).reshape(count, -1)
+    def between(self, first: int, last: int) -> Bytes:
+        """Return the points of the series from *first* to before *last*, one metric a row."""
+        begin, end = self._template.starts[[first, last]].tolist()
+        found = np.empty((len(self._numbers), end - begin), np.uint8)
+        found[:] = self._template.blob[begin:end]
+        eights = np.ndarray((len(found), max(0, end - begin - 7)), "<u8", found, 0, (end - begin, 1))
+        some = slice(self._each * first, self._each * last)
+        eights[:, self._template.window[some] - begin + self._value] = self._numbers[:, some]
+        some = slice(*self._bases[[first, last]].tolist())
+        eights[:, self._template.base[some] - begin + self._value] = self._before[:, some]
+        return found
 
 
-def _eights(data: "bytearray | Matrix") -> U64Array:
-    """Return eight bytes from each byte on, whatever their alignment, as numbers."""
-    return np.ndarray((max(0, len(data) - 7),), "<u8", data, 0, (1,))
-
-
-def _gauge(group: Group, series: SeriesTable) -> U64Array:
+def _said(group: Group, series: SeriesTable, temporality: Temporality) -> U64Array:
+    """Return what each field says of each series."""
     if group.gauge is Kind.GAUGE:
         assert series.values is not None  # noqa: S101 - a schema with gauges has them
-        return series.values[:, group.fields]
-    grew = series.counts[:, group.fields].astype(np.int64).astype(np.float64)
-    seconds = (np.uint64(series.end_ns) - series.start_ns).astype(np.float64)
-    return (grew * 1e9 / seconds[:, None, None]).view(np.uint64)
+        return series.values
+    if group.gauge is Kind.RATE:
+        grew = series.counts.astype(np.int64).astype(np.float64)
+        seconds = (np.uint64(series.end_ns) - series.start_ns).astype(np.float64)
+        return (grew * 1e9 / seconds).view(np.uint64)
+    return series.totals if temporality is Temporality.CUMULATIVE else series.counts
 
 
-def _template(group: Group, series: SeriesTable, has_base: Mask) -> _Template:
-    each = _single_points(group, series)
-    twice = np.repeat(has_base, len(group.suffixes))
-    lengths = np.fromiter(map(len, each), np.int64, len(each))
-    if twice.all():
-        each = list(chain.from_iterable(zip(each, each, strict=True)))
-    elif twice.any():
-        each = [one for one, two in zip(each, twice.tolist(), strict=True) for one in (one,) * (1 + two)]
-    starts = np.cumsum(lengths * (1 + twice)) - lengths
-    # A field's tag and length: the length says whether it is a point of more than 127 bytes, or of 16383.
-    window = starts + 2 + (lengths > 129) + (lengths > 16_386) + (lengths > 2_097_155)
-    return _Template(bytearray().join(each), (window - lengths)[twice], window)
-
-
-def _single_points(group: Group, series: SeriesTable) -> list[bytes]:
-    of_series = [series.names[at] for at in series.places.tolist()]
-    more = [points.said(one) for one in group.suffixes]
-    if group.gauge:
-        double = group.gauge is Kind.RATE
-        return [points.gauge(one, end, double=double) for one in of_series for end in more]
-    if more == [b""]:
-        return of_series
-    return [points.longer(one, end) for one in of_series for end in more]
+def _by_metric(fields: U64Array, group: Group) -> U64Array:
+    """Return, for each metric, the numbers of its points in their order: series, then instrument."""
+    return fields[group.fields].transpose(0, 2, 1).reshape(len(group.fields), -1)
 
 
 def _fill_times(
-    template: _Template, group: Group, series: SeriesTable, has_base: Mask, *, whole: bool
+    template: Template, group: Group, series: SeriesTable, has_base: Mask, temporality: Temporality
 ) -> None:
-    """Write starts and ends; *whole*: from the birth on."""
-    numbers, each = _eights(template.blob), len(group.suffixes)
+    eights = np.ndarray((max(0, len(template.blob) - 7),), "<u8", template.blob, 0, (1,))
     if group.gauge:
-        numbers[template.window + points.GAUGE_TIME] = series.end_ns
+        eights[template.window + points.GAUGE_TIME] = series.end_ns
         return
-    starts = series.birth_ns if whole else np.repeat(series.start_ns, each)
-    numbers[template.window + points.START] = starts
-    numbers[template.window + points.TIME] = series.end_ns
-    if len(template.base):
-        numbers[template.base + points.START] = series.birth_ns
-        numbers[template.base + points.TIME] = np.repeat(series.settled_ns[has_base], each)
+    whole, each = temporality is Temporality.CUMULATIVE, len(group.suffixes)
+    eights[template.window + points.START] = series.birth_ns if whole else np.repeat(series.start_ns, each)
+    eights[template.window + points.TIME] = series.end_ns
+    eights[template.base + points.START] = series.birth_ns
+    eights[template.base + points.TIME] = np.repeat(series.settled_ns[has_base], each)

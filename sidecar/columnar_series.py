@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 from sidecar import points
+from sidecar.columnar import Names
 from sidecar.model import Series
 
 if TYPE_CHECKING:  # whoever asks whether something is a SeriesTable must not pay for numpy
-    from sidecar.columnar_growth import Mask, U64Array
+    from sidecar.columnar_growth import U64Array
     from sidecar.columnar_match import Places
 
 
@@ -19,19 +20,19 @@ class SeriesTable(Sequence[Series]):
     Series in columns; `model.Series` says what they mean.
 
     Attributes:
-        names: Points of all series of the ledger.
+        names: All series of the ledger.
         places: Which of them these are.
         birth_ns: Of all.
         end_ns: Of all.
         settled_ns: Of each.
         start_ns: Of each.
-        counts: Of each, field by field.
-        totals: Of each, field by field.
-        values: Of each, field by field; None if nobody wants to know.
+        counts: Of each field, of each.
+        totals: Of each field, of each.
+        values: Of each field, of each; None if nobody wants to know.
 
     """
 
-    names: tuple[bytes, ...]
+    names: Names
     places: "Places"
     birth_ns: int
     end_ns: int
@@ -58,24 +59,24 @@ class SeriesTable(Sequence[Series]):
 
     def _one(self, at: int) -> Series:
         return Series(
-            points.attributes(self.names[self.places[at]]),
+            points.attributes(self.names[int(self.places[at])]),
             self.birth_ns,
             int(self.settled_ns[at]),
             int(self.start_ns[at]),
             self.end_ns,
-            tuple(self.counts[at].tolist()),
-            tuple(self.totals[at].tolist()),
-            () if self.values is None else tuple(self.values[at].tolist()),
+            tuple(self.counts[:, at].tolist()),
+            tuple(self.totals[:, at].tolist()),
+            () if self.values is None else tuple(self.values[:, at].tolist()),
         )
 
-    def only(self, which: "Mask | slice") -> "SeriesTable":
+    def only(self, which: "Places | slice") -> "SeriesTable":
         """Return some of them."""
         return replace(
             self,
             places=self.places[which],
             settled_ns=self.settled_ns[which],
             start_ns=self.start_ns[which],
-            counts=self.counts[which],
-            totals=self.totals[which],
-            values=None if self.values is None else self.values[which],
+            counts=self.counts[:, which],
+            totals=self.totals[:, which],
+            values=None if self.values is None else self.values[:, which],
         )

@@ -19,8 +19,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sidecar import points
-from sidecar.columnar import LARGE, Ledger, Table, packed
+from sidecar.columnar import LARGE, Ledger, Names, Table, packed
 from sidecar.model import (
     Account,
     Attributes,
@@ -34,7 +33,7 @@ from sidecar.model import (
     Snapshot,
 )
 
-_MAGIC = b"XDPOTEL2"
+_MAGIC = b"XDPOTEL3"
 _MARK = struct.Struct("=4sI")
 _MARKED = b"ACKD"
 _CHECKSUM = struct.Struct("=I")
@@ -43,17 +42,17 @@ MARK_AT = len(_MAGIC)
 _PAYLOAD_AT = MARK_AT + _MARK.size + _CHECKSUM.size
 
 
-def encode(record: Record) -> bytes:
-    """Return the file's bytes for a record that is not acknowledged."""
+def encode(record: Record) -> Sequence[bytes]:
+    """Return the file's bytes for a record that is not acknowledged, in parts, since they may be many."""
     payload = _encode(record)
     checksum = 0
     for part in payload:
         checksum = zlib.crc32(part, checksum)
-    return b"".join((_MAGIC, bytes(_MARK.size), _CHECKSUM.pack(checksum), *payload))
+    return (_MAGIC + bytes(_MARK.size) + _CHECKSUM.pack(checksum), *payload)
 
 
 def mark(data: bytes) -> bytes:
-    """Return the mark that acknowledges the record in *data*, to be written at `MARK_AT`."""
+    """Return the mark that acknowledges the record that begins with *data*, to be written at `MARK_AT`."""
     (checksum,) = _CHECKSUM.unpack_from(data, MARK_AT + _MARK.size)
     return _MARK.pack(_MARKED, checksum)
 
@@ -102,17 +101,10 @@ class _Blobs:
 
     def __init__(self) -> None:
         self._number: dict[bytes, int] = {}
-        self._joined: dict[int, int] = {}
 
     def add(self, blob: bytes) -> int:
         """Return the blob's number."""
         return self._number.setdefault(blob, len(self._number))
-
-    def add_joined(self, parts: tuple[bytes, ...]) -> int:
-        """Return the number of the parts, one after the other; the same parts are joined once."""
-        if id(parts) not in self._joined:
-            self._joined[id(parts)] = self.add(b"".join(parts))
-        return self._joined[id(parts)]
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._number)
@@ -239,7 +231,8 @@ def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dic
     if isinstance(accounts, Ledger):
         return {
             "width": accounts.width,
-            "points": blobs.add_joined(accounts.series),
+            "said": blobs.add(accounts.series.said),
+            "starts": blobs.add(accounts.series.starts),
             "totals": blobs.add(accounts.totals),
             "ends": blobs.add(accounts.ends),
             "settled": blobs.add(accounts.settled),
@@ -252,8 +245,8 @@ def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dic
 
 
 def _unpack_accounts(held: dict[str, Any], blobs: Sequence[bytes]) -> Mapping[Attributes, Account]:
-    if "points" in held:
-        series = tuple(points.split(blobs[held["points"]]))
+    if "said" in held:
+        series = Names(blobs[held["said"]], blobs[held["starts"]])
         totals, ends, settled = (blobs[held[name]] for name in ("totals", "ends", "settled"))
         return Ledger(series, held["width"], totals, ends, settled)
     named = json.loads(blobs[held["series"]])

@@ -69,7 +69,7 @@ def _in_columns(
     """Return the requests of a large source, which has requests of its own; None for the others."""
     if not isinstance(series, SeriesTable):
         return None
-    # Small maps need no numpy: it is 17 MB.
+    # Small maps need no numpy: it is 12 MB.
     from sidecar import columnar_encode  # noqa: PLC0415
 
     if not columnar_encode.is_plain(temporality, schema, series):

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sidecar.columnar import LARGE
 from sidecar.model import Series
 from sidecar.schema import Kind, Schema
+
+LARGE = 4096
+"""Of a source with no more series than this all are said: it costs next to nothing."""
 
 LONGEST_NS = 240 * 10**9
 """

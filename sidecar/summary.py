@@ -45,7 +45,7 @@ class Summary:
 def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
     """Return each field added up over all keys and CPUs."""
     if isinstance(snapshot.reading.cells, Table):
-        # Small maps need no numpy: it is 17 MB.
+        # Small maps need no numpy: it is 12 MB.
         from sidecar import columnar_growth  # noqa: PLC0415
 
         sums = columnar_growth.sums(snapshot.reading.cells, snapshot.reading.columns)

@@ -2,7 +2,7 @@
 """The way of large maps says the same, byte for byte, as the plain one."""
 
 import struct
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -10,15 +10,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
-from sidecar import columnar_match, columnar_read, delta, otlp_encode, percpu, points, quiet
+from sidecar import columnar_match, columnar_read, delta, journal_format, otlp_encode, percpu, points, quiet
 from sidecar.columnar import Ledger, Table
 from sidecar.columnar_series import SeriesTable
 from sidecar.errors import SourceError
-from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
+from sidecar.model import Field, Layout, MapIdentity, Reading, Record, Snapshot, Temporality
 from sidecar.otlp_attributes import key_values
-from sidecar.schema import Instrument, Kind, Schema
+from sidecar.schema import CPU_BYTES, Instrument, Kind, Schema
 
-IDENTITY = MapIdentity("boot-1", 41, 5, 4, 64, 1000)
 RESOURCE = (("host.name", "node-1"),)
 
 
@@ -27,6 +26,7 @@ def _all_are_large():
     """A source of one series may leave it out, and a request has few points."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quiet, "LARGE", 0)
+        patch.setattr(journal_format, "LARGE", 0)
         patch.setattr(otlp_encode, "POINTS_PER_REQUEST", 7)
         yield
 
@@ -51,7 +51,7 @@ def test_many_values_are_read_as_one_is(of, slots, count, chance):
     numbers = columnar_read.cells(b"".join(raws), count, layout, slots)
 
     expected = [number for raw in raws for number in percpu.cells(raw, layout, slots)]
-    assert list(memoryview(numbers).cast("Q")) == expected
+    assert numbers.T.reshape(-1).tolist() == expected
 
 
 LABELS = {
@@ -60,6 +60,8 @@ LABELS = {
     "shared": lambda key: (("pair", key[0] // 2), ("odd", key[0] % 5 == 1)),
     "one": lambda _key: (),
 }
+labels = st.sampled_from(list(LABELS.values()))
+limits = st.sampled_from([1, 3, 9, 1000])
 
 
 @st.composite
@@ -76,38 +78,61 @@ def schemas(draw):
         "test",
         Layout(32, of),
         tuple(instruments),
-        LABELS[draw(st.sampled_from(list(LABELS)))],
+        draw(labels),
         draw(st.sampled_from([(), (("site", "x"),)])),
-        series_limit=draw(st.sampled_from([1, 3, 9, 1000])),
+        draw(st.sampled_from([None, None, "cpu"])),
+        draw(limits),
     )
 
 
 numbers = st.sampled_from([0, 0, 0, 1, 2, 255, 2**32 - 1, 2**62, 2**63, 2**64 - 1]) | st.integers(0, 300)
+SLOTS = 2
 
 
-def histories(of):
-    """Readings one after the other, each with the time since the last, and whether everything is said."""
-    slots = 2
-    width = sum(column.cells for column in of.columns(slots))
-    limits = [2**column.bits - 1 for column in of.columns(slots) for _ in range(column.cells)]
-    row = st.tuples(*[numbers] * width).map(
-        lambda row: tuple(n & limit for n, limit in zip(row, limits, strict=True))
+def columns_of(schema):
+    return schema.columns(1 if schema.cpu else SLOTS)
+
+
+@st.composite
+def changes(draw, schema, key_size):
+    """What becomes of some keys: their cells, or None for those that are deleted."""
+    masks = [2**column.bits - 1 for column in columns_of(schema) for _ in range(column.cells)]
+    row = st.tuples(*[numbers] * len(masks)).map(
+        lambda row: tuple(number & mask for number, mask in zip(row, masks, strict=True))
     )
-    keys = st.integers(0, 11).map(lambda number: struct.pack("=I", number))
-    return st.lists(
-        st.tuples(
-            st.dictionaries(keys, st.none() | row, max_size=12),
-            st.sampled_from([1, 5, 10**9, 100 * 10**9, 400 * 10**9, 700 * 10**9]),
-            st.booleans(),
-            st.sampled_from([41, 41, 41, 41, 42]),
-        ),
-        min_size=1,
-        max_size=6,
-    )
+    found = draw(st.dictionaries(st.integers(0, 11), st.none() | row, max_size=12))
+    if not schema.cpu:
+        return {key.to_bytes(key_size, "little"): row for key, row in found.items()}
+    return {
+        key.to_bytes(key_size, "little") + struct.pack("=I", cpu): row and (row[0] >> cpu, *row[1:])
+        for key, row in found.items()
+        for cpu in range(SLOTS)
+    }
 
 
-def in_columns(snapshot):
-    return replace(snapshot, reading=replace(snapshot.reading, cells=Table.of(snapshot.reading.cells, 4)))
+@dataclass
+class World:
+    """The maps of a source by their id, and how the plain way and the fast one stand."""
+
+    key_size: int
+    maps: dict = field(default_factory=dict)
+    plain: object = None
+    fast: object = None
+
+    def snapshot(self, schema, map_id, now):
+        identity = MapIdentity("boot-1", map_id, 5, self.key_size, 64, 1000)
+        return Snapshot(identity, 10**14, now, Reading(columns_of(schema), dict(self.maps[map_id])))
+
+    def in_columns(self, snapshot, schema):
+        size = self.key_size + (CPU_BYTES if schema.cpu else 0)
+        return replace(
+            snapshot, reading=replace(snapshot.reading, cells=Table.of(snapshot.reading.cells, size))
+        )
+
+    def restart(self):
+        """Go on from what the journal has."""
+        data = b"".join(journal_format.encode(Record(1, {"a": self.fast})))
+        self.fast = journal_format.decode(data)[0].acknowledged["a"]
 
 
 def outcome(function, *arguments):
@@ -117,37 +142,69 @@ def outcome(function, *arguments):
         return str(error)
 
 
-@settings(max_examples=120, deadline=None, phases=[Phase.generate])
+def same(expected, got, schema):
+    """Compare what the two ways made of a window, to the bytes of the requests."""
+    assert list(got.series) == list(expected.series)
+    assert list(got.said) == list(expected.said)
+    assert list(got.baseline.accounts.items()) == list(expected.baseline.accounts.items())
+    assert got.baseline == expected.baseline
+    assert (got.emptied, set(got.vanished)) == (expected.emptied, set(expected.vanished))
+    assert (got.overflowed, got.forgotten) == (expected.overflowed, expected.forgotten)
+    for temporality in Temporality:
+        requests = [
+            outcome(otlp_encode.encode, RESOURCE, temporality, [(schema, step.said)])
+            for step in (expected, got)
+        ]
+        assert requests[0] == requests[1]
+
+
+# The present map, and before it those that were replaced since and are read a last time.
+generations = st.sampled_from([(41,), (41,), (41,), (42,), (41, 42), (42, 41), (41, 42, 43)])
+waits = st.sampled_from([1, 5, 10**9, 100 * 10**9, 400 * 10**9, 700 * 10**9])
+often, seldom = st.sampled_from([True] * 5 + [False]), st.sampled_from([False] * 5 + [True])
+
+
+@settings(max_examples=200, deadline=None, phases=[Phase.generate])
 @given(st.data())
 def test_every_history_is_said_in_the_same_bytes(data):
     """Keys come and go, entries are emptied, maps replaced, series find no room, some are left out."""
     of = data.draw(schemas())
-    cells, plain, fast = {}, None, None
+    world = World(data.draw(st.sampled_from([1, 4, 7, 16])))
     now = 10**15
-    for changes, later, everything, map_id in data.draw(histories(of)):
-        cells = {key: row for key, row in {**cells, **changes}.items() if row is not None}
-        now += later
-        identity = IDENTITY._replace(map_id=map_id)
-        snapshot = Snapshot(identity, 10**14, now, Reading(of.columns(2), dict(cells)))
-        expected = delta.advance(plain or delta.since_birth(snapshot), [snapshot], of, everything=everything)
-        snapshot = in_columns(snapshot)
-        got = delta.advance(fast or delta.since_birth(snapshot), [snapshot], of, everything=everything)
-        plain, fast = expected.baseline, got.baseline
+    for _ in range(data.draw(st.integers(1, 6))):
+        if data.draw(seldom):
+            of = replace(of, label=data.draw(labels), series_limit=data.draw(limits))
+        if world.fast and data.draw(seldom):
+            world.restart()
+        read = data.draw(generations)
+        for map_id in read:
+            held = {**world.maps.get(map_id, {}), **data.draw(changes(of, world.key_size))}
+            world.maps[map_id] = {key: row for key, row in held.items() if row is not None}
+        now += data.draw(waits)
+        everything, is_large = data.draw(st.booleans()), data.draw(often)
+        snapshots = [world.snapshot(of, map_id, now) for map_id in read]
+        before = world.plain or delta.since_birth(snapshots[0])
+        expected = delta.advance(before, snapshots, of, everything=everything)
+        if is_large:
+            snapshots = [world.in_columns(one, of) for one in snapshots]
+        before = world.fast or delta.since_birth(snapshots[0])
+        got = delta.advance(before, snapshots, of, everything=everything)
 
-        assert isinstance(got.series, SeriesTable)
-        assert isinstance(fast.accounts, Ledger)
-        assert list(got.series) == list(expected.series)
-        assert list(got.said) == list(expected.said)
-        assert list(fast.accounts.items()) == list(plain.accounts.items())
-        assert fast == plain
-        assert (got.emptied, set(got.vanished)) == (expected.emptied, set(expected.vanished))
-        assert (got.overflowed, got.forgotten) == (expected.overflowed, expected.forgotten)
-        for temporality in Temporality:
-            requests = [
-                outcome(otlp_encode.encode, RESOURCE, temporality, [(of, step.said)])
-                for step in (expected, got)
-            ]
-            assert requests[0] == requests[1]
+        if is_large and len(read) == 1:
+            assert isinstance(got.series, SeriesTable)
+            assert isinstance(got.baseline.accounts, Ledger)
+        same(expected, got, of)
+        world.plain, world.fast = expected.baseline, got.baseline
+
+
+@given(st.integers(0, 5), st.integers(1, 20), st.sets(st.integers(0, 2**32 - 1), max_size=4))
+def test_each_key_is_there_once_for_each_cpu(count, size, cpus):
+    """As the plain way sets them apart."""
+    keys = [number.to_bytes(size, "big") for number in range(count)]
+
+    assert columnar_read.by_cpu(b"".join(keys), size, sorted(cpus)) == b"".join(
+        key + struct.pack("=I", cpu) for key in keys for cpu in sorted(cpus)
+    )
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -157,27 +214,22 @@ attributes = st.lists(st.tuples(words, words | st.integers(-(2**63), 2**63 - 1) 
 @given(attributes.map(tuple))
 def test_a_series_is_named_by_the_bytes_of_the_generated_classes(pairs):
     """And can be told from them again."""
-    expected = NumberDataPoint(attributes=key_values(pairs)).SerializeToString()
-    name = points.point(pairs)
+    name = points.said(pairs)
 
-    assert points.said(pairs) == expected
+    assert name == NumberDataPoint(attributes=key_values(pairs)).SerializeToString()
     assert points.attributes(name) == pairs
-    assert list(points.split(name * 3)) == [name] * 3
 
 
 @given(st.integers(1, 20), st.sets(st.integers(0, 9), max_size=8), st.sets(st.integers(0, 9)), st.booleans())
 def test_keys_are_found_where_they_were(size, now, before, alike):
     """Also if their numbers should be the same."""
     names = [b"".join(number.to_bytes(size, "big") for number in keys) for keys in (now, before)]
-    mixed = columnar_match._mixed
+    hashed = columnar_match._hashed
     with pytest.MonkeyPatch.context() as patch:
         if alike:
-            patch.setattr(columnar_match, "_mixed", lambda *given: mixed(*given) & np.uint64(1))
+            patch.setattr(columnar_match, "_hashed", lambda words: hashed(words) & np.uint64(1))
         columnar_match.matched.cache_clear()
         places = columnar_match.matched(*names, size)
     columnar_match.matched.cache_clear()
 
-    if places is None:
-        assert list(now) == list(before)
-    else:
-        assert places.tolist() == [list(before).index(key) if key in before else -1 for key in now]
+    assert places.tolist() == [list(before).index(key) if key in before else -1 for key in now]

@@ -288,6 +288,18 @@ def test_a_gauge_has_what_its_fields_hold():
     assert [signed(one.values[0]) for one in step.series] == [-1]
 
 
+def test_a_gauge_whose_map_was_replaced_has_what_it_was_last_read_as():
+    """The old map is read a last time; a key that the new one has, too, has what it holds there."""
+    gauge = schema("level", kind=Kind.GAUGE, label=lambda key: (("key", key.decode()),))
+    old = entries({b"a": (5,), b"b": (7,)}, of=gauge)
+    step = first(old, entries({b"b": (8,)}, at=2000, identity=TWO, of=gauge), of=gauge)
+
+    assert {one.attributes: one.values for one in step.series} == {
+        (("key", "a"),): (5,),
+        (("key", "b"),): (8,),
+    }
+
+
 def test_a_field_that_is_read_only_from_now_on_counts_from_now_on():
     """Another configuration for the same map: nothing twice, and the fields that stay go on."""
     before = first(snapshot(7, 700)).baseline

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar import journal as journal_module
 from sidecar import journal_format
 from sidecar.errors import StateError
 from sidecar.journal import Journal
@@ -50,6 +51,11 @@ def journal(state_dir):
     """A journal that is open."""
     with contextlib.closing(Journal(state_dir)) as opened:
         yield opened
+
+
+def encoded(record):
+    """The bytes of a record's file."""
+    return b"".join(journal_format.encode(record))
 
 
 def reopened(directory):
@@ -105,7 +111,7 @@ records = st.builds(
 @settings(max_examples=60)
 def test_any_record_comes_back_as_it_was(record):
     """Encoding loses nothing; the mark says that it is acknowledged, and changes nothing else."""
-    data = journal_format.encode(record)
+    data = encoded(record)
 
     assert journal_format.decode(data) == (record, False)
     assert journal_format.decode(marked(data)) == (record, True)
@@ -118,8 +124,8 @@ def marked(data):
 
 def test_a_mark_acknowledges_one_record_only():
     """The mark of another record in the same place is none."""
-    other = journal_format.mark(journal_format.encode(SETTLED))
-    data = bytearray(journal_format.encode(PENDING))
+    other = journal_format.mark(encoded(SETTLED))
+    data = bytearray(encoded(PENDING))
     data[journal_format.MARK_AT : journal_format.MARK_AT + len(other)] = other
 
     assert journal_format.decode(bytes(data)) == (PENDING, False)
@@ -128,7 +134,7 @@ def test_a_mark_acknowledges_one_record_only():
 @pytest.mark.parametrize("acknowledged", [False, True])
 def test_every_flipped_bit_is_noticed(acknowledged):
     """Damage is refused; in the mark it can only take the acknowledgement back."""
-    good = journal_format.encode(PENDING)
+    good = encoded(PENDING)
     good = marked(good) if acknowledged else good
     mark = range(journal_format.MARK_AT, journal_format.MARK_AT + len(journal_format.mark(good)))
     for at in range(len(good)):
@@ -145,7 +151,7 @@ def test_every_flipped_bit_is_noticed(acknowledged):
 @pytest.mark.parametrize("acknowledged", [False, True])
 def test_every_truncation_and_every_addition_is_noticed(acknowledged):
     """A file of another length is damaged, whatever the length."""
-    good = journal_format.encode(PENDING)
+    good = encoded(PENDING)
     good = marked(good) if acknowledged else good
     for data in [*(good[:length] for length in range(len(good))), good + b"\0", good * 2]:
         with pytest.raises(ValueError, match=r"journal|checksum"):
@@ -205,7 +211,7 @@ def test_a_loaded_batch_can_be_acknowledged(state_dir):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"XDPOTEL1", b"XDPOTEL2" + bytes(100), journal_format.encode(PENDING)[:-1], b"\xff" * 5000]
+    "data", [b"", b"XDPOTEL1", b"XDPOTEL3" + bytes(100), encoded(PENDING)[:-1], b"\xff" * 5000]
 )
 def test_a_damaged_file_is_kept_aside(journal, state_dir, data, caplog):
     """The error is logged with both names, the start is an empty one, and the file can be looked at."""
@@ -233,7 +239,7 @@ def test_a_journal_goes_on_after_damage(journal, state_dir):
 def test_what_a_crash_left_half_written_is_ignored(journal, state_dir):
     """The temporary file of a process that died is no record, and is written over."""
     journal.commit(SETTLED)
-    (state_dir / "journal.new").write_bytes(journal_format.encode(PENDING)[:50])
+    (state_dir / "journal.new").write_bytes(encoded(PENDING)[:50])
 
     assert journal.load() == SETTLED
     journal.commit(PENDING)
@@ -337,12 +343,23 @@ def test_before_a_record_is_seen_it_is_on_disk(journal, state_dir, at_each_flush
 
     at_each_flush(look)
     journal.commit(PENDING)
-    old, new = journal_format.encode(SETTLED), journal_format.encode(PENDING)
+    old, new = encoded(SETTLED), encoded(PENDING)
 
     assert seen == [
         (state_dir / "journal.new", {"journal": old, "journal.new": new}),
         (state_dir, {"journal": new}),
     ]
+
+
+@given(st.lists(st.binary(max_size=9), max_size=12))
+def test_small_parts_are_written_together(parts):
+    """And large ones as they are; all of them, in their order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_module, "_WRITTEN_AT_ONCE", 8)
+        written = list(journal_module._gathered(parts))
+
+    assert b"".join(written) == b"".join(parts)
+    assert all(len(one) <= 8 or one in parts for one in written)
 
 
 @pytest.mark.parametrize("failing", ["journal.new", "state"])
