@@ -32,8 +32,8 @@ SCOPE_NAME = "xdp-otel"
 
 # gRPC servers refuse messages of more than 4 MiB unless told otherwise, after decompression.
 LARGEST_REQUEST_BYTES = 4 * 1024 * 1024 - 65_536
-# About a quarter of that with short attributes and base points; what is still too large is halved.
-POINTS_PER_REQUEST = 4500
+# About half of that with short attributes and base points; what is still too large is halved.
+POINTS_PER_REQUEST = 16_000
 
 # No byte depends on it.
 _last = Last()
