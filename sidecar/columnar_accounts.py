@@ -143,10 +143,10 @@ def _settle(
 
 
 def _longest_idle(ledger: Ledger, places: Places, wanted: int) -> list[int]:
-    idle = np.ones(len(ledger), np.bool_)
-    idle[places[places >= 0]] = False
-    places = np.flatnonzero(idle)
-    longest_first = places[np.argsort(np.frombuffer(ledger.ends, np.uint64)[places], kind="stable")]
+    is_idle = np.ones(len(ledger), np.bool_)
+    is_idle[places[places >= 0]] = False
+    idle = np.flatnonzero(is_idle)
+    longest_first = idle[np.argsort(np.frombuffer(ledger.ends, np.uint64)[idle], kind="stable")]
     found = (at for at in longest_first.tolist() if _OVERFLOW_SAID not in ledger.series[at])
     return list(islice(found, wanted))
 
