@@ -12,6 +12,9 @@ import os
 import pkgutil
 import sys
 
+# numpy, which `run` imports once it has given its rights up, starts threads, and each has rights of its own.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import sidecar
 from sidecar import cli
 from sidecar.describe import config_file
