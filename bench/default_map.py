@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from bench import call_alone
 from bench.measure import command_s, in_turns
 from bench.place import ROOT
 from bench.receiver import Receiver
@@ -22,12 +21,9 @@ from sidecar.describe.spec import Place, SourceSpec
 
 _CYCLES = 20
 _READS = 200
-# The first cycles fill what later ones use again.
-_WARM_UP = 4
 _INTERVAL_S = 0.25
 _BARE = """
 import grpc, opentelemetry.proto.collector.metrics.v1.metrics_service_pb2, os
-from bench import call_alone
 from bench.measure import rss_mib
 print(rss_mib(os.getpid()))
 """
@@ -53,9 +49,7 @@ def _rows(pin: Path, map_fd: int, receiver: Receiver) -> Iterator[Row]:
     bpftool = Samples([_bpftool_s(info.id) for _ in range(_CYCLES)])
     original = _original(info.id, receiver)
     with running(receiver, ("--map-path", str(pin)), _INTERVAL_S) as sidecar:
-        sidecar.cycles(_WARM_UP)
         ours, rss = sidecar.cycles(_CYCLES), Samples([sidecar.rss_mib()])
-    alone = call_alone.taken(receiver, receiver.last_bytes, _CYCLES, _INTERVAL_S)
     limit = Goal("ratio", 100, at_most=False)
     yield row(
         "default map: read",
@@ -82,8 +76,6 @@ def _rows(pin: Path, map_fd: int, receiver: Receiver) -> Iterator[Row]:
         "SDK and exporter alone, without bpftool",
         without.per(1e-3),
     )
-    against = "the same bytes sent by gRPC, nothing else"
-    yield row("default map: whole cycle", ours.per(1e-3), "ms", against, alone.per(1e-3))
     yield row(
         "memory of the sidecar",
         rss,
