@@ -41,7 +41,7 @@ class Journal:
             StateError: It cannot be written, or another sidecar uses it.
 
         """
-        self._path, self._new = directory / "journal", directory / "journal.new"
+        self._path = directory / "journal"
         self._mark = b""
         with _errors(f"open state directory {directory}"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,12 +87,13 @@ class Journal:
 
         """
         parts = journal_format.encode(record)
+        temporary = self._path.with_name("journal.new")
         with _errors(f"write journal {self._path}"):
             try:
-                _write_durably(self._new, parts)
-                self._new.replace(self._path)
+                _write_durably(temporary, parts)
+                temporary.replace(self._path)
             except OSError:
-                self._new.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
             self._mark = journal_format.mark(parts[0])
             os.fsync(self._directory_fd)
