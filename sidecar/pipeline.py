@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 Readings = Mapping[str, Sequence[Snapshot]]
 
+# Keys in a line of the log.
+_MOST_SHOWN = 5
+
 
 class Pipeline:
     """Carry counts from sources to one endpoint."""
@@ -164,8 +167,8 @@ class Pipeline:
         self._quiet = any(quiet.may_be(source.schema, len(step.series)) for source, step in steps.items())
         for source, step in steps.items():
             self._telemetry.took(source.name, source.schema, step)
-            for key in step.emptied:
-                log.warning("%s: entry 0x%s went back: somebody emptied the map", source.name, key.hex())
+            if step.emptied:
+                _log_emptied(source, step.emptied)
 
     def _encode(
         self, steps: Mapping[Source, delta.Advance]
@@ -250,3 +253,10 @@ class Pipeline:
         self._keep_or_log(self._read())
         if not already_refused:
             self._send(timeout_s=LAST_TIMEOUT_S)
+
+
+def _log_emptied(source: Source, keys: Sequence[bytes]) -> None:
+    shown = ", ".join(f"0x{key.hex()}" for key in keys[:_MOST_SHOWN])
+    more = f" and {len(keys) - _MOST_SHOWN:,} more" if len(keys) > _MOST_SHOWN else ""
+    what = "entry" if len(keys) == 1 else "entries"
+    log.warning("%s: %s %s%s went back: somebody emptied the map", source.name, what, shown, more)

@@ -4,13 +4,9 @@
 
 {{- define "xdp-otel.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name }}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
-{{- else if contains $name .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
-{{- end }}
+{{- $own := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- /* A release may have dots in its name, a Service may not. */ -}}
+{{- .Values.fullnameOverride | default $own | replace "." "-" | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "xdp-otel.serviceAccountName" -}}

@@ -188,6 +188,14 @@ def test_shipped_values_files():
     assert {str(path.relative_to(ROOT)) for path in CHART.glob("values-*.yaml")} <= used
 
 
+def test_a_release_with_dots_in_its_name_has_objects_without():
+    """The API server takes them in no Service's name."""
+    done = helm("template", "net.xdp", "helm", "--kube-version=1.37")
+
+    assert "\n  name: net-xdp-xdp-otel-prometheus\n" in done.stdout, done.stderr
+    assert "name: net.xdp" not in done.stdout
+
+
 def test_an_interval_below_a_second_can_be_set_on_the_command_line():
     """Helm's --set makes text of a number with a point."""
     done = helm("template", "xdp", "helm", "--kube-version=1.37", "--set", "sidecar.interval=0.5")
