@@ -54,8 +54,8 @@ def advance(
     """
     Take one source a window further; if not *everything*, series that counted nothing may be left out.
 
-    *snapshots* are of the generations of its map since the baseline, oldest first: usually one; two when a
-    new map took its place, the old one read a last time. For each there are three cases:
+    *snapshots* are of the generations of its map since the baseline, oldest first and each once: usually one;
+    two when a new map took its place, the old one read a last time. For each there are three cases:
 
     1. A map that the baseline knows: what it counted since is the difference.
     2. Another map: it counted from zero, so all of it is new.
