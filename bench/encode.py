@@ -21,7 +21,8 @@ from bench.measure import in_turns
 from bench.table import Goal, Row, row
 from sidecar import __version__, delta
 from sidecar.model import Series, Temporality
-from sidecar.otlp_encode import POINTS_PER_REQUEST, SCOPE_NAME, encode
+from sidecar.otlp_encode import encode
+from sidecar.otlp_message import POINTS_PER_REQUEST, SCOPE_NAME
 from sidecar.schema import Schema
 
 _ROUNDS = 9

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sidecar import otlp_encode, points
+from sidecar import otlp_message, points
 from sidecar.columnar_names import Bytes
 from sidecar.columnar_points import Bodies, Group
 from sidecar.columnar_series import SeriesTable
@@ -63,8 +63,8 @@ class _Encoder:
 
     def __init__(self, resource: Sequence[Attribute], temporality: Temporality, schema: Schema) -> None:
         self._temporality = temporality
-        self.most = max(1, otlp_encode.POINTS_PER_REQUEST // len(schema.instruments))
-        scope, whole = otlp_encode.envelope(resource)
+        self.most = max(1, otlp_message.POINTS_PER_REQUEST // len(schema.instruments))
+        scope, whole = otlp_message.envelope(resource)
         self._scope, self._whole = scope.SerializeToString(), whole.SerializeToString()
         self._groups: dict[tuple[Kind | None, tuple[Attributes, ...]], Group] = {}
         self._metrics = [self._metric(placed) for placed in _by_metric(schema)]
@@ -74,7 +74,7 @@ class _Encoder:
         form = None if kind in SUMS else kind, tuple(instrument.attributes for _, instrument in placed)
         group = self._groups.setdefault(form, Group(*form, []))
         group.fields.append([at for at, _ in placed])
-        empty = otlp_encode.empty_metric(placed[0][1], self._temporality)
+        empty = otlp_message.empty_metric(placed[0][1], self._temporality)
         tag, tail = (_SUM, empty.sum) if kind in SUMS else (_GAUGE, empty.gauge)
         tail_bytes = tail.SerializeToString()
         empty.ClearField("data")
@@ -90,7 +90,7 @@ class _Encoder:
     def _halved(self, made: Sequence[Bodies], first: int, last: int) -> Iterator[bytes]:
         """Yield one request, or several if it would be too large."""
         encoded = self._request([one.between(first, last) for one in made])
-        if len(encoded) <= otlp_encode.LARGEST_REQUEST_BYTES or last - first == 1:
+        if len(encoded) <= otlp_message.LARGEST_REQUEST_BYTES or last - first == 1:
             yield encoded
             return
         middle = first + (last - first) // 2

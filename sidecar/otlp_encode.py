@@ -8,37 +8,21 @@ Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-prot
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    AggregationTemporality,
-    Metric,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-)
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
-from sidecar import __version__, points
+from sidecar import otlp_message, points
 from sidecar.columnar_series import SeriesTable
 from sidecar.errors import LARGEST_COUNT, too_large
-from sidecar.model import Attribute, Series, Temporality
+from sidecar.model import Series, Temporality
 from sidecar.otlp_attributes import key_values
+from sidecar.otlp_message import ResourceAttributes
 from sidecar.otlp_template import Last
 from sidecar.percpu import U64, signed
 from sidecar.schema import Instrument, Kind, Measured, Schema
 
-SCOPE_NAME = "xdp-otel"
-
-# gRPC servers refuse messages of more than 4 MiB unless told otherwise, after decompression.
-LARGEST_REQUEST_BYTES = 4 * 1024 * 1024 - 65_536
-# About half of that with short attributes and base points; what is still too large is halved.
-POINTS_PER_REQUEST = 16_000
-
 # No byte depends on it.
 _last = Last()
 
-ResourceAttributes = Sequence[Attribute]
 One = tuple[Schema, Series]
 
 
@@ -82,7 +66,7 @@ def _chunks(measured: Measured) -> Iterator[list[One]]:
     points = 0
     for schema, series in measured:
         for one in series:
-            if chunk and points + len(schema.instruments) > POINTS_PER_REQUEST:
+            if chunk and points + len(schema.instruments) > otlp_message.POINTS_PER_REQUEST:
                 yield chunk
                 chunk, points = [], 0
             chunk.append((schema, one))
@@ -95,7 +79,7 @@ def _requests(
     resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[One]
 ) -> tuple[bytes, ...]:
     encoded = _request(resource, temporality, chunk)
-    if len(encoded) <= LARGEST_REQUEST_BYTES or len(chunk) == 1:
+    if len(encoded) <= otlp_message.LARGEST_REQUEST_BYTES or len(chunk) == 1:
         return (encoded,)
     half = len(chunk) // 2
     return (
@@ -107,28 +91,14 @@ def _requests(
 def _request(resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[One]) -> bytes:
     if not all(one.birth_ns and one.start_ns and one.end_ns for _, one in chunk):
         # A time of zero is left out of the bytes.
-        return encode_metrics(resource, _metrics(temporality, chunk))
+        return otlp_message.encode_metrics(resource, _metrics(temporality, chunk))
     # Attributes by their bytes, since True is equal to 1.
     series = [(schema, points.said(one.attributes), _has_base(one, temporality)) for schema, one in chunk]
     return _last.said(
         (resource, temporality, series),
-        lambda: encode_metrics(resource, _metrics(temporality, chunk)),
+        lambda: otlp_message.encode_metrics(resource, _metrics(temporality, chunk)),
         lambda: [*chain.from_iterable(_numbers(temporality, chunk))],
     )
-
-
-def encode_metrics(resource: ResourceAttributes, metrics: Iterable[Metric]) -> bytes:
-    """Return metrics as one serialized ExportMetricsServiceRequest of ours."""
-    scope, whole = envelope(resource)
-    scope.metrics.extend(metrics)
-    whole.scope_metrics.append(scope)
-    return ExportMetricsServiceRequest(resource_metrics=[whole]).SerializeToString(deterministic=True)
-
-
-def envelope(resource: ResourceAttributes) -> tuple[ScopeMetrics, ResourceMetrics]:
-    """Return what is around metrics, still empty."""
-    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=__version__))
-    return scope, ResourceMetrics(resource=Resource(attributes=key_values(resource)))
 
 
 def _metrics(temporality: Temporality, chunk: Sequence[One]) -> Iterable[Metric]:
@@ -138,26 +108,13 @@ def _metrics(temporality: Temporality, chunk: Sequence[One]) -> Iterable[Metric]
         for at, instrument in schema.positions(*Kind):
             identity = instrument.name, instrument.unit, instrument.kind
             if identity not in metrics:
-                metrics[identity] = empty_metric(instrument, temporality)
+                metrics[identity] = otlp_message.empty_metric(instrument, temporality)
             metric = metrics[identity]
             if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
                 metric.sum.data_points.extend(_sum_points(instrument, at, one, temporality))
             else:
                 metric.gauge.data_points.append(_gauge_point(schema, instrument, at, one))
     return metrics.values()
-
-
-def empty_metric(instrument: Instrument, temporality: Temporality) -> Metric:
-    """Return a metric without points."""
-    metric = Metric(name=instrument.name, unit=instrument.unit, description=instrument.description)
-    if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
-        metric.sum.is_monotonic = instrument.kind is Kind.COUNTER
-        metric.sum.aggregation_temporality = (
-            AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-            if temporality is Temporality.CUMULATIVE
-            else AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
-        )
-    return metric
 
 
 def _sum_points(

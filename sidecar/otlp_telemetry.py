@@ -12,7 +12,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, M
 
 from sidecar.model import Attribute
 from sidecar.otlp_attributes import key_values
-from sidecar.otlp_encode import encode_metrics
+from sidecar.otlp_message import encode_metrics
 from sidecar.telemetry import Family
 
 

@@ -83,7 +83,7 @@ def test_nothing_is_lost_or_doubled(temporality, name):
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE], ids=["base-point", "cumulative"])
 def test_a_batch_of_several_requests_is_one_batch(temporality, monkeypatch):
     """Each request may meet another fate."""
-    monkeypatch.setattr("sidecar.otlp_encode.LARGEST_REQUEST_BYTES", 1)
+    monkeypatch.setattr("sidecar.otlp_message.LARGEST_REQUEST_BYTES", 1)
 
     found = explored(
         scenario(temporality, "crash collector", ("request lost", "refused", "failed"), faults=2, sources=2)

@@ -10,7 +10,17 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
-from sidecar import columnar_match, columnar_read, delta, journal_format, otlp_encode, percpu, points, quiet
+from sidecar import (
+    columnar_match,
+    columnar_read,
+    delta,
+    journal_format,
+    otlp_encode,
+    otlp_message,
+    percpu,
+    points,
+    quiet,
+)
 from sidecar.columnar import Ledger, Table
 from sidecar.columnar_series import SeriesTable
 from sidecar.errors import SourceError
@@ -27,7 +37,7 @@ def _all_are_large():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quiet, "LARGE", 0)
         patch.setattr(journal_format, "LARGE", 0)
-        patch.setattr(otlp_encode, "POINTS_PER_REQUEST", 7)
+        patch.setattr(otlp_message, "POINTS_PER_REQUEST", 7)
         yield
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
-from sidecar import __version__, otlp_encode
+from sidecar import __version__, otlp_encode, otlp_message
 from sidecar.errors import SourceError
 from sidecar.model import Field, Layout, Series, Temporality
 from sidecar.otlp_encode import encode
@@ -229,7 +229,7 @@ def test_a_request_like_the_last_one_is_what_the_generated_classes_say(batches, 
     for many in [one for batch in batches for one in [batch] * 3]:
         measured = [(FLOWS, many), (SCHEMA, [series()])]
         chunk = [(schema, one) for schema, several in measured for one in several]
-        expected = otlp_encode.encode_metrics(RESOURCE, otlp_encode._metrics(temporality, chunk))
+        expected = otlp_message.encode_metrics(RESOURCE, otlp_encode._metrics(temporality, chunk))
 
         assert encode(RESOURCE, temporality, measured) == (expected,)
 
@@ -238,7 +238,7 @@ def test_a_request_like_the_last_one_is_not_built_again(monkeypatch):
     """The generated classes are asked twice; from then on, numbers are put into their places."""
     for at in range(2):
         decoded(series(start=START - at))
-    monkeypatch.delattr(otlp_encode, "encode_metrics")
+    monkeypatch.delattr(otlp_message, "encode_metrics")
     request = decoded(series(counts=range(8), start=START - 7))
 
     assert [point.as_int for point in metrics(request)["xdp.packets.tcp"].sum.data_points] == [3]

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from sidecar import journal_format, otlp_encode, pipeline, reported
+from sidecar import journal_format, otlp_message, pipeline, reported
 from sidecar.delivery import Delivery
 from sidecar.errors import KernelError, NotAcknowledgedError
 from sidecar.journal import Journal
@@ -301,7 +301,7 @@ def test_an_unacknowledged_batch_is_sent_again_as_it_was(world, counts):
 @pytest.mark.parametrize("counts", [True, False])
 def test_a_batch_of_several_requests_is_acknowledged_as_one(world, monkeypatch, counts):
     """If the answer to the second is lost, both are sent again, as they were; all of it counts once."""
-    monkeypatch.setattr(otlp_encode, "POINTS_PER_REQUEST", 1)
+    monkeypatch.setattr(otlp_message, "POINTS_PER_REQUEST", 1)
     world.sources.append(Source(world.clock, "interface:eth1", (("network.interface.name", "eth1"),)))
     for packets, source in enumerate(world.sources, start=3):
         source.count(packets)
