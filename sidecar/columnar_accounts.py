@@ -33,7 +33,6 @@ class Posting:
             new series.
         order: The places of the series that some key belongs to, the first key's first.
         counts: What each field counted of these.
-        known: How many accounts of the ledger, from its beginning, are not new.
         overflowed: How many series found no room.
         forgotten: How many had to make room.
         places: The place of each row.
@@ -44,7 +43,6 @@ class Posting:
     ledger: Ledger
     order: Places
     counts: U64Array
-    known: int
     overflowed: int
     forgotten: int
     places: Places
@@ -104,12 +102,12 @@ def post(
         schema: What the limit is of.
 
     """
-    known, rest, forgotten = len(ledger), 0, 0
+    rest, forgotten = 0, 0
     if waiting:
-        ledger, places, known, rest, forgotten = _settle(ledger, places.copy(), waiting, end_ns, schema)
+        ledger, places, rest, forgotten = _settle(ledger, places.copy(), waiting, end_ns, schema)
     last = _overflow(ledger, schema) if rest else -1
     order, counts = _add_up(places, grown, len(ledger), last)
-    return Posting(ledger, order, counts, known, rest, forgotten, places, last)
+    return Posting(ledger, order, counts, rest, forgotten, places, last)
 
 
 def _overflow(ledger: Ledger, schema: Schema) -> int:
@@ -120,7 +118,7 @@ def _overflow(ledger: Ledger, schema: Schema) -> int:
 
 def _settle(
     ledger: Ledger, places: Places, waiting: Sequence[bytes], end_ns: int, schema: Schema
-) -> tuple[Ledger, Places, int, int, int]:
+) -> tuple[Ledger, Places, int, int]:
     """Find a place for each row that has none."""
     overflow = points.said((*schema.attributes, OVERFLOW))
     new = [name for name in dict.fromkeys(waiting) if name != overflow]
@@ -139,7 +137,7 @@ def _settle(
     otherwise = _overflow(ledger, schema)
     homeless = np.flatnonzero(places < 0)
     places[homeless] = [of_series.get(name, otherwise) for name in waiting]
-    return ledger, places, known, rest, len(forgotten)
+    return ledger, places, rest, len(forgotten)
 
 
 def _longest_idle(ledger: Ledger, places: Places, wanted: int) -> list[int]:

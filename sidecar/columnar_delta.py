@@ -18,7 +18,7 @@ from sidecar.columnar_growth import U64Array, cells_of, grown, values
 from sidecar.columnar_match import Places
 from sidecar.columnar_series import SeriesTable
 from sidecar.model import Baseline, Reading, Snapshot
-from sidecar.schema import Kind, Schema
+from sidecar.schema import Schema
 
 
 def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> bool:
@@ -34,7 +34,7 @@ def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> b
     return (
         all(one.columns == columns for one in readings)
         and all(one.identity.key_size == newest.identity.key_size for one in snapshots)
-        and (len(snapshots) == 1 or not _has_gauge(schema))
+        and (len(snapshots) == 1 or not schema.has_gauge)
         and (baseline.fields == tuple(one.field for one in columns))
     )
 
@@ -60,7 +60,7 @@ def step(
         baseline.end_ns,
         schema,
     )
-    held = values(cells_of(tables[-1], columns), columns) if _has_gauge(schema) else None
+    held = values(cells_of(tables[-1], columns), columns) if schema.has_gauge else None
     counted = _counted(posted)
     series = said = _series(posted, counted, baseline.birth_ns, end_ns, held)
     if not everything and quiet.may_be(schema, len(series)):
@@ -80,10 +80,6 @@ def step(
 def _table(reading: Reading, like: Snapshot) -> Table:
     size = like.reading.cells.size if isinstance(like.reading.cells, Table) else 0
     return Table.of(reading.cells, size)
-
-
-def _has_gauge(schema: Schema) -> bool:
-    return any(one.kind is Kind.GAUGE for one in schema.instruments)
 
 
 def _series(

@@ -14,14 +14,14 @@ from sidecar import otlp_message, points
 from sidecar.columnar_names import Bytes
 from sidecar.columnar_points import Bodies, Group
 from sidecar.columnar_series import SeriesTable
+from sidecar.errors import LARGEST_COUNT
 from sidecar.model import Attribute, Attributes, Temporality
-from sidecar.schema import Instrument, Kind, Schema
+from sidecar.schema import SUMS, Instrument, Kind, Schema
 
 # Tags of the fields that a request is nested of.
 _RESOURCE_METRICS, _SCOPE_METRICS, _METRIC, _GAUGE, _SUM = b"\x0a", b"\x12", b"\x12", b"\x2a", b"\x3a"
 
-SUMS = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
-LARGEST_COUNT = np.uint64((1 << 63) - 1)
+_LARGEST_COUNT = np.uint64(LARGEST_COUNT)
 
 # Series that are laid out at once: more need more memory, fewer more time.
 _AT_ONCE = 8192
@@ -38,11 +38,11 @@ def is_plain(temporality: Temporality, schema: Schema, series: SeriesTable) -> b
     for at, instrument in schema.positions(*Kind):
         if instrument.kind is Kind.COUNTER:
             said = series.totals if temporality is not Temporality.DELTA else series.counts
-            if max(said[at].max(), series.counts[at].max()) > LARGEST_COUNT:
+            if max(said[at].max(), series.counts[at].max()) > _LARGEST_COUNT:
                 return False
         elif instrument.kind is Kind.GAUGE and not schema.layout.fields[at].signed:
             values = series.counts if series.values is None else series.values
-            if values[at].max() > LARGEST_COUNT:
+            if values[at].max() > _LARGEST_COUNT:
                 return False
     return True
 
@@ -121,7 +121,7 @@ def _by_metric(schema: Schema) -> Iterable[Sequence[tuple[int, Instrument]]]:
     """Return the instruments, those of one metric together, each after the place of its field."""
     found: dict[tuple[str, str, Kind], list[tuple[int, Instrument]]] = {}
     for at, instrument in schema.positions(*Kind):
-        found.setdefault((instrument.name, instrument.unit, instrument.kind), []).append((at, instrument))
+        found.setdefault(instrument.metric, []).append((at, instrument))
     return found.values()
 
 

@@ -5,12 +5,10 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sidecar.columnar_growth import U64Array
 from sidecar.model import Field, Layout
 from sidecar.schema import CPU_BYTES
-
-U64Array = NDArray[np.uint64]
 
 _WHOLE = (8, 16, 32, 64)
 

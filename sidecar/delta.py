@@ -15,7 +15,7 @@ from sidecar.accounts import OVERFLOW, Posting, Step, add_to, post
 from sidecar.columnar import Table
 from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
 from sidecar.percpu import added, growth, values, was_emptied
-from sidecar.schema import Kind, Schema
+from sidecar.schema import Schema
 
 # The present one, and the one before it, which a rollback brings back.
 MAPS_REMEMBERED = 2
@@ -198,7 +198,7 @@ def _values(
     A series that has no key in the newest map any more holds what it was last read as.
     """
     held: dict[Attributes, tuple[int, ...]] = {}
-    if not any(instrument.kind is Kind.GAUGE for instrument in schema.instruments):
+    if not schema.has_gauge:
         return held
     newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
     for snapshot in snapshots:

@@ -18,7 +18,7 @@ from sidecar.otlp_attributes import key_values
 from sidecar.otlp_message import ResourceAttributes
 from sidecar.otlp_template import Last
 from sidecar.percpu import U64, signed
-from sidecar.schema import Instrument, Kind, Measured, Schema
+from sidecar.schema import SUMS, Instrument, Kind, Measured, Schema
 
 # No byte depends on it.
 _last = Last()
@@ -106,11 +106,10 @@ def _metrics(temporality: Temporality, chunk: Sequence[One]) -> Iterable[Metric]
     metrics: dict[tuple[str, str, Kind], Metric] = {}
     for schema, one in chunk:
         for at, instrument in schema.positions(*Kind):
-            identity = instrument.name, instrument.unit, instrument.kind
-            if identity not in metrics:
-                metrics[identity] = otlp_message.empty_metric(instrument, temporality)
-            metric = metrics[identity]
-            if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
+            if instrument.metric not in metrics:
+                metrics[instrument.metric] = otlp_message.empty_metric(instrument, temporality)
+            metric = metrics[instrument.metric]
+            if instrument.kind in SUMS:
                 metric.sum.data_points.extend(_sum_points(instrument, at, one, temporality))
             else:
                 metric.gauge.data_points.append(_gauge_point(schema, instrument, at, one))
@@ -135,8 +134,8 @@ def _numbers(temporality: Temporality, chunk: Sequence[One]) -> Iterable[list[fl
     metrics: dict[tuple[str, str, Kind], list[float]] = {}
     for schema, one in chunk:
         for at, instrument in schema.positions(*Kind):
-            numbers = metrics.setdefault((instrument.name, instrument.unit, instrument.kind), [])
-            if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
+            numbers = metrics.setdefault(instrument.metric, [])
+            if instrument.kind in SUMS:
                 for start_ns, end_ns, count in _windows(one, at, temporality):
                     numbers += (start_ns, end_ns, _sayable(count, instrument))
             else:

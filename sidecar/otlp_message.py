@@ -20,7 +20,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sidecar import __version__
 from sidecar.model import Attribute, Temporality
 from sidecar.otlp_attributes import key_values
-from sidecar.schema import Instrument, Kind
+from sidecar.schema import SUMS, Instrument, Kind
 
 SCOPE_NAME = "xdp-otel"
 
@@ -49,7 +49,7 @@ def envelope(resource: ResourceAttributes) -> tuple[ScopeMetrics, ResourceMetric
 def empty_metric(instrument: Instrument, temporality: Temporality) -> Metric:
     """Return a metric without points."""
     metric = Metric(name=instrument.name, unit=instrument.unit, description=instrument.description)
-    if instrument.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER):
+    if instrument.kind in SUMS:
         metric.sum.is_monotonic = instrument.kind is Kind.COUNTER
         metric.sum.aggregation_temporality = (
             AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE

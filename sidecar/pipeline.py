@@ -240,8 +240,9 @@ class Pipeline:
                 source.release(baseline.identity)
         if outcome:
             clean = isinstance(outcome, Delivered) and not outcome.rejected
-            known = self._told.answered(connections.present(), clean=clean) if self._quiet else None
-            self._told = known or quiet.Told()
+            self._told = (
+                self._told.answered(connections.present(), clean=clean) if self._quiet else quiet.Told()
+            )
         if isinstance(outcome, Delivered):
             self._after_delivery()
         return outcome

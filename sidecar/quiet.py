@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sidecar.model import Series
-from sidecar.schema import Kind, Schema
+from sidecar.schema import SUMS, Schema
 
 LARGE = 4096
 """Of a source with no more series than this all are said: it costs next to nothing."""
@@ -27,7 +27,7 @@ Where a Collector writes each sample on to a store, a query finds one of the las
 
 def may_be(schema: Schema, count: int) -> bool:
     """Return whether series may be left out: of a source with many; gauges hold only while they are said."""
-    return count > LARGE and all(one.kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER) for one in schema.instruments)
+    return count > LARGE and all(one.kind in SUMS for one in schema.instruments)
 
 
 def is_due(number: Any, start_ns: Any, end_ns: Any) -> Any:

@@ -37,6 +37,10 @@ class Kind(Enum):
     RATE = "rate"
 
 
+SUMS = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
+"""Kinds that are sums; the others are gauges to OTLP."""
+
+
 @dataclass(frozen=True)
 class Instrument:
     """
@@ -58,6 +62,11 @@ class Instrument:
     field: str
     kind: Kind = Kind.COUNTER
     attributes: Attributes = ()
+
+    @property
+    def metric(self) -> tuple[str, str, Kind]:
+        """Which metric it is of."""
+        return self.name, self.unit, self.kind
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,11 @@ class Schema:
     _columns: dict[int, tuple[Column, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def has_gauge(self) -> bool:
+        """Whether some instrument wants to know what a field holds."""
+        return any(one.kind is Kind.GAUGE for one in self.instruments)
 
     def attributes_of(self, key: bytes) -> Attributes:
         """Return the attributes of a key's series; if CPUs are told apart, the CPU's number ends the key."""

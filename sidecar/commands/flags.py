@@ -30,6 +30,12 @@ def add_debug(command: argparse.ArgumentParser) -> None:
     command.add_argument("--debug", action="store_true", help="log more")
 
 
+def _add_netns(to: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    to.add_argument(
+        "--netns", action=_Once, metavar="NETNS", help="network namespace that the interfaces are in"
+    )
+
+
 def add_interface(command: argparse.ArgumentParser, *, required: bool) -> None:
     """Add `--interface` and the namespace that goes with it."""
     command.add_argument(
@@ -39,9 +45,7 @@ def add_interface(command: argparse.ArgumentParser, *, required: bool) -> None:
         metavar="IF",
         help="the shipped program there: attach it and read its map; repeatable",
     )
-    command.add_argument(
-        "--netns", action=_Once, metavar="NETNS", help="network namespace that the interfaces are in"
-    )
+    _add_netns(command)
 
 
 def add_sources(command: argparse.ArgumentParser) -> None:
@@ -53,9 +57,7 @@ def add_sources(command: argparse.ArgumentParser) -> None:
         metavar="IF",
         help="the map of the shipped program on that interface; `run` attaches it there",
     )
-    group.add_argument(
-        "--netns", action=_Once, metavar="NETNS", help="network namespace that the interfaces are in"
-    )
+    _add_netns(group)
     group.add_argument(
         "--map-path",
         action="append",
