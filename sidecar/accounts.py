@@ -34,9 +34,17 @@ class Posting:
 @dataclass(frozen=True)
 class Step:
     """
-    What one window brought; `delta.Advance` says what these mean.
+    What one window brought for one source.
 
-    *accounts* are those that hold once it is acknowledged.
+    Attributes:
+        series: Each series that some key belongs to, also those that counted nothing.
+        said: Those of them that go out.
+        accounts: Those that hold once the window is acknowledged.
+        emptied: Keys whose counters went backwards within one map: somebody emptied it.
+        vanished: Keys that are no longer in the map.
+        overflowed: Series that found no room and were added up to one.
+        forgotten: Series without a key that had to make room.
+
     """
 
     series: Sequence[Series]

@@ -21,31 +21,19 @@ from sidecar.schema import Schema
 MAPS_REMEMBERED = 2
 
 
-@dataclass(frozen=True)
-class Advance:
+@dataclass(frozen=True, kw_only=True)
+class Advance(Step):
     """
-    What one window brought for one source.
+    What one window brought for one source, and what holds after it.
 
     Attributes:
-        series: Each series that some key belongs to, also those that counted nothing.
-        said: Those of them that go out.
         baseline: The baseline that holds once the window is acknowledged.
         snapshots: The readings that it was made of, without those that were reported before.
-        emptied: Keys whose counters went backwards within one map: somebody emptied it.
-        vanished: Keys that are no longer in the map.
-        overflowed: Series that found no room and were added up to one.
-        forgotten: Series without a key that had to make room.
 
     """
 
-    series: Sequence[Series]
-    said: Sequence[Series]
     baseline: Baseline
     snapshots: Sequence[Snapshot]
-    emptied: tuple[bytes, ...] = ()
-    vanished: tuple[bytes, ...] = ()
-    overflowed: int = 0
-    forgotten: int = 0
 
 
 def advance(
@@ -75,16 +63,8 @@ def advance(
         maps.pop(snapshot.identity, None)
         maps[snapshot.identity] = snapshot.reading
     remembered = dict(list(maps.items())[-max(MAPS_REMEMBERED, len(snapshots)) :])
-    return Advance(
-        series=step.series,
-        said=step.said,
-        baseline=Baseline(baseline.birth_ns, end_ns, remembered, _fields(newest.reading), step.accounts),
-        snapshots=snapshots,
-        emptied=step.emptied,
-        vanished=step.vanished,
-        overflowed=step.overflowed,
-        forgotten=step.forgotten,
-    )
+    after = Baseline(baseline.birth_ns, end_ns, remembered, _fields(newest.reading), step.accounts)
+    return Advance(**vars(step), baseline=after, snapshots=snapshots)
 
 
 def _step(
