@@ -76,8 +76,9 @@ class _Member:
         clock = _Clock(stopped)
         resource = resource_attributes(state)
         self.instance = dict(resource)["service.instance.id"]
-        delivery = Delivery(journal, self.pusher, clock)
-        self.pipeline = Pipeline([source], resource, Temporality.DELTA_WITH_BASE, delivery, clock)
+        temporality = Temporality.DELTA_WITH_BASE
+        delivery = Delivery(journal, self.pusher, clock, temporality)
+        self.pipeline = Pipeline([source], resource, temporality, delivery, clock)
 
     def send(self, frame: bytes, times: int) -> None:
         """Let its program count."""

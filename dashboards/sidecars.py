@@ -125,8 +125,8 @@ def _sending() -> list[Panel]:
     return [
         lines(
             "Attempts by what came of them",
-            "retry: the same bytes again; refused: nothing was counted, the counts go with the next batch; "
-            "given_up: in doubt, at most this batch is lost.",
+            "retry and refused: kept, and sent again; given_up: this batch may be lost, "
+            "what is counted from then on is not.",
             PER_SECOND,
             Query(own("batches_total", "outcome"), "{{outcome}}"),
             stacked=True,

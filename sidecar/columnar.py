@@ -158,7 +158,6 @@ class Ledger(_Held):
         width: Fields of an account's totals.
         totals: Of each series, field after field.
         ends: `Account.end_ns` of each.
-        settled: `Account.settled_ns` of each.
         roster: Where the keys of the last reading were posted, if that is known.
 
     """
@@ -167,7 +166,6 @@ class Ledger(_Held):
     width: int
     totals: bytes
     ends: bytes
-    settled: bytes
     roster: Roster | None = field(default=None, repr=False)
 
     @classmethod
@@ -180,7 +178,6 @@ class Ledger(_Held):
             width,
             _by_column(one.totals for one in accounts.values()),
             packed(one.end_ns for one in accounts.values()),
-            packed(one.settled_ns for one in accounts.values()),
         )
 
     def __len__(self) -> int:
@@ -195,6 +192,5 @@ class Ledger(_Held):
     @cached_property
     def one_by_one(self) -> dict[Attributes, Account]:
         """The same as a dict, which is large."""
-        ends, settled = (memoryview(one).cast("Q") for one in (self.ends, self.settled))
-        accounts = map(Account, _rows(self.totals, len(self)), ends, settled)
+        accounts = map(Account, _rows(self.totals, len(self)), memoryview(self.ends).cast("Q"))
         return dict(zip(self, accounts, strict=True))

@@ -30,7 +30,7 @@ class Posting:
 
     Attributes:
         ledger: The accounts before the window, without those that had to make room, with a new one for each
-            new series.
+            new series: that of a series without any window has no end yet, 0.
         order: The places of the series that some key belongs to, the first key's first.
         counts: What each field counted of these.
         overflowed: How many series found no room.
@@ -88,7 +88,7 @@ def _as_before(before: Roster | None, now: Table, schema: Schema) -> tuple[Place
 
 
 def post(
-    ledger: Ledger, places: Places, waiting: Sequence[bytes], grown: U64Array, end_ns: int, schema: Schema
+    ledger: Ledger, places: Places, waiting: Sequence[bytes], grown: U64Array, schema: Schema
 ) -> Posting:
     """
     Add up what was counted by series; those that find no room are added up to one that says so.
@@ -98,13 +98,12 @@ def post(
         places: For each row its series, or -1.
         waiting: The series of the rows with -1, in their order.
         grown: What each field counted in each row.
-        end_ns: End of the last window: where that of a new series starts.
         schema: What the limit is of.
 
     """
     rest, forgotten = 0, 0
     if waiting:
-        ledger, places, rest, forgotten = _settle(ledger, places.copy(), waiting, end_ns, schema)
+        ledger, places, rest, forgotten = _settle(ledger, places.copy(), waiting, schema)
     last = _overflow(ledger, schema) if rest else -1
     order, counts = _add_up(places, grown, len(ledger), last)
     return Posting(ledger, order, counts, rest, forgotten, places, last)
@@ -117,7 +116,7 @@ def _overflow(ledger: Ledger, schema: Schema) -> int:
 
 
 def _settle(
-    ledger: Ledger, places: Places, waiting: Sequence[bytes], end_ns: int, schema: Schema
+    ledger: Ledger, places: Places, waiting: Sequence[bytes], schema: Schema
 ) -> tuple[Ledger, Places, int, int]:
     """Find a place for each row that has none."""
     overflow = points.said((*schema.attributes, OVERFLOW))
@@ -132,7 +131,7 @@ def _settle(
     known, rest = len(ledger), len(new) - len(placed)
     if (rest or overflow in waiting) and not has_overflow:
         placed.append(overflow)
-    ledger = _with(ledger, placed, end_ns)
+    ledger = _with(ledger, placed)
     of_series = {name: known + at for at, name in enumerate(placed)}
     otherwise = _overflow(ledger, schema)
     homeless = np.flatnonzero(places < 0)
@@ -162,12 +161,11 @@ def _without(ledger: Ledger, places: Places, gone: Sequence[int]) -> tuple[Ledge
         ledger.width,
         picked(ledger.totals),
         picked(ledger.ends),
-        picked(ledger.settled),
     )
     return fewer, moved[places]
 
 
-def _with(ledger: Ledger, names: Sequence[bytes], end_ns: int) -> Ledger:
+def _with(ledger: Ledger, names: Sequence[bytes]) -> Ledger:
     """Return the ledger with new accounts, of series that have counted nothing and that nobody knows."""
     more = len(names)
     totals = np.frombuffer(ledger.totals, np.uint64).reshape(ledger.width, len(ledger))
@@ -175,8 +173,7 @@ def _with(ledger: Ledger, names: Sequence[bytes], end_ns: int) -> Ledger:
         ledger,
         series=ledger.series + Names.of(names),
         totals=np.concatenate([totals, np.zeros((ledger.width, more), np.uint64)], axis=1).tobytes(),
-        ends=ledger.ends + np.full(more, end_ns, np.uint64).tobytes(),
-        settled=ledger.settled + bytes(8 * more),
+        ends=ledger.ends + bytes(8 * more),
     )
 
 

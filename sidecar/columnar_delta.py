@@ -57,12 +57,11 @@ def step(
         np.concatenate([np.frombuffer(one.places, np.int64) for one in rosters]),
         [name for one in rosters for name in one.waiting],
         np.concatenate([one.counts for one in parts], axis=1),
-        baseline.end_ns,
         schema,
     )
     held = values(cells_of(tables[-1], columns), columns) if schema.has_gauge else None
     counted = _counted(posted)
-    series = said = _series(posted, counted, baseline.birth_ns, end_ns, held)
+    series = said = _series(posted, counted, baseline, end_ns, held)
     if not everything and quiet.may_be(schema, len(series)):
         said = series.only(_to_say(series))
     roster = next_roster(rosters[-1], posted.places[len(posted.places) - len(tables[-1]) :], posted.last)
@@ -83,20 +82,20 @@ def _table(reading: Reading, like: Snapshot) -> Table:
 
 
 def _series(
-    posted: Posting, ledger: Ledger, birth_ns: int, end_ns: int, held: U64Array | None
+    posted: Posting, ledger: Ledger, baseline: Baseline, end_ns: int, held: U64Array | None
 ) -> SeriesTable:
     """Return the series of a window; *ledger* has what they come to."""
-    settled, starts = (np.frombuffer(one, np.uint64) for one in (posted.ledger.settled, posted.ledger.ends))
-    totals = _totals(ledger)
+    ends, totals = np.frombuffer(posted.ledger.ends, np.uint64), _totals(ledger)
     if not posted.whole:
-        settled, starts, totals = settled[posted.order], starts[posted.order], totals[:, posted.order]
+        ends, totals = ends[posted.order], totals[:, posted.order]
+    is_new = ends == 0
     return SeriesTable(
         ledger.series,
         posted.order,
-        birth_ns,
+        baseline.birth_ns,
         end_ns,
-        settled,
-        starts,
+        is_new,
+        np.where(is_new, np.uint64(baseline.end_ns), ends),
         posted.counts,
         totals,
         None if held is None else posted.summed(held),
@@ -106,7 +105,7 @@ def _series(
 def _to_say(series: SeriesTable) -> Places:
     """Return which of the series are said, as `quiet.to_say` does."""
     number = np.arange(len(series), dtype=np.uint64)
-    chosen = series.counts.any(axis=0) | (series.settled_ns == 0)
+    chosen = series.counts.any(axis=0) | series.is_new
     chosen |= quiet.is_due(number, series.start_ns, np.uint64(series.end_ns))
     return np.flatnonzero(chosen)
 
@@ -128,6 +127,6 @@ def _totals(ledger: Ledger) -> U64Array:
 
 def _said(ledger: Ledger, places: Places, end_ns: int) -> Ledger:
     """Return the accounts after some series were said; the others' next window starts where it did."""
-    ends, settled = (np.frombuffer(one, np.uint64).copy() for one in (ledger.ends, ledger.settled))
-    ends[places] = settled[places] = end_ns
-    return replace(ledger, ends=ends.tobytes(), settled=settled.tobytes())
+    ends = np.frombuffer(ledger.ends, np.uint64).copy()
+    ends[places] = end_ns
+    return replace(ledger, ends=ends.tobytes())

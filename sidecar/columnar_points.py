@@ -131,8 +131,8 @@ class Bodies:
 
     def __init__(self, group: Group, series: SeriesTable, temporality: Temporality) -> None:
         """Lay out the points and fill in what the metrics have in common."""
-        has_base = series.settled_ns > series.birth_ns
-        has_base &= np.bool_(temporality is Temporality.DELTA_WITH_BASE and group.gauge is None)
+        bases = temporality is Temporality.DELTA_WITH_BASE and group.gauge is None
+        has_base = ~series.is_new & np.bool_(bases)
         suffixes = [points.said(one) for one in group.suffixes]
         self._template = template(series.names, series.places, _NUMBERS[group.gauge], suffixes, has_base)
         self._each = len(suffixes)
@@ -141,7 +141,7 @@ class Bodies:
         self._numbers = _by_metric(_said(group, series, temporality), group)
         before = series.totals - series.counts if has_base.any() else series.totals
         self._before = _by_metric(before[:, has_base], group)
-        _fill_times(self._template, group, series, has_base, temporality)
+        _fill_times(self._template, group, series, temporality)
 
     def between(self, first: int, last: int) -> Bytes:
         """Return the points of the series from *first* to before *last*, one metric a row."""
@@ -173,9 +173,7 @@ def _by_metric(fields: U64Array, group: Group) -> U64Array:
     return fields[group.fields].transpose(0, 2, 1).reshape(len(group.fields), -1)
 
 
-def _fill_times(
-    template: Template, group: Group, series: SeriesTable, has_base: Mask, temporality: Temporality
-) -> None:
+def _fill_times(template: Template, group: Group, series: SeriesTable, temporality: Temporality) -> None:
     eights = np.ndarray((max(0, len(template.blob) - 7),), "<u8", template.blob, 0, (1,))
     if group.gauge:
         eights[template.window + points.GAUGE_TIME] = series.end_ns
@@ -184,4 +182,4 @@ def _fill_times(
     eights[template.window + points.START] = series.birth_ns if whole else np.repeat(series.start_ns, each)
     eights[template.window + points.TIME] = series.end_ns
     eights[template.base + points.START] = series.birth_ns
-    eights[template.base + points.TIME] = np.repeat(series.settled_ns[has_base], each)
+    eights[template.base + points.TIME] = series.birth_ns + points.BASE_NS

@@ -10,7 +10,7 @@ from sidecar.columnar import Names
 from sidecar.model import Series
 
 if TYPE_CHECKING:  # whoever asks whether something is a SeriesTable must not pay for numpy
-    from sidecar.columnar_growth import U64Array
+    from sidecar.columnar_growth import Mask, U64Array
     from sidecar.columnar_match import Places
 
 
@@ -24,7 +24,7 @@ class SeriesTable(Sequence[Series]):
         places: Which of them these are.
         birth_ns: Of all.
         end_ns: Of all.
-        settled_ns: Of each.
+        is_new: Of each.
         start_ns: Of each.
         counts: Of each field, of each.
         totals: Of each field, of each.
@@ -36,7 +36,7 @@ class SeriesTable(Sequence[Series]):
     places: "Places"
     birth_ns: int
     end_ns: int
-    settled_ns: "U64Array"
+    is_new: "Mask"
     start_ns: "U64Array"
     counts: "U64Array"
     totals: "U64Array"
@@ -61,7 +61,7 @@ class SeriesTable(Sequence[Series]):
         return Series(
             points.attributes(self.names[int(self.places[at])]),
             self.birth_ns,
-            int(self.settled_ns[at]),
+            bool(self.is_new[at]),
             int(self.start_ns[at]),
             self.end_ns,
             tuple(self.counts[:, at].tolist()),
@@ -74,7 +74,7 @@ class SeriesTable(Sequence[Series]):
         return replace(
             self,
             places=self.places[which],
-            settled_ns=self.settled_ns[which],
+            is_new=self.is_new[which],
             start_ns=self.start_ns[which],
             counts=self.counts[:, which],
             totals=self.totals[:, which],

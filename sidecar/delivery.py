@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The one batch under way: written down, sent, and settled.
+The one batch under way: written down, sent, and acknowledged or given up.
 
-Every answer is one of three: the batch is acknowledged, it is kept and sent again, the same bytes, or it is
-given up. docs/delivery.md goes through every point where this can be interrupted.
+A window that was ever attempted is immutable: no answer but an acknowledgement says whether it was counted,
+so nothing of it is ever merged into a later one. To a receiver that drops what it knows (base points are on)
+every other answer means: the same points again. To others the specification holds: what it forbids to send
+again is given up, and before counts are risked again a probe, a window without any, must be acknowledged.
+docs/delivery.md goes through every point where this can be interrupted.
 """
 
 import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Protocol
 
 from sidecar.errors import StateError
 from sidecar.journal import Journal
-from sidecar.journal_format import settled
-from sidecar.model import Baseline, Batch, Record, Snapshot
+from sidecar.model import Baseline, Batch, Record, Snapshot, Temporality
+from sidecar.otlp_message import LARGEST_REQUEST_BYTES
 from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
+from sidecar.otlp_split import SMALLEST_BYTES, split
 from sidecar.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -25,6 +30,8 @@ FIRST_BACKOFF_S = 1.0
 # Whatever the Collector says, it is not run over.
 SHORTEST_PAUSE_S = 0.1
 LARGEST_BACKOFF_S = 30.0
+# RetryInfo may ask for more, but not for ever.
+LONGEST_PAUSE_S = 300.0
 
 
 class Clock(Protocol):
@@ -41,18 +48,25 @@ class Delivery:
     """Takes batches one at a time; the journal keeps what must not be forgotten."""
 
     def __init__(
-        self, journal: Journal, pusher: Pusher, clock: Clock, telemetry: Telemetry | None = None
+        self,
+        journal: Journal,
+        pusher: Pusher,
+        clock: Clock,
+        temporality: Temporality,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Go on from the journal's record; raise StateError if it cannot be read."""
         self._telemetry = telemetry or Telemetry()
         self._journal = journal
         self._pusher = pusher
         self._clock = clock
+        self._temporality = temporality
         self._record = journal.load()
+        # Attempts since the last acknowledgement, and when the next one may be made.
         self._attempts = 0
         self._retry_at = 0.0
-        # Whether some of the batch may have been counted although no acknowledgement came.
-        self._in_doubt = self.busy
+        # The most that the receiver is known to take in one request.
+        self._most_bytes = LARGEST_REQUEST_BYTES
         if self.busy:
             self._telemetry.pending_since = clock.now()
             log.info("batch %d was not acknowledged: sending it again", self.sequence)
@@ -84,8 +98,17 @@ class Delivery:
 
     @property
     def retry_at(self) -> float:
-        """When the batch under way may be sent again, on the clock."""
+        """When the next attempt may be made, on the clock: of the batch under way, or of a new one."""
         return self._retry_at
+
+    @property
+    def needs_probe(self) -> bool:
+        """
+        Whether the next batch may be refused for good, so that it should have no counts.
+
+        Totals come again with the next batch, and with base points nothing is given up.
+        """
+        return self._temporality is Temporality.DELTA and not self._record.accepted
 
     def adopt(self, source: str, baseline: Baseline) -> None:
         """Take a baseline as acknowledged for a source that is first met; the next batch writes it down."""
@@ -99,11 +122,9 @@ class Delivery:
             StateError: It could not be written. It is not under way, and its counts are still in the map.
 
         """
-        record = Record(self.sequence + 1, self.acknowledged, batch, {**self.seen, **seen})
-        self._commit(record)
-        self._attempts = 0
-        self._retry_at = 0.0
-        self._in_doubt = False
+        self._commit(
+            replace(self._record, sequence=self.sequence + 1, pending=batch, seen={**self.seen, **seen})
+        )
         self._telemetry.pending_since = self._clock.now()
 
     def keep_seen(self, readings: Mapping[str, Sequence[Snapshot]]) -> None:
@@ -122,7 +143,7 @@ class Delivery:
         self._record = record
 
     def send(self, *, timeout_s: float | None = None) -> Outcome | None:
-        """Send the batch under way once, if there is one, and settle it by the answer; return the answer."""
+        """Send the batch under way once, if there is one, and act upon the answer; return the answer."""
         if self._record.pending is None:
             return None
         self._attempts += 1
@@ -131,8 +152,7 @@ class Delivery:
         if isinstance(outcome, Delivered):
             self._delivered(outcome)
         elif isinstance(outcome, Retry):
-            self._in_doubt |= not outcome.definite
-            self._postpone(outcome, outcome.after_s)
+            self._postpone(outcome, "retry", outcome.after_s)
         else:
             self._rejected(outcome)
         if not self.busy:
@@ -141,12 +161,12 @@ class Delivery:
 
     def _push_all(self, requests: Sequence[bytes], timeout_s: float | None) -> Outcome:
         rejected, said = 0, ""
-        for request in requests:
+        for request in chain.from_iterable(split(one, self._most_bytes) for one in requests):
             outcome = self._pusher.push(request, timeout_s=timeout_s)
+            if isinstance(outcome, Rejected) and outcome.too_large:
+                self._most_bytes = max(SMALLEST_BYTES, min(self._most_bytes, len(request)) // 2)
             if not isinstance(outcome, Delivered):
                 return outcome
-            # From here on a refusal of a later request leaves this one counted.
-            self._in_doubt = True
             rejected += outcome.rejected
             said = said or outcome.message
         return Delivered(rejected, said)
@@ -155,61 +175,55 @@ class Delivery:
         self._telemetry.batches["delivered"] += 1
         if self._attempts > 1:
             log.info("batch %d acknowledged at attempt %d", self.sequence, self._attempts)
+        self._attempts, self._retry_at = 0, 0.0
         if outcome.rejected:
             self._telemetry.points_rejected += outcome.rejected
             log.error("the Collector refused %d points: %s", outcome.rejected, outcome.message)
-            # Nobody says which: no series may be taken for known.
-            self._decide(settled(self._record, certain=False))
-            return
-        if outcome.message:
+        elif outcome.message:
             log.warning("the Collector says: %s", outcome.message)
-        self._record = settled(self._record)
+        self._record = self._record.after_acknowledgement()
         try:
             self._journal.acknowledge()
         except StateError as error:
             # Only a restart before the next batch would notice, and send the same bytes again.
             log.warning("%s", error)
 
-    def _decide(self, record: Record) -> None:
-        self._record = record
+    def _rejected(self, outcome: Rejected) -> None:
+        """Send it again to who drops what it knows; otherwise do as the specification demands: give it up."""
+        if self._temporality is Temporality.DELTA_WITH_BASE:
+            self._postpone(outcome, "refused", None)
+            return
+        self._telemetry.batches["given_up"] += 1
+        pause_s = self._pause(None)
+        log.error(
+            "batch %d refused (%s: %s): given up, since it may have been counted; next attempt in %.1f s",
+            self.sequence,
+            outcome.code,
+            outcome.message,
+            pause_s,
+        )
+        record = self._record = self._record.after_give_up()
         try:
             self._commit(record)
         except StateError as error:
             # Only a restart before the next batch would notice, and send the same bytes again.
             log.warning("%s", error)
 
-    def _postpone(self, outcome: Retry | Rejected, after_s: float | None) -> None:
-        self._telemetry.batches["retry"] += 1
-        ceiling = min(LARGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
-        # Jitter below the cap, or all nodes would knock together.
-        jittered_s = random.uniform(ceiling / 2, ceiling)  # noqa: S311
-        pause_s = max(SHORTEST_PAUSE_S, jittered_s if after_s is None else after_s)
-        self._retry_at = self._clock.now() + pause_s
+    def _postpone(self, outcome: Retry | Rejected, kind: str, after_s: float | None) -> None:
+        self._telemetry.batches[kind] += 1
         log.warning(
             "batch %d not acknowledged (%s: %s): kept, next attempt in %.1f s",
             self.sequence,
             outcome.code,
             outcome.message,
-            pause_s,
+            self._pause(after_s),
         )
 
-    def _rejected(self, outcome: Rejected) -> None:
-        """
-        Give the batch up, as the specification demands: these bytes are not sent again.
-
-        If it is sure that nothing of it was counted, the baseline stays and its counts go out with the next
-        batch. If not, the batch is kept while the endpoint refuses us as such (credentials), and otherwise
-        the baseline moves on: a loss that is logged and counted, never a double count.
-        """
-        if self._in_doubt and outcome.access:
-            self._postpone(outcome, None)
-            return
-        if outcome.definite and not self._in_doubt:
-            decided, kind = replace(self._record, pending=None), "refused"
-            fate = "its counts go out with the next batch"
-        else:
-            decided, kind = settled(self._record, certain=False), "given_up"
-            fate = "it may have been counted, so its counts are not sent again"
-        self._telemetry.batches[kind] += 1
-        log.error("batch %d refused (%s: %s): %s", self.sequence, outcome.code, outcome.message, fate)
-        self._decide(decided)
+    def _pause(self, after_s: float | None) -> float:
+        """Let no attempt be made for a while; return for how long, seconds."""
+        ceiling = min(LARGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
+        # Jitter below the cap, or all nodes would knock together.
+        jittered_s = random.uniform(ceiling / 2, ceiling)  # noqa: S311
+        pause_s = max(SHORTEST_PAUSE_S, min(LONGEST_PAUSE_S, jittered_s if after_s is None else after_s))
+        self._retry_at = self._clock.now() + pause_s
+        return pause_s

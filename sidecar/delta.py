@@ -17,7 +17,7 @@ from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading,
 from sidecar.percpu import added, growth, values, was_emptied
 from sidecar.schema import Schema
 
-# The present one, and the one before it, which a rollback brings back.
+# The present one, and the one before it, which a rollback brings back; and all that can still be read.
 MAPS_REMEMBERED = 2
 
 
@@ -55,14 +55,14 @@ def advance(
     as a duplicate.
     """
     newest = snapshots[-1]
-    snapshots = [*(one for one in snapshots[:-1] if baseline.maps.get(one.identity) != one.reading), newest]
-    end_ns = max(newest.taken_ns, baseline.end_ns + 1)
-    step = _step(baseline, snapshots, schema, end_ns, everything=everything)
     maps = dict(baseline.maps)
     for snapshot in snapshots:
         maps.pop(snapshot.identity, None)
         maps[snapshot.identity] = snapshot.reading
     remembered = dict(list(maps.items())[-max(MAPS_REMEMBERED, len(snapshots)) :])
+    snapshots = [*(one for one in snapshots[:-1] if baseline.maps.get(one.identity) != one.reading), newest]
+    end_ns = max(newest.taken_ns, baseline.end_ns + 1)
+    step = _step(baseline, snapshots, schema, end_ns, everything=everything)
     after = Baseline(baseline.birth_ns, end_ns, remembered, _fields(newest.reading), step.accounts)
     return Advance(**vars(step), baseline=after, snapshots=snapshots)
 
@@ -106,7 +106,7 @@ def step(
     series = _series(baseline, end_ns, posted, _values(snapshots, schema, posted.counts))
     said = series if everything or not quiet.may_be(schema, len(series)) else quiet.to_say(series)
     # One that is not said counted nothing, so its account stays as it is.
-    accounts = {one.attributes: Account(one.totals, end_ns, end_ns) for one in said}
+    accounts = {one.attributes: Account(one.totals, end_ns) for one in said}
     return Step(
         series,
         said,
@@ -136,6 +136,17 @@ def as_reported(snapshot: Snapshot, schema: Schema) -> Baseline:
     return advance(since_birth(snapshot), [replace(snapshot, taken_ns=first_ns)], schema).baseline
 
 
+def probe(baseline: Baseline, snapshot: Snapshot, schema: Schema) -> Advance:
+    """
+    Return the window of 1 ns after the baseline in which nothing is counted, with the series of a reading.
+
+    What was counted since stays to be reported: should nobody want it, nothing is lost.
+    """
+    as_if_known = replace(baseline, maps={snapshot.identity: snapshot.reading})
+    step = advance(as_if_known, [replace(snapshot, taken_ns=0)], schema)
+    return replace(step, baseline=replace(step.baseline, maps=baseline.maps))
+
+
 def from_now_on(snapshot: Snapshot) -> Baseline:
     """Return the baseline that leaves out all that a map holds: it may have been reported before."""
     now_ns = snapshot.taken_ns
@@ -158,7 +169,7 @@ def _series(
             Series(
                 attributes,
                 birth_ns=baseline.birth_ns,
-                settled_ns=account.settled_ns if account else 0,
+                is_new=account is None,
                 start_ns=account.end_ns if account else baseline.end_ns,
                 end_ns=end_ns,
                 counts=counts,

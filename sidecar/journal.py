@@ -76,7 +76,7 @@ class Journal:
         except ValueError as error:
             return self._set_aside(error)
         self._mark = journal_format.mark(data)
-        return journal_format.settled(record) if acknowledged else record
+        return record.after_acknowledgement() if acknowledged else record
 
     def commit(self, record: Record) -> int:
         """

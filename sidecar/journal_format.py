@@ -14,7 +14,6 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -33,7 +32,9 @@ from sidecar.model import (
     Snapshot,
 )
 
-_MAGIC = b"XDPOTEL3"
+_MAGIC = b"XDPOTEL4"
+# Accounts had one more number, and records did not say whether the last batch was acknowledged.
+_MAGIC_BEFORE = b"XDPOTEL3"
 _MARK = struct.Struct("=4sI")
 _MARKED = b"ACKD"
 _CHECKSUM = struct.Struct("=I")
@@ -65,35 +66,14 @@ def decode(data: bytes) -> tuple[Record, bool]:
         ValueError: The bytes are damaged, or of another version.
 
     """
-    if not data.startswith(_MAGIC) or len(data) < _PAYLOAD_AT + _LENGTH.size:
+    if not data.startswith((_MAGIC, _MAGIC_BEFORE)) or len(data) < _PAYLOAD_AT + _LENGTH.size:
         raise ValueError("not a journal of this version")
     payload = memoryview(data)[_PAYLOAD_AT:]
     if zlib.crc32(payload) != _CHECKSUM.unpack_from(data, MARK_AT + _MARK.size)[0]:
         raise ValueError("checksum mismatch")
-    return _decode(payload), data[MARK_AT : MARK_AT + _MARK.size] == mark(data)
-
-
-def settled(record: Record, *, certain: bool = True) -> Record:
-    """
-    Return the record as it stands once its pending batch is behind us.
-
-    That is when it was acknowledged or, not *certain*, when it was given up: then what the Collector is known
-    to have does not move on, or the next base point would be new to it, and counted a second time.
-    """
-    if record.pending is None:
-        return record
-    baselines = dict(record.pending.baselines)
-    if not certain:
-        for source, baseline in baselines.items():
-            known = record.acknowledged[source].accounts if source in record.acknowledged else {}
-            baselines[source] = replace(
-                baseline,
-                accounts={
-                    one: replace(account, settled_ns=known[one].settled_ns if one in known else 0)
-                    for one, account in baseline.accounts.items()
-                },
-            )
-    return replace(record, acknowledged={**record.acknowledged, **baselines}, pending=None)
+    return _decode(payload, old=data.startswith(_MAGIC_BEFORE)), data[MARK_AT : MARK_AT + _MARK.size] == mark(
+        data
+    )
 
 
 class _Blobs:
@@ -125,13 +105,14 @@ def _encode(record: Record) -> Sequence[bytes]:
                 source: [_pack_snapshot(snapshot, blobs) for snapshot in snapshots]
                 for source, snapshots in record.seen.items()
             },
+            "accepted": record.accepted,
             "blobs": list(map(len, blobs)),
         }
     ).encode()
     return (_LENGTH.pack(len(header)), header, *blobs)
 
 
-def _decode(payload: memoryview) -> Record:
+def _decode(payload: memoryview, *, old: bool) -> Record:
     (length,) = _LENGTH.unpack_from(payload)
     at = _LENGTH.size + length
     header = json.loads(bytes(payload[_LENGTH.size : at]))
@@ -141,13 +122,15 @@ def _decode(payload: memoryview) -> Record:
         at += size
     pending = header["pending"] and Batch(
         tuple(blobs[index] for index in header["pending"]["requests"]),
-        _unpack_baselines(header["pending"]["baselines"], blobs),
+        _unpack_baselines(header["pending"]["baselines"], blobs, old=old),
     )
     seen = {
         source: tuple(_unpack_snapshot(packed, blobs) for packed in snapshots)
         for source, snapshots in header["seen"].items()
     }
-    return Record(header["sequence"], _unpack_baselines(header["acknowledged"], blobs), pending, seen)
+    acknowledged = _unpack_baselines(header["acknowledged"], blobs, old=old)
+    accepted = bool(acknowledged) if old else header["accepted"]
+    return Record(header["sequence"], acknowledged, pending, seen, accepted)
 
 
 def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[str, Any]:
@@ -166,14 +149,14 @@ def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[st
     }
 
 
-def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes]) -> dict[str, Baseline]:
+def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes], *, old: bool) -> dict[str, Baseline]:
     return {
         source: Baseline(
             one["birth_ns"],
             one["end_ns"],
             {_identity(held, blobs): _unpack_reading(held, blobs) for held in one["maps"]},
             tuple(one["fields"]),
-            _unpack_accounts(one["accounts"], blobs),
+            _unpack_accounts(one["accounts"], blobs, old=old),
         )
         for source, one in packed.items()
     }
@@ -235,27 +218,25 @@ def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dic
             "starts": blobs.add(accounts.series.starts),
             "totals": blobs.add(accounts.totals),
             "ends": blobs.add(accounts.ends),
-            "settled": blobs.add(accounts.settled),
         }
-    numbers = chain.from_iterable((*one.totals, one.end_ns, one.settled_ns) for one in accounts.values())
+    numbers = chain.from_iterable((*one.totals, one.end_ns) for one in accounts.values())
     return {
         "series": blobs.add(json.dumps(list(accounts)).encode()),
         "numbers": blobs.add(packed(numbers)),
     }
 
 
-def _unpack_accounts(held: dict[str, Any], blobs: Sequence[bytes]) -> Mapping[Attributes, Account]:
+def _unpack_accounts(
+    held: dict[str, Any], blobs: Sequence[bytes], *, old: bool
+) -> Mapping[Attributes, Account]:
     if "said" in held:
         series = Names(blobs[held["said"]], blobs[held["starts"]])
-        totals, ends, settled = (blobs[held[name]] for name in ("totals", "ends", "settled"))
-        return Ledger(series, held["width"], totals, ends, settled)
+        return Ledger(series, held["width"], blobs[held["totals"]], blobs[held["ends"]])
     named = json.loads(blobs[held["series"]])
     numbers = array("Q", blobs[held["numbers"]])
     width = len(numbers) // len(named) if named else 0
     accounts = {}
     for at, attributes in enumerate(named):
-        *totals, end_ns, settled_ns = numbers[at * width : (at + 1) * width]
-        accounts[tuple((key, value) for key, value in attributes)] = Account(
-            tuple(totals), end_ns, settled_ns
-        )
+        *totals, end_ns = numbers[at * width : (at + 1) * width - old]
+        accounts[tuple((key, value) for key, value in attributes)] = Account(tuple(totals), end_ns)
     return accounts

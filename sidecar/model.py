@@ -3,7 +3,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
@@ -129,14 +129,11 @@ class Account:
     Attributes:
         totals: What each field has counted since the source's birth, modulo 2^64.
         end_ns: End of the last window that carried it, Unix ns; its next window starts there.
-        settled_ns: End of the last window that the Collector is known to have, Unix ns; 0 if there is none. A
-            base point ends there. It is earlier than *end_ns* only if windows were given up since.
 
     """
 
     totals: tuple[int, ...]
     end_ns: int
-    settled_ns: int
 
 
 @dataclass(frozen=True)
@@ -170,8 +167,8 @@ class Temporality(Enum):
     How counts are said in OTLP (specification, `metrics/data-model.md`, "Temporality").
 
     DELTA: what was counted in (start, end].
-    DELTA_WITH_BASE: the same, and before it a point (birth, settled] with all that was reported so far. A
-        Collector that lost its state takes it as first sample; one that has its state drops it as known.
+    DELTA_WITH_BASE: the same, and before it a point (birth, birth + 1 ns] with all that was reported before.
+        A Collector without state of the stream takes it as first sample; one that has any drops it as known.
     CUMULATIVE: everything in (birth, end].
     """
 
@@ -188,7 +185,7 @@ class Series:
     Attributes:
         attributes: Attributes of its points.
         birth_ns: Since when its totals count, Unix ns; never changes while the series lives.
-        settled_ns: Up to when the Collector is known to have it, Unix ns; 0 if it has nothing of it.
+        is_new: Whether no window of it was ever made before.
         start_ns: Start of the window, Unix ns: the end of its last one.
         end_ns: End of the window, Unix ns.
         counts: What was counted in (start_ns, end_ns], modulo 2^64.
@@ -199,7 +196,7 @@ class Series:
 
     attributes: Attributes
     birth_ns: int
-    settled_ns: int
+    is_new: bool
     start_ns: int
     end_ns: int
     counts: tuple[int, ...]
@@ -233,6 +230,7 @@ class Record:
         pending: The one batch that is not acknowledged yet, or None.
         seen: What each source was last read as. It is reported even if the map is gone by then: after a
             reboot, or a reload while no sidecar ran.
+        accepted: Whether the last batch that is behind us was acknowledged, and not given up.
 
     """
 
@@ -240,3 +238,18 @@ class Record:
     acknowledged: Mapping[str, Baseline] = field(default_factory=dict)
     pending: Batch | None = None
     seen: Mapping[str, Sequence[Snapshot]] = field(default_factory=dict)
+    accepted: bool = False
+
+    def after_acknowledgement(self) -> "Record":
+        """Return the record as it stands once its batch was acknowledged."""
+        return self._moved_on(accepted=self.accepted or bool(self.pending and self.pending.requests))
+
+    def after_give_up(self) -> "Record":
+        """Return the record as it stands once its batch was given up: its windows are never sent again."""
+        return self._moved_on(accepted=False)
+
+    def _moved_on(self, *, accepted: bool) -> "Record":
+        if self.pending is None:
+            return self
+        acknowledged = {**self.acknowledged, **self.pending.baselines}
+        return replace(self, acknowledged=acknowledged, pending=None, accepted=accepted)

@@ -149,12 +149,12 @@ def _windows(one: Series, at: int, temporality: Temporality) -> Iterator[tuple[i
         yield one.birth_ns, one.end_ns, one.totals[at]
         return
     if _has_base(one, temporality):
-        yield one.birth_ns, one.settled_ns, (one.totals[at] - one.counts[at]) & U64
+        yield one.birth_ns, one.birth_ns + points.BASE_NS, (one.totals[at] - one.counts[at]) & U64
     yield one.start_ns, one.end_ns, one.counts[at]
 
 
 def _has_base(one: Series, temporality: Temporality) -> bool:
-    return temporality is Temporality.DELTA_WITH_BASE and one.settled_ns > one.birth_ns
+    return temporality is Temporality.DELTA_WITH_BASE and not one.is_new
 
 
 def _gauge_point(schema: Schema, instrument: Instrument, at: int, one: Series) -> NumberDataPoint:

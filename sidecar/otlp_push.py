@@ -2,8 +2,10 @@
 """
 Send one request by gRPC and read the answer: one call, one outcome.
 
-The table of codes: OTLP specification, section "OTLP/gRPC Response" and "Failures". Who calls decides when to
-try again; the bytes are the caller's and are sent as they are.
+The table of codes: OTLP specification, section "OTLP/gRPC Response" and "Failures". A code says what the
+specification allows, and nothing of whether the request was counted: gRPC makes up codes of its own after
+the Collector has answered, and the Collector answers for exporters that fail after others have counted. The
+caller decides when to try again; the bytes are the caller's and are sent as they are.
 """
 
 import logging
@@ -33,13 +35,6 @@ RETRYABLE = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
-# Refusals of us, not of what was sent: the same bytes may do once we are let in.
-ACCESS_REJECTIONS = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
-# Answers that do not say whether the request was counted before it failed.
-AMBIGUOUS_REJECTIONS = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL})
-
-# How gRPC words that no connection could be made. Should it change, we are in doubt where we need not be.
-_NEVER_LEFT = "failed to connect to all addresses"
 # What gRPC's words for a failed handshake mean.
 _HINTS = {
     "certificate has expired": "the Collector's certificate has expired",
@@ -47,6 +42,9 @@ _HINTS = {
     "Unwrap failed": "does the Collector want a client certificate, or one of another CA?",
     "WRONG_VERSION_NUMBER": "the Collector speaks plaintext here: use http://",
 }
+
+# Tag, length, time and value.
+_SMALLEST_POINT_BYTES = 20
 
 # SIGTERM to exit takes at most two calls of this long, plus reading and writing: under 5 s.
 LAST_TIMEOUT_S = 2.0
@@ -83,33 +81,32 @@ class Retry:
         code: Name of the gRPC status code.
         message: What the other side, or gRPC, said.
         after_s: When, if the Collector said so (RetryInfo), seconds.
-        definite: It is sure that nothing was counted: the request did not leave.
 
     """
 
     code: str
     message: str
     after_s: float | None = None
-    definite: bool = False
 
 
 @dataclass(frozen=True)
 class Rejected:
     """
-    The same bytes must not be sent again.
+    The specification forbids to send the same bytes again; whether they were counted, nobody knows.
 
     Attributes:
         code: Name of the gRPC status code.
-        message: What the other side said.
-        definite: It is sure that nothing was counted.
-        access: We were refused, whatever we had sent.
+        message: What the other side, or gRPC, said.
 
     """
 
     code: str
     message: str
-    definite: bool
-    access: bool = False
+
+    @property
+    def too_large(self) -> bool:
+        """Whether a smaller request may be taken."""
+        return self.code == grpc.StatusCode.RESOURCE_EXHAUSTED.name
 
 
 Outcome = Delivered | Retry | Rejected
@@ -159,7 +156,7 @@ class Pusher:
                 metadata=self._endpoint.headers,
                 compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
             )
-            return _answer(body)
+            return _answer(body, len(request))
         except grpc.RpcError as error:
             return _failure(error)
         finally:
@@ -209,26 +206,28 @@ def _method(channel: grpc.Channel) -> Any:
     return channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
 
 
-def _answer(body: bytes) -> Delivered:
-    if not body:
-        return Delivered()
+def _answer(body: bytes | None, request_bytes: int) -> Delivered | Rejected:
+    """Return what a call with the status OK comes to: an acknowledgement only if there is a message."""
+    if body is None:
+        return Rejected(grpc.StatusCode.INTERNAL.name, "the answer is OK but has no message")
     try:
-        response = ExportMetricsServiceResponse.FromString(body)
+        partial = ExportMetricsServiceResponse.FromString(body).partial_success
     except DecodeError:
-        return Delivered(message="its answer, OK, could not be decoded")
-    return Delivered(response.partial_success.rejected_data_points, response.partial_success.error_message)
+        return Rejected(grpc.StatusCode.INTERNAL.name, "the answer is OK but cannot be decoded")
+    # Not more points than there can have been, and not fewer than none.
+    rejected = min(max(partial.rejected_data_points, 0), request_bytes // _SMALLEST_POINT_BYTES)
+    return Delivered(rejected, partial.error_message)
 
 
 def _failure(error: Any) -> Retry | Rejected:
     code: grpc.StatusCode = error.code()
     message = " ".join((error.details() or "no reason given").split())
-    definite = message.startswith(_NEVER_LEFT)
     hint = next((hint for words, hint in _HINTS.items() if words in message), None)
     message = f"{message} ({hint})" if hint else message
     after_s = _retry_info(error.trailing_metadata() or ())
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
-        return Retry(code.name, message, after_s, definite=definite)
-    return Rejected(code.name, message, code not in AMBIGUOUS_REJECTIONS, code in ACCESS_REJECTIONS)
+        return Retry(code.name, message, after_s)
+    return Rejected(code.name, message)
 
 
 def _retry_info(trailers: Any) -> float | None:

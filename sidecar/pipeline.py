@@ -87,8 +87,7 @@ class Pipeline:
         if not self._delivery.busy:
             readings = {source.name: source.read() for source in self._sources}
             self._report(readings)
-            self._keep(readings)
-            outcome = self._send()
+            outcome = self._keep_and_send(readings)
         if not isinstance(outcome, Delivered):
             raise NotAcknowledgedError(
                 f"send batch {self._delivery.sequence}",
@@ -101,8 +100,7 @@ class Pipeline:
         readings = self._read()
         self._report(readings)
         self._send_if_due()
-        written = self._keep_or_log(readings)
-        self._send_if_due()
+        written = self._kept_or_logged(readings)
         self._telemetry.ready = written and len(readings) == len(self._sources)
 
     def _read(self) -> Readings:
@@ -122,25 +120,38 @@ class Pipeline:
                 line = self._summary.line(source.name, source.schema, readings[source.name][-1])
                 log.info("%s%s", f"{source.name}: " if len(self._sources) > 1 else "", line)
 
-    def _keep_or_log(self, readings: Readings) -> bool:
+    def _kept_or_logged(self, readings: Readings, *, timeout_s: float | None = None) -> bool:
         try:
-            self._keep(readings)
+            self._keep_and_send(readings, timeout_s=timeout_s)
         except SidecarError as error:
             # Not written, so not sent: the counts are still in the map, and the next cycle has them.
             log.error("%s", error)
             return False
         return True
 
+    def _keep_and_send(self, readings: Readings, *, timeout_s: float | None = None) -> Outcome | None:
+        """Write the readings down and send them, a probe first if need be; raise SidecarError if not."""
+        probing = self._delivery.needs_probe
+        self._keep(readings)
+        outcome = self._send_if_due(timeout_s=timeout_s)
+        if probing and not self._delivery.needs_probe:
+            self._keep(readings)
+            outcome = self._send_if_due(timeout_s=timeout_s)
+        return outcome
+
     def _keep(self, readings: Readings) -> None:
-        """Write the readings down, as a new batch if none is under way; raise SidecarError if that fails."""
+        """Write the readings down, as a new batch if one may be made; raise SidecarError if that fails."""
         steps = {
             source: self._advance(source, readings) for source in self._sources if source.name in readings
         }
         self._telemetry.measured = [(source.schema, step.series) for source, step in steps.items()]
-        if self._delivery.busy:
-            self._delivery.keep_seen({source.name: step.snapshots for source, step in steps.items()})
+        seen = {source.name: step.snapshots for source, step in steps.items()}
+        if self._delivery.busy or self._clock.now() < self._delivery.retry_at:
+            self._delivery.keep_seen(seen)
+        elif self._delivery.needs_probe:
+            self._freeze({source: self._probe(source, step) for source, step in steps.items()}, seen)
         else:
-            self._freeze(steps)
+            self._note(self._freeze(steps, seen))
 
     def _advance(self, source: Source, readings: Readings) -> delta.Advance:
         snapshots = delta.generations(self._delivery.seen.get(source.name, ()), readings[source.name])
@@ -153,18 +164,27 @@ class Pipeline:
             everything=not self._told.everything,
         )
 
-    def _freeze(self, steps: Mapping[Source, delta.Advance]) -> None:
-        """Make a batch and put it under way; raise SidecarError if that cannot be done."""
+    def _probe(self, source: Source, step: delta.Advance) -> delta.Advance:
+        baseline = self._delivery.acknowledged[source.name]
+        return delta.probe(baseline, step.snapshots[-1], source.schema)
+
+    def _freeze(
+        self, steps: Mapping[Source, delta.Advance], seen: Readings
+    ) -> Mapping[Source, delta.Advance]:
+        """Put a batch under way and return the steps in it; raise SidecarError if that cannot be done."""
         with self._telemetry.stage("encode"):
             requests, steps = self._encode(steps)
         if not steps:
-            return
+            return steps
         self._delivery.submit(
             Batch(requests, {source.name: step.baseline for source, step in steps.items()}),
-            {source.name: step.snapshots for source, step in steps.items()},
+            {source.name: seen[source.name] for source in steps},
         )
         self._told = self._told.frozen()
         self._quiet = any(quiet.may_be(source.schema, len(step.series)) for source, step in steps.items())
+        return steps
+
+    def _note(self, steps: Mapping[Source, delta.Advance]) -> None:
         for source, step in steps.items():
             self._telemetry.took(source.name, source.schema, step)
             if step.emptied:
@@ -225,9 +245,10 @@ class Pipeline:
             )
         self._marked.add(map_id)
 
-    def _send_if_due(self) -> None:
+    def _send_if_due(self, *, timeout_s: float | None = None) -> Outcome | None:
         if self._delivery.busy and self._clock.now() >= self._delivery.retry_at:
-            self._send()
+            return self._send(timeout_s=timeout_s)
+        return None
 
     def _send(self, *, timeout_s: float | None = None) -> Outcome | None:
         # Before anything of them can be counted, whichever process it was that made the batch.
@@ -250,10 +271,7 @@ class Pipeline:
     def _farewell(self) -> None:
         """Send what is under way and one last batch, each with a short deadline."""
         self._send(timeout_s=LAST_TIMEOUT_S)
-        already_refused = self._delivery.busy
-        self._keep_or_log(self._read())
-        if not already_refused:
-            self._send(timeout_s=LAST_TIMEOUT_S)
+        self._kept_or_logged(self._read(), timeout_s=LAST_TIMEOUT_S)
 
 
 def _log_emptied(source: Source, keys: Sequence[bytes]) -> None:

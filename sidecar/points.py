@@ -25,6 +25,9 @@ SUM = b"\x11" + _ZERO + b"\x19" + _ZERO + b"\x31" + _ZERO
 INTEGER = b"\x19" + _ZERO + b"\x31" + _ZERO
 DOUBLE = b"\x19" + _ZERO + b"\x21" + _ZERO
 
+# How long the window of a base point is. Any state of the stream is newer, so only who has none takes it.
+BASE_NS = 1
+
 # Where the places are, from the end of the length.
 START, TIME, VALUE = 1, 10, 19
 GAUGE_TIME, GAUGE_VALUE = 1, 10

@@ -43,11 +43,11 @@ def is_due(number: Any, start_ns: Any, end_ns: Any) -> Any:
 
 
 def to_say(series: Sequence[Series]) -> list[Series]:
-    """Return those that counted something, that the Collector is not known to have, or that are due."""
+    """Return those that counted something, that were never sent, or that are due."""
     return [
         one
         for number, one in enumerate(series)
-        if any(one.counts) or not one.settled_ns or is_due(number, one.start_ns, one.end_ns)
+        if any(one.counts) or one.is_new or is_due(number, one.start_ns, one.end_ns)
     ]
 
 

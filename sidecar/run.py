@@ -73,7 +73,7 @@ def run(config: Config) -> None:
         )
         resource = resource_attributes(config.state_dir)
         clock = _stoppable_clock(pusher)
-        delivery = Delivery(journal, pusher, clock, telemetry)
+        delivery = Delivery(journal, pusher, clock, config.temporality, telemetry)
         pipeline = Pipeline(
             sources,
             resource,

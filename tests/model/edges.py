@@ -9,10 +9,11 @@ the world is then is kept as a crash.
 import errno
 import os
 from collections.abc import Callable
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from sidecar.model import Reading
+from sidecar.model import Reading, Record, Temporality
 from tests.model.explorer import Asked
 from tests.model.machine import EPOCH, decoded
 from tests.model.outside import Outside
@@ -36,7 +37,7 @@ class Here:
     kinds: frozenset[str]
     answers: tuple[str, ...]
     durable_first: bool
-    losses_heal: bool
+    temporality: Temporality
 
     def enter(self, outside: Outside, asked: Asked) -> None:
         """Begin a run in *outside*."""
@@ -46,8 +47,6 @@ class Here:
         self.readings: dict[int, int] = {}
         self.pushes = 0
         self.troubled = False
-        record = decoded(outside.disk.journal or b"")
-        self.sequence = record.sequence if record else 0
 
     def become(self, what: str, **changes: Any) -> None:
         """Change the world; the process may be killed right after it."""
@@ -159,22 +158,37 @@ def _committed(*, already: bool) -> None:
     """The journal's name is durable: what was read before it was written is safe from now on."""
     disk = HERE.outside.disk.entry_synced()
     record = decoded(disk.journal or b"")
-    if already:
-        return
-    if record is None or record.pending is None:
-        # Not written for the sake of a reading, but to say what became of a batch.
-        HERE.become("commit", disk=disk)
+    if already or record is None:
         return
     kernel, ledger = HERE.outside.kernel, HERE.outside.ledger
-    frozen = "empty" in HERE.kinds and record.sequence > HERE.sequence
     for map_id, read in HERE.readings.items():
-        before = kernel.map(map_id).frozen
-        kernel = kernel.changed(map_id, written=read, frozen=read if frozen else before)
-    if ledger.journal_lost and not HERE.losses_heal:
+        if (map_id, read) in _seen(record):
+            kernel = kernel.changed(map_id, written=read)
+        if "empty" in HERE.kinds and (map_id, read) in _frozen(record):
+            kernel = kernel.changed(map_id, frozen=read)
+    if ledger.journal_lost and HERE.temporality is not Temporality.CUMULATIVE:
         for source, truth in enumerate(ledger.truth):
             unshown = truth - ledger.shown[source] - ledger.lost[source]
             ledger = ledger.may_lose(source, max(0, unshown))
     HERE.become("commit", disk=disk, kernel=kernel, ledger=ledger.journal_written())
+
+
+def _frozen(record: Record) -> set[tuple[int, int]]:
+    """Return the maps, and what they held, that are in a batch, or were."""
+    batch = record.pending.baselines if record.pending else {}
+    baselines = (*record.acknowledged.values(), *batch.values())
+    return {
+        (identity.map_id, reading.cells[KEY][0])
+        for baseline in baselines
+        for identity, reading in baseline.maps.items()
+        if KEY in reading.cells
+    }
+
+
+def _seen(record: Record) -> set[tuple[int, int]]:
+    """Return the maps, and what they held, that a new process knows of."""
+    snapshots = chain.from_iterable(record.seen.values())
+    return _frozen(record) | {(one.identity.map_id, one.reading.cells[KEY][0]) for one in snapshots}
 
 
 def _read_map(fd: int, _info: Any, schema: Any) -> Reading:

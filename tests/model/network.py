@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a request: the edge between the sidecar and the Collector."""
 
+from sidecar.model import Temporality
 from sidecar.otlp_push import Delivered, Outcome, Rejected, Retry
 from tests.model.edges import HERE
 from tests.model.explorer import Wrong
@@ -12,12 +13,9 @@ ANSWERS: dict[str, tuple[bool, Outcome]] = {
     "answered": (True, Delivered()),
     "answer lost": (True, Retry("DEADLINE_EXCEEDED", "")),
     "request lost": (False, Retry("UNAVAILABLE", "")),
-    "no connection": (False, Retry("UNAVAILABLE", "", definite=True)),
     "request late": (False, Retry("DEADLINE_EXCEEDED", "")),
-    "refused": (False, Rejected("INVALID_ARGUMENT", "", definite=True)),
-    "denied": (False, Rejected("UNAUTHENTICATED", "", definite=True, access=True)),
-    "failed": (False, Rejected("UNKNOWN", "", definite=False)),
-    "failed after counting": (True, Rejected("UNKNOWN", "", definite=False)),
+    "refused": (False, Rejected("INVALID_ARGUMENT", "")),
+    "refused after counting": (True, Rejected("INVALID_ARGUMENT", "")),
     "points refused": (False, Delivered(rejected=1)),
 }
 
@@ -58,23 +56,22 @@ def _count(request: bytes) -> None:
 
 
 def _after(ledger: Ledger, request: bytes, outcome: Outcome, *, counts: bool) -> Ledger:
-    """Return the ledger after an answer: what may be lost by it, and what is in doubt."""
+    """Return the ledger after an answer: what may be lost by it."""
+    batch = _batch(HERE.outside.disk.journal)
     given_up = isinstance(outcome, Delivered)
     if isinstance(outcome, Rejected):
-        in_doubt = request in ledger.in_doubt
-        given_up = not outcome.definite or (in_doubt and not outcome.access)
-    if given_up and not counts and not HERE.losses_heal:
+        # Once refused, nothing more may be risked until something was acknowledged.
+        given_up = HERE.temporality is Temporality.DELTA and not ledger.refused
+        ledger = ledger._replace(refused=True)
+    elif given_up and (request,) == batch[-1:]:
+        ledger = ledger._replace(refused=False)
+    if given_up and not counts and HERE.temporality is not Temporality.CUMULATIVE:
         # The whole batch is, but for the requests that were delivered before this one.
-        batch = _batch(HERE.outside.disk.journal)
         unsent = batch[batch.index(request) :] if request in batch else (request,)
         for one in unsent:
             newest = {point.source: point.count for point in points(one)}  # the last point is the window
             for source, count in newest.items():
                 ledger = ledger.may_lose(source, count)
-    if isinstance(outcome, Delivered) or not outcome.definite:
-        batch = _batch(HERE.outside.disk.journal)
-        done = isinstance(outcome, Delivered) and (request,) == batch[-1:]
-        ledger = ledger._replace(in_doubt=() if done else batch)
     return ledger
 
 

@@ -15,7 +15,8 @@ class Ledger(NamedTuple):
         truth: Packets that the kernel counted.
         lost: How many of them may be missing, by what docs/delivery.md says.
         shown: The most that the Collector served just after an acknowledgement.
-        in_doubt: Requests of a batch of which some may have been counted although nobody said so.
+        refused: The last verdict on a batch was a refusal, or there was none: no other may lose anything.
+        failed_over: Some batches went to another Collector, so neither has all.
         wiped: Somebody took the journal away.
         journal_lost: The sidecar was started without the journal that it had, and has not written another.
         broken: A bound that was broken.
@@ -25,7 +26,8 @@ class Ledger(NamedTuple):
     truth: tuple[int, ...]
     lost: tuple[int, ...]
     shown: tuple[int, ...]
-    in_doubt: tuple[bytes, ...] = ()
+    refused: bool = True
+    failed_over: bool = False
     wiped: bool = False
     journal_lost: bool = False
     broken: str = ""
@@ -44,7 +46,12 @@ class Ledger(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """Everything but the process. *late* is a request on its way that its sender has given up waiting for."""
+    """
+    Everything but the process.
+
+    *other* is a Collector that lives as well; *late* is a request on its way that its sender has given up
+    waiting for.
+    """
 
     tick: int
     kernel: Kernel
@@ -52,6 +59,7 @@ class Outside(NamedTuple):
     collector: Collector
     prometheus: tuple[Series, ...]
     ledger: Ledger
+    other: Collector
     late: bytes = b""
 
     def scraped(self) -> "Outside":
@@ -77,6 +85,11 @@ class Outside(NamedTuple):
         nothing = (None,) * len(self.prometheus)
         return self._replace(collector=self.collector._replace(streams=nothing), late=b"")
 
+    def failed_over(self) -> "Outside":
+        """The address leads to the other Collector from now on."""
+        ledger = self.ledger._replace(failed_over=True)
+        return self._replace(collector=self.other, other=self.collector, ledger=ledger)
+
     def late_arrived(self) -> "Outside":
         return self._replace(collector=self.collector.taking(points(self.late)), late=b"")
 
@@ -95,30 +108,40 @@ class Outside(NamedTuple):
         if self.ledger.broken:
             return self.ledger.broken
         for source, (truth, lost) in enumerate(zip(self.ledger.truth, self.ledger.lost, strict=True)):
-            series, served = self.prometheus[source], self.collector.served[source]
-            shown = {"increase": series.increase}
-            if value_counts:
-                shown["value"] = served[1] if served else 0
+            shown = {
+                "value": _value(self.collector, source),
+                "value of the other": _value(self.other, source),
+            }
+            if not self.ledger.failed_over:
+                shown = {"increase": self.prometheus[source].increase}
+                if value_counts:
+                    shown["value"] = _value(self.collector, source)
             for name, number in shown.items():
                 if number > truth:
                     return f"doubled: {name} {number:#x}, counted {truth:#x}"
-                if settled and number < truth - lost:
+                if settled and number < truth - lost and not self.ledger.failed_over:
                     return f"lost: {name} {number:#x}, counted {truth:#x}, of which {lost:#x} may be missing"
         return ""
 
 
+def _value(collector: Collector, source: int) -> int:
+    served = collector.served[source]
+    return served[1] if served else 0
+
+
 def new_world(sources: int, packets: int) -> Outside:
     """Return a world in which each source's map has counted *packets* before any sidecar ran."""
-    nothing = (0,) * sources
+    nothing, knows_nothing = (0,) * sources, Collector((None,) * sources, (None,) * sources)
     maps = tuple(Map(1 + source, source, 0) for source in range(sources))
     ids = tuple(one.id for one in maps)
     outside = Outside(
         0,
         Kernel(1, 0, 0, maps, ids, ids, sources + 1),
         Disk(),
-        Collector((None,) * sources, (None,) * sources),
+        knows_nothing,
         (Series(),) * sources,
         Ledger(nothing, nothing, nothing),
+        knows_nothing,
     )
     for source in range(sources):
         outside = outside.counted(source, packets)

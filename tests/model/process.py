@@ -27,7 +27,7 @@ ONE_SUM = replace(SCHEMA, instruments=SCHEMA.instruments[:1])
 NO_STATE = {
     *("_sources", "_delivery", "_journal", "_pusher", "_clock", "_telemetry", "_after_delivery"),
     *("_resource", "_temporality", "_locate", "_resolve", "_born", "_follow"),
-    *("_attempts", "_retry_at", "_summary", "_trouble"),
+    *("_attempts", "_retry_at", "_most_bytes", "_summary", "_trouble"),
 }
 
 
@@ -87,10 +87,7 @@ def _start(scenario: Scenario) -> Pipeline:
         source.open()
     clock: Any = edges.Clock()
     pusher: Any = Pusher()
-    delivery = scenario.delivery(journal, pusher, clock)
-    if delivery.busy:
-        in_doubt = delivery._record.pending.requests  # type: ignore[union-attr]
-        HERE.outside = HERE.outside._replace(ledger=HERE.outside.ledger._replace(in_doubt=in_doubt))
+    delivery = scenario.delivery(journal, pusher, clock, scenario.temporality)
     return Pipeline(sources, (), scenario.temporality, delivery, clock)
 
 

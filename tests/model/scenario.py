@@ -13,8 +13,8 @@ CALM_TICKS = 2
 KINDS = frozenset(
     {
         *("crash", "stop", "disk", "read", "wipe", "clock_back", "clock_forward", "quiet"),
-        *("reload", "slow_reload", "roll_back", "empty", "reboot"),
-        *("collector", "forget", "scrape", "scrape_inside"),
+        *("reload", "quiet_reload", "slow_reload", "roll_back", "empty", "reboot"),
+        *("collector", "failover", "forget", "scrape", "scrape_inside"),
     }
 )
 

@@ -18,13 +18,13 @@ from sidecar import delta
 from sidecar.model import MapIdentity, Temporality
 from tests.model import edges
 from tests.model.scenario import Scenario
-from tests.model.variants import AcknowledgedFirst, Merging, WrittenAfter
+from tests.model.variants import AcknowledgedFirst, Merging, Reckless, RefusedIsForgotten, WrittenAfter
 from tests.model.world import run
 
 DEPTH = int(os.environ.get("MODEL_DEPTH", "0"))
 PLAIN, BASE, CUMULATIVE = Temporality.DELTA, Temporality.DELTA_WITH_BASE, Temporality.CUMULATIVE
-LOST = ("answer lost", "request lost", "no connection")
-REFUSED = ("refused", "denied", "failed", "failed after counting", "points refused")
+LOST = ("answer lost", "request lost")
+REFUSED = ("refused", "refused after counting", "points refused")
 
 
 @pytest.fixture(autouse=True)
@@ -57,15 +57,17 @@ EXACT = {
     "disk and reads fail": ("crash disk read", ("request lost",), 2, {}),
     "Collector restarted": ("crash collector forget scrape", ("answer lost", "request late"), 3, {}),
     "refused": ("collector", (*REFUSED, *LOST), 3, {}),
-    "refused and killed": ("crash collector", ("refused", "failed", "points refused"), 2, {"ticks": 4}),
-    "program reloaded": ("crash reload", ("no connection", "refused"), 3, {}),
-    "rolled back": ("crash reload roll_back", ("no connection",), 3, {}),
-    "machine rebooted": ("crash reboot", ("no connection", "refused"), 3, {}),
-    "map emptied": ("crash empty", ("answer lost", "no connection"), 2, {}),
+    "refused and killed": ("crash collector", REFUSED, 2, {"ticks": 4}),
+    "failed over": ("crash failover collector", ("answer lost", "request late"), 3, {}),
+    "program reloaded": ("crash reload", ("request lost", "refused"), 3, {}),
+    "program reloaded twice": ("quiet_reload", ("answer lost",), 5, {"ticks": 4}),
+    "rolled back": ("crash reload roll_back", ("request lost",), 3, {}),
+    "machine rebooted": ("crash reboot", ("request lost", "refused"), 3, {}),
+    "map emptied": ("crash empty", LOST, 2, {}),
     "clock steps": ("crash clock_back clock_forward collector", ("answer lost",), 3, {}),
     "journal lost": ("crash wipe clock_forward collector", ("answer lost",), 3, WIPED),
     "two sources": ("crash read reload collector", ("refused",), 2, {"sources": 2}),
-    "one cycle a process": ("crash reboot collector", ("no connection",), 2, {"once": True}),
+    "one cycle a process": ("crash reboot collector", ("request lost",), 2, {"once": True}),
 }
 
 
@@ -86,7 +88,7 @@ def test_a_batch_of_several_requests_is_one_batch(temporality, monkeypatch):
     monkeypatch.setattr("sidecar.otlp_message.LARGEST_REQUEST_BYTES", 1)
 
     found = explored(
-        scenario(temporality, "crash collector", ("request lost", "refused", "failed"), faults=2, sources=2)
+        scenario(temporality, "crash collector", ("request lost", *REFUSED[:2]), faults=2, sources=2)
     )
 
     assert found.wrong == "", found
@@ -96,7 +98,7 @@ QUIET = {
     "killed": ("crash quiet", LOST, 3),
     "map emptied": ("crash quiet empty", (), 2),
     "refused": ("quiet", REFUSED, 3),
-    "maps come and go": ("crash quiet reload roll_back", ("no connection",), 3),
+    "maps come and go": ("crash quiet reload roll_back", ("request lost",), 3),
     "Collector restarted": ("crash quiet collector forget scrape", ("answer lost",), 3),
     "journal lost": ("crash quiet wipe collector", (), 3),
 }
@@ -119,14 +121,22 @@ def test_plain_delta_is_exact_while_the_collector_lives():
     """Whatever happens to the sidecar, its answers, its maps and the clock."""
     kinds = "crash stop reload clock_back"
 
-    found = explored(scenario(PLAIN, kinds, ("answer lost", "no connection", "refused"), faults=2))
+    found = explored(scenario(PLAIN, kinds, LOST, faults=2))
+
+    assert found.wrong == "", found
+
+
+@pytest.mark.parametrize("kinds", ["", "crash", "reload", "reboot", "collector"])
+def test_plain_delta_loses_one_batch_by_refusals_however_many(kinds):
+    """And none that may have been counted is sent again, nor its counts."""
+    found = explored(scenario(PLAIN, kinds, REFUSED[:2], faults=3, ticks=4))
 
     assert found.wrong == "", found
 
 
 def test_plain_delta_does_not_double_when_the_journal_is_lost():
     """A mark in bpffs tells a lost journal from a first start."""
-    found = explored(scenario(PLAIN, "crash wipe", ("answer lost", "no connection"), faults=3, **WIPED))
+    found = explored(scenario(PLAIN, "crash wipe", LOST, faults=3, **WIPED))
 
     assert found.wrong == "", found
 
@@ -241,10 +251,7 @@ def test_finds_that_a_window_that_follows_the_clock_back_is_wrong(monkeypatch):
     def advance(baseline, snapshots, schema, **how):
         step = delta.advance(baseline, snapshots, schema, **how)
         end_ns = snapshots[-1].taken_ns
-        accounts = {
-            one: replace(account, end_ns=end_ns, settled_ns=end_ns)
-            for one, account in step.baseline.accounts.items()
-        }
+        accounts = {one: replace(account, end_ns=end_ns) for one, account in step.baseline.accounts.items()}
         following = replace(step.baseline, end_ns=end_ns, accounts=accounts)
         return replace(step, said=[replace(one, end_ns=end_ns) for one in step.said], baseline=following)
 
@@ -255,8 +262,9 @@ def test_finds_that_a_window_that_follows_the_clock_back_is_wrong(monkeypatch):
     assert found.wrong.startswith(("lost", "doubled"))
 
 
-def test_finds_that_a_base_point_up_to_a_batch_that_was_given_up_doubles(monkeypatch):
-    """A Collector that did not count the batch takes the next base point for news, and adds it all again."""
+@pytest.mark.parametrize(("kinds", "answers"), [("", ("points refused",)), ("failover", ())])
+def test_finds_that_a_base_point_up_to_the_last_window_doubles(monkeypatch, kinds, answers):
+    """A Collector that did not count that window takes the base point for news, and adds it all again."""
 
     def points(one, at, _temporality):
         yield one.birth_ns, one.start_ns, one.totals[at] - one.counts[at]
@@ -264,6 +272,38 @@ def test_finds_that_a_base_point_up_to_a_batch_that_was_given_up_doubles(monkeyp
 
     monkeypatch.setattr("sidecar.otlp_encode._windows", points)
 
-    found = explored(scenario(BASE, "", REFUSED, faults=1))
+    found = explored(scenario(BASE, kinds, answers, faults=2))
+
+    assert found.wrong.startswith("doubled")
+
+
+@pytest.mark.parametrize("temporality", [PLAIN, BASE], ids=["delta", "base-point"])
+def test_finds_that_a_refused_batch_whose_counts_go_out_again_doubles(temporality):
+    """A refusal does not say that nothing was counted."""
+    found = explored(
+        scenario(temporality, "", ("refused after counting",), faults=1, delivery=RefusedIsForgotten)
+    )
+
+    assert found.wrong.startswith("doubled")
+
+
+def test_finds_that_giving_up_batch_after_batch_loses():
+    """Without a probe each batch of a refusing hour is lost."""
+    found = explored(scenario(PLAIN, "", ("refused",), faults=2, delivery=Reckless))
+
+    assert found.wrong.startswith("lost")
+
+
+def test_finds_that_a_map_forgotten_while_it_is_held_doubles(monkeypatch):
+    """It is read, found to be unknown, and counted from zero."""
+
+    def advance(baseline, snapshots, schema, **how):
+        step = delta.advance(baseline, snapshots, schema, **how)
+        two = dict(list(step.baseline.maps.items())[-2:])
+        return replace(step, baseline=replace(step.baseline, maps=two))
+
+    monkeypatch.setattr("sidecar.pipeline.delta", SimpleNamespace(**{**vars(delta), "advance": advance}))
+
+    found = explored(scenario(BASE, "reload", ("answer lost",), faults=4))
 
     assert found.wrong.startswith("doubled")

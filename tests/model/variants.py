@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from sidecar.delivery import Delivery
-from sidecar.model import Batch, Record
-from sidecar.otlp_push import Outcome, Retry
+from sidecar.model import Batch
+from sidecar.otlp_push import Outcome, Rejected, Retry
 
 
 class Merging(Delivery):
@@ -23,8 +23,7 @@ class WrittenAfter(Delivery):
     """The journal is written once the answer is there."""
 
     def submit(self, batch: Batch, *_: Any) -> None:
-        self._record = Record(self.sequence + 1, self.acknowledged, batch, self.seen)
-        self._attempts, self._retry_at, self._in_doubt = 0, 0.0, False
+        self._record = replace(self._record, sequence=self.sequence + 1, pending=batch)
 
     def send(self, **options: Any) -> Outcome | None:
         was_busy = self.busy
@@ -41,3 +40,20 @@ class AcknowledgedFirst(Delivery):
         if self.busy:
             self._journal.acknowledge()
         return super().send(**options)
+
+
+class RefusedIsForgotten(Delivery):
+    """A refused batch is forgotten, and its counts go out with the next one."""
+
+    def send(self, **options: Any) -> Outcome | None:
+        before = self._record
+        outcome = super().send(**options)
+        if isinstance(outcome, Rejected):
+            self._record = replace(before, pending=None)
+        return outcome
+
+
+class Reckless(Delivery):
+    """No probe: the next batch has counts, whatever became of the last one."""
+
+    needs_probe = False

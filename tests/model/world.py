@@ -27,7 +27,7 @@ def run(scenario: Scenario) -> Exploration:
     HERE.kinds = scenario.kinds
     HERE.answers = ("answered", *scenario.answers)
     HERE.durable_first = scenario.durable_first
-    HERE.losses_heal = scenario.temporality is Temporality.CUMULATIVE
+    HERE.temporality = scenario.temporality
     start = State(new_world(scenario.sources, scenario.packets(0)), None)
     return explore(start, _Steps(scenario), _key, faults=scenario.faults)
 
@@ -106,6 +106,8 @@ class _Steps:
             yield "sidecar killed", outside, False
         if "collector" in kinds:
             yield "Collector restarted", outside.collector_restarted(), alive
+        if "failover" in kinds:
+            yield "failed over", outside.failed_over(), alive
         if "forget" in kinds:
             yield "Collector forgot the streams", outside.collector_forgot(), alive
         kernel = outside.kernel
@@ -136,9 +138,13 @@ class _Steps:
             return
         # A map that no process has opened yet is nobody's to read once its pin is gone.
         unseen = {kernel.pinned[0]} - process.held(memory) if memory else set()
-        if "reload" in kinds:
-            reloaded = kernel.pinned_new(0, 0).attached().without(unseen)
-            yield "program reloaded", busy.buried(unseen)._replace(kernel=reloaded), alive
+        for kind, label, before in (
+            ("reload", "program reloaded", busy),
+            ("quiet_reload", "program reloaded before it counted anything more", outside),
+        ):
+            if kind in kinds:
+                reloaded = before.kernel.pinned_new(0, 0).attached().without(unseen)
+                yield label, before.buried(unseen)._replace(kernel=reloaded), alive
         if "slow_reload" in kinds and alive:
             pinned = outside.kernel.pinned_new(0, outside.tick + 2)
             reloaded = outside._replace(kernel=pinned)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sidecar.accounts import OVERFLOW
 from sidecar.delta import advance, as_reported, from_now_on, generations, since_birth
+from sidecar.delta import probe as delta_probe
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot
 from sidecar.percpu import U64, signed
 from sidecar.schema import Instrument, Kind, Schema
@@ -71,7 +72,7 @@ def test_the_first_window_holds_everything_since_the_load():
 
     (one,) = step.series
     assert (one.counts, one.totals) == ((7, 700), (7, 700))
-    assert (one.birth_ns, one.start_ns, one.end_ns, one.settled_ns) == (10, 10, 1000, 0)
+    assert (one.birth_ns, one.start_ns, one.end_ns, one.is_new) == (10, 10, 1000, True)
 
 
 def test_the_next_window_holds_the_difference_and_starts_at_the_last_end():
@@ -80,7 +81,7 @@ def test_the_next_window_holds_the_difference_and_starts_at_the_last_end():
 
     (one,) = step.series
     assert (one.counts, one.totals) == ((2, 300), (9, 1000))
-    assert (one.birth_ns, one.start_ns, one.end_ns, one.settled_ns) == (10, 1000, 2000, 1000)
+    assert (one.birth_ns, one.start_ns, one.end_ns, one.is_new) == (10, 1000, 2000, False)
 
 
 def test_a_new_map_counts_from_zero():
@@ -148,7 +149,7 @@ def test_a_key_that_comes_back_counts_from_zero():
 
 
 def test_the_window_of_a_series_that_was_away_starts_where_its_last_one_ended():
-    """And its base point ends there: a Collector that knows it must find nothing new in that."""
+    """A Collector that knows it finds the windows one after the other."""
     keyed = schema("packets", label=by_key)
     here = first(entries({b"a": (5,), b"b": (1,)}), of=keyed)
     gone = step_of(here.baseline, entries({b"b": (2,)}, at=2000), of=keyed)
@@ -156,9 +157,9 @@ def test_the_window_of_a_series_that_was_away_starts_where_its_last_one_ended():
 
     by_name = {one.attributes: one for one in back.series}
     returned, stayed, new = (by_name[of_key(key)] for key in "abc")
-    assert (returned.settled_ns, returned.start_ns, returned.end_ns) == (1000, 1000, 3000)
-    assert (stayed.settled_ns, stayed.start_ns, stayed.end_ns) == (2000, 2000, 3000)
-    assert (new.settled_ns, new.start_ns, new.end_ns) == (0, 2000, 3000)
+    assert (returned.is_new, returned.start_ns, returned.end_ns) == (False, 1000, 3000)
+    assert (stayed.is_new, stayed.start_ns, stayed.end_ns) == (False, 2000, 3000)
+    assert (new.is_new, new.start_ns, new.end_ns) == (True, 2000, 3000)
 
 
 def test_keys_that_share_their_attributes_are_one_series():
@@ -335,8 +336,39 @@ def test_all_that_a_map_holds_can_be_taken_as_reported():
     step = step_of(as_reported(snapshot(7, at=1000, born=10), PACKETS), snapshot(9, at=2000))
 
     (one,) = step.series
-    assert (one.birth_ns, one.settled_ns, one.start_ns) == (10, 11, 11)
+    assert (one.birth_ns, one.is_new, one.start_ns) == (10, False, 11)
     assert (one.counts, one.totals) == ((2,), (9,))
+
+
+def test_a_map_that_can_still_be_read_is_never_forgotten():
+    """However many came after it, and although it counted nothing more."""
+    three = [snapshot(4, at=1000 + number, identity=ONE._replace(map_id=number)) for number in (41, 42, 43)]
+    held = first(three[0]).baseline
+    for _ in range(2):
+        step = step_of(held, *three)
+        held = step.baseline
+
+    assert counts(step) == {(): (0,)}
+    assert totals(step) == {(): (12,)}
+
+
+def test_a_probe_counts_nothing_and_leaves_everything_to_be_counted():
+    """Its window is the first nanosecond after the last one; refused or not, no count goes with it."""
+    before = first(snapshot(7, at=1000)).baseline
+    probe = delta_probe(before, snapshot(9, at=2000), PACKETS)
+    (one,) = probe.series
+    after = step_of(probe.baseline, snapshot(9, at=2000))
+
+    assert (one.start_ns, one.end_ns, one.counts, one.totals) == (1000, 1001, (0,), (7,))
+    assert (after.series[0].start_ns, counts(after), totals(after)) == (1001, {(): (2,)}, {(): (9,)})
+
+
+def test_a_probe_has_the_series_of_the_first_reading():
+    """Also before anything was reported."""
+    probe = delta_probe(since_birth(snapshot(7, born=10)), snapshot(7, born=10), PACKETS)
+
+    assert [(one.start_ns, one.end_ns, one.counts) for one in probe.series] == [(10, 11, (0,))]
+    assert counts(step_of(probe.baseline, snapshot(7, at=2000))) == {(): (7,)}
 
 
 def test_all_that_a_map_holds_can_be_left_out():

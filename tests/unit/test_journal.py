@@ -33,10 +33,10 @@ def reading(*cells):
 
 
 BASELINE = Baseline(
-    10, 1000, {IDENTITY: reading(1, 2**64 - 1)}, FIELDS, {SERIES: Account((4, 2**64 - 1), 1000, 900)}
+    10, 1000, {IDENTITY: reading(1, 2**64 - 1)}, FIELDS, {SERIES: Account((4, 2**64 - 1), 1000)}
 )
-NEXT = Baseline(10, 2000, {IDENTITY: reading(5, 7)}, FIELDS, {SERIES: Account((8, 6), 2000, 2000)})
-SETTLED = Record(6, {"interface:eth0": BASELINE})
+NEXT = Baseline(10, 2000, {IDENTITY: reading(5, 7)}, FIELDS, {SERIES: Account((8, 6), 2000)})
+SETTLED = Record(6, {"interface:eth0": BASELINE}, accepted=True)
 PENDING = replace(
     SETTLED,
     sequence=7,
@@ -88,7 +88,7 @@ attributes = st.lists(st.tuples(st.text(), st.text() | st.integers() | st.boolea
 @st.composite
 def baselines_(draw):
     fields = draw(st.lists(st.text(), min_size=1, max_size=3).map(tuple))
-    accounts = st.builds(Account, st.tuples(*[counters] * len(fields)), counters, counters)
+    accounts = st.builds(Account, st.tuples(*[counters] * len(fields)), counters)
     return Baseline(
         draw(numbers),
         draw(numbers),
@@ -103,7 +103,12 @@ baselines = st.dictionaries(names, baselines_(), max_size=3)
 batches = st.builds(Batch, st.lists(st.binary()).map(tuple), baselines)
 snapshots = st.lists(st.builds(Snapshot, identities, numbers, numbers, readings()), max_size=3).map(tuple)
 records = st.builds(
-    Record, numbers, baselines, st.none() | batches, st.dictionaries(names, snapshots, max_size=3)
+    Record,
+    numbers,
+    baselines,
+    st.none() | batches,
+    st.dictionaries(names, snapshots, max_size=3),
+    st.booleans(),
 )
 
 
@@ -472,3 +477,33 @@ def test_a_process_killed_at_any_moment_leaves_a_good_record(state_dir):
             assert record.pending.requests == (b"%d" % record.sequence * 10_000,)
         else:
             assert record.sequence % 2 == 0
+
+
+OLD = Path(__file__).with_name("journals")
+EITHER = (("network.interface.name", "eth0"), ("cpu", 1)), (("ok", True),)
+
+
+def test_a_journal_of_the_version_before_is_read():
+    """Its batch is sent as it is, and the accounts go on; the file was written by that version's code."""
+    record, acknowledged = journal_format.decode((OLD / "XDPOTEL3-pending").read_bytes())
+    baseline = record.pending.baselines["pin:a"]
+
+    assert not acknowledged
+    assert (record.sequence, record.accepted, record.pending.requests) == (3, True, (b"one", b"two"))
+    assert record.acknowledged["pin:a"].accounts == {
+        EITHER[0]: Account((5, 3), 1000),
+        EITHER[1]: Account((2**64 - 1, 0), 1000),
+    }
+    assert baseline.accounts[EITHER[1]] == Account((2**64 - 1, 4), 2000)
+    assert baseline.maps[baseline.identity].cells[bytes(4)] == (9, 1, 2)
+
+
+def test_a_journal_in_columns_of_the_version_before_is_read():
+    """Large maps, too; and the mark of an acknowledgement holds."""
+    record, acknowledged = journal_format.decode((OLD / "XDPOTEL3-in-columns").read_bytes())
+
+    assert acknowledged
+    assert dict(record.acknowledged["pin:a"].accounts) == {
+        EITHER[0]: Account((9, 3), 2000),
+        EITHER[1]: Account((2**64 - 1, 4), 2000),
+    }

@@ -37,9 +37,9 @@ SUMS = {
 
 
 def series(
-    counts=COUNTS, totals=TOTALS, attributes=(("network.interface.name", "eth0"),), start=START, settled=None
+    counts=COUNTS, totals=TOTALS, attributes=(("network.interface.name", "eth0"),), start=START, is_new=False
 ):
-    return Series(attributes, BIRTH, start if settled is None else settled, start, END, counts, totals)
+    return Series(attributes, BIRTH, is_new, start, END, counts, totals)
 
 
 def decoded(*many, temporality=Temporality.DELTA):
@@ -126,25 +126,14 @@ def test_a_base_point_goes_before_the_delta():
         value = SUMS[metric.name][1]
         assert metric.sum.aggregation_temporality == DELTA
         assert base.start_time_unix_nano == BIRTH
-        assert BIRTH < base.time_unix_nano <= START
+        assert base.time_unix_nano == BIRTH + 1
         assert (delta.start_time_unix_nano, delta.time_unix_nano) == (START, END)
         assert (base.as_int, delta.as_int) == (9 * value, value)
 
 
-def test_a_base_point_ends_with_the_last_window_that_is_known_to_have_arrived():
-    """After a window that was given up it must not be newer than what the Collector has, or it is added."""
-    given_up = series(settled=START - 5 * SECOND)
-
-    for metric in list(metrics(decoded(given_up, temporality=Temporality.DELTA_WITH_BASE)).values())[:-1]:
-        base, delta = metric.sum.data_points
-        assert base.time_unix_nano <= START - 5 * SECOND
-        assert delta.start_time_unix_nano == START
-        assert base.as_int + delta.as_int == 10 * SUMS[metric.name][1]
-
-
-def test_at_birth_there_is_no_base():
-    """The first delta has nothing before it."""
-    first = series(totals=COUNTS, start=BIRTH)
+def test_the_first_window_of_a_series_has_no_base():
+    """There is nothing before it."""
+    first = series(totals=COUNTS, start=BIRTH, is_new=True)
 
     for metric in list(metrics(decoded(first, temporality=Temporality.DELTA_WITH_BASE)).values())[:-1]:
         (point,) = metric.sum.data_points
