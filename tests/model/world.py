@@ -138,13 +138,9 @@ class _Steps:
             return
         # A map that no process has opened yet is nobody's to read once its pin is gone.
         unseen = {kernel.pinned[0]} - process.held(memory) if memory else set()
-        for kind, label, before in (
-            ("reload", "program reloaded", busy),
-            ("quiet_reload", "program reloaded before it counted anything more", outside),
-        ):
-            if kind in kinds:
-                reloaded = before.kernel.pinned_new(0, 0).attached().without(unseen)
-                yield label, before.buried(unseen)._replace(kernel=reloaded), alive
+        for label, before in self._reloads(outside, busy):
+            reloaded = before.kernel.pinned_new(0, 0).attached().without(unseen)
+            yield label, before.buried(unseen)._replace(kernel=reloaded), alive
         if "slow_reload" in kinds and alive:
             pinned = outside.kernel.pinned_new(0, outside.tick + 2)
             reloaded = outside._replace(kernel=pinned)
@@ -159,6 +155,12 @@ class _Steps:
             emptied = kernel.changed(here.id, count=0, written=0, frozen=0, cycled=0)
             ledger = busy.ledger.may_lose(0, here.count - here.frozen)
             yield "map emptied", busy._replace(kernel=emptied, ledger=ledger), alive
+
+    def _reloads(self, outside: Outside, busy: Outside) -> Iterator[tuple[str, Outside]]:
+        if "reload" in self._scenario.kinds:
+            yield "program reloaded", busy
+        if "quiet_reload" in self._scenario.kinds:
+            yield "program reloaded before it counted anything more", outside
 
 
 def _label(name: str, labels: Sequence[str]) -> str:
