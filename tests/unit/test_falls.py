@@ -38,7 +38,8 @@ def test_a_field_that_fell_alone_is_named_with_the_line_to_write(said):
 
     assert said() == [
         "flows: iat_mean fell from 999000 to 998990 (key 0x0100) while other fields did not: it is no "
-        "counter; its fall is not counted: write {name: flows.iat_mean, field: iat_mean, kind: gauge} under metrics:"
+        "counter; its fall is not counted: write {name: flows.iat_mean, field: iat_mean, kind: gauge} "
+        "under metrics:"
     ]
 
 
