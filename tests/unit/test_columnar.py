@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from sidecar import (
+    columnar_encode,
     columnar_match,
     columnar_read,
     delta,
@@ -226,6 +227,26 @@ def test_every_history_is_said_in_the_same_bytes(data):
             assert isinstance(got.baseline.accounts, Ledger)
         same(expected, got, of)
         world.plain, world.fast = expected.baseline, got.baseline
+
+
+@pytest.mark.parametrize("temporality", Temporality)
+def test_a_level_that_falls_stays_on_the_fast_way(temporality):
+    """Below zero or from above it: one such series must not make all of them slow."""
+    of = (Field("packets", 0), Field("level", 64, signed=True))
+    kinds = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
+    made = tuple(Instrument(one.name, "1", "", one.name, kind) for one, kind in zip(of, kinds, strict=True))
+    levels = Schema("test", Layout(16, of), made, LABELS["own"])
+    world = World(1)
+    for now, level in enumerate([5, 3, -2, -9, 4]):
+        world.maps[41] = {b"a": (now, level % 2**64), b"b": (now, 7)}
+        snapshot = world.snapshot(levels, 41, 10**15 + now)
+        expected = delta.advance(world.plain or delta.since_birth(snapshot), [snapshot], levels)
+        snapshot = world.in_columns(snapshot, levels)
+        got = delta.advance(world.fast or delta.since_birth(snapshot), [snapshot], levels)
+        world.plain, world.fast = expected.baseline, got.baseline
+
+        assert columnar_encode.is_plain(temporality, levels, got.said)
+        same(expected, got, levels)
 
 
 @given(st.integers(0, 5), st.integers(1, 20), st.sets(st.integers(0, 2**32 - 1), max_size=4))
