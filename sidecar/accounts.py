@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sidecar.model import Account, Attribute, Attributes, Series
+from sidecar.model import Account, Attribute, Attributes, Fall, Series
 from sidecar.percpu import added
 from sidecar.schema import Schema
 
@@ -44,6 +44,8 @@ class Step:
         vanished: Keys that are no longer in the map.
         overflowed: Series that found no room and were added up to one.
         forgotten: Series without a key that had to make room.
+        fallen: How many counters fell while others of their entry did not.
+        falls: One example of each field that did.
 
     """
 
@@ -54,6 +56,8 @@ class Step:
     vanished: tuple[bytes, ...] = ()
     overflowed: int = 0
     forgotten: int = 0
+    fallen: int = 0
+    falls: tuple[Fall, ...] = ()
 
 
 def post(

@@ -18,6 +18,7 @@ from sidecar.columnar_growth import U64Array, cells_of, grown, values
 from sidecar.columnar_match import Places
 from sidecar.columnar_series import SeriesTable
 from sidecar.model import Baseline, Reading, Snapshot
+from sidecar.resets import Resets
 from sidecar.schema import Schema
 
 
@@ -46,11 +47,11 @@ def step(
     columns = snapshots[-1].reading.columns
     ledger = Ledger.of(baseline.accounts, len(columns))
     tables = [_table(one.reading, snapshots[-1]) for one in snapshots]
-    parts, rosters = [], []
+    resets, parts, rosters = Resets(), [], []
     for snapshot, table in zip(snapshots, tables, strict=True):
         before = baseline.maps.get(snapshot.identity)
         was = _table(before, snapshots[-1]) if before else None
-        parts.append(grown(table, was, columns))
+        parts.append(grown(table, was, columns, resets))
         rosters.append(rostered(ledger, table, schema))
     posted = post(
         ledger,
@@ -69,10 +70,12 @@ def step(
         series,
         said,
         replace(_said(counted, said.places, end_ns), roster=roster),
-        tuple(key for one in parts for key in one.emptied),
+        tuple(resets.emptied),
         tuple(key for one in parts for key in one.vanished),
         posted.overflowed,
         posted.forgotten,
+        resets.fallen,
+        resets.falls,
     )
 
 

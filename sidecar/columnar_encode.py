@@ -33,12 +33,13 @@ def is_plain(temporality: Temporality, schema: Schema, series: SeriesTable) -> b
     """Return whether all of it can be said, and no time is zero: protobuf leaves such a field out."""
     if not schema.instruments or not series or not series.birth_ns or not series.start_ns.all():
         return False
-    if temporality is Temporality.DELTA_WITH_BASE and (series.totals < series.counts).any():
-        return False
     for at, instrument in schema.positions(*Kind):
         if instrument.kind is Kind.COUNTER:
-            said = series.totals if temporality is not Temporality.DELTA else series.counts
-            if max(said[at].max(), series.counts[at].max()) > _LARGEST_COUNT:
+            counts, totals = series.counts[at], series.totals[at]
+            said = counts if temporality is Temporality.DELTA else totals
+            if max(said.max(), counts.max()) > _LARGEST_COUNT:
+                return False
+            if temporality is Temporality.DELTA_WITH_BASE and (totals < counts).any():
                 return False
         elif instrument.kind is Kind.GAUGE and not schema.layout.fields[at].signed:
             values = series.counts if series.values is None else series.values

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sidecar.columnar import Table
 from sidecar.columnar_match import Places, matched
-from sidecar.model import Column
+from sidecar.model import Column, Fall
+from sidecar.resets import Counters, Resets
 
 U64Array = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
@@ -26,18 +27,20 @@ class Grown:
 
     Attributes:
         counts: Of each field, what it counted for each key, modulo 2^64.
-        emptied: The keys whose entry was emptied.
         vanished: The keys that are gone.
 
     """
 
     counts: U64Array
-    emptied: tuple[bytes, ...] = ()
     vanished: tuple[bytes, ...] = ()
 
 
-def grown(now: Table, before: Table | None, columns: Sequence[Column]) -> Grown:
-    """Return what was counted since *before*, of the same columns; a key that is not there began at zero."""
+def grown(now: Table, before: Table | None, columns: Sequence[Column], resets: Resets) -> Grown:
+    """
+    Return what was counted since *before*, of the same columns; a key that is not there began at zero.
+
+    What went back is added to *resets*.
+    """
     cells = cells_of(now, columns)
     if before is None or not len(before):
         return Grown(values(cells, columns))
@@ -46,12 +49,42 @@ def grown(now: Table, before: Table | None, columns: Sequence[Column]) -> Grown:
     if now.names != before.names:
         there = matched(now.names, before.names, now.size)
         known, was, vanished = there >= 0, was[:, there], _missing(before, there)
-    emptied = known & was_emptied(cells, was, columns)
-    known &= ~emptied
-    if not known.all():
-        was = np.where(known, was, np.uint64(0))
-    names = tuple(now.key(at) for at in np.flatnonzero(emptied).tolist())
-    return Grown(growth(cells, was, known, columns), names, vanished)
+        if not known.all():
+            was = np.where(known, was, np.uint64(0))
+    counters = Counters(columns)
+    back = np.flatnonzero(known & _may_have_fallen(cells, was, counters))
+    if len(back):
+        was = was.copy()
+        was[:, back] = _began(now, back, was[:, back], counters, resets)
+    return Grown(growth(cells, was, known, columns), vanished)
+
+
+def _may_have_fallen(now: U64Array, was: U64Array, counters: Counters) -> Mask:
+    """Return which entries are worth a closer look, as `Counters.may_have_fallen` does of one."""
+    found = np.zeros(now.shape[1], np.bool_)
+    for place in counters.places:
+        found |= now[place] < was[place]
+        if now[place].max(initial=0) >= counters.halves[place]:
+            found |= counters.fell(place, now, was)
+    return found
+
+
+def _began(table: Table, rows: Places, was: U64Array, counters: Counters, resets: Resets) -> U64Array:
+    """Return from where the cells of some entries are counted, as `Resets.began` says of one."""
+    now = np.frombuffer(table.numbers, np.uint64).reshape(len(was), len(table))[:, rows]
+    emptied = counters.was_emptied(now, was)
+    resets.emptied += [table.key(at) for at in rows[emptied].tolist()]
+    began = was.copy()
+    for place in counters.places:
+        began[place, emptied] = 0
+        alone = np.flatnonzero(counters.fell(place, now, was) & ~emptied)
+        began[place, alone] = now[place, alone]
+        if len(alone):
+            first = alone[0]
+            key = table.key(int(rows[first]))
+            example = Fall(counters.fields[place], key, int(was[place, first]), int(now[place, first]))
+            resets.fell(example, len(alone))
+    return began
 
 
 def cells_of(table: Table, columns: Sequence[Column]) -> U64Array:
@@ -101,16 +134,3 @@ def values(now: U64Array, columns: Sequence[Column]) -> U64Array:
 def sums(table: Table, columns: Sequence[Column]) -> tuple[int, ...]:
     """Return each field added up over all keys, modulo 2^64."""
     return tuple(int(one) for one in values(cells_of(table, columns), columns).sum(axis=1, dtype=np.uint64))
-
-
-def was_emptied(now: U64Array, was: U64Array, columns: Sequence[Column]) -> Mask:
-    """Return which entries were emptied since they held *was*, as `percpu.was_emptied` says."""
-    each = [column for column in columns for _ in range(column.cells)]
-    fell = np.zeros(now.shape[1], np.bool_)
-    wide = np.zeros(now.shape[1], np.bool_)
-    for column, new, old in zip(each, now, was, strict=True):
-        if column.monotonic and column.bits == 64:
-            fell |= new < old
-        elif column.monotonic and column.bits >= 32:
-            wide |= old > 0
-    return fell | (wide & ~now.any(axis=0)) if wide.any() else fell

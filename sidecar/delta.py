@@ -14,7 +14,8 @@ from sidecar import quiet
 from sidecar.accounts import OVERFLOW, Posting, Step, add_to, post
 from sidecar.columnar import Table
 from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
-from sidecar.percpu import added, growth, values, was_emptied
+from sidecar.percpu import added, growth, values
+from sidecar.resets import Counters, Resets
 from sidecar.schema import Schema
 
 # The present one, and the one before it, which a rollback brings back; and all that can still be read.
@@ -47,8 +48,9 @@ def advance(
 
     1. A map that the baseline knows: what it counted since is the difference.
     2. Another map: it counted from zero, so all of it is new.
-    3. A counter below its baseline within one map: its entry was emptied, so all of what the entry has now
-       is new. The same holds for a key that was deleted and comes back.
+    3. All counters of an entry below their baseline within one map: it was emptied, so all of what they have
+       now is new. The same holds for a key that was deleted and comes back. A counter that fell while others
+       did not is none: its fall is not counted (`resets`).
 
     The window is (end of the last one, *taken_ns* of the newest snapshot], and at least 1 ns long, also when
     the wall clock was stepped back, because a point whose time is not newer than the last would be dropped
@@ -87,19 +89,18 @@ def step(
     fields = _fields(newest.reading)
     maps = dict(baseline.maps)
     grown: list[tuple[Attributes, tuple[int, ...]]] = []
-    emptied: list[bytes] = []
+    resets = Resets()
     vanished: list[bytes] = []
     for snapshot in snapshots:
-        known = _known(maps.pop(snapshot.identity, None), snapshot.reading)
+        known, columns = _known(maps.pop(snapshot.identity, None), snapshot.reading)
         vanished += known.keys() - snapshot.reading.cells.keys()
-        columns, in_order = snapshot.reading.columns, _order(_fields(snapshot.reading), fields)
+        counters, in_order = Counters(columns), _order(_fields(snapshot.reading), fields)
         # The keys of a map that had others cannot be told by the present one's.
         readable = snapshot.identity.key_size == newest.identity.key_size
         for key, now in snapshot.reading.cells.items():
             was = known.get(key)
-            if was is not None and was_emptied(now, was, columns):
-                emptied.append(key)
-                was = None
+            if was is not None and counters.may_have_fallen(now, was):
+                was = resets.began(key, now, was, counters)
             attributes = schema.attributes_of(key) if readable else (*schema.attributes, OVERFLOW)
             grown.append((attributes, in_order(growth(now, was, columns))))
     posted = post(_accounts(baseline, fields), grown, schema)
@@ -111,10 +112,12 @@ def step(
         series,
         said,
         {**posted.accounts, **accounts},
-        tuple(emptied),
+        tuple(resets.emptied),
         tuple(vanished),
         posted.overflowed,
         posted.forgotten,
+        resets.fallen,
+        resets.falls,
     )
 
 
@@ -204,29 +207,38 @@ def _values(
     return held
 
 
-def _known(before: Reading | None, now: Reading) -> Cells:
+def _known(before: Reading | None, now: Reading) -> tuple[Cells, tuple[Column, ...]]:
     """
-    Return how the baseline knows a map, in the columns of the present reading.
+    Return how the baseline knows a map, in the columns of the present reading, and these columns.
 
-    A field that was not read before counts from now on: so it can never be counted twice.
+    A field that was not read before counts from now on: so it can never be counted twice. What it held nobody
+    knows, so in this window it is no counter that could say whether it fell.
     """
     if before is None:
-        return {}
+        return {}, now.columns
     if before.columns == now.columns:
-        return before.cells
-    return {
-        key: _rearranged(was, before.columns, now.cells[key], now.columns)
+        return before.cells, now.columns
+    read = set(map(_place, before.columns))
+    columns = tuple(one if _place(one) in read else one._replace(monotonic=False) for one in now.columns)
+    known = {
+        key: _rearranged(was, before.columns, now.cells[key], columns)
         for key, was in before.cells.items()
         if key in now.cells
     }
+    return known, columns
 
 
 def _rearranged(
     was: tuple[int, ...], old: Sequence[Column], now: tuple[int, ...], new: Sequence[Column]
 ) -> tuple[int, ...]:
-    known = {column._replace(monotonic=False): cells for column, cells in _by_column(was, old)}
-    parts = (known.get(column._replace(monotonic=False), cells) for column, cells in _by_column(now, new))
+    known = {_place(column): cells for column, cells in _by_column(was, old)}
+    parts = (known.get(_place(column), cells) for column, cells in _by_column(now, new))
     return tuple(chain.from_iterable(parts))
+
+
+def _place(column: Column) -> Column:
+    """Return what makes a column the same, whatever metrics are made of it."""
+    return column._replace(monotonic=False)
 
 
 def _by_column(cells: tuple[int, ...], columns: Sequence[Column]) -> Iterator[tuple[Column, tuple[int, ...]]]:

@@ -67,7 +67,7 @@ class Column(NamedTuple):
         field: The field's name.
         bits: The width of each cell.
         signed: Whether a cell is in two's complement.
-        monotonic: Whether it only ever grows: then a fall means that somebody emptied the entry.
+        monotonic: Whether it is a counter, so only ever grows; then it is not signed.
         cells: How many cells it has.
 
     """
@@ -77,6 +77,24 @@ class Column(NamedTuple):
     signed: bool = False
     monotonic: bool = True
     cells: int = 1
+
+
+class Fall(NamedTuple):
+    """
+    A counter that fell while others of its entry did not, so is none.
+
+    Attributes:
+        field: The field's name.
+        key: Of which entry.
+        before: What the cell held.
+        now: What it holds.
+
+    """
+
+    field: str
+    key: bytes
+    before: int
+    now: int
 
 
 class MapIdentity(NamedTuple):

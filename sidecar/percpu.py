@@ -3,7 +3,6 @@
 
 import sys
 from functools import lru_cache
-from operator import lt
 from typing import Literal
 
 from sidecar.model import Column, Field, Layout
@@ -83,20 +82,14 @@ def _is_plain(columns: tuple[Column, ...]) -> bool:
     return all(column.bits == 64 and column.cells == 1 for column in columns)
 
 
-@lru_cache(maxsize=64)
-def _only_grow(columns: tuple[Column, ...]) -> bool:
-    """Return whether any cell that fell says that its entry was emptied."""
-    return _is_plain(columns) and all(column.monotonic for column in columns)
-
-
 def growth(
     now: tuple[int, ...], before: tuple[int, ...] | None, columns: tuple[Column, ...]
 ) -> tuple[int, ...]:
     """
     Return how much each field grew, over all CPUs, modulo 2^64; without *before*, from zero.
 
-    Each cell's difference is taken in the cell's own width, so that a counter of 32 bits that wraps, once a
-    window at most, loses nothing.
+    Each cell's difference is taken in the cell's own width, so that a counter of 32 bits that wraps loses
+    nothing. Whether a counter fell was asked before (`resets`): here it grew.
     """
     if _is_plain(columns):
         # The general way says the same, five times as slowly.
@@ -124,26 +117,6 @@ def values(now: tuple[int, ...], columns: tuple[Column, ...]) -> tuple[int, ...]
 def added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
     """Return the sums, modulo 2^64 as the kernel's counters."""
     return tuple([(a + b) & U64 for a, b in zip(one, other, strict=True)])
-
-
-def was_emptied(now: tuple[int, ...], before: tuple[int, ...], columns: tuple[Column, ...]) -> bool:
-    """
-    Return whether an entry was emptied, or deleted and made again, since it held *before*.
-
-    A counter of 64 bits that fell says so. A narrower one may as well have wrapped; it says so if the whole
-    entry is zero and a counter of 32 bits or more was not, which by wrapping alone would be a rare accident.
-    """
-    if _only_grow(columns):
-        return any(map(lt, now, before))
-    at = 0
-    wide = False
-    for column in columns:
-        for place in range(at, at + column.cells):
-            if column.monotonic and column.bits == 64 and now[place] < before[place]:
-                return True
-            wide = wide or (column.monotonic and column.bits >= 32 and before[place] > 0)
-        at += column.cells
-    return wide and not any(now)
 
 
 def signed(number: int, bits: int = 64) -> int:

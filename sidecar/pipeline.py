@@ -16,6 +16,7 @@ from dataclasses import replace
 from sidecar import connections, delta, quiet, reported
 from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError, explain
+from sidecar.falls import Falls
 from sidecar.model import Attribute, Baseline, Batch, Snapshot, Temporality
 from sidecar.otlp_encode import encode
 from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
@@ -26,9 +27,6 @@ from sidecar.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 Readings = Mapping[str, Sequence[Snapshot]]
-
-# Keys in a line of the log.
-_MOST_SHOWN = 5
 
 
 class Pipeline:
@@ -53,6 +51,7 @@ class Pipeline:
         self._delivery = delivery
         self._clock = clock
         self._summary = Summary()
+        self._falls = Falls()
         self._marked: set[int] = set()
         # Whether series of the batch under way could be left out, and what is known if so.
         self._quiet = False
@@ -187,8 +186,7 @@ class Pipeline:
     def _note(self, steps: Mapping[Source, delta.Advance]) -> None:
         for source, step in steps.items():
             self._telemetry.took(source.name, source.schema, step)
-            if step.emptied:
-                _log_emptied(source, step.emptied)
+            self._falls.log(source.name, source.schema, step)
 
     def _encode(
         self, steps: Mapping[Source, delta.Advance]
@@ -272,10 +270,3 @@ class Pipeline:
         """Send what is under way and one last batch, each with a short deadline."""
         self._send(timeout_s=LAST_TIMEOUT_S)
         self._kept_or_logged(self._read(), timeout_s=LAST_TIMEOUT_S)
-
-
-def _log_emptied(source: Source, keys: Sequence[bytes]) -> None:
-    shown = ", ".join(f"0x{key.hex()}" for key in keys[:_MOST_SHOWN])
-    more = f" and {len(keys) - _MOST_SHOWN:,} more" if len(keys) > _MOST_SHOWN else ""
-    what = "entry" if len(keys) == 1 else "entries"
-    log.warning("%s: %s %s%s went back: somebody emptied the map", source.name, what, shown, more)

@@ -62,6 +62,7 @@ class Telemetry:
         batches: Answers to attempts, by what became of the batch.
         points_rejected: Points that the Collector refused in a partial success.
         entries_emptied: Entries of maps whose counters went back.
+        counters_fallen: Counters that fell while others of their entry did not.
         keys_vanished: Keys that were there at the last reading and are not any more.
         journals_lost: Maps that had been reported before, by a journal that is gone.
         journal_bytes: Size of the journal as last written.
@@ -86,6 +87,7 @@ class Telemetry:
     batches: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     points_rejected: int = 0
     entries_emptied: int = 0
+    counters_fallen: int = 0
     keys_vanished: int = 0
     journals_lost: int = 0
     journal_bytes: int = 0
@@ -113,6 +115,7 @@ class Telemetry:
         """Take note of one source's share of a batch; warn when it first has more series than it may."""
         self.keys_vanished += len(step.vanished)
         self.entries_emptied += len(step.emptied)
+        self.counters_fallen += step.fallen
         self.series_forgotten += step.forgotten
         self.series[source] = len(step.series) * len(schema.instruments)
         self.series_limit[source] = schema.series_limit
@@ -171,6 +174,12 @@ class Telemetry:
             self.points_rejected,
         )
         yield "entries_emptied", "counter", "Entries whose counters went back.", self.entries_emptied
+        yield (
+            "counters_fallen",
+            "counter",
+            "Counters that fell while others of their entry did not.",
+            self.counters_fallen,
+        )
         yield "keys_vanished", "counter", "Keys that are no longer there.", self.keys_vanished
         yield "series_forgotten", "counter", "Series that made room for others.", self.series_forgotten
         yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost

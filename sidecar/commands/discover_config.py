@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a configuration for one map that was discovered: ready for `--config`, and to be edited."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 
@@ -17,11 +16,10 @@ from sidecar.describe.matching import fitting
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, Place, SourceSpec
+from sidecar.describe.yaml_text import scalar as _scalar
 from sidecar.errors import ConfigError, SourceError
 from sidecar.prometheus_names import usable
 
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:-]*")
-_NOT_TEXT = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 # What a field's name tells of its bytes; the first that fits wins, if its decoder can read them.
 _GUESSES = (
     (re.compile(r"addr|(^|[._])[sd]?ip[46]?$|src$|dst$"), ("ipv4", "ipv6", "mac")),
@@ -194,9 +192,3 @@ def _alternatives(part: Part) -> str:
 
 def _unit(field: str) -> str:
     return next((unit for name, unit in _UNITS if name.search(field.lower())), "1")
-
-
-def _scalar(text: str) -> str:
-    """Return *text* as YAML: plain where nobody could take it for something else."""
-    plain = _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT and not text.endswith(":")
-    return text if plain else json.dumps(text)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from sidecar import (
+    columnar_encode,
     columnar_match,
     columnar_read,
     delta,
@@ -120,6 +121,20 @@ def changes(draw, schema, key_size):
     }
 
 
+@st.composite
+def nudges(draw, schema, held):
+    """What becomes of keys that go on: each cell a little up or down; or the whole entry emptied."""
+    columns = [column for column in columns_of(schema) for _ in range(column.cells)]
+    found = {}
+    for key, row in held.items():
+        steps = draw(st.none() | st.just(()) | st.tuples(*[st.integers(-3, 9)] * len(row)))
+        if steps is not None:
+            masked = [(2**one.bits - 1) for one in columns]
+            moved = zip(row, steps or [-old for old in row], masked, strict=True)
+            found[key] = tuple((old + more) & mask for old, more, mask in moved)
+    return found
+
+
 @dataclass
 class World:
     """The maps of a source by their id, and how the plain way and the fast one stand."""
@@ -152,6 +167,11 @@ def outcome(function, *arguments):
         return str(error)
 
 
+def fields_of(falls):
+    """Which key is the example of a field does not matter."""
+    return {one.field for one in falls}
+
+
 def same(expected, got, schema):
     """Compare what the two ways made of a window, to the bytes of the requests."""
     assert list(got.series) == list(expected.series)
@@ -159,6 +179,7 @@ def same(expected, got, schema):
     assert list(got.baseline.accounts.items()) == list(expected.baseline.accounts.items())
     assert got.baseline == expected.baseline
     assert (got.emptied, set(got.vanished)) == (expected.emptied, set(expected.vanished))
+    assert (got.fallen, fields_of(got.falls)) == (expected.fallen, fields_of(expected.falls))
     assert (got.overflowed, got.forgotten) == (expected.overflowed, expected.forgotten)
     for temporality in Temporality:
         requests = [
@@ -188,7 +209,8 @@ def test_every_history_is_said_in_the_same_bytes(data):
             world.restart()
         read = data.draw(generations)
         for map_id in read:
-            held = {**world.maps.get(map_id, {}), **data.draw(changes(of, world.key_size))}
+            held = world.maps.get(map_id, {})
+            held = {**held, **data.draw(nudges(of, held)), **data.draw(changes(of, world.key_size))}
             world.maps[map_id] = {key: row for key, row in held.items() if row is not None}
         now += data.draw(waits)
         everything, is_large = data.draw(st.booleans()), data.draw(often)
@@ -205,6 +227,26 @@ def test_every_history_is_said_in_the_same_bytes(data):
             assert isinstance(got.baseline.accounts, Ledger)
         same(expected, got, of)
         world.plain, world.fast = expected.baseline, got.baseline
+
+
+@pytest.mark.parametrize("temporality", Temporality)
+def test_a_level_that_falls_stays_on_the_fast_way(temporality):
+    """Below zero or from above it: one such series must not make all of them slow."""
+    of = (Field("packets", 0), Field("level", 64, signed=True))
+    kinds = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
+    made = tuple(Instrument(one.name, "1", "", one.name, kind) for one, kind in zip(of, kinds, strict=True))
+    levels = Schema("test", Layout(16, of), made, LABELS["own"])
+    world = World(1)
+    for now, level in enumerate([5, 3, -2, -9, 4]):
+        world.maps[41] = {b"a": (now, level % 2**64), b"b": (now, 7)}
+        snapshot = world.snapshot(levels, 41, 10**15 + now)
+        expected = delta.advance(world.plain or delta.since_birth(snapshot), [snapshot], levels)
+        snapshot = world.in_columns(snapshot, levels)
+        got = delta.advance(world.fast or delta.since_birth(snapshot), [snapshot], levels)
+        world.plain, world.fast = expected.baseline, got.baseline
+
+        assert columnar_encode.is_plain(temporality, levels, got.said)
+        same(expected, got, levels)
 
 
 @given(st.integers(0, 5), st.integers(1, 20), st.sets(st.integers(0, 2**32 - 1), max_size=4))

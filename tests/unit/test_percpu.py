@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.model import Column, Field, Layout
-from sidecar.percpu import U64, cells, growth, parse_cpu_list, signed, stride, was_emptied
+from sidecar.percpu import U64, cells, growth, parse_cpu_list, signed, stride
 
 TWO = Layout(16, (Field("packets", 0), Field("bytes", 64)))
 
@@ -109,6 +109,3 @@ def test_fields_of_64_bits_alone_grow_as_beside_a_narrow_one(cells):
 
     assert growth(now, before, columns) == growth((*now, 1), (*before, 0), beside)[:-1]
     assert growth(now, None, columns) == growth((*now, 1), None, beside)[:-1]
-    for new in (now, (0,) * len(now)):
-        narrow = 1 if any(new) else 0
-        assert was_emptied(new, before, columns) == was_emptied((*new, narrow), (*before, 0), beside)

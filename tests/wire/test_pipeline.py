@@ -692,24 +692,6 @@ def test_a_count_that_otlp_cannot_say_is_not_sent(world, caplog):
     assert "encode field total_packets: " in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("count", "said"),
-    [(1, "entry 0x00 went back"), (7, "entries 0x00, 0x01, 0x02, 0x03, 0x04 and 2 more went back")],
-)
-def test_emptied_entries_are_one_line_however_many(clock_source, caplog, count, said):
-    """A map of a hundred thousand keys that is emptied does not fill the log."""
-    pipeline._log_emptied(clock_source, [bytes([number]) for number in range(count)])
-
-    assert [f"interface:eth0: {said}: somebody emptied the map"] == [
-        one.getMessage() for one in caplog.records
-    ]
-
-
-@pytest.fixture
-def clock_source():
-    return Source(Clock())
-
-
 def test_every_cycle_leaves_its_line(world, caplog):
     """What the kernel counted is in the log also while the Collector is away."""
     caplog.set_level(logging.INFO)

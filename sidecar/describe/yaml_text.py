@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text as YAML (pure)."""
+
+import json
+import re
+
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:-]*")
+_NOT_TEXT = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
+
+
+def scalar(text: str) -> str:
+    """Return *text* as YAML: plain where nobody could take it for something else."""
+    plain = _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT and not text.endswith(":")
+    return text if plain else json.dumps(text)
