@@ -128,10 +128,12 @@ class World:
     maps: dict = field(default_factory=dict)
     plain: object = None
     fast: object = None
+    uptime: int = 10**12
 
     def snapshot(self, schema, map_id, now):
         identity = MapIdentity("boot-1", map_id, 5, self.key_size, 64, 1000)
-        return Snapshot(identity, 10**14, now, Reading(columns_of(schema), dict(self.maps[map_id])))
+        reading = Reading(columns_of(schema), dict(self.maps[map_id]))
+        return Snapshot(identity, 10**14, now, reading, self.uptime)
 
     def in_columns(self, snapshot, schema):
         size = self.key_size + (CPU_BYTES if schema.cpu else 0)
@@ -143,6 +145,7 @@ class World:
         """Go on from what the journal has."""
         data = b"".join(journal_format.encode(Record(1, {"a": self.fast})))
         self.fast = journal_format.decode(data)[0].acknowledged["a"]
+        self.plain = replace(self.plain, boottime_ns=None)
 
 
 def outcome(function, *arguments):
@@ -171,6 +174,8 @@ def same(expected, got, schema):
 # The present map, and before it those that were replaced since and are read a last time.
 generations = st.sampled_from([(41,), (41,), (41,), (42,), (41, 42), (42, 41), (41, 42, 43)])
 waits = st.sampled_from([1, 5, 10**9, 100 * 10**9, 400 * 10**9, 700 * 10**9])
+# Of the wall clock: back by an hour, back by less than a wait, forward.
+steps = st.sampled_from([0] * 6 + [-3600 * 10**9, -4 * 10**9, 3600 * 10**9])
 often, seldom = st.sampled_from([True] * 5 + [False]), st.sampled_from([False] * 5 + [True])
 
 
@@ -190,7 +195,9 @@ def test_every_history_is_said_in_the_same_bytes(data):
         for map_id in read:
             held = {**world.maps.get(map_id, {}), **data.draw(changes(of, world.key_size))}
             world.maps[map_id] = {key: row for key, row in held.items() if row is not None}
-        now += data.draw(waits)
+        waited = data.draw(waits)
+        world.uptime += waited
+        now += waited + data.draw(steps)
         everything, is_large = data.draw(st.booleans()), data.draw(often)
         snapshots = [world.snapshot(of, map_id, now) for map_id in read]
         before = world.plain or delta.since_birth(snapshots[0])

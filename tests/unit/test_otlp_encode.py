@@ -39,7 +39,8 @@ SUMS = {
 def series(
     counts=COUNTS, totals=TOTALS, attributes=(("network.interface.name", "eth0"),), start=START, settled=None
 ):
-    return Series(attributes, BIRTH, start if settled is None else settled, start, END, counts, totals)
+    settled = start if settled is None else settled
+    return Series(attributes, BIRTH, settled, start, END, counts, totals, elapsed_ns=20 * SECOND)
 
 
 def decoded(*many, temporality=Temporality.DELTA):
@@ -218,6 +219,7 @@ def flows(draw):
             counts,
             added(counts, before),
             draw(cells),
+            draw(st.integers(0, 2**40)),
         )
         for label in labels
     ]
