@@ -10,7 +10,7 @@ fields are in the order of their numbers, as the generated classes write them. A
 attributes as they end its points: no two lists of attributes have the same bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from sidecar.model import Attribute, Attributes
@@ -64,6 +64,20 @@ def _value(value: str | int | bool) -> bytes:
     if isinstance(value, int):
         return b"\x18" + varint(value & U64)
     return framed(_TAG, value.encode())
+
+
+def apart(said: bytes) -> Iterator[bytes]:
+    """Yield what `said` gives of each attribute alone."""
+    first = 0
+    while first < len(said):
+        at = first + 1
+        size, shift = said[at] & 127, 7
+        while said[at] > 127:
+            at += 1
+            size |= (said[at] & 127) << shift
+            shift += 7
+        yield said[first : at + 1 + size]
+        first = at + 1 + size
 
 
 def attributes(said: bytes) -> Attributes:

@@ -12,6 +12,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from sidecar import (
     columnar_match,
+    columnar_names,
     columnar_read,
     delta,
     journal_format,
@@ -21,9 +22,10 @@ from sidecar import (
     points,
     quiet,
 )
-from sidecar.columnar import Ledger, Table
+from sidecar.columnar import Ledger, Names, Table
 from sidecar.columnar_series import SeriesTable
 from sidecar.errors import SourceError
+from sidecar.exposition import Exposition, exposition
 from sidecar.model import Field, Layout, MapIdentity, Reading, Record, Snapshot, Temporality
 from sidecar.otlp_attributes import key_values
 from sidecar.schema import CPU_BYTES, Instrument, Kind, Schema
@@ -185,6 +187,7 @@ def test_every_history_is_said_in_the_same_bytes(data):
     """Keys come and go, entries are emptied, maps replaced, series find no room, some are left out."""
     of = data.draw(schemas())
     world = World(data.draw(st.sampled_from([1, 4, 7, 16])))
+    pages = Exposition()
     now = 10**15
     for _ in range(data.draw(st.integers(1, 6))):
         if data.draw(seldom):
@@ -211,6 +214,8 @@ def test_every_history_is_said_in_the_same_bytes(data):
             assert isinstance(got.series, SeriesTable)
             assert isinstance(got.baseline.accounts, Ledger)
         same(expected, got, of)
+        page = "".join(pages.page((), [(of, got.series)]))
+        assert page == exposition((), [(of, expected.series)])
         world.plain, world.fast = expected.baseline, got.baseline
 
 
@@ -235,6 +240,26 @@ def test_a_series_is_named_by_the_bytes_of_the_generated_classes(pairs):
 
     assert name == NumberDataPoint(attributes=key_values(pairs)).SerializeToString()
     assert points.attributes(name) == pairs
+
+
+@given(st.lists(attributes.map(tuple), unique=True, max_size=4), st.integers(0, 4), attributes.map(tuple))
+def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
+    """Also where the bytes go on, but the names are divided otherwise."""
+    each = [points.said(one) for one in pairs]
+    changed = [*each[:kept], points.said(other), *each[kept:]]
+    merged = [*each[:kept], b"".join(each[kept:])]
+    for more in (each, changed, merged, each[:kept]):
+        expected = next(
+            (at for at, (a, b) in enumerate(zip(each, more, strict=False)) if a != b),
+            min(len(each), len(more)),
+        )
+        assert columnar_names.alike(Names.of(each), Names.of(more)) == expected
+
+
+@given(attributes.map(tuple))
+def test_a_name_is_taken_apart_into_its_attributes(pairs):
+    """Each as it is said alone."""
+    assert list(points.apart(points.said(pairs))) == [points.said([one]) for one in pairs]
 
 
 @given(st.integers(1, 20), st.sets(st.integers(0, 9), max_size=8), st.sets(st.integers(0, 9)), st.booleans())
