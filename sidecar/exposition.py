@@ -10,10 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
 from sidecar import points, prometheus_names
 from sidecar.columnar import Names
 from sidecar.columnar_series import SeriesTable
 from sidecar.model import Attribute, Series
+from sidecar.otlp_attributes import pairs
 from sidecar.otlp_encode import rate
 from sidecar.percpu import signed
 from sidecar.schema import Instrument, Kind, Measured, Schema
@@ -103,12 +106,12 @@ class _Source:
         """Yield the lines of one instrument, some at once."""
         for first in range(0, len(self._series), _AT_ONCE):
             some = slice(first, first + _AT_ONCE)
-            pairs = (
+            lines = (
                 self._in_columns(self._series.only(some), at, instrument)
                 if isinstance(self._series, SeriesTable)
                 else self._plain(self._series[some], at, instrument)
             )
-            yield "".join([f"{name}{labels}{value}\n" for labels, value in pairs])
+            yield "".join([f"{name}{labels}{value}\n" for labels, value in lines])
 
     def _plain(
         self, series: Sequence[Series], at: int, instrument: Instrument
@@ -193,11 +196,11 @@ def _label(name: str, said: str | int | bool) -> str:
 @lru_cache(maxsize=256)
 def _pair(said: bytes) -> str:
     """Return the label that one attribute makes, by its bytes; most are of many series."""
-    ((name, value),) = points.attributes(said)
+    ((name, value),) = pairs([KeyValue.FromString(said)])
     return _label(name, value)
 
 
 def _braced(labels: Iterable[str]) -> str:
     """Return what is between a sample's name and its value."""
-    pairs = ",".join(labels)
-    return f"{{{pairs}}} " if pairs else " "
+    inside = ",".join(labels)
+    return f"{{{inside}}} " if inside else " "

@@ -67,17 +67,18 @@ def _value(value: str | int | bool) -> bytes:
 
 
 def apart(said: bytes) -> Iterator[bytes]:
-    """Yield what `said` gives of each attribute alone."""
-    first = 0
-    while first < len(said):
-        at = first + 1
-        size, shift = said[at] & 127, 7
-        while said[at] > 127:
+    """Yield each attribute of a name, a serialized KeyValue."""
+    at = 0
+    while at < len(said):
+        size = shift = 0
+        while True:
             at += 1
             size |= (said[at] & 127) << shift
             shift += 7
-        yield said[first : at + 1 + size]
-        first = at + 1 + size
+            if said[at] < 128:
+                break
+        yield said[at + 1 : at + 1 + size]
+        at += 1 + size
 
 
 def attributes(said: bytes) -> Attributes:

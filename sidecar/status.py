@@ -145,7 +145,7 @@ def _listener(host: str, port: int) -> socket.socket:
         listener.setblocking(False)
         listener.bind((host, port))
         listener.listen()
-    except (socket.gaierror, UnicodeError):
+    except (socket.gaierror, UnicodeError, TypeError):  # the last two are of names that IDNA cannot say
         cause = "that name has no address"
     except OSError as error:
         cause = explain(error)
