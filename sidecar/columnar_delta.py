@@ -62,7 +62,8 @@ def step(
     )
     held = values(cells_of(tables[-1], columns), columns) if schema.has_gauge else None
     counted = _counted(posted)
-    series = said = _series(posted, counted, baseline, end_ns, held)
+    elapsed_ns = snapshots[-1].after_ns(baseline.end_ns, baseline.boottime_ns)
+    series = said = _series(posted, counted, baseline, end_ns, held, elapsed_ns)
     if not everything and quiet.may_be(schema, len(series)):
         said = series.only(_to_say(series))
     roster = next_roster(rosters[-1], posted.places[len(posted.places) - len(tables[-1]) :], posted.last)
@@ -85,7 +86,7 @@ def _table(reading: Reading, like: Snapshot) -> Table:
 
 
 def _series(
-    posted: Posting, ledger: Ledger, baseline: Baseline, end_ns: int, held: U64Array | None
+    posted: Posting, ledger: Ledger, baseline: Baseline, end_ns: int, held: U64Array | None, elapsed_ns: int
 ) -> SeriesTable:
     """Return the series of a window; *ledger* has what they come to."""
     ends, totals = np.frombuffer(posted.ledger.ends, np.uint64), _totals(ledger)
@@ -102,6 +103,7 @@ def _series(
         posted.counts,
         totals,
         None if held is None else posted.summed(held),
+        elapsed_ns,
     )
 
 

@@ -25,6 +25,18 @@ def bounds(names: Names) -> Places:
     return np.frombuffer(names.starts, np.int64)
 
 
+def alike(one: Names, other: Names) -> int:
+    """Return how many names both begin with."""
+    fewest = min(len(one), len(other))
+    ends = bounds(one)[1 : fewest + 1]
+    same = ends == bounds(other)[1 : fewest + 1]
+    size = min(len(one.said), len(other.said))
+    differ = np.frombuffer(one.said, np.uint8, size) != np.frombuffer(other.said, np.uint8, size)
+    if differ.any():
+        same &= ends <= differ.argmax()
+    return fewest if same.all() else int(same.argmin())
+
+
 def only(names: Names, kept: Mask) -> Names:
     """Return some of the names."""
     lengths = np.diff(bounds(names))

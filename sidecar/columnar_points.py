@@ -162,9 +162,7 @@ def _said(group: Group, series: SeriesTable, temporality: Temporality) -> U64Arr
         assert series.values is not None  # noqa: S101 - a schema with gauges has them
         return series.values
     if group.gauge is Kind.RATE:
-        grew = series.counts.astype(np.int64).astype(np.float64)
-        seconds = (np.uint64(series.end_ns) - series.start_ns).astype(np.float64)
-        return (grew * 1e9 / seconds).view(np.uint64)
+        return series.rates().view(np.uint64)
     return series.totals if temporality is Temporality.CUMULATIVE else series.counts
 
 

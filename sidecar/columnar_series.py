@@ -10,6 +10,9 @@ from sidecar.columnar import Names
 from sidecar.model import Series
 
 if TYPE_CHECKING:  # whoever asks whether something is a SeriesTable must not pay for numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
     from sidecar.columnar_growth import Mask, U64Array
     from sidecar.columnar_match import Places
 
@@ -29,6 +32,7 @@ class SeriesTable(Sequence[Series]):
         counts: Of each field, of each.
         totals: Of each field, of each.
         values: Of each field, of each; None if nobody wants to know.
+        elapsed_ns: Of all.
 
     """
 
@@ -41,6 +45,7 @@ class SeriesTable(Sequence[Series]):
     counts: "U64Array"
     totals: "U64Array"
     values: "U64Array | None"
+    elapsed_ns: int
 
     def __len__(self) -> int:
         return len(self.places)
@@ -67,7 +72,14 @@ class SeriesTable(Sequence[Series]):
             tuple(self.counts[:, at].tolist()),
             tuple(self.totals[:, at].tolist()),
             () if self.values is None else tuple(self.values[:, at].tolist()),
+            self.elapsed_ns,
         )
+
+    def rates(self) -> "NDArray[np.floating]":
+        """Return what `otlp_encode.rate` says: of each field, of each."""
+        if not self.elapsed_ns:
+            return self.counts * 0.0
+        return self.counts.astype("i8") * 1e9 / self.elapsed_ns
 
     def only(self, which: "Places | slice") -> "SeriesTable":
         """Return some of them."""

@@ -54,7 +54,7 @@ def advance(
 
     The window is (end of the last one, *taken_ns* of the newest snapshot], and at least 1 ns long, also when
     the wall clock was stepped back, because a point whose time is not newer than the last would be dropped
-    as a duplicate.
+    as a duplicate. What rates are divided by is not that length, see `Snapshot.after_ns`.
     """
     newest = snapshots[-1]
     maps = dict(baseline.maps)
@@ -65,7 +65,8 @@ def advance(
     snapshots = [*(one for one in snapshots[:-1] if baseline.maps.get(one.identity) != one.reading), newest]
     end_ns = max(newest.taken_ns, baseline.end_ns + 1)
     step = _step(baseline, snapshots, schema, end_ns, everything=everything)
-    after = Baseline(baseline.birth_ns, end_ns, remembered, _fields(newest.reading), step.accounts)
+    fields = _fields(newest.reading)
+    after = Baseline(baseline.birth_ns, end_ns, remembered, fields, step.accounts, newest.boottime_ns)
     return Advance(**vars(step), baseline=after, snapshots=snapshots)
 
 
@@ -104,7 +105,8 @@ def step(
             attributes = schema.attributes_of(key) if readable else (*schema.attributes, OVERFLOW)
             grown.append((attributes, in_order(growth(now, was, columns))))
     posted = post(_accounts(baseline, fields), grown, schema)
-    series = _series(baseline, end_ns, posted, _values(snapshots, schema, posted.counts))
+    elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
+    series = _series(baseline, end_ns, posted, _values(snapshots, schema, posted.counts), elapsed_ns)
     said = series if everything or not quiet.may_be(schema, len(series)) else quiet.to_say(series)
     # One that is not said counted nothing, so its account stays as it is.
     accounts = {one.attributes: Account(one.totals, end_ns) for one in said}
@@ -147,13 +149,21 @@ def probe(baseline: Baseline, snapshot: Snapshot, schema: Schema) -> Advance:
     """
     as_if_known = replace(baseline, maps={snapshot.identity: snapshot.reading})
     step = advance(as_if_known, [replace(snapshot, taken_ns=0)], schema)
-    return replace(step, baseline=replace(step.baseline, maps=baseline.maps))
+    after = replace(step.baseline, maps=baseline.maps, boottime_ns=baseline.boottime_ns)
+    return replace(step, baseline=after)
 
 
 def from_now_on(snapshot: Snapshot) -> Baseline:
     """Return the baseline that leaves out all that a map holds: it may have been reported before."""
     now_ns = snapshot.taken_ns
-    return Baseline(now_ns, now_ns, {snapshot.identity: snapshot.reading}, _fields(snapshot.reading))
+    reading = snapshot.reading
+    return Baseline(
+        now_ns,
+        now_ns,
+        {snapshot.identity: reading},
+        _fields(reading),
+        boottime_ns=snapshot.boottime_ns,
+    )
 
 
 def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[Snapshot]:
@@ -163,7 +173,11 @@ def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[
 
 
 def _series(
-    baseline: Baseline, end_ns: int, posted: Posting, held: Mapping[Attributes, tuple[int, ...]]
+    baseline: Baseline,
+    end_ns: int,
+    posted: Posting,
+    held: Mapping[Attributes, tuple[int, ...]],
+    elapsed_ns: int,
 ) -> list[Series]:
     series = []
     for attributes, counts in posted.counts.items():
@@ -178,6 +192,7 @@ def _series(
                 counts=counts,
                 totals=added(account.totals, counts) if account else counts,
                 values=held.get(attributes, ()),
+                elapsed_ns=elapsed_ns,
             )
         )
     return series

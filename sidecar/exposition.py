@@ -7,13 +7,24 @@ costs 2 MB; it is the oracle in the tests. Format: prometheus.io/docs/instrument
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from sidecar import prometheus_names
-from sidecar.model import Attribute, Attributes, Series
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from sidecar import points, prometheus_names
+from sidecar.columnar import Names
+from sidecar.columnar_series import SeriesTable
+from sidecar.model import Attribute, Series
+from sidecar.otlp_attributes import pairs
 from sidecar.otlp_encode import rate
 from sidecar.percpu import signed
 from sidecar.schema import Instrument, Kind, Measured, Schema
 from sidecar.telemetry import Family
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES_OF_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
@@ -23,10 +34,110 @@ _ESCAPES = {**_ESCAPES_OF_HELP, **str.maketrans({'"': r"\""})}
 _IDENTITY = ("service.namespace", "service.name", "service.instance.id")
 """Who scrapes says job and instance himself."""
 
+_AT_ONCE = 200
+"""Series in a piece of a page."""
+
+
+class Exposition:
+    """
+    Writes pages.
+
+    It remembers the labels of large maps' series as text: they are made once in the life of a series, and
+    take longer than the numbers.
+    """
+
+    def __init__(self, resource: Sequence[Attribute] = ()) -> None:
+        """*resource* says who speaks."""
+        self._resource = resource
+        self._labels: dict[int, tuple[Names, list[str]]] = {}
+
+    def page(self, families: Iterable[Family], measured: Measured) -> Iterator[str]:
+        """
+        Yield who speaks, its own metrics, and the maps', under the names that our Collector gives them.
+
+        The page is in pieces, each made when it is asked for, so a large one is never there as a whole.
+        """
+        labels = self._known(measured)
+        yield "".join(f"{line}\n" for line in (*_target(self._resource), *_own(families)))
+        found: dict[str, list[tuple[int, Instrument, _Source]]] = {}
+        for (schema, series), texts in zip(measured, labels, strict=True):
+            for at, instrument in schema.positions(*Kind):
+                name = f"xdp_{prometheus_names.metric(instrument.name)}"
+                found.setdefault(name, []).append((at, instrument, _Source(schema, series, texts)))
+        for name, parts in found.items():
+            first = parts[0][1]
+            kind = "counter" if first.kind is Kind.COUNTER else "gauge"
+            yield "".join(f"{line}\n" for line in _header(name, kind, first.description))
+            for at, instrument, source in parts:
+                yield from source.samples(name, at, instrument)
+
+    def _known(self, measured: Measured) -> list[list[str]]:
+        """Return, for each source, the labels of its series, empty where they are still to be made."""
+        found = []
+        before, self._labels = self._labels, {}
+        for schema, series in measured:
+            texts: list[str] = []
+            if isinstance(series, SeriesTable):
+                texts = _carried_over(before.get(id(schema)), series.names)
+                self._labels[id(schema)] = series.names, texts
+            found.append(texts)
+        return found
+
+
+def _carried_over(before: tuple[Names, list[str]] | None, names: Names) -> list[str]:
+    if before is None:
+        return [""] * len(names)
+    if before[0] is names:
+        return before[1]
+    # Small maps need no numpy: it is 12 MB.
+    from sidecar.columnar_names import alike  # noqa: PLC0415
+
+    known = alike(before[0], names)
+    return before[1][:known] + [""] * (len(names) - known)
+
+
+class _Source:
+    """The series of one source, and of a large one the labels of all that it ever had."""
+
+    def __init__(self, schema: Schema, series: Sequence[Series], texts: list[str]) -> None:
+        self._schema, self._series, self._texts = schema, series, texts
+
+    def samples(self, name: str, at: int, instrument: Instrument) -> Iterator[str]:
+        """Yield the lines of one instrument, some at once."""
+        for first in range(0, len(self._series), _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            lines = (
+                self._in_columns(self._series.only(some), at, instrument)
+                if isinstance(self._series, SeriesTable)
+                else self._plain(self._series[some], at, instrument)
+            )
+            yield "".join([f"{name}{labels}{value}\n" for labels, value in lines])
+
+    def _plain(
+        self, series: Sequence[Series], at: int, instrument: Instrument
+    ) -> Iterable[tuple[str, float]]:
+        for one in series:
+            labels = _labels(dict((*one.attributes, *instrument.attributes)))
+            yield _braced(labels), _value(self._schema, instrument, at, one)
+
+    def _in_columns(
+        self, series: SeriesTable, at: int, instrument: Instrument
+    ) -> Iterable[tuple[str, float]]:
+        texts, names = self._texts, series.names
+        places = series.places.tolist()
+        for place in places:
+            if not texts[place]:
+                texts[place] = _braced(map(_pair, points.apart(names[place])))
+        labels = [texts[place] for place in places]
+        if instrument.attributes:
+            more = list(_labels(dict(instrument.attributes)))
+            labels = [_braced([*([one[1:-2]] if one[1:] else []), *more]) for one in labels]
+        return zip(labels, _values(self._schema, instrument, at, series), strict=True)
+
 
 def exposition(families: Iterable[Family], measured: Measured, resource: Sequence[Attribute] = ()) -> str:
-    """Return who speaks, its own metrics, and the maps', under the names that our Collector gives them."""
-    return "".join(f"{line}\n" for line in (*_target(resource), *_own(families), *_maps(measured)))
+    """Return a page at once."""
+    return "".join(Exposition(resource).page(families, measured))
 
 
 def _target(resource: Sequence[Attribute]) -> Iterator[str]:
@@ -34,31 +145,16 @@ def _target(resource: Sequence[Attribute]) -> Iterator[str]:
         key: value for key, value in resource if key not in _IDENTITY and not prometheus_names.refused(key)
     }
     if labels:
-        yield from _metric("xdp_target_info", "gauge", "Target metadata", [(labels, 1)])
+        yield from _header("xdp_target_info", "gauge", "Target metadata")
+        yield f"xdp_target_info{_braced(_labels(labels))}1"
 
 
 def _own(families: Iterable[Family]) -> Iterator[str]:
     for family in families:
         name = f"xdp_otel_{family.name}" + ("_total" if family.kind == "counter" else "")
-        samples = (
-            (dict(zip(family.labels, values, strict=True)), value) for values, value in family.samples.items()
-        )
-        yield from _metric(name, family.kind, family.help, samples)
-
-
-def _maps(measured: Measured) -> Iterator[str]:
-    found: dict[str, tuple[Instrument, list[tuple[Attributes, float]]]] = {}
-    for schema, series in measured:
-        for at, instrument in schema.positions(*Kind):
-            samples = found.setdefault(f"xdp_{prometheus_names.metric(instrument.name)}", (instrument, []))[1]
-            samples += [
-                ((*one.attributes, *instrument.attributes), _value(schema, instrument, at, one))
-                for one in series
-            ]
-    for name, (instrument, samples) in found.items():
-        kind = "counter" if instrument.kind is Kind.COUNTER else "gauge"
-        labelled = ((dict(attributes), value) for attributes, value in samples)
-        yield from _metric(name, kind, instrument.description, labelled)
+        yield from _header(name, family.kind, family.help)
+        for values, value in family.samples.items():
+            yield f"{name}{_braced(_labels(dict(zip(family.labels, values, strict=True))))}{value}"
 
 
 def _value(schema: Schema, instrument: Instrument, at: int, one: Series) -> float:
@@ -69,18 +165,42 @@ def _value(schema: Schema, instrument: Instrument, at: int, one: Series) -> floa
     return signed(one.totals[at]) if instrument.kind is Kind.UPDOWNCOUNTER else one.totals[at]
 
 
-def _metric(
-    name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, str | int | bool], float]]
-) -> Iterator[str]:
+def _values(schema: Schema, instrument: Instrument, at: int, series: SeriesTable) -> list[float]:
+    """Return what `_value` says, of each of them."""
+    numbers: NDArray[np.generic]
+    if instrument.kind is Kind.RATE:
+        numbers = series.rates()[at]
+    elif instrument.kind is Kind.GAUGE:
+        assert series.values is not None  # noqa: S101 - a schema with gauges has them
+        numbers = series.values[at].view("i8" if schema.layout.fields[at].signed else "u8")
+    else:
+        numbers = series.totals[at].view("i8" if instrument.kind is Kind.UPDOWNCOUNTER else "u8")
+    found: list[float] = numbers.tolist()
+    return found
+
+
+def _header(name: str, kind: str, text: str) -> Iterator[str]:
     yield f"# HELP {name} {text.translate(_ESCAPES_OF_HELP)}"
     yield f"# TYPE {name} {kind}"
-    for labels, value in samples:
-        pairs = ",".join(f'{key}="{said}"' for key, said in _labels(labels).items())
-        yield f"{name}{{{pairs}}} {value}" if pairs else f"{name} {value}"
 
 
-def _labels(attributes: Mapping[str, str | int | bool]) -> dict[str, str]:
-    return {
-        prometheus_names.label(name): prometheus_names.value(said).translate(_ESCAPES)
-        for name, said in attributes.items()
-    }
+def _labels(attributes: Mapping[str, str | int | bool]) -> Iterable[str]:
+    # Of two attributes that are one label, the last one holds.
+    return {prometheus_names.label(one[0]): _label(*one) for one in attributes.items()}.values()
+
+
+def _label(name: str, said: str | int | bool) -> str:
+    return f'{prometheus_names.label(name)}="{prometheus_names.value(said).translate(_ESCAPES)}"'
+
+
+@lru_cache(maxsize=256)
+def _pair(said: bytes) -> str:
+    """Return the label that one attribute makes, by its bytes; most are of many series."""
+    ((name, value),) = pairs([KeyValue.FromString(said)])
+    return _label(name, value)
+
+
+def _braced(labels: Iterable[str]) -> str:
+    """Return what is between a sample's name and its value."""
+    inside = ",".join(labels)
+    return f"{{{inside}}} " if inside else " "

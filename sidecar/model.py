@@ -130,6 +130,7 @@ class Snapshot:
         born_ns: Since when the map counts, Unix time in ns: the load time of the oldest program that uses it.
         taken_ns: Unix time in ns, taken before the read.
         reading: What it held.
+        boottime_ns: CLOCK_BOOTTIME at the same moment, ns; None if another process took it.
 
     """
 
@@ -137,6 +138,18 @@ class Snapshot:
     born_ns: int
     taken_ns: int
     reading: Reading
+    boottime_ns: int | None = field(default=None, compare=False)
+
+    def after_ns(self, wall_ns: int, boottime_ns: int | None) -> int:
+        """
+        Return how long after a moment it was taken, ns: what a rate is divided by.
+
+        Nobody steps CLOCK_BOOTTIME. The wall clock is asked only if *boottime_ns* is not known; 0 means that
+        it was stepped back, so nobody can tell.
+        """
+        if boottime_ns is None or self.boottime_ns is None:
+            return max(0, self.taken_ns - wall_ns)
+        return self.boottime_ns - boottime_ns
 
 
 @dataclass(frozen=True)
@@ -165,6 +178,8 @@ class Baseline:
         maps: How its maps were last read, the present one last; the one before it may come back.
         fields: The fields that the accounts' totals are of.
         accounts: What was reported of each series.
+        boottime_ns: CLOCK_BOOTTIME when its newest map was read, ns; None if another process did. The journal
+            does not have it.
 
     """
 
@@ -173,6 +188,7 @@ class Baseline:
     maps: Mapping[MapIdentity, Reading]
     fields: tuple[str, ...]
     accounts: Mapping[Attributes, Account] = field(default_factory=dict)
+    boottime_ns: int | None = field(default=None, compare=False)
 
     @property
     def identity(self) -> MapIdentity:
@@ -209,6 +225,8 @@ class Series:
         counts: What was counted in (start_ns, end_ns], modulo 2^64.
         totals: What was counted in (birth_ns, end_ns], modulo 2^64.
         values: What the fields held at *end_ns*, modulo 2^64.
+        elapsed_ns: How long it took to count *counts*, whatever was done to the wall clock, ns; 0 if nobody
+            can tell.
 
     """
 
@@ -220,6 +238,7 @@ class Series:
     counts: tuple[int, ...]
     totals: tuple[int, ...]
     values: tuple[int, ...] = ()
+    elapsed_ns: int = 0
 
 
 @dataclass(frozen=True)

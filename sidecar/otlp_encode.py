@@ -174,8 +174,8 @@ def _gauge_value(schema: Schema, instrument: Instrument, at: int, one: Series) -
 
 
 def rate(one: Series, at: int) -> float:
-    """Return the mean growth of a field over the window, per second."""
-    return signed(one.counts[at]) * 1e9 / (one.end_ns - one.start_ns)
+    """Return the mean growth of a field over the time that it took, per second; 0 if nobody can tell."""
+    return signed(one.counts[at]) * 1e9 / one.elapsed_ns if one.elapsed_ns else 0.0
 
 
 def _sayable(count: int, instrument: Instrument) -> int:

@@ -10,7 +10,7 @@ fields are in the order of their numbers, as the generated classes write them. A
 attributes as they end its points: no two lists of attributes have the same bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from sidecar.model import Attribute, Attributes
@@ -67,6 +67,21 @@ def _value(value: str | int | bool) -> bytes:
     if isinstance(value, int):
         return b"\x18" + varint(value & U64)
     return framed(_TAG, value.encode())
+
+
+def apart(said: bytes) -> Iterator[bytes]:
+    """Yield each attribute of a name, a serialized KeyValue."""
+    at = 0
+    while at < len(said):
+        size = shift = 0
+        while True:
+            at += 1
+            size |= (said[at] & 127) << shift
+            shift += 7
+            if said[at] < 128:
+                break
+        yield said[at + 1 : at + 1 + size]
+        at += 1 + size
 
 
 def attributes(said: bytes) -> Attributes:

@@ -7,6 +7,7 @@ one, or neither, and only its own log says so. So they are refused before anythi
 """
 
 import re
+from functools import lru_cache
 
 # What the exporter makes of the resource (service.name, service.instance.id).
 _OF_RESOURCE = frozenset(("instance", "job"))
@@ -17,6 +18,7 @@ def metric(name: str) -> str:
     return "_".join(filter(None, re.split(r"[^A-Za-z0-9_:]+", name)))
 
 
+@lru_cache(maxsize=1024)
 def label(attribute: str) -> str:
     """Return the label of an attribute."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", attribute)

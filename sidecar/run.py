@@ -24,6 +24,7 @@ from sidecar.otlp_telemetry import encode_telemetry
 from sidecar.pipeline import Pipeline
 from sidecar.resource import resource_attributes
 from sidecar.source import tell_apart
+from sidecar.status import StatusServer
 from sidecar.telemetry import Telemetry
 from sidecar.xdp import Interface
 
@@ -107,9 +108,6 @@ def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Tele
 def _serve_status(
     config: Config, address: tuple[str, int], telemetry: Telemetry, resource: Sequence[Attribute]
 ) -> Callable[[], None]:
-    # The HTTP server costs 2 MB: only who wants it pays.
-    from sidecar.status import StatusServer  # noqa: PLC0415
-
     # A cycle may take its interval and, if the Collector swallows calls, two deadlines.
     patience_s = 3 * config.interval_s + 2 * config.endpoint.timeout_s
     server = StatusServer(*address, telemetry, patience_s, resource)

@@ -195,7 +195,7 @@ class OpenMap:
 
     def read(self) -> Snapshot:
         """Return a snapshot; raise KernelError if the kernel refuses, never a snapshot of zeros."""
-        taken_ns = time.time_ns()
+        taken_ns, boottime_ns = time.time_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         try:
             reading = bpf_reader.read(self._fd, self.info, self.schema)
         except OSError as error:
@@ -205,7 +205,7 @@ class OpenMap:
                 rights="run with CAP_BPF",
                 otherwise="nothing is sent for it until it can be read",
             ) from error
-        return Snapshot(self.identity, self._born_ns, taken_ns, reading)
+        return Snapshot(self.identity, self._born_ns, taken_ns, reading, boottime_ns)
 
     def close(self) -> None:
         """Let the map go."""

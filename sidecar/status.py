@@ -2,24 +2,31 @@
 """
 The status endpoint: `/healthz`, `/readyz` and `/metrics`, readable whatever the Collector does.
 
-It runs in a thread of its own and only reads; it is loaded only when it is asked for, since the HTTP server
-costs 2 MB.
+One thread serves all connections and only reads what the loop writes. Nothing that clients do takes much from
+the loop: there are few connections, each is bounded (`http_connection`), a large page is made piece by piece
+while it is read, and the thread rests for twice as long as it worked.
 """
 
+import logging
+import selectors
 import socket
 import time
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from sidecar.errors import ConfigError, explain
-from sidecar.exposition import CONTENT_TYPE, exposition
+from sidecar.exposition import CONTENT_TYPE, Exposition
+from sidecar.http_connection import Answer, Connection
 from sidecar.model import Attribute
 from sidecar.telemetry import Telemetry
 
+log = logging.getLogger(__name__)
 
-class _IPv6Server(ThreadingHTTPServer):
-    address_family = socket.AF_INET6
+MOST_CONNECTIONS = 8
+"""With as many, the one that has waited the longest is cut for a new one: a probe is served in any case."""
+
+_REST = 2
+_SEND_BUFFER = 1 << 18
 
 
 class StatusServer:
@@ -40,53 +47,109 @@ class StatusServer:
             ConfigError: The address cannot be had.
 
         """
-        shared = {"telemetry": telemetry, "patience_s": patience_s, "resource": resource}
-        try:
-            # The server makes a handler for each request: what they share is in their class.
-            server = _IPv6Server if ":" in host else ThreadingHTTPServer
-            self._server = server((host, port), type("Handler", (_Handler,), shared))
-        except OSError as error:
-            raise ConfigError(
-                f"serve status on {host}:{port}", explain(error), "choose another with --status-address"
-            ) from None
-        self.port: int = self._server.server_address[1]
-        self._thread = Thread(target=self._server.serve_forever, name="status", daemon=True)
+        self._telemetry = telemetry
+        self._patience_s = patience_s
+        self._exposition = Exposition(resource)
+        self._listener = _listener(host, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._end, self._ended = socket.socketpair()
+        self._connections: set[Connection] = set()
+        self._selector = selectors.DefaultSelector()
+        for one in (self._listener, self._ended):
+            self._selector.register(one, selectors.EVENT_READ)
+        self._thread = Thread(target=self._serve, name="status", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+        """Stop serving, whatever is under way."""
+        self._end.close()
         self._thread.join()
+        for connection in [*self._connections]:
+            self._drop(connection)
+        self._selector.close()
+        self._listener.close()
+        self._ended.close()
 
+    def _serve(self) -> None:
+        while True:
+            due = min((one.deadline for one in self._connections), default=None)
+            events = self._selector.select(None if due is None else max(0.0, due - time.monotonic()))
+            began = time.thread_time()
+            # New requests first: probes are answered before a large page goes on.
+            for key, _ in sorted(events, key=lambda event: event[1]):
+                if key.fileobj is self._ended:
+                    return
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif key.data in self._connections:
+                    self._move(key.data)
+            now = time.monotonic()
+            for late in [one for one in self._connections if one.deadline <= now]:
+                self._drop(late)
+            # So no flood of requests, and no large page, takes the interpreter from the loop for long.
+            time.sleep(_REST * (time.thread_time() - began))
 
-class _Handler(BaseHTTPRequestHandler):
-    telemetry: Telemetry
-    patience_s: float
-    resource: Sequence[Attribute]
-    timeout = 10
+    def _accept(self) -> None:
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError:
+            # The client is gone again; or there are no more descriptors, and it would be tried without end.
+            time.sleep(0.01)
+            return
+        if len(self._connections) >= MOST_CONNECTIONS:
+            self._drop(min(self._connections, key=lambda one: one.moved))
+        connection = Connection(accepted, self._answer)
+        self._connections.add(connection)
+        self._selector.register(accepted, selectors.EVENT_READ, connection)
 
-    def do_GET(self) -> None:
-        if self.path == "/metrics":
-            body = exposition(self.telemetry.families(), self.telemetry.measured, self.resource)
-            self._answer(200, body, CONTENT_TYPE)
-        elif self.path == "/healthz":
-            idle_s = time.monotonic() - self.telemetry.turned_at
-            alive = idle_s <= self.patience_s
-            self._answer(200 if alive else 503, "ok\n" if alive else f"no cycle for {idle_s:.0f} s\n")
-        elif self.path == "/readyz":
-            ready = self.telemetry.ready
-            self._answer(200 if ready else 503, "ok\n" if ready else "a map cannot be read: see the log\n")
+    def _move(self, connection: Connection) -> None:
+        try:
+            event = connection.move()
+        except BlockingIOError:
+            return
+        except OSError:
+            event = 0  # the client is gone
+        except Exception:
+            log.exception("status: an answer could not be made")
+            event = 0
+        if event:
+            self._selector.modify(connection.socket, event, connection)
         else:
-            self._answer(404, "/healthz, /readyz or /metrics\n")
+            self._drop(connection)
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing: probes come every few seconds."""
+    def _drop(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._selector.unregister(connection.socket)
+        connection.close()
 
-    def _answer(self, code: int, body: str, content_type: str = "text/plain; charset=utf-8") -> None:
-        data = body.encode()
-        self.send_response(code)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+    def _answer(self, path: str) -> Answer:
+        if path == "/metrics":
+            page = self._exposition.page(self._telemetry.families(), self._telemetry.measured)
+            return Answer(200, page, CONTENT_TYPE)
+        if path == "/healthz":
+            idle_s = time.monotonic() - self._telemetry.turned_at
+            alive = idle_s <= self._patience_s
+            return Answer(200, "ok\n") if alive else Answer(503, f"no cycle for {idle_s:.0f} s\n")
+        if path == "/readyz":
+            ready = self._telemetry.ready
+            return Answer(200, "ok\n") if ready else Answer(503, "a map cannot be read: see the log\n")
+        return Answer(404, "/healthz, /readyz or /metrics\n")
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Of each connection: what is not read yet is the kernel's memory, and counts as the container's.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        listener.setblocking(False)
+        listener.bind((host, port))
+        listener.listen()
+    except (socket.gaierror, UnicodeError, TypeError):  # the last two are of names that IDNA cannot say
+        cause = "that name has no address"
+    except OSError as error:
+        cause = explain(error)
+    else:
+        return listener
+    listener.close()
+    raise ConfigError(f"serve status on {host}:{port}", cause, "choose another with --status-address")

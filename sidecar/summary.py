@@ -20,7 +20,7 @@ class Summary:
     """Says what each source holds, and how fast its first field grows."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[int, int]] = {}
+        self._last: dict[str, tuple[int, int | None, int]] = {}
 
     def line(self, source: str, schema: Schema, snapshot: Snapshot) -> str:
         """
@@ -30,12 +30,13 @@ class Summary:
         """
         sums = field_sums(schema, snapshot)
         first = next(iter(sums.values()), 0)
-        since_ns, before = self._last.get(source, (snapshot.born_ns, 0))
+        birth = (snapshot.born_ns, None, 0)
+        wall_ns, boottime_ns, before = self._last.get(source, birth)
         if before > first:
-            since_ns, before = snapshot.born_ns, 0
-        self._last[source] = snapshot.taken_ns, first
-        seconds = (snapshot.taken_ns - since_ns) / 1e9
-        rate = (first - before) / seconds if seconds > 0 else 0.0
+            wall_ns, boottime_ns, before = birth
+        self._last[source] = snapshot.taken_ns, snapshot.boottime_ns, first
+        seconds = snapshot.after_ns(wall_ns, boottime_ns) / 1e9
+        rate = (first - before) / seconds if seconds else 0.0
         if sums.keys() == _PACKET_COUNTER:
             return f"{_packets(sums)} | Rate: {rate:,.2f} pps"
         keys = f"{len(snapshot.reading.cells):,} keys | "

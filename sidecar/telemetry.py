@@ -214,4 +214,5 @@ def _family(
     labels: tuple[str],
     values: Mapping[str, float],
 ) -> Family:
-    return Family(name, kind, text, labels, {(value,): number for value, number in values.items()})
+    # The loop may add to them meanwhile, but not to a copy, which is made in one step.
+    return Family(name, kind, text, labels, {(value,): number for value, number in dict(values).items()})

@@ -29,10 +29,10 @@ class _Watched:
         snapshots = self._source.read()
         self._source.release(snapshots[-1].identity)
         schema = self._source.schema
-        before_ns = self._baseline.end_ns
-        step = delta.advance(self._baseline, snapshots, schema)
+        before = self._baseline
+        step = delta.advance(before, snapshots, schema)
         self._baseline = step.baseline
-        seconds = (step.baseline.end_ns - before_ns) / 1e9
+        seconds = snapshots[-1].after_ns(before.end_ns, before.boottime_ns) / 1e9
         return Meter(
             f"{self._source.name}: {peek.describe(self._source)}",
             tuple(field.name for field in schema.layout.fields),

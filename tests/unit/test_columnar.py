@@ -13,6 +13,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from sidecar import (
     columnar_encode,
     columnar_match,
+    columnar_names,
     columnar_read,
     delta,
     journal_format,
@@ -22,9 +23,10 @@ from sidecar import (
     points,
     quiet,
 )
-from sidecar.columnar import Ledger, Table
+from sidecar.columnar import Ledger, Names, Table
 from sidecar.columnar_series import SeriesTable
 from sidecar.errors import SourceError
+from sidecar.exposition import Exposition, exposition
 from sidecar.model import Field, Layout, MapIdentity, Reading, Record, Snapshot, Temporality
 from sidecar.otlp_attributes import key_values
 from sidecar.schema import CPU_BYTES, Instrument, Kind, Schema
@@ -143,10 +145,12 @@ class World:
     maps: dict = field(default_factory=dict)
     plain: object = None
     fast: object = None
+    uptime: int = 10**12
 
     def snapshot(self, schema, map_id, now):
         identity = MapIdentity("boot-1", map_id, 5, self.key_size, 64, 1000)
-        return Snapshot(identity, 10**14, now, Reading(columns_of(schema), dict(self.maps[map_id])))
+        reading = Reading(columns_of(schema), dict(self.maps[map_id]))
+        return Snapshot(identity, 10**14, now, reading, self.uptime)
 
     def in_columns(self, snapshot, schema):
         size = self.key_size + (CPU_BYTES if schema.cpu else 0)
@@ -158,6 +162,7 @@ class World:
         """Go on from what the journal has."""
         data = b"".join(journal_format.encode(Record(1, {"a": self.fast})))
         self.fast = journal_format.decode(data)[0].acknowledged["a"]
+        self.plain = replace(self.plain, boottime_ns=None)
 
 
 def outcome(function, *arguments):
@@ -192,6 +197,8 @@ def same(expected, got, schema):
 # The present map, and before it those that were replaced since and are read a last time.
 generations = st.sampled_from([(41,), (41,), (41,), (42,), (41, 42), (42, 41), (41, 42, 43)])
 waits = st.sampled_from([1, 5, 10**9, 100 * 10**9, 400 * 10**9, 700 * 10**9])
+# Of the wall clock: back by an hour, back by less than a wait, forward.
+steps = st.sampled_from([0] * 6 + [-3600 * 10**9, -4 * 10**9, 3600 * 10**9])
 often, seldom = st.sampled_from([True] * 5 + [False]), st.sampled_from([False] * 5 + [True])
 
 
@@ -201,6 +208,7 @@ def test_every_history_is_said_in_the_same_bytes(data):
     """Keys come and go, entries are emptied, maps replaced, series find no room, some are left out."""
     of = data.draw(schemas())
     world = World(data.draw(st.sampled_from([1, 4, 7, 16])))
+    pages = Exposition()
     now = 10**15
     for _ in range(data.draw(st.integers(1, 6))):
         if data.draw(seldom):
@@ -212,7 +220,9 @@ def test_every_history_is_said_in_the_same_bytes(data):
             held = world.maps.get(map_id, {})
             held = {**held, **data.draw(nudges(of, held)), **data.draw(changes(of, world.key_size))}
             world.maps[map_id] = {key: row for key, row in held.items() if row is not None}
-        now += data.draw(waits)
+        waited = data.draw(waits)
+        world.uptime += waited
+        now += waited + data.draw(steps)
         everything, is_large = data.draw(st.booleans()), data.draw(often)
         snapshots = [world.snapshot(of, map_id, now) for map_id in read]
         before = world.plain or delta.since_birth(snapshots[0])
@@ -226,6 +236,8 @@ def test_every_history_is_said_in_the_same_bytes(data):
             assert isinstance(got.series, SeriesTable)
             assert isinstance(got.baseline.accounts, Ledger)
         same(expected, got, of)
+        page = "".join(pages.page((), [(of, got.series)]))
+        assert page == exposition((), [(of, expected.series)])
         world.plain, world.fast = expected.baseline, got.baseline
 
 
@@ -270,6 +282,27 @@ def test_a_series_is_named_by_the_bytes_of_the_generated_classes(pairs):
 
     assert name == NumberDataPoint(attributes=key_values(pairs)).SerializeToString()
     assert points.attributes(name) == pairs
+
+
+@given(st.lists(attributes.map(tuple), unique=True, max_size=4), st.integers(0, 4), attributes.map(tuple))
+def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
+    """Also where the bytes go on, but the names are divided otherwise."""
+    each = [points.said(one) for one in pairs]
+    changed = [*each[:kept], points.said(other), *each[kept:]]
+    merged = [*each[:kept], b"".join(each[kept:])]
+    for more in (each, changed, merged, each[:kept]):
+        expected = next(
+            (at for at, (a, b) in enumerate(zip(each, more, strict=False)) if a != b),
+            min(len(each), len(more)),
+        )
+        assert columnar_names.alike(Names.of(each), Names.of(more)) == expected
+
+
+@given(attributes.map(tuple))
+def test_a_name_is_taken_apart_into_its_attributes(pairs):
+    """Each a message of its own."""
+    expected = [one.SerializeToString() for one in key_values(pairs)]
+    assert list(points.apart(points.said(pairs))) == expected
 
 
 @given(st.integers(1, 20), st.sets(st.integers(0, 9), max_size=8), st.sets(st.integers(0, 9)), st.booleans())

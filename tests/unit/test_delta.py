@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -431,6 +432,24 @@ def test_a_wall_clock_that_steps_back_still_moves_the_window_on():
     (one,) = step_of(first(snapshot(7, at=1_000_000)).baseline, snapshot(9, at=400)).series
 
     assert (one.start_ns, one.end_ns) == (1_000_000, 1_000_001)
+
+
+def test_a_step_of_the_wall_clock_does_not_change_what_rates_are_divided_by():
+    """Nobody steps the clock that counts since the boot."""
+    baseline = first(replace(snapshot(7, at=1_000_000), boottime_ns=50)).baseline
+    for at in (400, 999_999, 1_000_001, 5_000_000):
+        (one,) = step_of(baseline, replace(snapshot(9, at=at), boottime_ns=250)).series
+
+        assert one.elapsed_ns == 200
+
+
+def test_what_another_process_reported_is_timed_by_the_wall_clock():
+    """The journal has no other time; if the clock was stepped back since, there is no telling."""
+    baseline = first(snapshot(7, at=1000)).baseline
+
+    for at, elapsed_ns in ((1600, 600), (1000, 0), (400, 0)):
+        (one,) = step_of(baseline, replace(snapshot(9, at=at), boottime_ns=250)).series
+        assert one.elapsed_ns == elapsed_ns
 
 
 def test_all_that_a_map_holds_can_be_taken_as_reported():

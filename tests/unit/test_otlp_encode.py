@@ -39,7 +39,7 @@ SUMS = {
 def series(
     counts=COUNTS, totals=TOTALS, attributes=(("network.interface.name", "eth0"),), start=START, is_new=False
 ):
-    return Series(attributes, BIRTH, is_new, start, END, counts, totals)
+    return Series(attributes, BIRTH, is_new, start, END, counts, totals, elapsed_ns=20 * SECOND)
 
 
 def decoded(*many, temporality=Temporality.DELTA):
@@ -207,6 +207,7 @@ def flows(draw):
             counts,
             added(counts, before),
             draw(cells),
+            draw(st.integers(0, 2**40)),
         )
         for label in labels
     ]

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import pytest
 
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot
@@ -13,9 +15,10 @@ BORN = 1_700_000_000 * SECOND
 COUNTS = (6180, 3_884_415, 50, 4106, 408, 1616, 4561, 3)
 
 
-def snapshot(*many, seconds=60.0):
+def snapshot(*many, seconds=60.0, uptime=None):
     cells = {bytes([at, 0, 0, 0]): counts for at, counts in enumerate(many)}
-    return Snapshot(IDENTITY, BORN, BORN + round(seconds * SECOND), Reading(COLUMNS, cells))
+    taken = BORN + round(seconds * SECOND)
+    return Snapshot(IDENTITY, BORN, taken, Reading(COLUMNS, cells), uptime and uptime * SECOND)
 
 
 def line(last, *before):
@@ -56,6 +59,14 @@ def test_after_a_new_map_the_rate_is_the_mean_since_that_one_counts():
 def test_without_time_there_is_no_rate(ahead_s):
     """Two lines at one time, or a clock that was set back, divide by nothing."""
     assert rate(line(snapshot(COUNTS), packets(0, 60 + ahead_s))) == "0.00 pps"
+
+
+@pytest.mark.parametrize("step_s", [-3600, -19, -20, -21, 3600])
+def test_a_step_of_the_wall_clock_does_not_change_the_rate(step_s):
+    """It is of the time that went by, whatever the clock on the wall says."""
+    before = replace(packets(6180 - 2469, 4000), boottime_ns=1000 * SECOND)
+
+    assert rate(line(snapshot(COUNTS, seconds=4020 + step_s, uptime=1020), before)) == "123.45 pps"
 
 
 def test_a_quiet_interface_has_rate_zero():

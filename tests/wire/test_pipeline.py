@@ -17,9 +17,13 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 
-from sidecar import journal_format, otlp_message, pipeline, reported
+from sidecar import journal_format, otlp_encode, otlp_message, pipeline, reported
+from sidecar.commands.top import _Watched
 from sidecar.delivery import Delivery
 from sidecar.errors import KernelError, NotAcknowledgedError
 from sidecar.journal import Journal
@@ -27,7 +31,8 @@ from sidecar.model import MapIdentity, Record, Snapshot, Temporality
 from sidecar.otlp_endpoint import Endpoint
 from sidecar.otlp_push import Pusher
 from sidecar.pipeline import Pipeline
-from tests.packet_counter import FIELDS, SUMS, reading, schema
+from sidecar.schema import Kind
+from tests.packet_counter import FIELDS, INFO, SUMS, reading, schema
 
 RESOURCE = (("service.instance.id", "one"), ("service.name", "test"))
 KEY = bytes(4)
@@ -108,6 +113,11 @@ class Source:
         self.history[self._clock.wall_ns] = self.truth["total_packets"]
         return [*self._held, self._snapshot()]
 
+    @property
+    def info(self):
+        """What the kernel would say of the map."""
+        return INFO
+
     def release(self, reported_identity):
         identities = [held.identity for held in self._held]
         if reported_identity == self._snapshot().identity:
@@ -117,7 +127,9 @@ class Source:
 
     def _snapshot(self):
         identity = MapIdentity("boot", self._generation, 6, 4, 64, 1)
-        return Snapshot(identity, self._born, self._clock.wall_ns, reading(self._counters.values()))
+        uptime_ns = round(self._clock.monotonic_s * SECOND)
+        cells = reading(self._counters.values())
+        return Snapshot(identity, self._born, self._clock.wall_ns, cells, uptime_ns)
 
 
 class World:
@@ -690,6 +702,45 @@ def test_a_count_that_otlp_cannot_say_is_not_sent(world, caplog):
 
     assert world.collector.calls == []
     assert "encode field total_packets: " in caplog.text
+
+
+@pytest.mark.parametrize("step_s", [-3600, -9, 3600])
+def test_no_step_of_the_wall_clock_makes_a_rate(world, step_s):
+    """Ten packets a second stay ten, on the wire as on the status page; also while windows are 1 ns long."""
+    rates = []
+    for at in range(6):
+        if at == 2:
+            world.clock.wall_ns += step_s * SECOND
+        world.source.count(100)
+        world.cycle()
+        ((schema, (one,)),) = world.pipeline._telemetry.measured
+        (place,) = (place for place, _ in schema.positions(Kind.RATE))
+        rates.append(otlp_encode.rate(one, place))
+    sent = [
+        metric.gauge.data_points[0].as_double
+        for call in world.collector.calls
+        for metric in ExportMetricsServiceRequest.FromString(call.body)
+        .resource_metrics[0]
+        .scope_metrics[0]
+        .metrics
+        if metric.name == "xdp.packets.rate"
+    ]
+
+    assert rates[1:] == [10.0] * 5
+    assert sent == rates
+    assert world.counted == world.source.truth
+
+
+def test_no_step_of_the_wall_clock_makes_a_rate_in_top():
+    """What `top` divides by is the time that went by."""
+    clock = Clock()
+    source = Source(clock)
+    watched = _Watched(source)
+    for step_s in (0, -3600, -9, 3600):
+        clock.wait(10)
+        clock.wall_ns += step_s * SECOND
+
+        assert watched.turn().seconds == 10.0
 
 
 def test_every_cycle_leaves_its_line(world, caplog):

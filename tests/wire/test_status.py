@@ -1,14 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
+import http.client
+import logging
+import socket
+import struct
+import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import closing
+from itertools import chain
 
+import numpy as np
 import pytest
 
+from sidecar import delta, http_connection, status
+from sidecar.columnar import Table
 from sidecar.errors import ConfigError
+from sidecar.exposition import exposition
+from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot
+from sidecar.schema import Instrument, Schema
 from sidecar.status import StatusServer
-from sidecar.telemetry import Telemetry
+from sidecar.telemetry import Telemetry, resident_bytes
+
+# Its page is several times what the kernel takes from who does not read.
+LARGE = 30_000
+FLOWS = Schema(
+    "flows",
+    Layout(16, (Field("packets", 0), Field("bytes", 64))),
+    (Instrument("flow.packets", "", "", "packets"), Instrument("flow.bytes", "", "", "bytes")),
+    lambda key: (("key", key.hex()),),
+    series_limit=10**6,
+)
+IDENTITY = MapIdentity("boot", 41, 1, 4, 16, 10**6)
+
+
+def flows(first=0, last=LARGE, packets=0):
+    """The series of a large map, in columns."""
+    keys = np.arange(first, last, dtype=np.uint32).tobytes()
+    cells = np.arange(2 * (last - first), dtype=np.uint64) + np.uint64(packets)
+    snapshot = Snapshot(IDENTITY, 1, 10**9, Reading(FLOWS.columns(1), Table(keys, 4, cells.tobytes())))
+    return delta.advance(delta.since_birth(snapshot), [snapshot], FLOWS).series
+
+
+@pytest.fixture(scope="module")
+def large():
+    return [(FLOWS, flows())]
 
 
 @pytest.fixture
@@ -22,6 +60,19 @@ def server(telemetry):
         yield running
 
 
+@pytest.fixture
+def ask(server):
+    """Connect and say something; the connection is closed in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(said):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            client.sendall(said)
+            return client
+
+        yield connect
+
+
 def get(server, path):
     """Return status code and body."""
     try:
@@ -30,6 +81,14 @@ def get(server, path):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
+
+
+def read(client):
+    """Return all that is said until the end of the connection."""
+    return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
+
+UNREAD = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def test_metrics_are_served(server, telemetry):
@@ -54,7 +113,7 @@ def test_ready_is_what_the_last_cycle_could_do(server, telemetry):
     """Before the first cycle, and while a map cannot be read, the sidecar is not ready."""
     assert get(server, "/readyz")[0] == 503
     telemetry.ready = True
-    assert get(server, "/readyz") == (200, "ok\n")
+    assert get(server, "/readyz?from=kubelet") == (200, "ok\n")
 
 
 def test_any_other_path_says_which_there_are(server):
@@ -68,9 +127,226 @@ def test_an_address_that_is_taken_is_one_clear_line(server):
         StatusServer("127.0.0.1", server.port, Telemetry(), patience_s=1)
 
 
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "é" * 70, "a..b"])
+def test_an_address_that_is_none_is_one_clear_line(host):
+    """Whatever the resolver, or Python before it, makes of it."""
+    with pytest.raises(ConfigError, match="that name has no address: choose another with --status-address"):
+        StatusServer(host, 0, Telemetry(), patience_s=1)
+
+
 def test_an_ipv6_address_can_be_served():
     """On nodes that have no other."""
     server = StatusServer("::1", 0, Telemetry(), patience_s=30)
     url = f"http://[::1]:{server.port}/healthz"
     with closing(server), urllib.request.urlopen(url, timeout=5) as answer:
         assert answer.read() == b"ok\n"
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("path", [b"/healthz", b"/metrics"])
+def test_an_old_client_is_told_the_end_by_the_end(ask, path, line_end):
+    """HTTP/1.0 knows no chunks."""
+    head, _, body = read(ask(b"GET %b HTTP/1.0" % path + 2 * line_end)).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"chunked" not in head
+    assert body.startswith(b"ok\n" if path == b"/healthz" else b"# HELP ")
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/metrics"])
+def test_head_is_get_without_a_body(ask, path):
+    """Some probes ask so."""
+    head, _, body = read(ask(b"HEAD %b HTTP/1.1\r\n\r\n" % path)).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert body == b""
+
+
+def test_a_request_may_come_byte_by_byte(ask):
+    """And be answered all the same."""
+    client = ask(b"")
+    for byte in b"\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n":
+        client.sendall(bytes([byte]))
+
+    assert read(client).endswith(b"\r\n\r\nok\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (b"hello\r\n", 400),
+        (b"GET /healthz\r\n", 400),
+        (b"GET  /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET /healthz HTTP/2.0\r\n\r\n", 400),
+        (b"GET /h\xc3\xa9 HTTP/1.1\r\n\r\n", 400),
+        (b"\x16\x03\x01\x00\xee\x01\x00\n", 400),
+        (b"\0" * 100 + b"\n", 400),
+        (b"POST /metrics HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000, 405),
+        (b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"\0" * 100_000, 414),
+        (b"GET /metrics HTTP/1.1\r\n" + b"X-Long: y\r\n" * 20_000, 431),
+        (b"GET /healthz%00%0d%0a HTTP/1.1\r\n\r\n", 404),
+    ],
+)
+def test_what_is_no_request_is_refused(server, ask, caplog, capfd, said, code):
+    """By a code, and without a word in the log."""
+    assert read(ask(said)).startswith(b"HTTP/1.1 %d " % code)
+    assert get(server, "/healthz") == (200, "ok\n")
+    assert (caplog.records, capfd.readouterr().err) == ([], "")
+
+
+def test_a_connection_that_ends_at_any_moment_is_no_event(server, telemetry, large, caplog, capfd):
+    """Closed or reset before, in and after the request, and in the answer."""
+    telemetry.measured = large
+    for said in (b"", b"GET", UNREAD, UNREAD + b"more"):
+        for reset in (False, True):
+            client = socket.create_connection(("127.0.0.1", server.port))
+            client.sendall(said)
+            if said.startswith(UNREAD):
+                client.recv(100_000)
+            if reset:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+
+    assert get(server, "/healthz") == (200, "ok\n")
+    assert (caplog.records, capfd.readouterr().err) == ([], "")
+
+
+def test_a_client_that_does_not_ask_in_time_is_cut(server, ask, monkeypatch):
+    """Also if it says a byte now and then."""
+    monkeypatch.setattr(http_connection, "REQUEST_S", 0.5)
+    silent, slow = ask(b""), ask(b"G")
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() - began < 5:
+            slow.sendall(b"E")
+            time.sleep(0.05)
+    took = time.monotonic() - began
+
+    assert 0.3 < took < 3
+    assert silent.recv(1) == b""
+
+
+def test_an_answer_that_is_not_read_in_time_is_cut(server, telemetry, large, ask, monkeypatch):
+    """By a reset, and in the middle of a chunk: nobody can take the part for the whole."""
+    monkeypatch.setattr(http_connection, "ANSWER_S", 0.5)
+    telemetry.measured = large
+    old, new = ask(b"GET /metrics HTTP/1.0\r\n\r\n"), ask(UNREAD)
+    time.sleep(1)
+    with pytest.raises(ConnectionResetError):
+        read(old)
+    answer = http.client.HTTPResponse(new)
+    answer.begin()
+    with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+        answer.read()
+
+    assert get(server, "/healthz") == (200, "ok\n")
+
+
+def test_a_client_that_does_not_close_is_cut(server, ask, monkeypatch):
+    """It has its answer."""
+    monkeypatch.setattr(http_connection, "CLOSE_S", 0.2)
+    client = ask(b"GET /healthz HTTP/1.1\r\n\r\n")
+    time.sleep(1)
+
+    assert read(client).endswith(b"ok\n")
+    assert not server._connections
+
+
+def test_a_full_house_serves_who_comes_anew(server, telemetry, large, ask):
+    """However many hang, before or in the answer, and in no more threads; who waited longest is cut."""
+    telemetry.measured = large
+    threads = threading.active_count()
+    hanging = [ask(said) for said in (b"GET", UNREAD) for _ in range(3 * status.MOST_CONNECTIONS)]
+    for path in ("/healthz", "/metrics") * 3:
+        assert get(server, path)[0] == 200
+
+    assert threading.active_count() == threads
+    assert len(server._connections) <= status.MOST_CONNECTIONS
+    with pytest.raises(ConnectionResetError):
+        read(hanging[3 * status.MOST_CONNECTIONS])
+
+
+def test_scrapes_that_nobody_reads_take_no_memory_and_no_time(server, telemetry, ask):
+    """A page of 100,000 series is made as it is read; probes are answered meanwhile."""
+    telemetry.measured = [(FLOWS, flows(last=100_000))]
+    get(server, "/healthz")
+    before = resident_bytes()
+    for _ in range(12):
+        ask(UNREAD)
+    slowest = 0.0
+    for _ in range(20):
+        began = time.monotonic()
+        assert get(server, "/healthz") == (200, "ok\n")
+        slowest = max(slowest, time.monotonic() - began)
+        time.sleep(0.05)
+
+    assert resident_bytes() - before < 24 << 20
+    assert slowest < 2
+
+
+def test_the_thread_rests_longer_than_it_works(server, telemetry, large):
+    """So that the loop is not kept waiting, however many pages are asked for."""
+    telemetry.measured = large
+    url = f"http://127.0.0.1:{server.port}/metrics"
+    scrapers = [
+        subprocess.Popen(["curl", "--silent", "--output", "/dev/null", *[url] * 100]) for _ in range(2)
+    ]
+    clock = time.pthread_getcpuclockid(server._thread.ident)
+    worked, began = time.clock_gettime(clock), time.monotonic()
+    time.sleep(2)
+    share = (time.clock_gettime(clock) - worked) / (time.monotonic() - began)
+    for scraper in scrapers:
+        scraper.terminate()
+        scraper.wait()
+
+    assert 0.02 < share < 0.4
+
+
+def test_a_page_is_of_one_cycle(server, telemetry, large, ask):
+    """What the loop puts in its place meanwhile is for the next one."""
+    telemetry.measured = large
+    client = ask(b"GET /metrics HTTP/1.0\r\n\r\n")
+    client.recv(1000)
+    telemetry.measured = [(FLOWS, flows(packets=10**6))]
+
+    assert read(client).decode().endswith(exposition((), large)[-100_000:])
+
+
+def test_series_that_come_between_two_pages_are_on_the_second(server, telemetry):
+    """The labels that are remembered are those of the right series."""
+    for first, last in ((0, 2000), (0, 2500), (1000, 3000), (0, 600)):
+        series = flows(first, last)
+        telemetry.measured = [(FLOWS, series)]
+
+        assert get(server, "/metrics")[1].endswith(exposition((), [(FLOWS, [*series])]))
+
+
+def test_it_ends_at_once_whatever_hangs(telemetry, large):
+    """So does the sidecar, at SIGTERM."""
+    telemetry.measured = large
+    server = StatusServer("127.0.0.1", 0, telemetry, patience_s=30)
+    clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(12)]
+    for client, said in zip(clients, chain([b"", b"GET"], [UNREAD] * 10), strict=True):
+        client.sendall(said)
+    time.sleep(0.2)
+    began = time.monotonic()
+    server.close()
+    took = time.monotonic() - began
+    for client in clients:
+        client.close()
+
+    assert took < 2
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+
+
+def test_a_page_that_cannot_be_made_is_no_end(server, telemetry, caplog):
+    """A bug in it is in the log, and the other paths are served."""
+    caplog.set_level(logging.ERROR)
+    telemetry.maps = lambda: 1 / 0
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        get(server, "/metrics")
+
+    assert get(server, "/healthz") == (200, "ok\n")
+    assert "an answer could not be made" in caplog.text
