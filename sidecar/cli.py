@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import NoReturn
 
-from sidecar import __version__
+from sidecar import __version__, standard_streams
 from sidecar.commands import registry
-from sidecar.errors import KernelError, SidecarError, explain
+from sidecar.errors import KernelError, SidecarError, explain, printable
+from sidecar.log_handler import LogHandler, OneLine
 
 log = logging.getLogger("sidecar")
 
@@ -22,15 +23,13 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    if not sys.stdout:  # closed by whoever started us
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    standard_streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     flags = parser().parse_args(_with_default_command(arguments))
     _set_up_logging(flags)
     try:
         code = int(flags.command(flags))
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # here errors become exit codes
         return _failed(error)
     return code
@@ -44,11 +43,11 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT
     if isinstance(error, BrokenPipeError):
-        _drop_output()
+        standard_streams.drop_output()
         return _BROKEN_PIPE
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:
         log.error("write the output: %s: make room there", explain(error))
-        _drop_output()
+        standard_streams.drop_output()
         return KernelError.exit_code
     log.error("this is a bug", exc_info=error)
     return SidecarError.exit_code
@@ -62,9 +61,14 @@ def _with_default_command(arguments: list[str]) -> list[str]:
     return arguments if named else ["run", *arguments]
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    root = argparse.ArgumentParser(
+    root = _Parser(
         prog="xdp-otel",
         description="Read packet counters from BPF maps and push them, exact, as OTLP delta sums.",
         epilog=registry.epilog(registry.EXAMPLES),
@@ -92,16 +96,6 @@ def _set_up_logging(flags: argparse.Namespace) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # A service's lines have their time, unless the journal gives it them; who calls a command knows it.
     time = "%(asctime)s " if flags.logs_time and "JOURNAL_STREAM" not in os.environ else ""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if flags.debug else logging.INFO,
-        format=f"{time}%(levelname)s %(message)s",
-    )
-
-
-def _drop_output() -> None:
-    """Let what is still buffered go nowhere, or Python would complain about it at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    stdout: Any = sys.stdout
-    os.dup2(nowhere, stdout.fileno())
-    os.close(nowhere)
+    handler = LogHandler(sys.stderr.encoding or "utf-8")
+    handler.setFormatter(OneLine(f"{time}%(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if flags.debug else logging.INFO)

@@ -16,15 +16,21 @@ class SidecarError(Exception):
     exit_code = 70
 
     def __init__(self, what: str, cause: str, remedy: str) -> None:
-        super().__init__(_printable(f"{what}: {cause}: {remedy}"))
-        self.what = what
-        self.cause = cause
-        self.remedy = remedy
+        self.what, self.cause, self.remedy = map(printable, (what, cause, remedy))
+        super().__init__(f"{self.what}: {self.cause}: {self.remedy}")
 
 
-def _printable(text: str) -> str:
-    # What a user typed must not write a second line into the log, nor control the terminal.
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+def printable(text: str, most: int | None = 500) -> str:
+    r"""
+    Return *text* so that it writes no second line and controls no terminal, and cut to *most* characters.
+
+    Whoever typed it, sent it or named something so: controls, line separators, what changes the direction of
+    text, what has no width, and lone surrogates become escapes, `\x1b`.
+    """
+    shown = text if most is None else text[: most + 1]
+    if not shown.isprintable():
+        shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
+    return shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 class ConfigError(SidecarError):

@@ -17,7 +17,7 @@ from sidecar.describe.matching import fitting
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, Place, SourceSpec
-from sidecar.errors import ConfigError, SourceError
+from sidecar.errors import ConfigError, SourceError, printable
 from sidecar.prometheus_names import usable
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./:-]*")
@@ -59,7 +59,8 @@ def for_map(inventory: Inventory, wanted: str, *, with_layout: bool = False) -> 
             "`xdp-otel discover` shows which maps can be read",
         )
     said = [*_heading(found, inventory), "sources:", *_source(found, with_layout=with_layout)]
-    return "\n".join(said) + "\n"
+    # A name in a comment must not end it.
+    return "".join(f"{printable(line, None)}\n" for line in said)
 
 
 def _chosen(inventory: Inventory, wanted: str) -> FoundMap:
