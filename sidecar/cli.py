@@ -7,12 +7,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from sidecar import __version__, standard_streams
 from sidecar.commands import registry
-from sidecar.errors import KernelError, SidecarError, explain, printable
+from sidecar.errors import ConfigError, KernelError, SidecarError, explain, is_text, printable
 from sidecar.log_handler import LogHandler, OneLine
 
 log = logging.getLogger("sidecar")
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(_with_default_command(arguments))
     _set_up_logging(flags)
     try:
+        _refuse_undecodable(arguments, os.environ)
         code = int(flags.command(flags))
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # here errors become exit codes
@@ -51,6 +52,17 @@ def _failed(error: BaseException) -> int:
         return KernelError.exit_code
     log.error("this is a bug", exc_info=error)
     return SidecarError.exit_code
+
+
+def _refuse_undecodable(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Raise ConfigError for what is not UTF-8: OTLP, gRPC and YAML know no other text."""
+    # It is not shown: it may be a header's secret.
+    for number, text in enumerate(arguments, 1):
+        if not is_text(text):
+            raise ConfigError(f"use argument {number}", "it is not UTF-8", "write it in UTF-8")
+    for name, text in environ.items():
+        if name.startswith(("OTEL_", "XDP_OTEL_")) and not is_text(text):
+            raise ConfigError(f"use {name}", "it is not UTF-8", "set it in UTF-8")
 
 
 def _with_default_command(arguments: list[str]) -> list[str]:

@@ -154,7 +154,7 @@ def _status(address: str | None) -> tuple[str, int] | None:
     if address is None:
         return None
     host, colon, port = address.rpartition(":")
-    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+    if not colon or not host.isascii() or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigError(
             f"use --status-address {address!r}", "not HOST:PORT", "write localhost:9464, or :9464 for all"
         )

@@ -33,6 +33,15 @@ def printable(text: str, most: int | None = 500) -> str:
     return shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…"
 
 
+def is_text(text: str) -> bool:
+    """Return whether *text* is Unicode, and not bytes that are no UTF-8, nor half of a pair, made a `str`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class ConfigError(SidecarError):
     """A flag or a variable cannot be used; raised before anything starts."""
 

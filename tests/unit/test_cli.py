@@ -234,6 +234,42 @@ def test_a_second_namespace_is_refused(run):
     assert (done.returncode, "argument --netns: given twice" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "argument", [b"--map-path=/\xff", b"--otel-headers=key=hunter2\xff", b"--state-dir=\xff"]
+)
+def test_an_argument_that_is_no_text_is_refused(run, argument):
+    """OTLP and gRPC could not carry it. It may be a secret, so it is not shown."""
+    done = run("run", "--map-id", "1", argument)
+
+    assert (done.returncode, error_of(done)) == (2, "use argument 4: it is not UTF-8: write it in UTF-8")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "OTEL_SERVICE_NAME",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "XDP_OTEL_CONFIG",
+        "XDP_OTEL_STATE_DIR",
+    ],
+)
+def test_a_variable_that_is_no_text_is_refused(run, variable):
+    """As above; others' variables are not ours to judge."""
+    done = run("--map-id", "1", **{variable: b"key=hunter2\xff"})
+
+    assert (done.returncode, error_of(done)) == (2, f"use {variable}: it is not UTF-8: set it in UTF-8")
+    assert run("--version", OTHER=b"\xff").returncode == 0
+
+
+def test_a_flag_that_does_not_exist_controls_no_terminal(run):
+    """Usage errors quote what was typed."""
+    done = run("--\x1b[2J\n\udcff")
+
+    assert done.returncode == 2
+    assert done.stderr.endswith("unrecognized arguments: --\\x1b[2J\\n\\udcff\n")
+
+
 def test_output_that_nobody_reads_ends_quietly(run):
     """A closed pipe ends what prints with SIGPIPE's code and no word."""
     reader, writer = os.pipe()

@@ -223,6 +223,11 @@ WHOLE_FILES = {
     "- " * 100_000: "flows.yaml:1: read it: nested too deeply",
     b"a: b\nc: \xff": "flows.yaml:2: read it: not UTF-8",
     " " * (1 << 20) + "a": "read flows.yaml: larger than 1 MiB",
+    'sources:\n- pin: "/\\ud800"': "flows.yaml:2: read it: half of a surrogate pair: write ",
+    'sources:\n- "\\udc80": /a': "flows.yaml:2: read it: half of a surrogate pair: write ",
+    'sources:\n- pin: "/\\U00110000"': "flows.yaml:2: read it: an escape or a number that is out of range",
+    'sources:\n- pin: "/\\Uffffffff"': "flows.yaml:2: read it: an escape or a number that is out of range",
+    f"%YAML {'1' * 5000}.1\n---\na": "flows.yaml:1: read it: an escape or a number that is out of range",
     "&a [*a]": "flows.yaml:1: read it: an alias (*name) stands for it",
 }
 
