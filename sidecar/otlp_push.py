@@ -182,9 +182,10 @@ class Pusher:
         self._channel.close()
 
     def _dial(self) -> grpc.Channel:
+        options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(self._endpoint.may_be_proxied)))
         if not self._endpoint.secure:
-            return grpc.insecure_channel(self._endpoint.target, options=_CHANNEL_OPTIONS)
-        return grpc.secure_channel(self._endpoint.target, self._files.load(), options=_CHANNEL_OPTIONS)
+            return grpc.insecure_channel(self._endpoint.target, options=options)
+        return grpc.secure_channel(self._endpoint.target, self._files.load(), options=options)
 
     def _redial(self) -> None:
         try:
