@@ -47,7 +47,8 @@ _ANSWERS = {
 def check(flags: argparse.Namespace) -> int:
     """Print what was found to work; raise SidecarError for the first thing that would not."""
     config = config_from(flags, os.environ)
-    absent = [spec.place for spec in config.sources if not _is_there(spec.place)]
+    # In their order, and found at once.
+    absent = {spec.place: None for spec in config.sources if not _is_there(spec.place)}
     with peek.opened([spec for spec in config.sources if spec.place not in absent]) as sources:
         for source in sources:
             _show(source)

@@ -275,6 +275,15 @@ def test_a_profile_file_lies_next_to_the_configuration(tmp_path):
     )
 
 
+def test_a_profile_that_many_sources_name_is_read_once(tmp_path):
+    """Or a file of 1 MiB could ask for hours of work."""
+    (tmp_path / "mine.yaml").write_text("metrics:\n  - {name: a, field: b}\n")
+
+    found = loaded(tmp_path, "sources:" + "".join(f"\n- {{id: {i}, profile: mine.yaml}}" for i in (1, 2, 3)))
+
+    assert len({id(source.profile) for source in found}) == 1
+
+
 def test_what_a_source_says_goes_before_its_profile(tmp_path):
     """Metrics, key, layout and cpu are the source's if it says them, else the profile's."""
     (tmp_path / "mine.yaml").write_text("cpu: cpu\nkey: []\nmetrics: [{name: a, field: b}]\n")
