@@ -2,7 +2,6 @@
 """The command `xdp-otel`, and the one place where errors become exit codes."""
 
 import argparse
-import errno
 import logging
 import os
 import signal
@@ -10,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from sidecar import __version__, standard_streams
+from sidecar import __version__, limits, standard_streams
 from sidecar.commands import registry
-from sidecar.errors import ConfigError, KernelError, SidecarError, explain, is_text, printable
+from sidecar.errors import ConfigError, SidecarError, is_text, of_the_machine, printable
 from sidecar.log_handler import LogHandler, OneLine
 
 log = logging.getLogger("sidecar")
@@ -29,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _set_up_logging(flags)
     try:
         _refuse_undecodable(arguments, os.environ)
+        limits.raise_open_files()
         code = int(flags.command(flags))
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # here errors become exit codes
@@ -46,10 +46,10 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         standard_streams.drop_output()
         return _BROKEN_PIPE
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:
-        log.error("write the output: %s: make room there", explain(error))
+    if found := of_the_machine(error):
+        log.error("%s", found)
         standard_streams.drop_output()
-        return KernelError.exit_code
+        return found.exit_code
     log.error("this is a bug", exc_info=error)
     return SidecarError.exit_code
 

@@ -88,6 +88,14 @@ def explain(error: OSError) -> str:
     return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
 
 
+_OF_THE_KERNEL = ("/proc/", "/sys/", "/dev/")
+_LIMITS = {
+    errno.EMFILE: ("open a file", "raise the limit of open files: `ulimit -n`, or LimitNOFILE= in systemd"),
+    errno.ENFILE: ("open a file", "the whole machine has too many open: raise fs.file-max"),
+    errno.ENOMEM: ("get memory", "raise its limit"),
+}
+
+
 def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> SidecarError:
     """
     Translate an OSError of a bpf(2) call.
@@ -101,7 +109,24 @@ def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> 
     """
     if error.errno in (errno.EPERM, errno.EACCES):
         return RightsError(what, explain(error), rights)
-    return KernelError(what, explain(error), otherwise)
+    _, remedy = _LIMITS.get(error.errno or 0, ("", otherwise))
+    return KernelError(what, explain(error), remedy)
+
+
+def of_the_machine(error: BaseException) -> KernelError | None:
+    """Return what is wrong with the machine if that is why *error* was raised, wherever it was; else None."""
+    if isinstance(error, MemoryError):
+        return KernelError("get memory", "there is none left", _LIMITS[errno.ENOMEM][1])
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in _LIMITS:
+        what, remedy = _LIMITS[error.errno]
+        return KernelError(what, explain(error), remedy)
+    if str(error.filename).startswith(_OF_THE_KERNEL):
+        return KernelError(f"open {error.filename}", explain(error), "mount /proc, /sys and /dev")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and not error.filename:
+        return KernelError("write the output", explain(error), "make room there, or raise its limit")
+    return None
 
 
 LARGEST_COUNT = (1 << 63) - 1
