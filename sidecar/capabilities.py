@@ -75,9 +75,16 @@ def remedy(*wanted: Capability) -> str:
     absent = missing(*wanted)
     if absent:
         return f"{_listed(absent)} missing: run as root, or with {_names(wanted)}"
-    if Path("/proc/self/uid_map").read_text().split()[-1] != str(2**32 - 1):
+    if _in_user_namespace():
         return "capabilities of a user namespace do not count: run outside of it, not in a rootless container"
     return f"{_listed(wanted)} there: look at seccomp, SELinux, kernel lockdown and permissions in bpffs"
+
+
+def _in_user_namespace() -> bool:
+    try:
+        return Path("/proc/self/uid_map").read_text().split()[-1] != str(2**32 - 1)
+    except OSError:  # no /proc
+        return False
 
 
 def keep_only(wanted: AbstractSet[Capability]) -> tuple[Capability, ...]:

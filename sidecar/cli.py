@@ -2,17 +2,17 @@
 """The command `xdp-otel`, and the one place where errors become exit codes."""
 
 import argparse
-import errno
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
-from sidecar import __version__
+from sidecar import __version__, limits, standard_streams
 from sidecar.commands import registry
-from sidecar.errors import KernelError, SidecarError, explain
+from sidecar.errors import ConfigError, SidecarError, is_text, of_the_machine, printable
+from sidecar.log_handler import LogHandler, OneLine
 
 log = logging.getLogger("sidecar")
 
@@ -22,15 +22,15 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    if not sys.stdout:  # closed by whoever started us
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    standard_streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     flags = parser().parse_args(_with_default_command(arguments))
     _set_up_logging(flags)
     try:
+        _refuse_undecodable(arguments, os.environ)
+        limits.raise_open_files()
         code = int(flags.command(flags))
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # here errors become exit codes
         return _failed(error)
     return code
@@ -44,14 +44,25 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT
     if isinstance(error, BrokenPipeError):
-        _drop_output()
+        standard_streams.drop_output()
         return _BROKEN_PIPE
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:
-        log.error("write the output: %s: make room there", explain(error))
-        _drop_output()
-        return KernelError.exit_code
+    if found := of_the_machine(error):
+        log.error("%s", found)
+        standard_streams.drop_output()
+        return found.exit_code
     log.error("this is a bug", exc_info=error)
     return SidecarError.exit_code
+
+
+def _refuse_undecodable(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Raise ConfigError for what is not UTF-8: OTLP, gRPC and YAML know no other text."""
+    # It is not shown: it may be a header's secret.
+    for number, text in enumerate(arguments, 1):
+        if not is_text(text):
+            raise ConfigError(f"use argument {number}", "it is not UTF-8", "write it in UTF-8")
+    for name, text in environ.items():
+        if name.startswith(("OTEL_", "XDP_OTEL_")) and not is_text(text):
+            raise ConfigError(f"use {name}", "it is not UTF-8", "set it in UTF-8")
 
 
 def _with_default_command(arguments: list[str]) -> list[str]:
@@ -62,9 +73,14 @@ def _with_default_command(arguments: list[str]) -> list[str]:
     return arguments if named else ["run", *arguments]
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    root = argparse.ArgumentParser(
+    root = _Parser(
         prog="xdp-otel",
         description="Read packet counters from BPF maps and push them, exact, as OTLP delta sums.",
         epilog=registry.epilog(registry.EXAMPLES),
@@ -92,16 +108,6 @@ def _set_up_logging(flags: argparse.Namespace) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # A service's lines have their time, unless the journal gives it them; who calls a command knows it.
     time = "%(asctime)s " if flags.logs_time and "JOURNAL_STREAM" not in os.environ else ""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if flags.debug else logging.INFO,
-        format=f"{time}%(levelname)s %(message)s",
-    )
-
-
-def _drop_output() -> None:
-    """Let what is still buffered go nowhere, or Python would complain about it at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    stdout: Any = sys.stdout
-    os.dup2(nowhere, stdout.fileno())
-    os.close(nowhere)
+    handler = LogHandler(sys.stderr.encoding or "utf-8")
+    handler.setFormatter(OneLine(f"{time}%(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if flags.debug else logging.INFO)

@@ -5,9 +5,10 @@ import argparse
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from sidecar.describe import config_file
 from sidecar.describe.spec import Place, SourceSpec
@@ -31,6 +32,8 @@ OTLP_FLAGS = {
     "TEMPORALITY_PREFERENCE": "delta (default) or cumulative",
 }
 DEFAULT_STATE_DIR = Path("/var/lib/xdp-otel")
+
+_Item = TypeVar("_Item", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,10 @@ def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
     names = flags.interface or []
     if flags.netns and not names:
         raise ConfigError(f"use --netns {flags.netns}", "it goes with --interface", "name the interface too")
+    twice = _first_met_twice(names)
+    if twice is not None:
+        raise ConfigError(f"use --interface {twice}", "it is named twice", "name it once")
     for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"use --interface {name}", "it is named twice", "name it once")
         if not name or len(name.encode()) > 15 or "/" in name or any(char.isspace() for char in name):
             raise ConfigError(f"use --interface {name!r}", "no interface can have that name", "see `ip link`")
     return tuple(Interface(name, flags.netns) for name in names)
@@ -137,11 +141,19 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
             "no source",
             "give --interface, --map-path, --map-name, --map-id or --config",
         )
-    named = [spec.place for spec in specs]
-    for place in named:
-        if named.count(place) > 1:
-            raise ConfigError(f"read {place}", "it is named twice", "name it once")
+    twice = _first_met_twice(spec.place for spec in specs)
+    if twice is not None:
+        raise ConfigError(f"read {twice}", "it is named twice", "name it once")
     return tuple(specs)
+
+
+def _first_met_twice(items: Iterable[_Item]) -> _Item | None:
+    met: set[_Item] = set()
+    for item in items:
+        if item in met:
+            return item
+        met.add(item)
+    return None
 
 
 def _state_dir(flag: str | None, environ: Mapping[str, str]) -> Path:
@@ -154,7 +166,7 @@ def _status(address: str | None) -> tuple[str, int] | None:
     if address is None:
         return None
     host, colon, port = address.rpartition(":")
-    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+    if not colon or not host.isascii() or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigError(
             f"use --status-address {address!r}", "not HOST:PORT", "write localhost:9464, or :9464 for all"
         )

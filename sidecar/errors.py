@@ -16,15 +16,30 @@ class SidecarError(Exception):
     exit_code = 70
 
     def __init__(self, what: str, cause: str, remedy: str) -> None:
-        super().__init__(_printable(f"{what}: {cause}: {remedy}"))
-        self.what = what
-        self.cause = cause
-        self.remedy = remedy
+        self.what, self.cause, self.remedy = map(printable, (what, cause, remedy))
+        super().__init__(f"{self.what}: {self.cause}: {self.remedy}")
 
 
-def _printable(text: str) -> str:
-    # What a user typed must not write a second line into the log, nor control the terminal.
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+def printable(text: str, most: int | None = 500) -> str:
+    r"""
+    Return *text* so that it writes no second line and controls no terminal, and cut to *most* characters.
+
+    Whoever typed it, sent it or named something so: controls, line separators, what changes the direction of
+    text, what has no width, and lone surrogates become escapes, `\x1b`.
+    """
+    shown = text if most is None else text[: most + 1]
+    if not shown.isprintable():
+        shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
+    return shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def is_text(text: str) -> bool:
+    """Return whether *text* is Unicode, and not bytes that are no UTF-8, nor half of a pair, made a `str`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class ConfigError(SidecarError):
@@ -73,6 +88,14 @@ def explain(error: OSError) -> str:
     return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
 
 
+_OF_THE_KERNEL = ("/proc/", "/sys/", "/dev/")
+_LIMITS = {
+    errno.EMFILE: ("open a file", "raise the limit of open files: `ulimit -n`, or LimitNOFILE= in systemd"),
+    errno.ENFILE: ("open a file", "the whole machine has too many open: raise fs.file-max"),
+    errno.ENOMEM: ("get memory", "raise its limit"),
+}
+
+
 def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> SidecarError:
     """
     Translate an OSError of a bpf(2) call.
@@ -86,7 +109,24 @@ def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> 
     """
     if error.errno in (errno.EPERM, errno.EACCES):
         return RightsError(what, explain(error), rights)
-    return KernelError(what, explain(error), otherwise)
+    _, remedy = _LIMITS.get(error.errno or 0, ("", otherwise))
+    return KernelError(what, explain(error), remedy)
+
+
+def of_the_machine(error: BaseException) -> KernelError | None:
+    """Return what is wrong with the machine if that is why *error* was raised, wherever it was; else None."""
+    if isinstance(error, MemoryError):
+        return KernelError("get memory", "there is none left", _LIMITS[errno.ENOMEM][1])
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in _LIMITS:
+        what, remedy = _LIMITS[error.errno]
+        return KernelError(what, explain(error), remedy)
+    if str(error.filename).startswith(_OF_THE_KERNEL):
+        return KernelError(f"open {error.filename}", explain(error), "mount /proc, /sys and /dev")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and not error.filename:
+        return KernelError("write the output", explain(error), "make room there, or raise its limit")
+    return None
 
 
 LARGEST_COUNT = (1 << 63) - 1

@@ -17,7 +17,7 @@ from sidecar.describe.map_shape import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Shape
 from sidecar.describe.spec import SourceSpec
-from sidecar.errors import RightsError, SourceError, explain, from_os_error
+from sidecar.errors import KernelError, RightsError, SourceError, explain, from_os_error
 from sidecar.schema import Schema
 from sidecar.source import Locate, Source
 
@@ -120,7 +120,12 @@ def _open_pin(path: Path) -> int:
         fd = bpf.obj_get(str(path), readonly=True)
     except OSError as error:
         raise from_os_error(what, error, rights=_pin_rights(error), otherwise="name a pinned map") from error
-    if not bpf.is_map(fd):
+    try:
+        is_map = bpf.is_map(fd)
+    except OSError as error:
+        os.close(fd)
+        raise KernelError(what, f"ask /proc what it is: {explain(error)}", "mount /proc") from error
+    if not is_map:
         os.close(fd)
         raise SourceError(what, "not a pinned map: a program or a link", "`ls /sys/fs/bpf` shows the pins")
     return fd

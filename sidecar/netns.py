@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sidecar.capabilities import Capability, remedy
-from sidecar.errors import RightsError, SourceError, explain
+from sidecar.errors import KernelError, RightsError, SourceError, explain
 
 _CLONE_NEWNET = 0x40000000
 # os.setns came with Python 3.12.
@@ -25,6 +25,7 @@ def entered(netns: str | None) -> Iterator[None]:
     Raises:
         SourceError: There is no such namespace.
         RightsError: CAP_SYS_ADMIN is missing.
+        KernelError: There is no /proc.
 
     """
     if netns is None:
@@ -36,7 +37,11 @@ def entered(netns: str | None) -> Iterator[None]:
         there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise SourceError(what, explain(error), "`ip netns list` shows the names") from None
-    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        os.close(there)
+        raise KernelError(what, f"find the way back in /proc: {explain(error)}", "mount /proc") from None
     try:
         _setns(there, what)
         try:

@@ -52,6 +52,16 @@ class Endpoint:
     timeout_s: float = 10.0
 
     @property
+    def may_be_proxied(self) -> bool:
+        """
+        Whether `grpc_proxy`, `https_proxy` and `http_proxy` count (gRPC reads them, and `no_proxy`, itself).
+
+        A proxy cannot reach our loopback, and what it forwards without TLS it reads: no token may go there.
+        """
+        host = urlsplit(f"//{self.target}").hostname or ""
+        return not _is_loopback(host) and (self.secure or not self.headers)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The certificate files that are read, and read again when they change."""
         named = (self.certificate, self.client_key, self.client_certificate)
@@ -133,7 +143,8 @@ def _check_protocol(text: str | None, name: str) -> None:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     except ValueError:
         return host == "localhost"
 

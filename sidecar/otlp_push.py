@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from sidecar import __version__
 from sidecar.certificates import CertificateFiles
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, printable
 from sidecar.lean_grpc import grpc
 from sidecar.otlp_endpoint import Endpoint
 
@@ -179,9 +179,10 @@ class Pusher:
         self._channel.close()
 
     def _dial(self) -> grpc.Channel:
+        options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(self._endpoint.may_be_proxied)))
         if not self._endpoint.secure:
-            return grpc.insecure_channel(self._endpoint.target, options=_CHANNEL_OPTIONS)
-        return grpc.secure_channel(self._endpoint.target, self._files.load(), options=_CHANNEL_OPTIONS)
+            return grpc.insecure_channel(self._endpoint.target, options=options)
+        return grpc.secure_channel(self._endpoint.target, self._files.load(), options=options)
 
     def _redial(self) -> None:
         try:
@@ -216,18 +217,23 @@ def _answer(body: bytes | None, request_bytes: int) -> Delivered | Rejected:
         return Rejected(grpc.StatusCode.INTERNAL.name, "the answer is OK but cannot be decoded")
     # Not more points than there can have been, and not fewer than none.
     rejected = min(max(partial.rejected_data_points, 0), request_bytes // _SMALLEST_POINT_BYTES)
-    return Delivered(rejected, partial.error_message)
+    return Delivered(rejected, _words(partial.error_message))
 
 
 def _failure(error: Any) -> Retry | Rejected:
     code: grpc.StatusCode = error.code()
-    message = " ".join((error.details() or "no reason given").split())
+    message = _words(error.details() or "no reason given")
     hint = next((hint for words, hint in _HINTS.items() if words in message), None)
     message = f"{message} ({hint})" if hint else message
     after_s = _retry_info(error.trailing_metadata() or ())
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
         return Retry(code.name, message, after_s)
     return Rejected(code.name, message)
+
+
+def _words(text: str) -> str:
+    """Return what the other side said as something that is safe to log."""
+    return printable(" ".join(text.split()))
 
 
 def _retry_info(trailers: Any) -> float | None:

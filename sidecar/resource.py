@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is speaking: the OTLP resource, and the instance id that tells one sidecar from every other."""
 
+import os
 import socket
 import uuid
 from pathlib import Path
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-from sidecar.errors import StateError, explain
+from sidecar.errors import StateError, explain, printable
 from sidecar.model import Attribute
 
 SERVICE_NAME = "xdp-packet-counter"
@@ -26,7 +27,9 @@ def resource_attributes(state_dir: Path) -> tuple[Attribute, ...]:
 
     """
     told = OTELResourceDetector().detect().attributes
-    found: dict[str, str] = {"service.name": SERVICE_NAME, "host.name": socket.gethostname()}
+    # The kernel takes any bytes for a host's name.
+    host = printable(socket.gethostname())
+    found: dict[str, str] = {"service.name": SERVICE_NAME, "host.name": host}
     if "service.instance.id" not in told:
         found["service.instance.id"] = _instance_id(state_dir)
     merged = Resource(found).merge(Resource(told)).attributes
@@ -57,7 +60,7 @@ def _instance_id(state_dir: Path) -> str:
 def _derived_id(state_dir: Path) -> str:
     try:
         machine = Path("/etc/machine-id").read_text().strip()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: not UTF-8
         machine = ""
     if not machine:
         return str(uuid.uuid4())
@@ -69,5 +72,5 @@ def _uuid5(name: str) -> uuid.UUID:
         # `uuid.uuid5` takes it from hashlib, which loads OpenSSL: 3.5 MB.
         from _sha1 import sha1  # type: ignore[import-not-found]  # noqa: PLC0415
     except ImportError:
-        return uuid.uuid5(_NAMESPACE, name)
-    return uuid.UUID(bytes=sha1(_NAMESPACE.bytes + name.encode()).digest()[:16], version=5)
+        return uuid.uuid5(_NAMESPACE, printable(name, None))
+    return uuid.UUID(bytes=sha1(_NAMESPACE.bytes + os.fsencode(name)).digest()[:16], version=5)

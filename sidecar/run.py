@@ -120,13 +120,16 @@ class _Clock:
 
     def __init__(self) -> None:
         # Not an Event: its lock may be held by the very wait that the handler interrupts.
-        self._stopped, self._stop = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        stopped, self._stop = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # Not select(2), which knows no descriptor from 1024 on: each map has one.
+        self._stopped = select.poll()
+        self._stopped.register(stopped, select.POLLIN)
 
     def now(self) -> float:
         return time.monotonic()
 
     def wait(self, seconds: float) -> bool:
-        return bool(select.select([self._stopped], [], [], seconds)[0])
+        return bool(self._stopped.poll(1000 * seconds))
 
     def stop(self) -> None:
         with contextlib.suppress(BlockingIOError):

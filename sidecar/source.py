@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from sidecar import bpf_reader, prometheus_names
 from sidecar import bpf_syscall as bpf
-from sidecar.errors import ConfigError, SidecarError, from_os_error
+from sidecar.errors import ConfigError, KernelError, SidecarError, explain, from_os_error
 from sidecar.model import Attribute, MapIdentity, Snapshot
 from sidecar.schema import SOURCE_ATTRIBUTE, Kind, Schema
 
@@ -175,6 +176,16 @@ def _refuse_two_kinds(sources: Sequence[Source]) -> None:
                 )
 
 
+@cache
+def _boot_id() -> str:
+    """Return which boot this is: as long as we live, the same."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise KernelError(f"read {path}", explain(error), "mount /proc") from error
+
+
 class OpenMap:
     """A map that is held open: it lives as long as we hold it, whoever else lets go."""
 
@@ -185,7 +196,7 @@ class OpenMap:
         self.info = info
         self.schema = schema
         self.identity = MapIdentity(
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            boot_id=_boot_id(),
             map_id=info.id,
             type=info.type,
             key_size=info.key_size,

@@ -184,7 +184,8 @@ class Telemetry:
         yield "series_forgotten", "counter", "Series that made room for others.", self.series_forgotten
         yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost
         yield "cpu_seconds", "counter", "CPU time of the sidecar, seconds.", time.process_time()
-        yield "resident_bytes", "gauge", "Memory of the sidecar.", resident_bytes()
+        if (resident := resident_bytes()) is not None:
+            yield "resident_bytes", "gauge", "Memory of the sidecar.", resident
         yield "journal_bytes", "gauge", "Size of the journal.", self.journal_bytes
         yield "unacknowledged_seconds", "gauge", "Age of the batch under way.", self.unacknowledged_s()
         yield "ready", "gauge", "Whether all can be read and written.", int(self.ready)
@@ -202,9 +203,12 @@ class _Stage:
         self._telemetry.stage_runs[self._name] += 1
 
 
-def resident_bytes() -> int:
-    """Return the memory that the process has resident (proc(5), `statm`)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+def resident_bytes() -> int | None:
+    """Return the memory that the process has resident (proc(5), `statm`), or None if there is no /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return None
 
 
 def _family(

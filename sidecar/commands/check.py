@@ -15,7 +15,6 @@ from pathlib import Path
 from sidecar import dispatcher, netlink, netns, xdp
 from sidecar.capabilities import Capability, missing
 from sidecar.commands import peek
-from sidecar.commands.table import printable
 from sidecar.config import Config, config_from
 from sidecar.describe.spec import Place
 from sidecar.errors import (
@@ -25,6 +24,7 @@ from sidecar.errors import (
     SourceError,
     StateError,
     explain,
+    printable,
     too_large,
 )
 from sidecar.otlp_endpoint import NOWHERE
@@ -32,6 +32,7 @@ from sidecar.schema import Kind
 from sidecar.source import Source
 
 _MOST_SHOWN = 3
+_LONGEST_LINE = 4000
 _MOST_FIELDS_SHOWN = 24
 _PATIENCE_S = 5.0
 _ANSWERS = {
@@ -46,19 +47,24 @@ _ANSWERS = {
 def check(flags: argparse.Namespace) -> int:
     """Print what was found to work; raise SidecarError for the first thing that would not."""
     config = config_from(flags, os.environ)
-    absent = [spec.place for spec in config.sources if not _is_there(spec.place)]
+    # In their order, and found at once.
+    absent = {spec.place: None for spec in config.sources if not _is_there(spec.place)}
     with peek.opened([spec for spec in config.sources if spec.place not in absent]) as sources:
         for source in sources:
             _show(source)
     for place in absent:
-        print(f"{place}: not counted yet: `run` attaches the shipped program")
+        _say(f"{place}: not counted yet: `run` attaches the shipped program")
     _state_directory(config.state_dir)
     if flags.no_endpoint:
-        print(f"Collector {config.endpoint.target}: not asked (--no-endpoint)")
+        _say(f"Collector {config.endpoint.target}: not asked (--no-endpoint)")
     else:
         _collector(config)
-    print("OK")
+    _say("OK")
     return 0
+
+
+def _say(line: str) -> None:
+    print(printable(line, _LONGEST_LINE))
 
 
 def _is_there(place: Place) -> bool:
@@ -98,19 +104,19 @@ def _show(source: Source) -> None:
     rows = peek.rows(schema, snapshot)
     room = f"{len(snapshot.reading.cells):,} of {source.info.max_entries:,} keys"
     made = f"{len(rows):,} series as {schema.name}"
-    print(printable(f"{source.name}: {peek.describe(source)}, {room}, {made}"))
+    _say(f"{source.name}: {peek.describe(source)}, {room}, {made}")
     names = [field.name for field in schema.layout.fields]
     for row in rows[:_MOST_SHOWN]:
         said = [f"{name}={peek.text(value)}" for name, value in row.attributes]
         counts = [f"{name} {number:,}" for name, number in zip(names, row.numbers, strict=True)]
         counts[_MOST_FIELDS_SHOWN:] = ["…"] if len(counts) > _MOST_FIELDS_SHOWN else []
-        print(printable(f"    {' '.join(said) or 'all'}: {', '.join(counts)}"))
+        _say(f"    {' '.join(said) or 'all'}: {', '.join(counts)}")
     for at, instrument in schema.positions(Kind.COUNTER, Kind.GAUGE):
         most = max((row.numbers[at] for row in rows), default=0)
         if most > LARGEST_COUNT:
             raise too_large(instrument.field, most)
     if len(rows) > _MOST_SHOWN:
-        print(f"    … and {len(rows) - _MOST_SHOWN:,} more: `xdp-otel dump` shows all")
+        _say(f"    … and {len(rows) - _MOST_SHOWN:,} more: `xdp-otel dump` shows all")
 
 
 def _state_directory(directory: Path) -> None:
@@ -127,7 +133,7 @@ def _state_directory(directory: Path) -> None:
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP or not os.access(there, os.W_OK | os.X_OK):
             raise StateError(what, explain(error), remedy) from None
-    print(f"state directory {directory}: writable{_user_of(directory)}")
+    _say(f"state directory {directory}: writable{_user_of(directory)}")
 
 
 def _user_of(directory: Path) -> str:
@@ -150,7 +156,7 @@ def _collector(config: Config) -> None:
     """Say that the Collector takes a request; raise NotAcknowledgedError if not."""
     endpoint = config.endpoint
     if endpoint.target == NOWHERE:
-        print("Collector: none; the counts are on the status endpoint")
+        _say("Collector: none; the counts are on the status endpoint")
         return
     # gRPC is most of the memory and of the start: not for --no-endpoint.
     from sidecar.otlp_push import Delivered, Pusher  # noqa: PLC0415
@@ -165,4 +171,4 @@ def _collector(config: Config) -> None:
             f"{outcome.code}: {outcome.message}",
             _ANSWERS.get(outcome.code, "see the Collector's log"),
         )
-    print(f"Collector {endpoint.target} ({how}): takes requests")
+    _say(f"Collector {endpoint.target} ({how}): takes requests")

@@ -2,10 +2,10 @@
 """`xdp-otel discover`: which XDP programs and maps there are, and how to read them."""
 
 import argparse
-import json
 import logging
 
 from sidecar.commands import discover_inventory, discover_report
+from sidecar.commands.json_text import json_text
 from sidecar.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def discover(flags: argparse.Namespace) -> int:
 
         print(discover_config.for_map(inventory, flags.write_config, with_layout=flags.with_layout), end="")
     elif flags.json:
-        print(json.dumps(discover_report.as_json(inventory), indent=2))
+        print(json_text(discover_report.as_json(inventory), indent=2))
         return 0
     else:
         for line in discover_report.lines(inventory):

@@ -17,7 +17,7 @@ from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, Place, SourceSpec
 from sidecar.describe.yaml_text import scalar as _scalar
-from sidecar.errors import ConfigError, SourceError
+from sidecar.errors import ConfigError, SourceError, printable
 from sidecar.prometheus_names import usable
 
 # What a field's name tells of its bytes; the first that fits wins, if its decoder can read them.
@@ -57,7 +57,8 @@ def for_map(inventory: Inventory, wanted: str, *, with_layout: bool = False) -> 
             "`xdp-otel discover` shows which maps can be read",
         )
     said = [*_heading(found, inventory), "sources:", *_source(found, with_layout=with_layout)]
-    return "\n".join(said) + "\n"
+    # A name in a comment must not end it.
+    return "".join(f"{printable(line, None)}\n" for line in said)
 
 
 def _chosen(inventory: Inventory, wanted: str) -> FoundMap:

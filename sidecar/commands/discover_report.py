@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from sidecar.commands.discover_model import Attachment, FoundMap, Inventory, Program
-from sidecar.commands.table import bold, printable, table
+from sidecar.commands.table import bold, table
 from sidecar.describe.shape import Encoding, Part
+from sidecar.errors import printable
 from sidecar.pins import BPFFS
 
 _NOTHING = (
@@ -42,8 +43,8 @@ def _program(
     program: Program, before: tuple[str, str], inventory: Inventory, depth: int = 0
 ) -> list[tuple[str, ...]]:
     names = {one.info.id: one.info.name for one in inventory.maps}
-    maps = ", ".join(printable(names.get(number, "")) or f"id {number}" for number in program.map_ids)
-    name = printable(program.name) or "(name needs CAP_SYS_ADMIN)"
+    maps = ", ".join(names.get(number, "") or f"id {number}" for number in program.map_ids)
+    name = program.name or "(name needs CAP_SYS_ADMIN)"
     row = (*before, "  " * depth + name, str(program.id), maps or "-")
     rows: list[tuple[str, ...]] = [row]
     for place, one in enumerate(program.under, 1):
@@ -58,7 +59,7 @@ def _map_lines(inventory: Inventory) -> Iterator[str]:
     header = ("MAP", "ID", "KIND", "ENTRIES", "KEY", "VALUE", "READ IT WITH")
     rows = [
         (
-            printable(one.info.name) or "-",
+            one.info.name or "-",
             str(one.info.id),
             one.kind,
             _entries(one),
@@ -72,7 +73,7 @@ def _map_lines(inventory: Inventory) -> Iterator[str]:
     yield f"  {first}"
     for line, one in zip(rest, inventory.maps, strict=True):
         yield f"  {line}"
-        yield from (f"      {detail}" for detail in _details(one))
+        yield from (f"      {printable(detail, None)}" for detail in _details(one))
 
 
 def _entries(one: FoundMap) -> str:
@@ -96,11 +97,11 @@ def _details(one: FoundMap) -> Iterator[str]:
         yield f"not pinned: `bpftool map pin id {one.info.id} {BPFFS / name}`, and fewer rights do"
     for pin in one.pins:
         if one.source != ("--map-path", str(pin)):
-            yield f"pin    {printable(str(pin))}"
+            yield f"pin    {pin}"
 
 
 def _parts(parts: Sequence[Part]) -> str:
-    said = [printable(f"{one} {c_type(part)}") for one, part in _named(parts)]
+    said = [f"{one} {c_type(part)}" for one, part in _named(parts)]
     more = len(said) - _MOST_SHOWN
     return (
         ", ".join(said[:_MOST_SHOWN] + ([f"and {more:,} more: --json shows all"] if more > 0 else [])) or "-"

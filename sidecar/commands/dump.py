@@ -2,12 +2,13 @@
 """`xdp-otel dump`: what the maps hold now, decoded; nothing is written down or sent."""
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 
 from sidecar.commands import peek
-from sidecar.commands.table import bold, printable, table
+from sidecar.commands.json_text import json_text
+from sidecar.commands.table import bold, table
 from sidecar.config import source_specs
+from sidecar.errors import printable
 from sidecar.model import Snapshot
 from sidecar.source import Source
 
@@ -43,10 +44,9 @@ def _objects(source: Source, snapshot: Snapshot) -> Iterator[dict[str, object]]:
 
 def _print_json(objects: Iterable[dict[str, object]]) -> None:
     """Print an array with one object a line, as they come: `grep` can read it as well as `jq`."""
-    encode = json.JSONEncoder(ensure_ascii=False).encode
     print("[", end="")
     for at, one in enumerate(objects):
-        print(",\n " if at else "", encode(one), sep="", end="")
+        print(",\n " if at else "", json_text(one), sep="", end="")
     print("]")
 
 
@@ -63,7 +63,7 @@ def _lines(source: Source, snapshot: Snapshot) -> Iterator[str]:
         said = dict(row.attributes)
         body.append(
             [
-                *(printable(peek.text(said.get(name))) for name in names),
+                *(peek.text(said.get(name)) for name in names),
                 *(f"{number:,}" for number in row.numbers),
             ]
         )

@@ -6,12 +6,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
+from sidecar.errors import printable
+
 _GAP = "  "
+_LONGEST_CELL = 2000
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> list[str]:
-    """Return the lines of a table; the columns at the places *numbers* are aligned to the right."""
-    lines = [header, *rows]
+    """
+    Return the lines of a table; the columns at the places *numbers* are aligned to the right.
+
+    Its texts are made printable: names in the kernel, and strings in maps, are anybody's.
+    """
+    lines = [[printable(text, _LONGEST_CELL) for text in row] for row in (header, *rows)]
     widths = [max(len(row[at]) for row in lines) for at in range(len(header))]
     return [_GAP.join(_cells(row, widths, numbers)).rstrip() for row in lines]
 
@@ -28,8 +35,3 @@ def bold(text: str, stream: TextIO | None = None) -> str:
 
 def _wants_colours(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def printable(text: str) -> str:
-    """Return *text* with what would control the terminal escaped: names in the kernel are anybody's."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

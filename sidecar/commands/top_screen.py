@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from sidecar.commands import peek
-from sidecar.commands.table import bold, printable, table
+from sidecar.commands.table import bold, table
+from sidecar.errors import printable
 
 # xterm's control sequences, which every terminal of today knows: another screen, and no cursor on it.
 _ENTER = "\x1b[?1049h\x1b[?25l"
@@ -81,7 +82,7 @@ def _long(meter: Meter, rows: Sequence[peek.Row], names: Sequence[str]) -> list[
 
 def _said(row: peek.Row, names: Sequence[str]) -> list[str]:
     said = dict(row.attributes)
-    return [printable(peek.text(said.get(name))) for name in names]
+    return [peek.text(said.get(name)) for name in names]
 
 
 def _rate(number: int, seconds: float) -> str:
@@ -111,7 +112,7 @@ class Screen(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line of the log for the next drawing: it must not be written across the screen."""
-        self._trouble = record.getMessage()
+        self._trouble = printable(record.getMessage())
 
     def __enter__(self) -> "Screen":
         root = logging.getLogger()

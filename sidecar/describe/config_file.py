@@ -39,8 +39,9 @@ def load(path: Path) -> tuple[SourceSpec, ...]:
     if not items:
         raise top["sources"].refuse("sources", "none", "name one: `- pin: /sys/fs/bpf/stats_map`")
     found: dict[Place, SourceSpec] = {}
+    profiles: dict[str, ProfileSpec] = {}
     for item in items:
-        source = _source(item, path.parent)
+        source = _source(item, path.parent, profiles)
         if source.place in found:
             raise item.refuse(
                 f"source {source.place}", f"also at {found[source.place].at}", "keep one of the two"
@@ -117,14 +118,15 @@ def _match(node: Node) -> MatchSpec:
     )
 
 
-def _source(node: Node, near: Path) -> SourceSpec:
+def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec]) -> SourceSpec:
+    """Return a source; *profiles* are those that other sources named: a file is read once for all of them."""
     found = node.mapping("a source", _SOURCE_KEYS)
     place = _place(node, found)
     chosen = found.get("profile")
     limit = found.get("series_limit")
     spec = SourceSpec(
         place=place,
-        profile=profile(chosen.text("profile"), near, chosen.at) if chosen else None,
+        profile=_named_profile(chosen, near, profiles) if chosen else None,
         attributes=attributes(found),
         series_limit=limit.integer("series_limit", 1, _U32) if limit else LARGEST_CARDINALITY,
         cpu=text(found, "cpu"),
@@ -135,6 +137,13 @@ def _source(node: Node, near: Path) -> SourceSpec:
     )
     refuse_clashes(spec.with_profile(spec.profile))
     return spec
+
+
+def _named_profile(node: Node, near: Path, profiles: dict[str, ProfileSpec]) -> ProfileSpec:
+    name = node.text("profile")
+    if name not in profiles:
+        profiles[name] = profile(name, near, node.at)
+    return profiles[name]
 
 
 def _place(node: Node, found: Mapping[str, Node]) -> Place:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.describe.nearest import nearest
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, is_text
 
 LARGEST_FILE = 1 << 20
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
@@ -177,8 +177,10 @@ def parse(text: str, file: str) -> Node:
     """Return the one document of a YAML text; raise ConfigError as `read` does."""
     import yaml  # noqa: PLC0415  # 1 MB that only those pay for who read a file
 
+    composer: Any = None
     try:
-        document: Any = _composer(text).get_single_node()
+        composer = _composer(text)
+        document: Any = composer.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -192,11 +194,18 @@ def parse(text: str, file: str) -> Node:
         ) from None
     except RecursionError:
         raise ConfigError(f"{file}:1: read it", "nested too deeply", "is it the configuration?") from None
+    except (ValueError, OverflowError):
+        # PyYAML asks `chr` for whatever `\U` says, and `int` for any version of YAML.
+        line = composer.line + 1
+        cause = "an escape or a number that is out of range"
+        raise ConfigError(f"{file}:{line}: read it", cause, "correct that line") from None
     if document is None:
         raise ConfigError(f"{file}:1: read it", "empty", "see docs/configuration.md for an example")
     for node in _walk(document, file):
         if node.tag != _TAGS[node.id]:
             raise Node(node, file).refuse("read it", f"tag {node.tag}", "leave tags out")
+        if node.id == "scalar" and not is_text(node.value):
+            raise Node(node, file).refuse("read it", "half of a surrogate pair", r"write \U and eight digits")
     return Node(document, file)
 
 

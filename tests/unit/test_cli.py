@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import logging
 import os
 import re
@@ -234,6 +235,79 @@ def test_a_second_namespace_is_refused(run):
     assert (done.returncode, "argument --netns: given twice" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "argument", [b"--map-path=/\xff", b"--otel-headers=key=hunter2\xff", b"--state-dir=\xff"]
+)
+def test_an_argument_that_is_no_text_is_refused(run, argument):
+    """OTLP and gRPC could not carry it. It may be a secret, so it is not shown."""
+    done = run("run", "--map-id", "1", argument)
+
+    assert (done.returncode, error_of(done)) == (2, "use argument 4: it is not UTF-8: write it in UTF-8")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "OTEL_SERVICE_NAME",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "XDP_OTEL_CONFIG",
+        "XDP_OTEL_STATE_DIR",
+    ],
+)
+def test_a_variable_that_is_no_text_is_refused(run, variable):
+    """As above; others' variables are not ours to judge."""
+    done = run("--map-id", "1", **{variable: b"key=hunter2\xff"})
+
+    assert (done.returncode, error_of(done)) == (2, f"use {variable}: it is not UTF-8: set it in UTF-8")
+    assert run("--version", OTHER=b"\xff").returncode == 0
+
+
+def test_a_flag_that_does_not_exist_controls_no_terminal(run):
+    """Usage errors quote what was typed."""
+    done = run("--\x1b[2J\n\udcff")
+
+    assert done.returncode == 2
+    assert done.stderr.endswith("unrecognized arguments: --\\x1b[2J\\n\\udcff\n")
+
+
+@pytest.mark.parametrize("most", [6, 9, 12, 63])
+def test_too_few_open_files_are_one_line(run, most):
+    """gRPC would abort the process."""
+    shell = ("/bin/sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", *MODULE)
+    done = run("--map-id", "1", command=shell)
+
+    assert (done.returncode, error_of(done)) == (
+        5,
+        f"open files: no more than {most} may be open: "
+        "allow 64 or more: `ulimit -n`, or LimitNOFILE= in systemd",
+    )
+
+
+def test_a_low_limit_of_open_files_is_raised(run):
+    """Where it may be."""
+    shell = ("/bin/sh", "-c", 'ulimit -S -n 8; exec "$@"', "sh", *MODULE)
+
+    assert run("completion", "bash", command=shell).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError(errno.EMFILE, "", "/lib/x.py"), 5, "open a file: EMFILE (Too many open files): raise the"),
+        (FileNotFoundError(errno.ENOENT, "", "/proc/self/task"), 5, "open /proc/self/task: ENOENT ("),
+        (MemoryError(), 5, "get memory: "),
+        (FileNotFoundError(errno.ENOENT, "", "/etc/x"), 70, "this is a bug"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_bug(broken, caplog, error, code, words):
+    """No /proc, no memory, no descriptors: one line, wherever it was met."""
+    broken(error)
+
+    assert cli.main([]) == code
+    assert caplog.records[-1].message.startswith(words)
+
+
 def test_output_that_nobody_reads_ends_quietly(run):
     """A closed pipe ends what prints with SIGPIPE's code and no word."""
     reader, writer = os.pipe()
@@ -262,7 +336,7 @@ def test_output_that_does_not_fit_is_one_line():
 
     assert (done.returncode, done.stderr) == (
         5,
-        "ERROR write the output: ENOSPC (No space left on device): make room there\n",
+        "ERROR write the output: ENOSPC (No space left on device): make room there, or raise its limit\n",
     )
 
 

@@ -223,6 +223,11 @@ WHOLE_FILES = {
     "- " * 100_000: "flows.yaml:1: read it: nested too deeply",
     b"a: b\nc: \xff": "flows.yaml:2: read it: not UTF-8",
     " " * (1 << 20) + "a": "read flows.yaml: larger than 1 MiB",
+    'sources:\n- pin: "/\\ud800"': "flows.yaml:2: read it: half of a surrogate pair: write ",
+    'sources:\n- "\\udc80": /a': "flows.yaml:2: read it: half of a surrogate pair: write ",
+    'sources:\n- pin: "/\\U00110000"': "flows.yaml:2: read it: an escape or a number that is out of range",
+    'sources:\n- pin: "/\\Uffffffff"': "flows.yaml:2: read it: an escape or a number that is out of range",
+    f"%YAML {'1' * 5000}.1\n---\na": "flows.yaml:1: read it: an escape or a number that is out of range",
     "&a [*a]": "flows.yaml:1: read it: an alias (*name) stands for it",
 }
 
@@ -268,6 +273,15 @@ def test_a_profile_file_lies_next_to_the_configuration(tmp_path):
     assert refusal(tmp_path, "sources: [{id: 1, profile: mine.yaml}]").startswith(
         "mine.yaml:2: a metric, key 'feld'"
     )
+
+
+def test_a_profile_that_many_sources_name_is_read_once(tmp_path):
+    """Or a file of 1 MiB could ask for hours of work."""
+    (tmp_path / "mine.yaml").write_text("metrics:\n  - {name: a, field: b}\n")
+
+    found = loaded(tmp_path, "sources:" + "".join(f"\n- {{id: {i}, profile: mine.yaml}}" for i in (1, 2, 3)))
+
+    assert len({id(source.profile) for source in found}) == 1
 
 
 def test_what_a_source_says_goes_before_its_profile(tmp_path):

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import subprocess
 import sys
+
+import pytest
+
+from sidecar import limits, run
 
 PROGRAM = """
 import signal, time
@@ -24,6 +29,25 @@ def test_a_signal_ends_the_wait_whenever_it_comes():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=30, check=False)
 
     assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+def test_more_maps_than_select_knows_descriptors_are_no_trouble(many_files):
+    """The clock's pipe is opened after them."""
+    clock = run._Clock()
+
+    assert not clock.wait(0.001)
+    clock.stop()
+    assert clock.wait(60)
+
+
+@pytest.fixture
+def many_files():
+    """More than 1024 open files."""
+    limits.raise_open_files()
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for file in files:
+        os.close(file)
 
 
 def test_no_second_openssl_is_loaded(tmp_path):

@@ -4,8 +4,9 @@
 import os
 
 from sidecar.commands.peek import Row
-from sidecar.commands.table import bold, printable, table
+from sidecar.commands.table import bold, table
 from sidecar.commands.top_screen import Meter, lines
+from sidecar.errors import printable
 
 
 def meter(*counts, seconds=2.0):

@@ -459,6 +459,67 @@ def test_a_client_certificate_that_is_replaced_on_disk_is_used(secure, dial, aut
         assert isinstance(pusher.push(b"", timeout_s=3), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "make", "cause"),
+    [
+        ("certificate", lambda ours, _: Path(ours.client_key).read_text(), "it has no certificate"),
+        (
+            "certificate",
+            lambda ours, _: Path(ours.ca).read_text()[:300] + "\n-----END CERTIFICATE-----\n",
+            "it has no certificate, or a damaged one (",
+        ),
+        (
+            "client_certificate",
+            lambda ours, _: Path(ours.client).read_text().replace("A", "?"),
+            "it has no certificate, or a damaged one (",
+        ),
+        (
+            "client_key",
+            lambda _, theirs: Path(theirs.client_key).read_text(),
+            "it is not the key of the client's certificate",
+        ),
+        ("client_key", lambda ours, _: Path(ours.client).read_text(), "it has no key, or a damaged one ("),
+        (
+            "client_key",
+            lambda ours, _: (
+                subprocess.run(
+                    ["openssl", "pkcs8", "-topk8", "-in", ours.client_key, "-passout", "pass:hunter2"],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout
+            ),
+            "the key is encrypted",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_at_once(tmp_path, authorities, name, make, cause):
+    """Found at the start, not by each handshake; and no password is asked for."""
+    ours = authorities[0]
+    path = tmp_path / "misfit.pem"
+    path.write_text(make(*authorities))
+    files = {"certificate": ours.ca, "client_key": ours.client_key, "client_certificate": ours.client}
+    with pytest.raises(ConfigError) as caught:
+        Pusher(Endpoint("localhost:1", secure=True, **{**files, name: str(path)}))
+
+    assert str(caught.value).startswith(f"use {path}: {cause}")
+    assert str(caught.value).endswith(f"OTEL_EXPORTER_OTLP_{name.upper()}")
+
+
+def test_a_certificate_without_its_key_changes_nothing(secure, dial, authorities, tmp_path):
+    """A pair is replaced one file after the other; in between the old pair is used."""
+    server, (ours, theirs) = secure(mutual=True), authorities
+    key, client = tmp_path / "key.pem", tmp_path / "client.pem"
+    shutil.copy(ours.client_key, key)
+    shutil.copy(ours.client, client)
+    pusher = dial(
+        server.port, secure=True, certificate=ours.ca, client_key=str(key), client_certificate=str(client)
+    )
+    shutil.copy(theirs.client_key, key)
+
+    assert pusher.push(b"", timeout_s=3) == Delivered()
+
+
 @pytest.mark.parametrize("content", ["", "not in the form of PEM\n"])
 @pytest.mark.parametrize("name", ["certificate", "client_key", "client_certificate"])
 def test_a_file_that_is_no_pem_is_refused_at_once(tmp_path, name, content, authorities):

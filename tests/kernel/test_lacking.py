@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the machine, or who started the sidecar, leaves out: /proc, /dev, room for files, a reader."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from sidecar import bpf_uapi as uapi
+from tests.kernel.user_program import ROOT
+
+COMMAND = (sys.executable, "-m", "sidecar")
+LINE = re.compile(r"([0-9-]+ [0-9:,]+ )?ERROR (.+: .+: .+)\n")
+
+
+@pytest.fixture
+def pin(make_map, make_pin):
+    """A map that may be the packet counter's."""
+    return make_pin(make_map(uapi.MAP_PERCPU_ARRAY))
+
+
+@pytest.fixture
+def without():
+    """Run a command in a mount namespace where an empty directory covers another one."""
+
+    def call(covered, *arguments):
+        script = f'mount -t tmpfs none {covered} && exec "$@"'
+        return subprocess.run(
+            ["unshare", "--mount", "/bin/sh", "-c", script, "sh", *COMMAND, *map(str, arguments)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return call
+
+
+def error_of(done):
+    """The one line, the last of the log; no traceback."""
+    assert "Traceback" not in done.stderr
+    return LINE.fullmatch(done.stderr.splitlines(keepends=True)[-1])[2]
+
+
+@pytest.mark.parametrize("command", ["dump", "run", "check"])
+def test_without_proc_a_map_is_not_read(without, pin, tmp_path, command):
+    """Nobody could say what is pinned there."""
+    place = ("--map-path", pin, *(("--state-dir", tmp_path) if command != "dump" else ()))
+    done = without("/proc", command, *place)
+
+    assert done.returncode == 5
+    assert error_of(done) == (
+        f"open map pinned at {pin}: ask /proc what it is: ENOENT (No such file or directory): mount /proc"
+    )
+
+
+def test_without_proc_nothing_is_discovered(without, bpffs):
+    """Where bpffs is mounted stands there."""
+    done = without("/proc", "discover")
+
+    assert (done.returncode, error_of(done).split(": ")[0]) == (5, "open /proc/self/mountinfo")
+
+
+def test_without_dev_it_does_not_abort(without, pin, tmp_path):
+    """As gRPC would. What does not send works."""
+    done = without("/dev", "run", "--once", "--map-path", pin, "--state-dir", tmp_path)
+
+    assert (done.returncode, error_of(done).split(": ")[0]) == (5, "open /dev/urandom")
+    assert without("/dev", "dump", "--map-path", pin).returncode == 0
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_limit_of_the_size_of_files_is_one_line(pin, tmp_path, blocks):
+    """SIGXFSZ would end the process without a word."""
+    options = ("--once", "--map-path", str(pin), "--state-dir", str(tmp_path / "state"))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *COMMAND, *options],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 6
+    assert "EFBIG (File too large)" in error_of(done)
+
+
+@pytest.fixture
+def service(pin, tmp_path, cleanup):
+    """Start a sidecar, in a mount namespace of its own, that has a cycle each 0.1 s."""
+
+    def start(stderr):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        process = subprocess.Popen(
+            [
+                *("unshare", "--mount", *COMMAND, "run", "--interval", "0.1", "--map-path", str(pin)),
+                *("--otel-endpoint", "none", "--state-dir", str(tmp_path / "state")),
+                *("--status-address", f"127.0.0.1:{port}", "--debug"),
+            ],
+            cwd=ROOT,
+            stderr=stderr,
+        )
+        cleanup.callback(process.wait)
+        cleanup.callback(process.kill)
+        return process, port
+
+    return start
+
+
+def cycles(port):
+    """How many times the map was read; 0 if nobody answers yet."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return 0
+    return int(re.search(r'xdp_otel_stage_runs_total\{stage="read"\} (\d+)', text)[1])
+
+
+def until_read(port, more):
+    """Wait until the map was read so many times more."""
+    goal = cycles(port) + more
+    deadline = time.monotonic() + 60
+    while cycles(port) < goal:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def ended(process):
+    """Stop it; return its code and how long that took."""
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30), time.monotonic() - began
+
+
+def test_a_service_goes_on_when_proc_vanishes(service, tmp_path):
+    """It counts on, serves what it knows, and ends as ever."""
+    with (tmp_path / "log").open("wb") as log:
+        process, port = service(log)
+    until_read(port, 1)
+    subprocess.run(
+        ["nsenter", f"--target={process.pid}", "--mount", "mount", "-t", "tmpfs", "none", "/proc"], check=True
+    )
+    until_read(port, 5)
+
+    code, _ = ended(process)
+    text = (tmp_path / "log").read_text()
+    assert (code, "Traceback" in text) == (0, False), text
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_log_that_nobody_reads_stops_neither_cycles_nor_sigterm(service, is_terminal):
+    """A pipe, or a terminal, that is full."""
+    reader, writer = pty.openpty() if is_terminal else os.pipe()
+    if not is_terminal:
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        process, port = service(writer)
+        until_read(port, 150 if is_terminal else 60)
+        code, seconds = ended(process)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+    assert code == 0
+    assert seconds < 5
+
+
+def test_a_log_whose_reader_went_away_stops_nothing(service):
+    """EPIPE at each line."""
+    reader, writer = os.pipe()
+    process, port = service(writer)
+    os.close(writer)
+    until_read(port, 1)
+    os.close(reader)
+    until_read(port, 5)
+
+    assert ended(process)[0] == 0

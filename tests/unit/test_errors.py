@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text from outside writes one line and controls nothing."""
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigError, printable
+from sidecar.log_handler import LONGEST_LINE, OneLine
+
+EVIL = (
+    "\x1b[2J\x07\x00\x7f\x9b31m\r\n\u0085\u2028\u2029\u200b\u200e\u200f\u202a\u202e\u2066\u2069\ufeff\udcff"
+)
+
+
+@pytest.mark.parametrize("char", EVIL.replace("[2J", "").replace("31m", ""))
+def test_what_controls_becomes_an_escape(char):
+    """ESC, BEL, C0 and C1, line separators, direction, no width, lone surrogates."""
+    assert printable(f"a{char}b") == f"a{ascii(char)[1:-1]}b"
+
+
+def test_what_can_be_read_stays():
+    """In any script."""
+    assert printable("naïve Ελλάδα 日本 🙂") == "naïve Ελλάδα 日本 🙂"
+
+
+def test_what_is_long_is_cut():
+    """To what was asked for, escapes included."""
+    assert printable("x" * 500) == "x" * 500
+    assert printable("x" * 501) == "x" * 499 + "…"
+    assert printable("\n" * 10**6, 10) == r"\n\n\n\n\…"
+    assert printable("x" * 10**4, None) == "x" * 10**4
+
+
+@given(st.text(st.characters(), max_size=600))
+def test_any_text_is_one_short_line(text):
+    """And made printable twice it is the same: what quotes an error need not know."""
+    said = printable(text)
+
+    assert said.isprintable()
+    assert len(said) <= 500
+    assert printable(said) == said
+
+
+def test_no_part_of_an_error_hides_the_others():
+    """However long what it quotes is, the remedy is there."""
+    error = ConfigError("read it", EVIL * 100_000, "mend it")
+
+    assert str(error).isprintable()
+    assert str(error).endswith("…: mend it")
+    assert len(str(error)) < 600
+
+
+def test_no_record_writes_a_second_line():
+    """Whoever logs it: a library, or we without thinking."""
+    formatter = OneLine("%(levelname)s %(message)s")
+    record = logging.LogRecord("x", logging.INFO, "", 0, "%s said %s", ("it", EVIL * 1000), None)
+    line = formatter.format(record)
+
+    assert line.startswith(r"INFO it said \x1b[2J\x07")
+    assert line.isprintable()
+    assert len(line) <= LONGEST_LINE + len("INFO ")
+
+
+def test_a_traceback_controls_nothing():
+    """It has lines, and what it quotes has none."""
+    try:
+        raise RuntimeError(EVIL)
+    except RuntimeError as error:
+        record = logging.LogRecord(
+            "x", logging.ERROR, "", 0, "bug", None, (type(error), error, error.__traceback__)
+        )
+    lines = OneLine("%(message)s").format(record).split("\n")
+
+    assert lines[0] == "bug"
+    assert lines[1] == "Traceback (most recent call last):"
+    assert all(line.isprintable() for line in lines)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a proxy of the environment gets: nothing for loopback, and never a token in clear."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from sidecar.otlp_endpoint import Endpoint
+from sidecar.otlp_push import Delivered, Pusher
+
+HEADERS = (("authorization", "Bearer hunter2"),)
+
+
+class Proxy:
+    """Takes CONNECT for any host, leads it to one port of this machine, and keeps what it was sent."""
+
+    def __init__(self, to_port):
+        self.heads = []
+        self.received = b""
+        self._to_port = to_port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        with (
+            contextlib.suppress(OSError),
+            client,
+            socket.create_connection(("127.0.0.1", self._to_port)) as there,
+        ):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            self.heads.append(head)
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=self._copy, args=(there, client), daemon=True)
+            back.start()
+            while data := client.recv(65536):
+                self.received += data
+                there.sendall(data)
+
+    def _copy(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+    def close(self):
+        self._listening.close()
+
+
+@pytest.fixture
+def proxy(collector, monkeypatch):
+    """The environment names a proxy, in each variable that gRPC reads."""
+    running = Proxy(collector.port)
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{running.port}")
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def push():
+    """Send one request to an endpoint."""
+
+    def send(target, **options):
+        pusher = Pusher(Endpoint(target, **{"secure": False, **options}))
+        try:
+            return pusher.push(b"", timeout_s=2)
+        finally:
+            pusher.close()
+
+    return send
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"])
+def test_loopback_is_never_asked_of_a_proxy(proxy, collector, push, host):
+    """It has a loopback of its own."""
+    outcome = push(f"{host}:{collector.port}")
+
+    assert (outcome, proxy.heads) == (Delivered(), [])
+
+
+def test_a_token_does_not_go_to_a_proxy_in_clear(proxy, push):
+    """Without TLS the Collector is reached directly, or not at all."""
+    outcome = push("collector.invalid:4317", headers=HEADERS)
+
+    assert not isinstance(outcome, Delivered)
+    assert (proxy.heads, proxy.received) == ([], b"")
+
+
+def test_with_tls_a_proxy_forwards_what_it_cannot_read(proxy, push):
+    """It learns the name and the port."""
+    push("collector.invalid:4317", secure=True, headers=HEADERS)
+
+    assert proxy.heads[0].startswith(b"CONNECT collector.invalid:4317 ")
+    assert proxy.received.startswith(b"\x16\x03")  # a TLS handshake
+    assert b"hunter2" not in b"".join(proxy.heads) + proxy.received
+
+
+def test_what_is_no_secret_may_go_by_a_proxy(proxy, collector, push):
+    """Some networks have no other way out."""
+    outcome = push("collector.invalid:4317")
+
+    assert outcome == Delivered()
+    assert proxy.heads[0].startswith(b"CONNECT collector.invalid:4317 ")
+    assert len(collector.bodies) == 1
