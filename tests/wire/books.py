@@ -51,7 +51,7 @@ class Books:
     def count(self, body):
         """Take one request."""
         with self._lock:
-            for stream, point, is_delta in _points(body):
+            for stream, point, is_delta in points(body):
                 window = Window(point.start_time_unix_nano, point.time_unix_nano, point.as_int)
                 known = self.windows.setdefault(stream, [])
                 if known and (window.end_ns <= known[-1].end_ns or window.start_ns < known[0].start_ns):
@@ -76,7 +76,7 @@ def windows(books, metric="xdp.packets.total"):
     return [found for (_, name, _), found in books.windows.items() if name == metric]
 
 
-def _points(body):
+def points(body):
     """Yield stream (resource, metric, attributes), point and whether it is a delta, for each sum's points."""
     for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
         for scope in resource.scope_metrics:

@@ -126,6 +126,8 @@ def act(world, happening, value):
     """Let one thing happen."""
     if happening == "answer":
         world.collector.will(**value)
+    elif happening == "reply":
+        world.collector.reply(value)
     elif happening == "unreadable":
         world.source.unreadable = True
     elif happening == "clock is set":
@@ -144,7 +146,7 @@ def act(world, happening, value):
 
 
 @contextlib.contextmanager
-def played(new_collector, temporality, history, *, restarts=True):
+def played(new_collector, temporality, history, *, restarts=True, calm_s=100):
     """A world in which a history was played and then everything was well for a while."""
     with (
         new_collector() as collector,
@@ -166,5 +168,5 @@ def played(new_collector, temporality, history, *, restarts=True):
             if restarts:
                 world.restart()
             for _ in range(3):
-                world.cycle(after_s=100)
+                world.cycle(after_s=calm_s)
             yield world
