@@ -22,7 +22,7 @@ def register():
         deadline=None,
         database=None,
         print_blob=True,
-        max_examples=int(os.environ.get("EXPLORE_EXAMPLES") or 10 * _FEW),
+        max_examples=int(os.environ.get("EXPLORE_EXAMPLES") or 3 * _FEW),
     )
     settings.load_profile("ci")
 
