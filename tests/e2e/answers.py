@@ -4,7 +4,7 @@
 import time
 
 from chaos.counters import held
-from demo.errors import DemoError
+from tests.waiting import settled
 
 
 def shown(ports, state):
@@ -12,25 +12,8 @@ def shown(ports, state):
     return held(ports, (state / "instance-id").read_text().strip())
 
 
-def until(condition, timeout_s=45):
-    """Wait until it holds; fail if it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
-
-
-def settled(read, truth, timeout_s=45):
-    """What is read as soon as it is the truth and a second later still is; or what is there after all."""
-    deadline = time.monotonic() + timeout_s
-    while (seen := _or_nothing(read)) != truth and time.monotonic() < deadline:
-        time.sleep(0.1)
+def lasting(read, truth):
+    """What is read once it is the truth and a second later still is; or what is there after all."""
+    found = settled(read, truth)
     time.sleep(1)
-    return _or_nothing(read) if seen == truth else seen
-
-
-def _or_nothing(read):
-    try:
-        return read()
-    except DemoError as error:
-        return str(error)
+    return read() if found == truth else found
