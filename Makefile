@@ -45,7 +45,7 @@ export CGO_ENABLED := 0
 # Where Go's own archive installs it, which sudo's PATH does not have.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: help install bpf collector prometheus promtool demo run chaos scale test lint format wheel clean packages go interface
+.PHONY: help install bpf collector prometheus promtool demo run chaos scale test explore lint format wheel clean packages go interface
 .PHONY: chart goldens test-kube
 .PHONY: dashboards pictures
 .PHONY: bench ebpf-exporter performance
@@ -78,6 +78,9 @@ scale: collector prometheus install ## thousands of simulated nodes, real gatewa
 
 test: collector prometheus promtool install $(HELM) ## run all tests (some of them only: make test ARGS='tests/unit -k name')
 	@$(PYTHON) -m pytest --kernel=require $(ARGS)
+
+explore: .venv/bin/xdp-otel ## search on where `make test` ends, with any seed (EXPLORE_SECONDS, EXPLORE_SEED, EXPLORE_JOBS)
+	@$(PYTHON) -m tests.explore
 
 test-podman: images image-prometheus image-grafana install ## play the pod of deploy/podman and count in it (root, CONTAINER_TOOL)
 	@XDP_OTEL_TEST_PODMAN=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from chaos.counters import ZERO, add
@@ -160,7 +161,11 @@ class Node:
     def kernel(self) -> Counts:
         """Return what the kernel counted in the present map and in all before it."""
         running = [] if self._program is None else self._program.before()
-        return add(self._finished, stack.map_counts("pinned", str(self.pin)), *running)
+        return add(self._finished, self.kernel_here(), *running)
+
+    def kernel_here(self) -> Counts:
+        """Return what the present map holds."""
+        return stack.map_counts("pinned", str(self.pin))
 
     def finish(self, counts: Counts) -> None:
         """Remember what a map held that is no more, or was emptied."""
@@ -178,7 +183,7 @@ class Node:
         """Set the map to zero, as somebody else may; what it held stays in the books, to the packet."""
         self.hold()
         pause(0.05)  # frames on their way
-        self.finish(stack.map_counts("pinned", str(self.pin)))
+        self.finish(self.kernel_here())
         fd = bpf.obj_get(str(self.pin))
         try:
             bpf.map_update(fd, bytes(4), bytes(bpf_reader.answer_bytes(bpf.map_info(fd))))
@@ -202,16 +207,35 @@ class Node:
         self.sidecar.kill()
         return died
 
-    def run_second(self) -> tuple[int, str]:
-        """Run a second sidecar with the same command; return its exit code and its last line."""
-        done = subprocess.run(
-            self.sidecar.command,
-            env=self.sidecar.env,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            start_new_session=True,
-        )
-        return done.returncode, done.stderr.strip().rpartition("\n")[2]
+    def map_id(self) -> int:
+        """Return which map is pinned."""
+        fd = bpf.obj_get(str(self.pin))
+        try:
+            return bpf.map_info(fd).id
+        finally:
+            os.close(fd)
+
+    def detach(self) -> tuple[int, str]:
+        """Run `xdp-otel detach` for the interface; return its exit code and what it said."""
+        where = ("--interface", NODE_INTERFACE, "--netns", self.lab.node)
+        code, said = self._run([*python("sidecar", "detach"), *where])
+        return code, said
+
+    def run_second(self, state: Path | None = None) -> tuple[int, str]:
+        """
+        Run a second sidecar, on the same state directory or on *state*; return exit code and last line.
+
+        One that does not end within 30 s is ended, and has no exit code: -1.
+        """
+        other = str(state or self.state)
+        command = [other if part == str(self.state) else part for part in self.sidecar.command]
+        code, said = self._run(command)
+        return code, said.strip().rpartition("\n")[2]
+
+    def _run(self, command: Sequence[str]) -> tuple[int, str]:
+        run = partial(subprocess.run, env=self.sidecar.env, cwd=ROOT, start_new_session=True)
+        try:
+            done = run(command, capture_output=True, text=True, timeout=30, check=False)
+        except subprocess.TimeoutExpired as error:
+            return -1, (error.stderr or b"").decode(errors="replace")
+        return done.returncode, done.stderr

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from select import select
@@ -49,6 +50,16 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
+    def target(self) -> int:
+        """The port on 127.0.0.1 that is forwarded to; those that are connected must connect anew."""
+        return self._target
+
+    @target.setter
+    def target(self, target: int) -> None:
+        self._target = target
+        self._reset(lambda _: True)
+
+    @property
     def weather(self) -> Weather:
         """What happens to bytes now."""
         return self._weather
@@ -56,12 +67,8 @@ class Proxy:
     @weather.setter
     def weather(self, weather: Weather) -> None:
         self._weather = weather
-        with self._lock:
-            pairs = list(self._pairs)
-        for pair in pairs:
-            # A connection that lost bytes is of no use any more.
-            if weather is Weather.CUT or (weather is not Weather.SWALLOW and pair.robbed):
-                pair.reset()
+        # A connection that lost bytes is of no use any more.
+        self._reset(lambda pair: weather is Weather.CUT or (weather is not Weather.SWALLOW and pair.robbed))
 
     def close(self) -> None:
         """Reset every connection and listen no longer."""
@@ -69,6 +76,13 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def _reset(self, chosen: "Callable[[_Pair], bool]") -> None:
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            if chosen(pair):
+                pair.reset()
 
     def _accept(self) -> None:
         while True:
@@ -82,7 +96,8 @@ class Proxy:
         try:
             if self._weather is Weather.CUT:
                 raise ConnectionError
-            server = socket.create_connection(("127.0.0.1", self._target), timeout=5)
+            target = self._target
+            server = socket.create_connection(("127.0.0.1", target), timeout=5)
         except OSError:
             _reset(client)
             return
@@ -90,6 +105,8 @@ class Proxy:
         pair = _Pair(client, server)
         with self._lock:
             self._pairs.add(pair)
+        if target != self._target:
+            pair.reset()
         for source in (client, server):
             threading.Thread(target=self._pump, args=(pair, source), daemon=True).start()
 

@@ -27,7 +27,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from chaos.counters import ZERO, add
 from demo.prometheus import METRICS
 from demo.tap import Counts
-from sidecar.otlp_push import METHOD
+from sidecar.otlp_push import METHOD, RETRYABLE
 
 _FIELDS = {f"xdp.{name.removeprefix('xdp_xdp_').replace('_', '.')}": field for field, name in METRICS.items()}
 """The name of each metric in OTLP, to the field that it is made of."""
@@ -43,7 +43,8 @@ class Answer:
         counted: The request is passed on before it is refused.
         retry_after_s: Said in a RetryInfo.
         rejected: Points that a partial success refuses.
-        final: The batch is given up for it, and was never counted: that is what may be missing.
+        padding: Bytes of words in the message of an OK.
+        chatter: Bytes of metadata after it.
 
     """
 
@@ -51,7 +52,16 @@ class Answer:
     counted: bool = False
     retry_after_s: float | None = None
     rejected: int = 0
-    final: bool = False
+    padding: int = 0
+    chatter: int = 0
+
+    @property
+    def final(self) -> bool:
+        """Whether what met it was not counted, and must not be sent again, by the specification."""
+        if self.counted or self.code is grpc.StatusCode.OK:
+            return bool(self.rejected)
+        told_when = self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after_s is not None
+        return self.code not in RETRYABLE and not told_when
 
 
 PASS = Answer(grpc.StatusCode.OK)
@@ -64,7 +74,7 @@ class Refuser(grpc.GenericRpcHandler):
     Attributes:
         port: Where it listens, on 127.0.0.1.
         script: The answers to come.
-        lost: What was counted by the batches that met a final answer, added up.
+        lost: What the batches say that met a final answer, added up.
 
     """
 
@@ -97,9 +107,11 @@ class Refuser(grpc.GenericRpcHandler):
         passed_on = self._pass_on(request, context) if answer is PASS or answer.counted else b""
         if answer.retry_after_s is not None:
             context.set_trailing_metadata((("grpc-status-details-bin", _details(answer)),))
+        if answer.chatter:
+            context.set_trailing_metadata((("x-chatter", "y" * answer.chatter),))
         if answer.code is not grpc.StatusCode.OK:
             context.abort(answer.code, "refused by chaos")
-        return _partial(answer) if answer.rejected else passed_on
+        return _partial(answer) if answer.rejected or answer.padding else passed_on
 
     def _pass_on(self, request: bytes, context: Any) -> bytes:
         try:
@@ -128,5 +140,6 @@ def _details(answer: Answer) -> bytes:
 
 
 def _partial(answer: Answer) -> bytes:
-    refused = ExportMetricsPartialSuccess(rejected_data_points=answer.rejected, error_message="by chaos")
+    words = "by chaos" + "y" * answer.padding
+    refused = ExportMetricsPartialSuccess(rejected_data_points=answer.rejected, error_message=words)
     return ExportMetricsServiceResponse(partial_success=refused).SerializeToString()

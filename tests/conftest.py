@@ -6,14 +6,12 @@ import platform
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
+from tests import examples
 
-# On a busy machine any example may take long.
-settings.register_profile("project", deadline=None)
-settings.load_profile("project")
+examples.register()
 
 _HERE = Path(__file__).parent
 _NEED_KERNEL = ("kernel", "e2e", "chaos")

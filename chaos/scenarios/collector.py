@@ -5,6 +5,8 @@ from chaos.counters import ZERO, add, held, minus, seen
 from chaos.node import Mode
 from chaos.proxy import Weather
 from chaos.stage import Stage
+from demo.ports import Ports
+from scale import services
 
 
 def collector_term(stage: Stage) -> None:
@@ -60,6 +62,31 @@ def prometheus_down(stage: Stage) -> None:
         stage.wait(stage.seconds(3.0, 1.0))
         stage.prometheus.start()
     stage.record(node)
+
+
+def two_collectors(stage: Stage) -> None:
+    """Let one address lead to another live Collector and back: the first may lack, and never has too much."""
+    second = services.collector("second", stage.directory, Ports.free(), ["config.yaml"], {})
+    stage.cleanup.enter_context(second)
+    second_port = int(second.env["COLLECTOR_OTLP_ENDPOINT"].rpartition(":")[2])
+    proxy = stage.proxy()
+    nodes = [stage.node(mode.name.lower(), mode=mode, endpoint=proxy.port) for mode in Mode]
+    bounds = {node.name: dict(ZERO) for node in nodes}
+    times = stage.times(4, 2)
+    for _ in range(times):
+        stage.wait(1.0, 2.0)
+        before = {node.name: node.kernel() for node in nodes}
+        stage.wait(1.5)  # all of that is acknowledged
+        proxy.target = second_port
+        stage.wait(1.5, 3.0)
+        proxy.target = stage.ports.otlp
+        for node in nodes:
+            # What the second may have counted.
+            bounds[node.name] = add(bounds[node.name], minus(node.kernel(), before[node.name]))
+    stage.wait(1.5)
+    for node in nodes:
+        bound = ZERO if node.mode is Mode.CUMULATIVE else bounds[node.name]
+        stage.record(node, node.mode.value, bound=bound, note=f"there and back {times} times")
 
 
 def everything(stage: Stage) -> None:

@@ -38,6 +38,53 @@ def program_reload_pin_first(stage: Stage) -> None:
     stage.record(node, bound=bound, note=f"{reloads} reloads")
 
 
+def double_reload(stage: Stage) -> None:
+    """Load several new programs, one a cycle, while a batch is under way."""
+    program = Pinned(stage.name)
+    proxy = stage.proxy()
+    short = {"OTEL_EXPORTER_OTLP_TIMEOUT": "300"}
+    node = stage.node(program=program, endpoint=proxy.port, environment=short)
+    stage.wait(1.0)
+    reloads = 0
+    for _ in range(stage.times(4, 2)):
+        proxy.weather = stage.chance.choice((Weather.SWALLOW, Weather.CUT, Weather.HOLE))
+        stage.wait(0.5, 1.0)
+        for _ in range(stage.chance.randint(2, 4)):
+            program.reload()
+            stage.wait(0.0, 2 * node.interval_s)
+            reloads += 1
+        stage.wait(0.0, 1.0)
+        proxy.weather = Weather.FAIR
+        stage.wait(1.0, 2.0)
+    stage.record(node, note=f"{reloads} reloads")
+
+
+def detach_under_way(stage: Stage) -> None:
+    """Detach while a sidecar counts, and start a second one: refused, or exact, and one writer."""
+    node = stage.node()
+    wrong, refused = [], 0
+    times = stage.times(4, 2)
+    for number in range(times):
+        stage.wait(1.0, 2.0)
+        node.hold()
+        stage.wait(0.2)  # frames on their way
+        counted, map_id = node.kernel_here(), node.map_id()
+        code, said = node.detach()
+        refused += code != 0
+        if "Traceback" in said:
+            wrong.append(f"detach ended with a traceback: {said}")
+        if not stage.until(node.pin.exists, 10):
+            wrong.append("after detach nothing was attached again")
+            break
+        if node.map_id() != map_id:
+            node.finish(counted)
+        node.send()
+        code, said = node.run_second(node.state.with_name(f"second{number}"))
+        if not 2 <= code <= 6 or "Traceback" in said:
+            wrong.append(f"the second sidecar ended with exit {code}: {said}")
+    stage.record(node, note=f"detach was refused {refused} of {times} times", problems=wrong)
+
+
 def map_emptied(stage: Stage) -> None:
     """Set the map to zero: after a cycle without traffic, and right between two cycles."""
     node = stage.node()

@@ -21,6 +21,7 @@ from demo.service import Service
 from sidecar import bpf_reader
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
+from tests import waiting
 
 CPUS = len(bpf_reader.possible_cpus())
 INTERVAL_S = 0.2
@@ -120,10 +121,7 @@ def served(ports, prefix):
 
 def settled(ports, prefix, expected, *, every_s=0.2):
     """Return what is served as soon as it is what is expected, or at last."""
-    deadline = time.monotonic() + 90
-    while (found := served(ports, prefix)) != expected and time.monotonic() < deadline:
-        time.sleep(every_s)
-    return found
+    return waiting.settled(lambda: served(ports, prefix), expected, 90, every_s=every_s)
 
 
 @pytest.mark.parametrize("idle", [0, 5000], ids=["small", "large"])
@@ -184,8 +182,7 @@ def test_a_collector_that_restarts_between_two_calls_gets_the_idle_series_too(fl
         stopped.enter_context(sidecar(tmp_path, ports, *options, interval_s=interval_s))
         assert settled(ports, tuple(names.values()), expected) == expected
         batches = delivered(ports)
-        while delivered(ports) < batches + 3:
-            time.sleep(0.05)
+        waiting.answered(lambda: delivered(ports) >= batches + 3)
         collector.kill()
         collector.start()
         found = settled(ports, tuple(names.values()), expected)

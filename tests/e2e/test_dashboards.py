@@ -20,6 +20,7 @@ from dashboards.live import live
 from dashboards.questions import course, everything, fill, instant, options, questions, variables
 from demo.ports import Ports
 from demo.prometheus import fetch
+from tests.waiting import settled
 
 ANSWERED_WITHIN_S = 60
 RECENT_S = 5
@@ -62,7 +63,7 @@ def unanswered(ports: Ports, dashboard: dict[str, Any], values: dict[str, str]) 
     return missing
 
 
-def settled(ports: Ports, dashboard: dict[str, Any], **chosen: str) -> list[str]:
+def lacking(ports: Ports, dashboard: dict[str, Any], **chosen: str) -> list[str]:
     """Return what has no answer when it should have; at first there may be less to choose from."""
     deadline = time.monotonic() + ANSWERED_WITHIN_S
     while missing := unanswered(ports, dashboard, everything(ports, dashboard) | chosen):
@@ -74,12 +75,12 @@ def settled(ports: Ports, dashboard: dict[str, Any], **chosen: str) -> list[str]
 
 def test_every_panel_has_data(ports: Ports, dashboard: dict[str, Any]) -> None:
     """Opened as it is, no panel of a dashboard is empty."""
-    assert [] == settled(ports, dashboard)
+    assert [] == lacking(ports, dashboard)
 
 
 def test_every_panel_has_data_for_what_is_chosen(ports: Ports, dashboard: dict[str, Any]) -> None:
     """Each variable has something to choose, and each panel has data for one value of the last one."""
-    settled(ports, dashboard)
+    lacking(ports, dashboard)
     values = everything(ports, dashboard)
     for variable in variables(dashboard):
         found = options(ports, variable, values)
@@ -102,7 +103,7 @@ def test_a_panel_is_empty_for_a_node_that_is_not_there(ports: Ports) -> None:
 def test_every_map_metric_can_be_looked_at(ports: Ports) -> None:
     """The dashboard for any map shows each metric by each of its labels."""
     dashboard = json.loads((DASHBOARDS / "xdp-maps.json").read_text())
-    settled(ports, dashboard)
+    lacking(ports, dashboard)
     values = everything(ports, dashboard)
     by_name = {variable["name"]: variable for variable in variables(dashboard)}
     metrics = options(ports, by_name["metric"], values)
@@ -111,7 +112,7 @@ def test_every_map_metric_can_be_looked_at(ports: Ports) -> None:
     for metric in metrics:
         values["metric"] = metric
         for label in options(ports, by_name["label"], values):
-            assert [] == settled(ports, dashboard, metric=metric, label=label)
+            assert [] == lacking(ports, dashboard, metric=metric, label=label)
 
 
 def test_every_rule_is_evaluated_and_no_alert_fires(ports: Ports) -> None:
@@ -137,9 +138,10 @@ def test_every_metric_in_a_rule_exists(ports: Ports) -> None:
     url = f"http://127.0.0.1:{ports.prometheus}/api/v1/label/__name__/values"
     labels = {"xdp_otel", "node_exporter"}
 
-    known = set(json.loads(fetch(url))["data"])
+    def unknown() -> set[str]:
+        return named - labels - set(json.loads(fetch(url))["data"])
 
-    assert named - labels - known == NOT_ALWAYS
+    assert settled(unknown, NOT_ALWAYS, ANSWERED_WITHIN_S) == NOT_ALWAYS
 
 
 def test_every_recipe_has_an_answer(ports: Ports) -> None:

@@ -12,6 +12,7 @@ from demo.ports import Ports
 from demo.prometheus import fetch, query
 from scale import services
 from scale.counts import Counter
+from tests.waiting import answered, settled
 
 QUICK = ("exporters::otlp_http::retry_on_failure::max_interval: 1s", "exporters::otlp_http::timeout: 2s")
 CUMULATIVE = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}
@@ -22,14 +23,6 @@ def counter():
     """A map that counts."""
     with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
         yield counting
-
-
-def settled(read, truth):
-    """What *read* returns as soon as it is the truth, or after 30 s."""
-    deadline = time.monotonic() + 30
-    while (seen := read()) != truth and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return seen
 
 
 def test_totals_for_a_backend_that_wants_totals(tmp_path, counter):
@@ -52,10 +45,9 @@ def test_totals_for_a_backend_that_wants_totals(tmp_path, counter):
         time.sleep(1)
         counter.hold()
 
-        seen = settled(lambda: query(backend, "xdp_packets_total"), str(counter.truth["total_packets"]))
-
-        assert seen == str(counter.truth["total_packets"])
-        assert query(backend, "xdp_bytes_total") == str(counter.truth["total_bytes"])
+        for name, field in (("xdp_packets_total", "total_packets"), ("xdp_bytes_total", "total_bytes")):
+            truth = str(counter.truth[field])
+            assert truth == settled(lambda name=name: query(backend, name), truth)
 
 
 @pytest.fixture
@@ -108,10 +100,8 @@ def test_wrong_key_is_in_the_log(tmp_path, counter, delta_backend):
     settings = {"OTLP_ENDPOINT": url, "OTLP_HEADERS": "{Authorization: Bearer nonsense}"}
     generic = services.collector("generic", tmp_path, ports, ["generic-otlp.yaml"], settings)
     with generic, services.sidecar(tmp_path, counter.pin, f"127.0.0.1:{ports.otlp}"):
-        time.sleep(2)
-
+        answered(lambda: "HTTP Status Code 401" in generic.log.read_text())
         log = generic.log.read_text()
 
-    assert "HTTP Status Code 401" in log
     assert "nonsense" not in log
     assert not served(delta_backend)

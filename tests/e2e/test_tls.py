@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 import urllib.request
 import uuid
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ import pytest
 from demo.ports import Ports
 from scale import services
 from scale.counts import Counter, shown
+from tests.waiting import answered, settled
 
 QUICK = "exporters::otlp_grpc::retry_on_failure::max_interval: 1s"
 
@@ -203,7 +203,7 @@ def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority,
             counter.hold()
             code, said = once(tmp_path, counter, agent_ports.otlp, {}, scheme="http")
             assert code == 0, said
-            assert refusal(agent), agent.log.read_text()
+            answered(lambda: is_refused(agent))
             assert not shown(store)
         certificate, key = ours.issue("agent")
         settings |= {"COLLECTOR_GATEWAY_CERT_FILE": str(certificate), "COLLECTOR_GATEWAY_KEY_FILE": str(key)}
@@ -211,22 +211,14 @@ def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority,
             assert counter.truth == arrived(store, counter)
 
 
-def refusal(agent):
-    """What the agent says of a shut door: in TLS 1.3 the alert may lose against its own first write."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if found := re.search(r"certificate required|broken pipe|connection reset", agent.log.read_text()):
-            return found.group()
-        time.sleep(0.1)
-    return None
+def is_refused(agent):
+    """Whether the agent says so: in TLS 1.3 the alert may lose against its own first write."""
+    return re.search(r"certificate required|broken pipe|connection reset", agent.log.read_text())
 
 
 def arrived(store, counter):
     """What the store shows as soon as it is the truth, or at last."""
-    deadline = time.monotonic() + 20
-    while (seen := shown(store)) != counter.truth and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return seen
+    return settled(lambda: shown(store), counter.truth)
 
 
 class Mounted:
@@ -279,20 +271,22 @@ def test_certificates_change_under_way(tmp_path, counter, authority, start):
         wait_for_more(ports)
         # Both are trusted before the first certificate of the new one is shown.
         put(old, old, new)
-        time.sleep(2)
+        answered(lambda: serves_certificate_of(ports, old, new.issue("probe")))
+        wait_for_more(ports)
         put(new, old, new)
-        time.sleep(2)
+        answered(lambda: serves_certificate_of(ports, new, old.issue("probe")))
+        wait_for_more(ports)
         put(new, new)
-        time.sleep(2)
+        # Who shows a certificate of the old one is out now, and the new one's is in.
+        answered(lambda: not serves_certificate_of(ports, new, old.issue("probe")))
+        assert serves_certificate_of(ports, new, new.issue("probe"))
         wait_for_more(ports)
         counter.hold()
-        wait_for(lambda: served(ports) == counter.truth["total_packets"])
 
-        assert counter.truth["total_packets"] == served(ports)
+        assert counter.truth["total_packets"] == settled(
+            lambda: served(ports), counter.truth["total_packets"]
+        )
 
-    # Who shows a certificate of the old one is out now, and the new one's is in.
-    assert serves_certificate_of(ports, new, new.issue("probe"))
-    assert not serves_certificate_of(ports, new, old.issue("probe"))
     log = (tmp_path / "sidecar.log").read_text()
     assert "not acknowledged" not in log
 
@@ -331,8 +325,7 @@ def test_agent_shows_its_new_certificate(tmp_path, counter, authority, start):
         )
         with services.sidecar(tmp_path, counter.pin, f"localhost:{agent.otlp}", "--base-point"):
             with gateway(old):
-                wait_for(lambda: shown(store))
-                assert shown(store)
+                answered(lambda: shown(store))
             put(new)
             with gateway(new):
                 counter.hold()
@@ -364,19 +357,10 @@ def served(ports):
     return int(float(found[1])) if found else 0
 
 
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.1)
-
-
 def wait_for_more(ports):
     """See that new counts come through."""
     before = served(ports)
-    wait_for(lambda: served(ports) > before)
-    assert served(ports) > before
+    answered(lambda: served(ports) > before)
 
 
 @pytest.mark.parametrize("token", ["right", "wrong", ""])

@@ -128,7 +128,7 @@ def test_grafana(node, wire, release):
     """
     stand_in = {"repository": f"{PREFIX}/grafana-stand-in", "tag": "test"}
     release.install({"sidecar": {"interfaces": [wire]}, "grafana": {"enabled": True, "image": stand_in}})
-    report = json.loads(ask(release.namespace, f"{release.full}-grafana", 3000, "files"))
+    report = json.loads(wait_for(lambda: ask(release.namespace, f"{release.full}-grafana", 3000, "files")))
     files = report["files"]
     assert report["writable"]
     url = f"http://{release.full}-prometheus.{release.namespace}.svc:9090"

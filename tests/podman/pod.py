@@ -9,11 +9,11 @@ import sys
 import time
 from contextlib import contextmanager
 
-from demo.errors import DemoError
 from demo.ports import Ports
 from demo.processes import ROOT, run
-from demo.prometheus import counters, query
+from demo.prometheus import counters, fetch, query
 from demo.stack import kernel_counts
+from tests.waiting import answered, settled
 
 PODMAN = os.environ.get("CONTAINER_TOOL", "podman")
 PREFIX = os.environ.get("IMAGE_PREFIX", "localhost")
@@ -91,25 +91,19 @@ def crash(container):
         time.sleep(0.2)
 
 
-def wait_until_equal(expected, timeout_s=60):
-    """Wait until Prometheus has the expected counters; return what it, and the kernel, say in the end."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            shown = counters(PORTS, INTERFACE)
-        except (OSError, DemoError) as error:  # it may be starting
-            shown = str(error)
-        if shown == expected or time.monotonic() > deadline:
-            return shown
-        time.sleep(0.5)
+def wait_until_equal(expected):
+    """Wait until Prometheus has the expected counters; return what it says in the end."""
+    return settled(lambda: counters(PORTS, INTERFACE), expected)
 
 
-def wait_until(promql, expected, timeout_s=60):
+def wait_until(promql, expected):
     """Wait until a query has the expected answer; return the last one."""
-    deadline = time.monotonic() + timeout_s
-    while (found := query(PORTS, promql)) != expected and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return found
+    return settled(lambda: query(PORTS, promql), expected)
+
+
+def ask(port, path):
+    """Return what a container answers, which may have been started a moment ago."""
+    return json.loads(answered(lambda: fetch(f"http://127.0.0.1:{port}/{path}")))
 
 
 def kernel():

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from demo.frames import every_kind
-from demo.prometheus import fetch
 from tests.podman import pod
 
 FRAMES = list(every_kind(b"\x02\0\0\0\0\x01").values())
@@ -120,7 +119,7 @@ def test_everything_listens_on_loopback_only(played):
 
 def test_grafana_finds_datasource_dashboards_and_its_password(played):
     """The files lie where Grafana reads them, and its administrator has the generated password."""
-    found = json.loads(fetch("http://127.0.0.1:3000/files"))
+    found = pod.ask(3000, "files")
     dashboards = [json.loads(text) for path, text in found["files"].items() if path.endswith(".json")]
     shipped = sorted(path.name for path in (pod.ROOT / "deploy/grafana/dashboards").glob("*.json"))
 
@@ -139,7 +138,7 @@ def test_grafana_finds_datasource_dashboards_and_its_password(played):
 
 def test_prometheus_has_the_rules(played):
     """Recording rules and alerts are loaded from the pod's ConfigMap, and each can be evaluated."""
-    groups = json.loads(fetch("http://127.0.0.1:9090/api/v1/rules"))["data"]["groups"]
+    groups = pod.ask(9090, "api/v1/rules")["data"]["groups"]
 
     assert {"xdp-alerts.yml", "xdp-recording.yml"} == {Path(group["file"]).name for group in groups}
     assert [] == [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]

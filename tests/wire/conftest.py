@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import grpc
 import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA
 
 from sidecar.otlp_endpoint import Endpoint
 from sidecar.otlp_push import Pusher
+from tests.wire.books import Books
 
 _SERVICE = metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"].full_name
 
@@ -43,28 +42,13 @@ class Call:
     peer: str
 
 
-@dataclass(frozen=True)
-class Window:
-    """One delta point that was counted."""
-
-    start_ns: int
-    end_ns: int
-    count: int
-
-
-class Collector(grpc.GenericRpcHandler):
-    """
-    The server, and the books that it keeps.
-
-    It adds up as `deltatocumulative` of the Collector does: a delta point whose time is not newer than the
-    stream's last, or whose start is older than the stream's first, is dropped; any other is added in full.
-    Of cumulative points the newest holds.
-    """
+class Collector(Books, grpc.GenericRpcHandler):
+    """The server, and the books that it keeps."""
 
     def __init__(self):
+        super().__init__()
         self.port = 0
         self.calls = []
-        self.windows = {}
         self._answers = deque()
         self._server = None
 
@@ -96,10 +80,6 @@ class Collector(grpc.GenericRpcHandler):
         counts = code is grpc.StatusCode.OK and not hangs if counts is None else counts
         self._answers.extend([Answer(code, details, counts, hangs, body, trailers)] * times)
 
-    def forget(self):
-        """Lose its state, as at a restart."""
-        self.windows.clear()
-
     def will_be_fine(self):
         """Answer OK from now on, whatever was prepared."""
         self._answers.clear()
@@ -108,15 +88,6 @@ class Collector(grpc.GenericRpcHandler):
     def bodies(self):
         """The requests in the order of their arrival."""
         return [call.body for call in self.calls]
-
-    def total(self, metric, **attributes):
-        """What Prometheus would show for a sum: of all its streams, or of those with these attributes."""
-        return sum(
-            window.count
-            for (_, name, at), windows in self.windows.items()
-            if name == metric and set(attributes.items()) <= set(at)
-            for window in windows
-        )
 
     def service(self, handler_call_details):
         if handler_call_details.method == f"/{_SERVICE}/Export":
@@ -128,7 +99,7 @@ class Collector(grpc.GenericRpcHandler):
             self._answers.popleft() if self._answers else Answer(grpc.StatusCode.OK, "", True, False, b"", ())
         )
         if answer.counts:
-            self._count(body)
+            self.count(body)
         self.calls.append(Call(body, dict(context.invocation_metadata()), context.peer()))
         if answer.hangs:
             gone = threading.Event()
@@ -138,31 +109,6 @@ class Collector(grpc.GenericRpcHandler):
         if answer.code is not grpc.StatusCode.OK:
             context.abort(answer.code, answer.details)
         return answer.body
-
-    def _count(self, body):
-        for stream, point, is_delta in _points(body):
-            window = Window(point.start_time_unix_nano, point.time_unix_nano, point.as_int)
-            windows = self.windows.setdefault(stream, [])
-            if windows and (window.end_ns <= windows[-1].end_ns or window.start_ns < windows[0].start_ns):
-                continue
-            if not is_delta:
-                windows.clear()
-            windows.append(window)
-
-
-def _points(body):
-    """Yield stream (resource, metric, attributes), point and whether it is a delta, for each sum's points."""
-    for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-        for scope in resource.scope_metrics:
-            for metric in scope.metrics:
-                is_delta = metric.sum.aggregation_temporality == AGGREGATION_TEMPORALITY_DELTA
-                for point in metric.sum.data_points:
-                    stream = (_pairs(resource.resource.attributes), metric.name, _pairs(point.attributes))
-                    yield stream, point, is_delta
-
-
-def _pairs(attributes):
-    return tuple((one.key, one.value.string_value) for one in attributes)
 
 
 class Tap:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real Collector says no after it has counted, or is one of two: nothing is counted twice."""
+
+import contextlib
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from chaos.backend import Backend
+from chaos.proxy import Proxy
+from demo.ports import Ports
+from scale import services
+from scale.counts import Counter
+from tests.e2e.answers import lasting, shown
+from tests.waiting import answered
+
+
+@pytest.fixture
+def counter():
+    """A map that counts."""
+    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
+        yield counting
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 500, 503])
+def test_a_second_exporter_that_refuses_doubles_nothing(tmp_path, counter, status):
+    """The Collector answers for it, after the first exporter has counted: the same points come again."""
+    ports = Ports.free()
+    with contextlib.closing(Backend(status)) as backend:
+        collector = services.collector(
+            "it", tmp_path, ports, ["config.yaml"], {}, overrides=backend.overrides
+        )
+        sidecar = services.sidecar(tmp_path, counter.pin, f"127.0.0.1:{ports.otlp}", "--base-point")
+        with collector, sidecar:
+            answered(lambda: backend.requests >= 4)
+            backend.status = 200
+            before = backend.requests
+            answered(lambda: backend.requests >= before + 3)
+            counter.hold()
+
+            assert counter.truth == lasting(lambda: shown(ports, tmp_path / "state"), counter.truth)
+
+
+@pytest.fixture
+def two(tmp_path, counter):
+    """Two Collectors that live, one address that leads to the first, and a sidecar that sends there."""
+    ports = {name: Ports.free() for name in ("first", "second")}
+    with contextlib.ExitStack() as stack:
+        for name, its in ports.items():
+            stack.enter_context(services.collector(name, tmp_path, its, ["config.yaml"], {}))
+        proxy = stack.enter_context(contextlib.closing(Proxy(ports["first"].otlp)))
+        endpoint = f"127.0.0.1:{proxy.port}"
+        stack.enter_context(services.sidecar(tmp_path, counter.pin, endpoint, "--base-point"))
+
+        def lead_to(name):
+            proxy.target = ports[name].otlp
+            packets = packets_at(name)
+            answered(lambda: packets_at(name) > packets)
+
+        def packets_at(name):
+            return shown_at(name)["total_packets"]
+
+        def shown_at(name):
+            return shown(ports[name], tmp_path / "state")
+
+        answered(lambda: packets_at("first"))
+        yield lead_to, shown_at
+
+
+def test_a_collector_that_takes_over_shows_all(two, counter):
+    """One that never heard of the series is told all that was counted before."""
+    lead_to, shown_at = two
+    lead_to("second")
+    counter.hold()
+
+    assert counter.truth == lasting(lambda: shown_at("second"), counter.truth)
+
+
+def test_there_and_back_again_no_collector_shows_too_much(two, counter):
+    """The first lacks what the second counted, and neither has anything twice."""
+    lead_to, shown_at = two
+    for _ in range(2):
+        lead_to("second")
+        lead_to("first")
+    counter.hold()
+    time.sleep(2)  # a cycle and more: what is to come has come
+
+    for name in ("first", "second"):
+        counts = shown_at(name)
+        assert all(counts[field] <= counter.truth[field] for field in counts), (name, counts, counter.truth)
