@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from sidecar import quiet
+from sidecar import points, quiet
 from sidecar.accounts import OVERFLOW, Posting, Step, add_to, post
 from sidecar.columnar import Table
 from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
@@ -118,6 +118,7 @@ def step(
         posted.forgotten,
         resets.fallen,
         resets.falls,
+        _gone(baseline, posted, schema),
     )
 
 
@@ -170,6 +171,16 @@ def _series(
             )
         )
     return series
+
+
+def _gone(baseline: Baseline, posted: Posting, schema: Schema) -> tuple[bytes, ...]:
+    if not schema.has_any_gauge:
+        return ()
+    return tuple(
+        points.said(one)
+        for one, account in posted.accounts.items()
+        if account.end_ns == baseline.end_ns and one not in posted.counts
+    )
 
 
 def _values(

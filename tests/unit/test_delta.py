@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sidecar import points
 from sidecar.accounts import OVERFLOW
 from sidecar.delta import advance, as_reported, from_now_on, generations, since_birth
 from sidecar.model import Fall, Field, Layout, MapIdentity, Reading, Snapshot
@@ -389,6 +390,33 @@ def test_a_gauge_whose_map_was_replaced_has_what_it_was_last_read_as():
         (("key", "a"),): (5,),
         (("key", "b"),): (8,),
     }
+
+
+def test_a_series_with_a_gauge_is_gone_once_when_it_has_no_key_any_more():
+    """Deleted, left behind in the map before, or named otherwise: whoever keeps its gauge must be told."""
+    names = {b"b": "b"}
+    gauge = schema("level", kind=Kind.GAUGE, label=lambda key: (("key", names.get(key, key.decode())),))
+    one = first(entries({b"a": (5,), b"b": (7,), b"c": (9,)}, of=gauge), of=gauge)
+    two = step_of(one.baseline, entries({b"b": (7,), b"c": (9,)}, at=2000, of=gauge), of=gauge)
+    new = entries({b"b": (8,)}, at=3000, identity=TWO, of=gauge)
+    three = step_of(two.baseline, entries({b"b": (7,), b"c": (10,)}, at=3000, of=gauge), new, of=gauge)
+    four = step_of(three.baseline, new, of=gauge)
+    names[b"b"] = "B"
+    five = step_of(four.baseline, new, of=gauge)
+    back = step_of(five.baseline, entries({b"a": (5,)}, at=4000, identity=TWO, of=gauge), of=gauge)
+
+    gone = [[dict(points.attributes(name))["key"] for name in step.gone] for step in (one, two, three, four)]
+    assert gone == [[], ["a"], [], ["c"]]
+    assert [points.attributes(name) for name in five.gone] == [(("key", "b"),)]
+    assert [points.attributes(name) for name in back.gone] == [(("key", "B"),)]
+
+
+def test_a_series_of_sums_is_never_told_to_be_gone():
+    """A sum says nothing until it is said again, and its counter stays what it is."""
+    keyed = schema("packets", label=by_key)
+    here = first(entries({b"a": (5,), b"b": (1,)}, of=keyed), of=keyed)
+
+    assert step_of(here.baseline, entries({b"b": (2,)}, at=2000, of=keyed), of=keyed).gone == ()
 
 
 def test_a_field_that_is_read_only_from_now_on_counts_from_now_on():
