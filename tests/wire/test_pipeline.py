@@ -27,6 +27,7 @@ from sidecar.model import MapIdentity, Snapshot, Temporality
 from sidecar.otlp_endpoint import Endpoint
 from sidecar.otlp_push import Pusher
 from sidecar.pipeline import Pipeline
+from sidecar.telemetry import Telemetry
 from tests.packet_counter import FIELDS, SUMS, reading, schema
 
 RESOURCE = (("service.instance.id", "one"), ("service.name", "test"))
@@ -98,6 +99,10 @@ class Source:
         self._born = self._clock.wall_ns
         self._counters = dict.fromkeys(FIELDS, 0)
 
+    def change(self, name, by):
+        """Let one field, which is no counter, go up or down."""
+        self._counters[name] += by
+
     def set(self, value):
         """Let every field have this value, whatever it had."""
         self._counters = dict.fromkeys(FIELDS, value)
@@ -145,7 +150,10 @@ class World:
         self.pusher = _MortalPusher(self, self.endpoint)
         self._process.callback(self.pusher.close)
         self.delivery = Delivery(self.journal, self.pusher, self.clock)
-        self.pipeline = Pipeline(self.sources, RESOURCE, self._temporality, self.delivery, self.clock)
+        self.telemetry = Telemetry()
+        self.pipeline = Pipeline(
+            self.sources, RESOURCE, self._temporality, self.delivery, self.clock, self.telemetry
+        )
         return self
 
     def end(self):
@@ -652,6 +660,19 @@ def test_a_count_that_otlp_cannot_say_is_not_sent(world, caplog):
 
     assert world.collector.calls == []
     assert "encode field total_packets: " in caplog.text
+
+
+def test_a_field_that_falls_says_nothing_of_the_counters_beside_it(world, caplog):
+    """They are exact; the field is named once, however often it falls, and each fall shows on /metrics."""
+    for by in (5000, -10, -10, 7):
+        world.source.count(1000)
+        world.source.change("udp_packets", by)
+        world.cycle()
+    families = {one.name: one.samples for one in world.telemetry.families()}
+
+    assert world.counted == {**world.source.truth, "udp_packets": 5007}
+    assert (families["counters_fallen"], families["entries_emptied"]) == ({(): 2}, {(): 0})
+    assert caplog.text.count("udp_packets fell from 5000 to 4990") == caplog.text.count(" fell ") == 1
 
 
 def test_every_cycle_leaves_its_line(world, caplog):
