@@ -46,6 +46,8 @@ class Step:
         forgotten: Series without a key that had to make room.
         fallen: How many counters fell while others of their entry did not.
         falls: One example of each field that did.
+        gone: The series that had a key in the last window and have none now, by their names (`points`); only
+            if some instrument is a gauge, which would be served on.
 
     """
 
@@ -58,6 +60,7 @@ class Step:
     forgotten: int = 0
     fallen: int = 0
     falls: tuple[Fall, ...] = ()
+    gone: tuple[bytes, ...] = ()
 
 
 def post(

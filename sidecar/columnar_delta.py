@@ -77,6 +77,7 @@ def step(
         posted.forgotten,
         resets.fallen,
         resets.falls,
+        _gone(posted, baseline.end_ns) if schema.has_any_gauge else (),
     )
 
 
@@ -105,6 +106,13 @@ def _series(
         None if held is None else posted.summed(held),
         elapsed_ns,
     )
+
+
+def _gone(posted: Posting, end_ns: int) -> tuple[bytes, ...]:
+    """Return the names of the series that were said in the last window, up to *end_ns*, without a key now."""
+    last = np.frombuffer(posted.ledger.ends, np.uint64) == end_ns
+    last[posted.order] = False
+    return tuple(posted.ledger.series[at] for at in np.flatnonzero(last).tolist())
 
 
 def _to_say(series: SeriesTable) -> Places:

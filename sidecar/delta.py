@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from sidecar import quiet
+from sidecar import points, quiet
 from sidecar.accounts import OVERFLOW, Posting, Step, add_to, post
 from sidecar.columnar import Table
 from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
@@ -64,7 +64,9 @@ def advance(
     remembered = dict(list(maps.items())[-max(MAPS_REMEMBERED, len(snapshots)) :])
     snapshots = [*(one for one in snapshots[:-1] if baseline.maps.get(one.identity) != one.reading), newest]
     end_ns = max(newest.taken_ns, baseline.end_ns + 1)
-    step = _step(baseline, snapshots, schema, end_ns, everything=everything)
+    # Windows of 1 ns say nothing of how long a series was left out.
+    stepped_back = newest.taken_ns <= baseline.end_ns
+    step = _step(baseline, snapshots, schema, end_ns, everything=everything or stepped_back)
     fields = _fields(newest.reading)
     after = Baseline(baseline.birth_ns, end_ns, remembered, fields, step.accounts, newest.boottime_ns)
     return Advance(**vars(step), baseline=after, snapshots=snapshots)
@@ -120,6 +122,7 @@ def step(
         posted.forgotten,
         resets.fallen,
         resets.falls,
+        _gone(baseline, posted, schema),
     )
 
 
@@ -196,6 +199,16 @@ def _series(
             )
         )
     return series
+
+
+def _gone(baseline: Baseline, posted: Posting, schema: Schema) -> tuple[bytes, ...]:
+    if not schema.has_any_gauge:
+        return ()
+    return tuple(
+        points.said(one)
+        for one, account in posted.accounts.items()
+        if account.end_ns == baseline.end_ns and one not in posted.counts
+    )
 
 
 def _values(

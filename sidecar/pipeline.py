@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sidecar import connections, delta, quiet, reported
+from sidecar import connections, delta, otlp_gone, quiet, reported
 from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError, explain
 from sidecar.falls import Falls
@@ -200,7 +200,12 @@ class Pipeline:
 
     def _requests(self, steps: Mapping[Source, delta.Advance]) -> tuple[bytes, ...]:
         measured = [(source.schema, step.said) for source, step in steps.items()]
-        return encode(self._resource, self._temporality, measured)
+        gone = [
+            request
+            for source, step in steps.items()
+            for request in otlp_gone.requests(self._resource, source.schema, step.gone, step.baseline.end_ns)
+        ]
+        return (*encode(self._resource, self._temporality, measured), *gone)
 
     def _can_be_said(self, source: Source, step: delta.Advance) -> bool:
         try:

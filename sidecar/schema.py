@@ -38,7 +38,10 @@ class Kind(Enum):
 
 
 SUMS = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
-"""Kinds that are sums; the others are gauges to OTLP."""
+"""Kinds that are sums."""
+
+GAUGES = (Kind.GAUGE, Kind.RATE)
+"""Kinds that are gauges to OTLP: what was said last holds."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ class Schema:
     def has_gauge(self) -> bool:
         """Whether some instrument wants to know what a field holds."""
         return any(one.kind is Kind.GAUGE for one in self.instruments)
+
+    @property
+    def has_any_gauge(self) -> bool:
+        """Whether some instrument is a gauge to OTLP."""
+        return any(one.kind in GAUGES for one in self.instruments)
 
     def attributes_of(self, key: bytes) -> Attributes:
         """Return the attributes of a key's series; if CPUs are told apart, the CPU's number ends the key."""

@@ -32,6 +32,10 @@ from demo import stack
 from demo.ports import Ports
 from demo.processes import ROOT, run
 from scale import services
+from sidecar import delta, otlp_gone
+from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
+from sidecar.otlp_encode import encode
+from sidecar.schema import Instrument, Kind, Schema
 
 CONFIG = ROOT / "collector/config.yaml"
 BUILDER_CONFIG = ROOT / "collector/builder-config.yaml"
@@ -212,6 +216,40 @@ def test_identical_resend_counts_once(collector: Collector) -> None:
     collector.export(cycle(now - 5 * SECOND_NS, now))
 
     assert served(cycles=2) == scrape(collector.ports.metrics)
+
+
+def test_a_gauge_that_is_gone_is_not_served_any_more(collector: Collector) -> None:
+    """Several at once, and no others; the counters of the same series stay."""
+    of = Schema(
+        "test",
+        Layout(16, (Field("level", 0), Field("packets", 64))),
+        (Instrument("level", "1", "", "level", Kind.GAUGE), Instrument("packets", "1", "", "packets")),
+        lambda key: (("key", key.decode()),),
+    )
+    resource = (("service.name", "test"), ("service.instance.id", "one"))
+    now = time.time_ns()
+    identity = MapIdentity("boot", 41, 1, 1, 16, 9)
+
+    def snapshot(at: int, **cells: tuple[int, int]) -> Snapshot:
+        held = {key.encode(): row for key, row in cells.items()}
+        return Snapshot(identity, now - 9 * SECOND_NS, now + at, Reading(of.columns(1), held))
+
+    def shown() -> dict[str, float]:
+        ours = {name: value for name, (_, value) in scrape(collector.ports.metrics).items() if "key=" in name}
+        return {f"{name.split('{')[0]} {name.split('key=')[1][1]}": value for name, value in ours.items()}
+
+    one = snapshot(-3, a=(5, 10), b=(6, 20), c=(7, 30))
+    step = delta.advance(delta.since_birth(one), [one], of)
+    for request in encode(resource, Temporality.DELTA, [(of, step.said)]):
+        collector.export(ExportMetricsServiceRequest.FromString(request))
+    counters = {"xdp_packets a": 10.0, "xdp_packets b": 20.0, "xdp_packets c": 30.0}
+    assert shown() == {**counters, "xdp_level a": 5.0, "xdp_level b": 6.0, "xdp_level c": 7.0}
+
+    step = delta.advance(step.baseline, [snapshot(-2, b=(8, 21))], of)
+    gone = otlp_gone.requests(resource, of, step.gone, step.baseline.end_ns)
+    for request in (*encode(resource, Temporality.DELTA, [(of, step.said)]), *gone):
+        collector.export(ExportMetricsServiceRequest.FromString(request))
+    assert shown() == {**counters, "xdp_packets b": 21.0, "xdp_level b": 8.0}
 
 
 def test_binary_is_what_the_builder_configuration_says() -> None:

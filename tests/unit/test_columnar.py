@@ -186,6 +186,7 @@ def same(expected, got, schema):
     assert (got.emptied, set(got.vanished)) == (expected.emptied, set(expected.vanished))
     assert (got.fallen, fields_of(got.falls)) == (expected.fallen, fields_of(expected.falls))
     assert (got.overflowed, got.forgotten) == (expected.overflowed, expected.forgotten)
+    assert got.gone == expected.gone
     for temporality in Temporality:
         requests = [
             outcome(otlp_encode.encode, RESOURCE, temporality, [(schema, step.said)])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sidecar import points
 from sidecar.accounts import OVERFLOW
 from sidecar.delta import advance, as_reported, from_now_on, generations, since_birth
 from sidecar.delta import probe as delta_probe
@@ -393,6 +394,33 @@ def test_a_gauge_whose_map_was_replaced_has_what_it_was_last_read_as():
     }
 
 
+def test_a_series_with_a_gauge_is_gone_once_when_it_has_no_key_any_more():
+    """Deleted, left behind in the map before, or named otherwise: whoever keeps its gauge must be told."""
+    names = {b"b": "b"}
+    gauge = schema("level", kind=Kind.GAUGE, label=lambda key: (("key", names.get(key, key.decode())),))
+    one = first(entries({b"a": (5,), b"b": (7,), b"c": (9,)}, of=gauge), of=gauge)
+    two = step_of(one.baseline, entries({b"b": (7,), b"c": (9,)}, at=2000, of=gauge), of=gauge)
+    new = entries({b"b": (8,)}, at=3000, identity=TWO, of=gauge)
+    three = step_of(two.baseline, entries({b"b": (7,), b"c": (10,)}, at=3000, of=gauge), new, of=gauge)
+    four = step_of(three.baseline, new, of=gauge)
+    names[b"b"] = "B"
+    five = step_of(four.baseline, new, of=gauge)
+    back = step_of(five.baseline, entries({b"a": (5,)}, at=4000, identity=TWO, of=gauge), of=gauge)
+
+    gone = [[dict(points.attributes(name))["key"] for name in step.gone] for step in (one, two, three, four)]
+    assert gone == [[], ["a"], [], ["c"]]
+    assert [points.attributes(name) for name in five.gone] == [(("key", "b"),)]
+    assert [points.attributes(name) for name in back.gone] == [(("key", "B"),)]
+
+
+def test_a_series_of_sums_is_never_told_to_be_gone():
+    """A sum says nothing until it is said again, and its counter stays what it is."""
+    keyed = schema("packets", label=by_key)
+    here = first(entries({b"a": (5,), b"b": (1,)}, of=keyed), of=keyed)
+
+    assert step_of(here.baseline, entries({b"b": (2,)}, at=2000, of=keyed), of=keyed).gone == ()
+
+
 def test_a_field_that_is_read_only_from_now_on_counts_from_now_on():
     """Another configuration for the same map: nothing twice, and the fields that stay go on."""
     before = first(snapshot(7, 700)).baseline
@@ -638,3 +666,13 @@ def test_no_neighbour_changes_what_a_counter_that_did_not_fall_counts(data, bits
     step = step_of(before, snapshot((held + grown) % 2**bits, *now, at=2000, of=of), of=of)
 
     assert step.series[0].counts[0] == grown
+
+
+def test_no_series_is_left_out_while_the_wall_clock_is_behind(monkeypatch):
+    """By the wall clock none would be due for as long as it was stepped back."""
+    monkeypatch.setattr("sidecar.quiet.LARGE", 0)
+    one = first(snapshot(7, at=10**12))
+    behind = advance(one.baseline, [snapshot(7, at=10**9)], PACKETS, everything=False)
+    after = advance(behind.baseline, [snapshot(7, at=10**12 + 10**9)], PACKETS, everything=False)
+
+    assert (len(behind.said), len(after.said)) == (1, 0)

@@ -12,6 +12,7 @@ from sidecar.model import MapIdentity, Record, Snapshot, Temporality
 from sidecar.otlp_endpoint import Endpoint
 from sidecar.otlp_push import Pusher
 from sidecar.pipeline import Pipeline
+from sidecar.telemetry import Telemetry
 from tests.packet_counter import FIELDS, INFO, SUMS, reading, schema
 
 RESOURCE = (("service.instance.id", "one"), ("service.name", "test"))
@@ -83,6 +84,10 @@ class Source:
         self._born = self._clock.wall_ns
         self._counters = dict.fromkeys(FIELDS, 0)
 
+    def change(self, name, by):
+        """Let one field, which is no counter, go up or down."""
+        self._counters[name] += by
+
     def set(self, value):
         """Let every field have this value, whatever it had."""
         self._counters = dict.fromkeys(FIELDS, value)
@@ -147,7 +152,10 @@ class World:
         self.pusher = _MortalPusher(self, self.endpoint)
         self._process.callback(self.pusher.close)
         self.delivery = Delivery(self.journal, self.pusher, self.clock, self._temporality)
-        self.pipeline = Pipeline(self.sources, RESOURCE, self._temporality, self.delivery, self.clock)
+        self.telemetry = Telemetry()
+        self.pipeline = Pipeline(
+            self.sources, RESOURCE, self._temporality, self.delivery, self.clock, self.telemetry
+        )
         return self
 
     def end(self):
