@@ -20,6 +20,7 @@ from itertools import count
 from random import Random, SystemRandom
 from typing import IO
 
+from demo import interruption
 from demo.processes import ROOT, end, spawn
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0")
@@ -87,7 +88,8 @@ class Running:
 
 
 def main() -> int:
-    """Return the exit code: 0 nothing was found, 1 something was, 2 usage, 130 by Ctrl-C."""
+    """Return the exit code: 0 nothing was found, 1 something was, 2 usage, 130 by Ctrl-C, 143 by SIGTERM."""
+    interruption.listen()
     try:
         seconds = float(os.environ.get("EXPLORE_SECONDS") or 600)
         seed = int(os.environ.get("EXPLORE_SEED") or SystemRandom().randrange(1 << 32))
@@ -111,13 +113,13 @@ def main() -> int:
                 # A larger bound may take long: it must not keep all others from their turn.
                 is_deep = next(turns) % _WEIGHT == 0 and not any(one.search.depth for one in running)
                 running.append(Running(next(bounds if is_deep else examples)))
-            time.sleep(_POLL_S)
+            interruption.pause(_POLL_S)
             for one in [one for one in running if one.exit_code() is not None]:
                 running.remove(one)
                 if _is_wrong(one, searched):
                     return 1
-    except KeyboardInterrupt:
-        return 130
+    except interruption.Interrupted as interrupted:
+        return 128 + interrupted.number
     else:
         return 0
     finally:
