@@ -104,7 +104,7 @@ def main() -> int:
         return 2
     _say(f"seed {seed}: {len(properties)} properties, {len(model)} bounds of the model, for {seconds:.0f} s")
     running: list[Running] = []
-    searched: Counter[str] = Counter()
+    searched: Counter[str] = Counter(searches=0)
     deadline = time.monotonic() + seconds
     examples, bounds, turns = _examples(properties, seed), _bounds(model, seed), count(1)
     try:
