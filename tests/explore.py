@@ -20,12 +20,13 @@ from itertools import count
 from random import Random, SystemRandom
 from typing import IO
 
+from demo import interruption
 from demo.processes import ROOT, end, spawn
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0")
 PROFILE = "--hypothesis-profile=explore"
 _POLL_S = 0.1
-# The histories and answers on the wire are what has most to be found in.
+# The histories and answers on the wire are what has most to be found in: for one of all others four of them.
 _WEIGHT = 4
 
 
@@ -87,7 +88,8 @@ class Running:
 
 
 def main() -> int:
-    """Return the exit code: 0 nothing was found, 1 something was, 2 usage, 130 by Ctrl-C."""
+    """Return the exit code: 0 nothing was found, 1 something was, 2 usage, 130 by Ctrl-C, 143 by SIGTERM."""
+    interruption.listen()
     try:
         seconds = float(os.environ.get("EXPLORE_SECONDS") or 600)
         seed = int(os.environ.get("EXPLORE_SEED") or SystemRandom().randrange(1 << 32))
@@ -102,19 +104,22 @@ def main() -> int:
         return 2
     _say(f"seed {seed}: {len(properties)} properties, {len(model)} bounds of the model, for {seconds:.0f} s")
     running: list[Running] = []
-    searched: Counter[str] = Counter()
+    searched: Counter[str] = Counter(searches=0)
     deadline = time.monotonic() + seconds
-    searches = _searches(properties, model, seed)
+    examples, bounds, turns = _examples(properties, seed), _bounds(model, seed), count(1)
     try:
         while time.monotonic() < deadline:
-            running += [Running(next(searches)) for _ in range(jobs - len(running))]
-            time.sleep(_POLL_S)
+            while len(running) < jobs:
+                # A larger bound may take long: it must not keep all others from their turn.
+                is_deep = next(turns) % _WEIGHT == 0 and not any(one.search.depth for one in running)
+                running.append(Running(next(bounds if is_deep else examples)))
+            interruption.pause(_POLL_S)
             for one in [one for one in running if one.exit_code() is not None]:
                 running.remove(one)
                 if _is_wrong(one, searched):
                     return 1
-    except KeyboardInterrupt:
-        return 130
+    except interruption.Interrupted as interrupted:
+        return 128 + interrupted.number
     else:
         return 0
     finally:
@@ -131,16 +136,21 @@ def _collected(*which: str) -> list[str]:
     return [line for line in listing.splitlines() if "::" in line and line.startswith("tests/")]
 
 
-def _searches(properties: list[str], model: list[str], first_seed: int) -> Iterator[Search]:
-    """Yield all properties and all of the model in turn, and again with other seeds and larger bounds."""
+def _examples(properties: list[str], first_seed: int) -> Iterator[Search]:
+    """Yield all properties in turn, those on the wire more often, each time with another seed."""
     chance = Random(first_seed)  # noqa: S311 - must be the same for the same seed
-    for turn in count():
-        drawn = [test for test in properties for _ in range(_WEIGHT if "/wire/" in test else 1)]
-        all_of_it = [Search(test, chance.randrange(1 << 32)) for test in drawn]
-        # The model's bounds are searched whole: no seed would find more.
-        all_of_it += [Search(test, 0, depth=1 + turn) for test in model]
-        chance.shuffle(all_of_it)
-        yield from all_of_it
+    drawn = [test for test in properties for _ in range(_WEIGHT if "/wire/" in test else 1)]
+    while True:
+        chance.shuffle(drawn)
+        yield from (Search(test, chance.randrange(1 << 32)) for test in drawn)
+
+
+def _bounds(model: list[str], first_seed: int) -> Iterator[Search]:
+    """Yield the model one deeper, then two; each is searched whole: the seed decides only the order."""
+    chance = Random(first_seed)  # noqa: S311 - must be the same for the same seed
+    for depth in count(1):
+        chance.shuffle(model)
+        yield from (Search(test, 0, depth) for test in model)
 
 
 def _is_wrong(done: Running, searched: Counter[str]) -> bool:

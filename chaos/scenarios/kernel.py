@@ -50,10 +50,11 @@ def double_reload(stage: Stage) -> None:
         proxy.weather = stage.chance.choice((Weather.SWALLOW, Weather.CUT, Weather.HOLE))
         stage.wait(0.5, 1.0)
         for _ in range(stage.chance.randint(2, 4)):
+            cycles = node.cycles()
             program.reload()
-            stage.wait(0.0, 2 * node.interval_s)
+            # A map that no cycle saw before the next took its place could be read by nobody.
+            stage.until(lambda cycles=cycles: node.cycles() >= cycles + 2, 10)  # type: ignore[misc]
             reloads += 1
-        stage.wait(0.0, 1.0)
         proxy.weather = Weather.FAIR
         stage.wait(1.0, 2.0)
     stage.record(node, note=f"{reloads} reloads")

@@ -50,11 +50,12 @@ class Collector(Books, grpc.GenericRpcHandler):
         self.port = 0
         self.calls = []
         self._answers = deque()
-        self._server = None
+        self._server = self._pool = None
 
     def start(self, credentials=None):
         # Without this option a second server could take the same port.
-        server = grpc.server(ThreadPoolExecutor(4), handlers=(self,), options=(("grpc.so_reuseport", 0),))
+        self._pool = ThreadPoolExecutor(4)
+        server = grpc.server(self._pool, handlers=(self,), options=(("grpc.so_reuseport", 0),))
         address = f"127.0.0.1:{self.port}"
         if credentials:
             self.port = server.add_secure_port(address, credentials)
@@ -65,6 +66,8 @@ class Collector(Books, grpc.GenericRpcHandler):
 
     def stop(self):
         self._server.stop(None).wait()
+        # Its threads would stay until somebody collects them.
+        self._pool.shutdown()
 
     def __enter__(self):
         self.start()

@@ -20,7 +20,7 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 from sidecar import reported
-from tests.wire.world import SECOND, World
+from tests.wire.world import SECOND, Source, World
 
 
 class Act(Enum):
@@ -146,7 +146,7 @@ def act(world, happening, value):
 
 
 @contextlib.contextmanager
-def played(new_collector, temporality, history, *, restarts=True, calm_s=100):
+def played(new_collector, temporality, history, *, sources=1, restarts=True, calm_s=100):
     """A world in which a history was played and then everything was well for a while."""
     with (
         new_collector() as collector,
@@ -155,10 +155,16 @@ def played(new_collector, temporality, history, *, restarts=True, calm_s=100):
     ):
         monkeypatch.setattr(reported, "PIN_ROOT", Path(directory) / "bpffs")
         world = World(collector, Path(directory) / "state", temporality=temporality, timeout_s=0.05)
+        for number in range(1, sources):
+            name = f"eth{number}"
+            world.sources.append(
+                Source(world.clock, f"interface:{name}", (("network.interface.name", name),))
+            )
         with world:
             for happening, packets, after_s in history:
                 act(world, *happening.value)
-                world.source.count(packets)
+                for source in world.sources:
+                    source.count(packets)
                 world.cycle(after_s)
                 world.mend_disk()
                 world.source.unreadable = False

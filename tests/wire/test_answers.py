@@ -6,12 +6,16 @@ To a receiver that de-duplicates, as ours does (base point on), whatever is no a
 points again. To others what the specification forbids to retry is given up: one batch, however long it lasts.
 """
 
+import os
+import subprocess
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.processes import ROOT
 from sidecar import reported
 from sidecar.model import Temporality
 from tests.examples import examples
@@ -117,7 +121,7 @@ def test_an_hour_of_refusals_is_not_an_hour_of_requests(state_dir, temporality, 
         assert missing in ({0, 40_000} if temporality is PLAIN else {0})
 
 
-@pytest.mark.parametrize("name", ["evil text", "100 kB of evil text", "UNAVAILABLE, evil text"])
+@pytest.mark.parametrize("name", [name for name in {**RETRYABLE, **REFUSALS} if "evil" in name])
 def test_no_text_of_the_other_side_can_harm_a_terminal(play, name, caplog):
     """No control characters, none that turn the writing around, and no line of endless length."""
     play(BASE, Reply(name), cycles=1)
@@ -129,6 +133,22 @@ def test_no_text_of_an_acknowledgement_can_harm_a_terminal(play, name, caplog):
     """The same for the words of a partial success."""
     play(BASE, Reply(name), cycles=1)
     _harmless(caplog.messages)
+
+
+def test_grpc_itself_writes_nothing():
+    """Its core would write what the other side says to the standard error, as it is."""
+    with RawCollector() as collector:
+        collector.reply(Reply("GOAWAY(2), evil text"))
+        script = (
+            "from sidecar.otlp_push import Pusher; from sidecar.otlp_endpoint import Endpoint; "
+            f"print(Pusher(Endpoint('localhost:{collector.port}', False)).push(bytes((10, 0))).code)"
+        )
+        environ = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+        )
+
+    assert (done.stdout, done.stderr) == ("UNAVAILABLE\n", "")
 
 
 def _harmless(lines):

@@ -23,6 +23,7 @@ from tests.wire.histories import (
     played,
 )
 
+TOO_LARGE = [Act.TOO_LARGE, Act.TOO_LARGE_BUT_TAKEN]
 BASE, CUMULATIVE = Temporality.DELTA_WITH_BASE, Temporality.CUMULATIVE
 
 
@@ -75,6 +76,17 @@ def test_whatever_happens_together_every_packet_is_counted_once(new_collector, t
     """All of it at once."""
     with played(new_collector, temporality, history) as world:
         assert world.counted == world.source.truth
+
+
+@pytest.mark.parametrize("temporality", [BASE, CUMULATIVE])
+@given(history=histories(*HARMLESS, *KILLS, bursts_of=[*TOO_LARGE, Act.COLLECTOR_FORGETS]))
+@examples(20)
+def test_whatever_is_too_large_every_packet_is_counted_once(new_collector, temporality, history):
+    """A batch goes out in smaller and smaller requests, of which each may meet another fate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sidecar.delivery.SMALLEST_BYTES", 300)
+        with played(new_collector, temporality, history, sources=3) as world:
+            assert world.counted == world.truth
 
 
 @pytest.mark.parametrize("temporality", Temporality)

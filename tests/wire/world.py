@@ -200,6 +200,11 @@ class World:
             raise KilledError
 
     @property
+    def truth(self):
+        """What the kernel counted, field by field."""
+        return {name: sum(source.truth[name] for source in self.sources) for name in FIELDS}
+
+    @property
     def counted(self):
         """What Prometheus would show, field by field."""
         return {name: self.collector.total(SUMS[name]) for name in FIELDS}
