@@ -5,6 +5,7 @@ import logging
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -289,9 +290,8 @@ def test_the_thread_rests_longer_than_it_works(server, telemetry, large):
     """So that the loop is not kept waiting, however many pages are asked for."""
     telemetry.measured = large
     url = f"http://127.0.0.1:{server.port}/metrics"
-    scrapers = [
-        subprocess.Popen(["curl", "--silent", "--output", "/dev/null", *[url] * 100]) for _ in range(2)
-    ]
+    greedy = f"import urllib.request\nwhile True: urllib.request.urlopen({url!r}).read()"
+    scrapers = [subprocess.Popen([sys.executable, "-c", greedy], stderr=subprocess.DEVNULL) for _ in range(2)]
     clock = time.pthread_getcpuclockid(server._thread.ident)
     worked, began = time.clock_gettime(clock), time.monotonic()
     time.sleep(2)
