@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text from outside writes one line and controls nothing."""
 
+import json
 import logging
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.commands.json_text import json_text
+from sidecar.commands.table import table
 from sidecar.errors import ConfigError, printable
 from sidecar.log_handler import LONGEST_LINE, OneLine
 
@@ -62,6 +65,16 @@ def test_no_record_writes_a_second_line():
     assert line.startswith(r"INFO it said \x1b[2J\x07")
     assert line.isprintable()
     assert len(line) <= LONGEST_LINE + len("INFO ")
+
+
+def test_tables_and_json_control_no_terminal():
+    """Strings in maps and names in the kernel are anybody's; JSON says the same in ASCII."""
+    lines = table([EVIL, "b"], [["a", EVIL * 10_000]])
+
+    assert all(line.isprintable() for line in lines)
+    assert json_text({EVIL: [EVIL]}).isprintable()
+    assert json_text("é").isascii()
+    assert json.loads(json_text({EVIL: [EVIL]}, indent=1)) == {EVIL: [EVIL]}
 
 
 def test_a_traceback_controls_nothing():
