@@ -30,7 +30,7 @@ enum state { STATE_OFF, STATE_ON };
 
 struct countless {
 	enum state state;
-	__u8 name[3];
+	char name[3];
 	_Bool up;
 };
 
