@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text from outside writes one line and controls nothing."""
 
+import errno
 import json
 import logging
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.commands.json_text import json_text
 from sidecar.commands.table import table
-from sidecar.errors import ConfigError, printable
+from sidecar.errors import ConfigError, from_os_error, printable
 from sidecar.log_handler import LONGEST_LINE, OneLine
 
 EVIL = (
@@ -54,6 +55,13 @@ def test_no_part_of_an_error_hides_the_others():
     assert str(error).isprintable()
     assert str(error).endswith("…: mend it")
     assert len(str(error)) < 600
+
+
+def test_want_of_descriptors_is_not_taken_for_want_of_the_object():
+    """Whatever was being opened."""
+    lacking = from_os_error("open x", OSError(errno.EMFILE, ""), rights="r", otherwise="name a pinned map")
+
+    assert "raise the limit of open files" in str(lacking)
 
 
 def test_no_record_writes_a_second_line():
