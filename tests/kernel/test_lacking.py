@@ -72,9 +72,9 @@ def test_without_proc_nothing_is_discovered(without, bpffs):
 
 def test_a_mount_whose_path_is_no_text_hides_nothing(tmp_path, pin):
     """It is somebody else's."""
-    script = (
-        'cd "$1" && shift && odd=$(printf "\\377") && mkdir "$odd" && mount -t tmpfs none "$odd" && exec "$@"'
-    )
+    odd = os.fsencode(tmp_path) + b"/\xff"
+    os.mkdir(odd)
+    script = 'mount -t tmpfs none "$1" && shift && exec "$@"'
     done = subprocess.run(
         ["unshare", "--mount", "/bin/sh", "-c", script, "sh", odd, *COMMAND, "discover", "--json"],
         cwd=ROOT,
