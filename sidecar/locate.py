@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar import xdp
+from sidecar import pins, xdp
 from sidecar.capabilities import Capability, remedy
 from sidecar.describe.map_shape import shape_by_btf
 from sidecar.describe.resolve import resolve
@@ -107,6 +107,9 @@ def _open_pin(path: Path) -> int:
     try:
         in_bpffs = bpf.is_bpffs(str(path))
     except PermissionError as error:
+        if pins.is_dotted(path):
+            remedy = "`ls /sys/fs/bpf` shows the pins: libbpf pins map `.bss` as `_bss`"
+            raise SourceError(what, pins.DOTTED, remedy) from None
         raise RightsError(what, explain(error), _pin_rights(error)) from None
     except OSError as error:
         raise SourceError(

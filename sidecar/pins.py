@@ -15,6 +15,21 @@ BPFFS = Path("/sys/fs/bpf")
 PIN_ROOT = BPFFS / "xdp-otel"
 
 
+DOTTED = "bpffs takes no name with a dot, so nothing can be pinned there"
+
+
+def is_dotted(path: Path) -> bool:
+    """Return whether bpffs refuses *path*, by EPERM, for a dot in it (`bpf_lookup`, kernel/bpf/inode.c)."""
+    return any("." in one.name and _is_bpffs(one.parent) for one in (path, *path.parents))
+
+
+def _is_bpffs(path: Path) -> bool:
+    try:
+        return bpf.is_bpffs(str(path))
+    except OSError:
+        return False
+
+
 @contextmanager
 def opened(kind: str, path: Path, *, readonly: bool = False) -> Iterator[int | None]:
     """Open what is pinned at *path*, or yield None if nothing is; raise RightsError or KernelError."""

@@ -7,6 +7,7 @@ one, or neither, and only its own log says so. So they are refused before anythi
 """
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 # What the exporter makes of the resource (service.name, service.instance.id).
@@ -38,6 +39,18 @@ def refused(attribute: str) -> str:
     if found.startswith("__") or not found.strip("_"):
         return f"Prometheus takes no label {found!r}"
     return ""
+
+
+def told_apart(names: Iterable[str], shown: Callable[[str], str]) -> Iterator[str]:
+    """Yield the names, a number behind those that are *shown* (`metric`, `label`) as one before them is."""
+    met: set[str] = set()
+    for name in names:
+        chosen, number = name, 1
+        while shown(chosen) in met:
+            number += 1
+            chosen = f"{name}_{number}"
+        met.add(shown(chosen))
+        yield chosen
 
 
 def usable(attribute: str) -> str:

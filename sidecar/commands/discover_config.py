@@ -3,22 +3,25 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
+from sidecar import pins
 from sidecar.commands import discover_layout, discover_maps
 from sidecar.commands.discover_model import FoundMap, Inventory
 from sidecar.commands.discover_pins import Walk
 from sidecar.commands.discover_report import c_type
 from sidecar.describe import config_file, decoders
-from sidecar.describe.key_label import whole
+from sidecar.describe.key_label import unasked, whole
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import fitting
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import LayoutSpec, Place, SourceSpec
+from sidecar.describe.spec import LayoutSpec, MetricSpec, Place, SourceSpec
 from sidecar.describe.yaml_text import scalar as _scalar
-from sidecar.errors import ConfigError, SourceError, printable
-from sidecar.prometheus_names import usable
+from sidecar.errors import ConfigError, SidecarError, SourceError, printable
+from sidecar.schema import Kind, Schema
 
 # What a field's name tells of its bytes; the first that fits wins, if its decoder can read them.
 _GUESSES = (
@@ -30,6 +33,7 @@ _GUESSES = (
     (re.compile(r"action$"), ("xdp_action",)),
 )
 _UNITS = ((re.compile(r"byte|octet"), "By"), (re.compile(r"pa?c?ke?ts?|frames?"), "{packet}"))
+_MOST_SHOWN = 8
 # What every array has.
 _ARRAY_KEY = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
 # Decoders that can read nearly anything are not worth naming.
@@ -71,7 +75,8 @@ def _chosen(inventory: Inventory, wanted: str) -> FoundMap:
         found = found or [one for one in inventory.maps if one.info.name == wanted[:15]]
         found = found or [one for one in _others() if wanted[:15] == one.info.name or one.info.id == number]
     if not found:
-        raise SourceError(what, "no such map", "`xdp-otel discover` shows pins, names and ids")
+        cause = pins.DOTTED if wanted.startswith("/") and pins.is_dotted(Path(wanted)) else "no such map"
+        raise SourceError(what, cause, "`xdp-otel discover` shows pins, names and ids")
     if len(found) > 1:
         ids = ", ".join(f"id {one.info.id} ({one.kind})" for one in found)
         raise SourceError(what, f"{len(found)} maps have that name: {ids}", "name its pin or its id")
@@ -134,11 +139,11 @@ def _place(found: FoundMap) -> str:
 
 def _what(found: FoundMap, shape: Shape, given: LayoutSpec | None, *, enums: bool = False) -> Iterator[str]:
     """Yield the key and the metrics that the map gets without a configuration, units and decoders guessed."""
-    schema = resolve(SourceSpec(Place("id", str(found.info.id)), layout=given), found.info, shape)
+    schema = _schema(found, shape, SourceSpec(Place("id", str(found.info.id)), layout=given))
     if not (found.is_array and found.info.max_entries == 1):
         yield "    key:   # each part becomes an attribute; what is left out is added up"
-        for part in whole(shape.key):
-            yield f"      - {{{_key(part, enums=enums)}}}   # {_alternatives(part)}"
+        for part, said in zip(whole(shape.key), unasked(shape.key), strict=True):
+            yield f"      - {{{_key(part, said.attribute, enums=enums)}}}   # {_alternatives(part)}"
     types = {part.name: c_type(part) for part in shape.value}
     yield "    metrics:   # kind: counter, updowncounter (may fall), gauge or rate"
     for instrument in schema.instruments:
@@ -149,7 +154,42 @@ def _what(found: FoundMap, shape: Shape, given: LayoutSpec | None, *, enums: boo
         yield f"        description: {_scalar(instrument.description)}"
 
 
-def _key(part: Part, *, enums: bool) -> str:
+def _schema(found: FoundMap, shape: Shape, spec: SourceSpec) -> Schema:
+    """Return what is made of the map; where nothing in it is taken for a count, a gauge of each number."""
+    try:
+        return resolve(spec, found.info, shape)
+    except SourceError:
+        gauges = tuple(one for one in _gauges(found, shape) if _can_be(one, found, shape, spec))
+        if not gauges:
+            raise SourceError(
+                f"write a configuration for map {found.info.name} (id {found.info.id})",
+                f"no field of its value is a number that can be sent: {_fields(shape)}",
+                "`xdp-otel discover` shows the other maps",
+            ) from None
+        return resolve(replace(spec, metrics=gauges), found.info, shape)
+
+
+def _fields(shape: Shape) -> str:
+    shown = [f"{part.name} {c_type(part)}" for part in shape.value[:_MOST_SHOWN]]
+    return ", ".join([*shown, "…"] if len(shape.value) > _MOST_SHOWN else shown) or "it has none"
+
+
+def _gauges(found: FoundMap, shape: Shape) -> Iterator[MetricSpec]:
+    for part in shape.value:
+        name = re.sub(r"[^A-Za-z0-9_.]", "_", f"{found.info.name or 'map'}.{part.name}")
+        description = f"Field {part.name}: nothing says that it is a count."
+        yield MetricSpec(name, part.name, description=description, kind=Kind.GAUGE)
+
+
+def _can_be(metric: MetricSpec, found: FoundMap, shape: Shape, spec: SourceSpec) -> bool:
+    try:
+        resolve(replace(spec, key=(), metrics=(metric,)), found.info, shape)
+    except SidecarError:
+        return False
+    return True
+
+
+def _key(part: Part, attribute: str, *, enums: bool) -> str:
     decoder = _decoder(part)
     table = ""
     if decoder == "enum" and not enums:
@@ -160,7 +200,7 @@ def _key(part: Part, *, enums: bool) -> str:
             + ", ".join(f"{number}: {_scalar(name)}" for number, name in part.names.items())
             + "}"
         )
-    return f"field: {_scalar(part.name)}, attribute: {_scalar(usable(part.name))}, decoder: {decoder}{table}"
+    return f"field: {_scalar(part.name)}, attribute: {_scalar(attribute)}, decoder: {decoder}{table}"
 
 
 def _decoder(part: Part) -> str:

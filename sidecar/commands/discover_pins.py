@@ -62,7 +62,8 @@ def walk(mounts: list[Path] | None = None) -> Walk:
 
 def bpffs_mounts(mountinfo: str | None = None) -> list[Path]:
     """Return where bpffs is mounted, by /proc/self/mountinfo (proc(5)), which escapes spaces in octal."""
-    text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
+    # Paths are bytes: that of any mount may be no UTF-8.
+    text = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()) if mountinfo is None else mountinfo
     mounts = []
     for line in text.splitlines():
         before, _, after = line.partition(" - ")

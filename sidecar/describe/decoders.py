@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a part of a map's key is said in an attribute (pure, but for the lookup of an interface's name)."""
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -208,7 +209,7 @@ def _ifname(part: Part, name_of: NameOf) -> Decode:
         index = read(raw)
         if index not in seen:
             try:
-                seen[index] = name_of(index)
+                seen[index] = _string(os.fsencode(name_of(index)))
             except (OSError, OverflowError):  # gone, or no index that an interface can have
                 return str(index)
         return seen[index]

@@ -3,12 +3,14 @@
 
 from collections.abc import Iterable, Sequence
 
+from sidecar import prometheus_names
 from sidecar.describe.decoders import Decode, NameOf, bind
 from sidecar.describe.fields import find
 from sidecar.describe.shape import Part
 from sidecar.describe.spec import KeySpec
 from sidecar.errors import ConfigError
 from sidecar.model import Attributes
+from sidecar.prometheus_names import told_apart, usable
 from sidecar.schema import Label
 
 
@@ -23,6 +25,13 @@ def whole(parts: Iterable[Part]) -> list[Part]:
         if not part.refused or not any(_overlap(part, other) for other in chosen):
             chosen.append(part)
     return sorted(chosen, key=lambda one: one.bit_offset)
+
+
+def unasked(parts: Iterable[Part]) -> tuple[KeySpec, ...]:
+    """Return what is made of a key of which nothing is said: an attribute of each part, no two alike."""
+    chosen = whole(parts)
+    names = told_apart((usable(part.name) for part in chosen), prometheus_names.label)
+    return tuple(KeySpec(part.name, name) for part, name in zip(chosen, names, strict=True))
 
 
 def _overlap(one: Part, other: Part) -> bool:

@@ -7,25 +7,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from sidecar import bpf_uapi as uapi
+from sidecar import prometheus_names
 from sidecar.bpf_syscall import MapInfo
 from sidecar.capabilities import Capability, remedy
 from sidecar.describe import config_file
 from sidecar.describe.clashes import refuse_clashes
 from sidecar.describe.decoders import NameOf
 from sidecar.describe.fields import made_of
-from sidecar.describe.key_label import label_of, whole
+from sidecar.describe.key_label import label_of, unasked
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import fitting
 from sidecar.describe.metrics_file import METRIC_NAME
 from sidecar.describe.nearest import at_line
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import KeySpec, LayoutSpec, MetricSpec, ProfileSpec, SourceSpec
+from sidecar.describe.spec import LayoutSpec, MetricSpec, ProfileSpec, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.model import Layout
-from sidecar.prometheus_names import usable
+from sidecar.prometheus_names import told_apart
 from sidecar.schema import Kind, Schema
 
 _OF_MAPS = ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
+# OpenTelemetry has 255, and a number may come behind.
+_LONGEST_NAME = 250
 _INTEGERS = (Encoding.UNSIGNED, Encoding.SIGNED)
 
 
@@ -128,9 +131,11 @@ def _completed(plan: SourceSpec, info: MapInfo, shape: Shape) -> SourceSpec:
     key, metrics = plan.key, plan.metrics
     if key is None:
         alone = info.type in uapi.ARRAY_TYPES and info.max_entries == 1
-        key = () if alone else tuple(KeySpec(part.name, usable(part.name)) for part in whole(shape.key))
+        key = () if alone else unasked(shape.key)
     if metrics is None:
-        metrics = tuple(_generic(info, shape.value))
+        found = list(_generic(info, shape.value))
+        names = told_apart((one.name for one in found), prometheus_names.metric)
+        metrics = tuple(replace(one, name=name) for one, name in zip(found, names, strict=True))
     return replace(plan, key=key, metrics=metrics)
 
 
@@ -157,8 +162,8 @@ def _generic(info: MapInfo, parts: Sequence[Part]) -> Iterator[MetricSpec]:
 
 def _metric_name(info: MapInfo, part: Part) -> str:
     """Return `<map>.<field>`, in the characters that a metric's name may have."""
-    name = re.sub(r"[^A-Za-z0-9_./-]", "_", f"{_title(info)}.{part.name}")[:255]
-    return name if METRIC_NAME.fullmatch(name) else f"map_{name}"[:255]
+    name = re.sub(r"[^A-Za-z0-9_./-]", "_", f"{_title(info)}.{part.name}")[:_LONGEST_NAME]
+    return name if METRIC_NAME.fullmatch(name) else f"map_{name}"[:_LONGEST_NAME]
 
 
 def _title(info: MapInfo) -> str:

@@ -302,6 +302,41 @@ def test_a_configuration_can_be_written_for_every_odd_map(odd, tmp_path, more):
         assert f"id {info.id}," in checked.splitlines()[0]
 
 
+@pytest.mark.parametrize("more", [[], ["--with-layout"]], ids=["by BTF", "with its layout"])
+def test_a_configuration_can_be_written_for_a_map_that_needs_one(tmp_path, cleanup, make_pin, more):
+    """Where names would be one in Prometheus, or nothing looks like a count, the file has what is missing."""
+    path = compile_object(MAPS / "unnamed.bpf.c", tmp_path / "unnamed.o")
+    maps = {name: make_pin(fd) for name, fd in cleanup.enter_context(Loaded(path)).maps.items()}
+    written = {}
+    for name in ("folded_map", "countless_map"):
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(xdp_otel("discover", "--write-config", maps[name], *more))
+        checked = xdp_otel("check", "--config", config, "--no-endpoint", "--state-dir", tmp_path / "state")
+        written[name] = config.read_text()
+
+        assert checked.splitlines()[-1] == "OK", name
+    assert "{field: src.port, attribute: src.port, " in written["folded_map"]
+    assert "{field: src_port, attribute: src_port_2, " in written["folded_map"]
+    assert "- name: folded_map.rx_packets_2\n        field: rx_packets " in written["folded_map"]
+    assert written["countless_map"].count("kind: gauge\n") == 2
+    assert "kind: counter\n" not in written["countless_map"]
+
+    refused = xdp_otel("discover", "--write-config", maps["nothing_map"], code=3)
+    assert "no field of its value is a number that can be sent: name char[16]: `xdp-otel disc" in refused
+    assert "metrics:" not in refused
+
+
+def test_a_pin_with_a_dot_cannot_be(bpffs):
+    """The kernel says EPERM, which is no missing right."""
+    for path in (bpffs / "my.map", bpffs / "my.maps/flows"):
+        assert f"open map pinned at {path}: bpffs takes no name with a dot" in xdp_otel(
+            "dump", "--map-path", path, code=3
+        )
+        assert f"configuration for map {path}: bpffs takes no name with a dot" in xdp_otel(
+            "discover", "--write-config", path, code=3
+        )
+
+
 def test_a_configuration_for_a_map_without_btf_begins_with_a_guess(make_map, make_pin, tmp_path):
     """The fields are numbered, the user names them; what is written works as it is."""
     fd = make_map(uapi.MAP_HASH, key_size=6, value_size=24, max_entries=8, name="bare")

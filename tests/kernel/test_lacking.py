@@ -70,6 +70,22 @@ def test_without_proc_nothing_is_discovered(without, bpffs):
     assert (done.returncode, error_of(done).split(": ")[0]) == (5, "open /proc/self/mountinfo")
 
 
+def test_a_mount_whose_path_is_no_text_hides_nothing(tmp_path, pin):
+    """It is somebody else's."""
+    odd = os.fsencode(tmp_path) + b"/\xff"
+    os.mkdir(odd)
+    script = 'mount -t tmpfs none "$1" && shift && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "/bin/sh", "-c", script, "sh", odd, *COMMAND, "discover", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, str(pin) in done.stdout) == (0, True), done.stderr
+
+
 def test_without_dev_it_does_not_abort(without, pin, tmp_path):
     """As gRPC would. What does not send works."""
     done = without("/dev", "run", "--once", "--map-path", pin, "--state-dir", tmp_path)

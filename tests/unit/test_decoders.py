@@ -145,6 +145,13 @@ def test_an_interface_keeps_the_name_it_was_first_seen_with():
     assert decode(eight) == "eth1"
 
 
+def test_an_interface_whose_name_is_no_text_is_named_by_its_bytes():
+    """The kernel takes nearly any bytes for a name; OTLP does not."""
+    decode = bind("ifname", part(32), name_of=lambda _: "\udcff\udcfe0")
+
+    assert decode(struct.pack("=I", 7)) == r"\xff\xfe0"
+
+
 def test_interface_names_are_the_systems_own():
     """Index 1 is lo; 0 and 2^63 are nobody's."""
     assert bind("ifname", part(32))(struct.pack("=I", 1)) == "lo"

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text from outside writes one line and controls nothing."""
 
+import errno
+import json
 import logging
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.errors import ConfigError, printable
+from sidecar.commands.json_text import json_text
+from sidecar.commands.table import table
+from sidecar.errors import ConfigError, from_os_error, printable
 from sidecar.log_handler import LONGEST_LINE, OneLine
 
 EVIL = (
@@ -53,6 +57,13 @@ def test_no_part_of_an_error_hides_the_others():
     assert len(str(error)) < 600
 
 
+def test_want_of_descriptors_is_not_taken_for_want_of_the_object():
+    """Whatever was being opened."""
+    lacking = from_os_error("open x", OSError(errno.EMFILE, ""), rights="r", otherwise="name a pinned map")
+
+    assert "raise the limit of open files" in str(lacking)
+
+
 def test_no_record_writes_a_second_line():
     """Whoever logs it: a library, or we without thinking."""
     formatter = OneLine("%(levelname)s %(message)s")
@@ -62,6 +73,16 @@ def test_no_record_writes_a_second_line():
     assert line.startswith(r"INFO it said \x1b[2J\x07")
     assert line.isprintable()
     assert len(line) <= LONGEST_LINE + len("INFO ")
+
+
+def test_tables_and_json_control_no_terminal():
+    """Strings in maps and names in the kernel are anybody's; JSON says the same in ASCII."""
+    lines = table([EVIL, "b"], [["a", EVIL * 10_000]])
+
+    assert all(line.isprintable() for line in lines)
+    assert json_text({EVIL: [EVIL]}).isprintable()
+    assert json_text("é").isascii()
+    assert json.loads(json_text({EVIL: [EVIL]}, indent=1)) == {EVIL: [EVIL]}
 
 
 def test_a_traceback_controls_nothing():
