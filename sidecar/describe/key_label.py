@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from sidecar.describe.decoders import Decode, NameOf, bind
+from sidecar.describe.decoders import MERGING, Decode, NameOf, bind
 from sidecar.describe.fields import find
 from sidecar.describe.shape import Part
 from sidecar.describe.spec import KeySpec
@@ -46,6 +46,12 @@ def label_of(said: Sequence[KeySpec], parts: Sequence[Part], what: str, name_of:
         return tuple((attribute, decode(key)) for attribute, decode in decoders)
 
     return label
+
+
+def tells_apart(said: Sequence[KeySpec], parts: Sequence[Part]) -> bool:
+    """Return whether all parts of a key are said, each by a decoder that says no two values alike."""
+    whole_said = {one.field for one in said if one.decoder not in MERGING}
+    return all(whole_said.intersection((part.name, *part.aliases)) for part in whole(parts))
 
 
 def _unasked(part: Part) -> str:
