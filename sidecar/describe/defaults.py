@@ -19,6 +19,7 @@ from sidecar.schema import SOURCE_ATTRIBUTE, Kind
 
 _INTEGERS = (Encoding.UNSIGNED, Encoding.SIGNED)
 _LONGEST_NAME = 255
+_MOST_SAID = 12
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,13 @@ def completed(plan: SourceSpec, info: MapInfo, shape: Shape) -> tuple[SourceSpec
     if not fields:
         raise _countless(info, shape.value)
     plan = replace(plan, key=key, metrics=tuple(metrics_of(info, fields)))
-    left_out = ", ".join(f"{one.part.name} ({one.why})" for one in fields if one.kind is None)
-    if not left_out:
-        return plan, ()
-    return plan, (f"left out, as no count: {left_out}; `metrics:` in a configuration file can name them",)
+    left_out = [f"{one.part.name} ({one.why})" for one in fields if one.kind is None]
+    left_out += [f"{part.name} ({part.type})" for part in shape.value if part.elements]
+    more = [f"{len(left_out) - _MOST_SAID:,} more"] if len(left_out) > _MOST_SAID else []
+    said = ", ".join(left_out[:_MOST_SAID] + more)
+    return plan, (
+        f"left out, as no counts: {said}; `metrics:` in a configuration names them",
+    ) if said else ()
 
 
 def key_of(info: MapInfo, shape: Shape) -> tuple[KeySpec, ...]:

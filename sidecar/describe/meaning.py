@@ -27,7 +27,7 @@ class Meaning(Enum):
     COUNT = "a count"
     LEVEL = "a level"
     FIGURE = "a figure that does not add up"
-    MOMENT = "of a moment"
+    MOMENT = "a moment, or what was then"
     MARK = "an id, flags or an address"
 
 

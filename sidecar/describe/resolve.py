@@ -66,7 +66,7 @@ def resolve(
     if not (profile or spec.metrics or spec.key is not None):
         known = config_file.built_in() if profiles is None else profiles
         profile = fitting(known, info, described)
-    is_guess = described is None and profile is not None and not spec.profile and not _is_ours(spec.place)
+    is_guess = described is None and not spec.profile and not _is_ours(spec.place)
     plan = spec.with_profile(profile)
     if described is None:
         described = _shape_of_layout(plan.layout, info) if plan.layout else _unknown(info, unusable)
@@ -87,9 +87,13 @@ def resolve(
         attributes=plan.attributes,
         cpu=plan.cpu,
         series_limit=plan.series_limit,
+        labels=tuple(one.attribute for one in plan.key or ()),
         told_apart=tells_apart(plan.key or (), described.key),
         notes=notes,
-        warnings=(_guessed(profile, info, spec.place),) if is_guess else (),
+        warnings=(
+            *([f"{what}: its BTF cannot be used: {unusable}"] if unusable else []),
+            *([_guessed(profile, info)] if is_guess and profile else []),
+        ),
     )
 
 
@@ -111,17 +115,13 @@ def _is_ours(place: Place) -> bool:
     return place.kind == "interface" or pins.PIN_ROOT in Path(place.value).parents
 
 
-def _guessed(profile: ProfileSpec | None, info: MapInfo, place: Place) -> str:
-    name = profile.name if profile else ""
-    btf = "its BTF cannot be read" if info.btf_value_type_id else "it has no BTF"
-    by = (
-        f"its name and its {info.value_size} bytes"
-        if info.btf_value_type_id
-        else f"its {info.value_size} bytes"
-    )
+def _guessed(profile: ProfileSpec, info: MapInfo) -> str:
+    btf, by = "it has no BTF", f"its {info.value_size} bytes"
+    if info.btf_value_type_id:
+        btf, by = "its BTF cannot be read", f"its name and {by}"
     return (
-        f"{place}: map {title(info)}: {btf}: it is read as {name} by {by} alone, which may mean "
-        f"something else: say `profile: {name}` if it is right, or describe it under `layout:`"
+        f"map {title(info)} is read as {profile.name} by {by} alone, since {btf}: it may be something else: "
+        f"say `profile: {profile.name}` if it is right, or describe it under `layout:`"
     )
 
 

@@ -241,7 +241,7 @@ def test_the_type_suggests_a_decoder(one, decoder):
 
 
 def test_booleans_are_true_or_false():
-    """Any number but zero is true, if that is asked for; a C bool that is neither 0 nor 1 is said as it is."""
+    """Any number but zero is true, if that is asked for; a C bool that is neither is said as it is."""
     assert [bind("", part(8, Encoding.BOOL))(bytes([number])) for number in (0, 1, 2)] == [False, True, "2"]
     assert [bind("bool", part(8))(bytes([number])) for number in (0, 1, 2)] == [False, True, True]
 
