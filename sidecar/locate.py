@@ -64,18 +64,25 @@ def _source(
 
 def schema(spec: SourceSpec, info: bpf.MapInfo) -> Schema:
     """Return what a specification makes of a map; raise SidecarError if it does not fit."""
-    return resolve(spec, info, shape(info))
+    known, unusable = shape(info)
+    return resolve(spec, info, known, unusable=unusable)
 
 
-def shape(info: bpf.MapInfo) -> Shape | None:
-    """Return what a map's key and value look like, or None if it has no BTF, or none that we may read."""
+def shape(info: bpf.MapInfo) -> tuple[Shape | None, str]:
+    """
+    Return what a map's key and value look like, or None if it has no BTF, or none that we may read.
+
+    And why the BTF that it has is of no use, where that is so.
+    """
     try:
-        return shape_by_btf(info)
-    except OSError as error:
+        return shape_by_btf(info), ""
+    except PermissionError as error:
         log.debug("read BTF of map %s (id %d): %s: going on without", info.name, info.id, explain(error))
+        return None, ""
+    except OSError as error:
+        return None, explain(error)
     except ValueError as error:
-        log.warning("read BTF of map %s (id %d): %s: going on without", info.name, info.id, error)
-    return None
+        return None, str(error)
 
 
 class _Pin:

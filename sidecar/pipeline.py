@@ -21,7 +21,7 @@ from sidecar.model import Attribute, Baseline, Batch, Snapshot, Temporality
 from sidecar.otlp_encode import encode
 from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.source import Source
-from sidecar.summary import Summary
+from sidecar.summary import Summary, shared_series
 from sidecar.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Pipeline:
         self._summary = Summary()
         self._falls = Falls()
         self._marked: set[int] = set()
+        self._shared: set[int] = set()
         # Whether series of the batch under way could be left out, and what is known if so.
         self._quiet = False
         self._told = quiet.Told()
@@ -187,6 +188,16 @@ class Pipeline:
         for source, step in steps.items():
             self._telemetry.took(source.name, source.schema, step)
             self._falls.log(source.name, source.schema, step)
+            self._log_shared(source, step)
+
+    def _log_shared(self, source: Source, step: delta.Advance) -> None:
+        """Say, once of a map, that keys share series although nobody asked for that."""
+        newest = step.snapshots[-1]
+        keys, map_id = len(newest.reading.cells), newest.identity.map_id
+        shared = shared_series(source.schema, keys, len(step.series)) if not step.overflowed else ""
+        if shared and map_id not in self._shared:
+            self._shared.add(map_id)
+            log.warning("%s: %s", source.name, shared)
 
     def _encode(
         self, steps: Mapping[Source, delta.Advance]

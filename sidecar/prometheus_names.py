@@ -41,9 +41,13 @@ def refused(attribute: str) -> str:
     return ""
 
 
-def told_apart(names: Iterable[str], shown: Callable[[str], str]) -> Iterator[str]:
-    """Yield the names, a number behind those that are *shown* (`metric`, `label`) as one before them is."""
-    met: set[str] = set()
+def told_apart(names: Iterable[str], shown: Callable[[str], str], taken: Iterable[str] = ()) -> Iterator[str]:
+    """
+    Yield the names, a number behind those that are *shown* (`metric`, `label`) as one before them is.
+
+    Those that are *taken* come before them all.
+    """
+    met = {shown(name) for name in taken}
     for name in names:
         chosen, number = name, 1
         while shown(chosen) in met:

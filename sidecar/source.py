@@ -4,16 +4,17 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from sidecar import bpf_reader, prometheus_names
+from sidecar import bpf_reader
 from sidecar import bpf_syscall as bpf
-from sidecar.errors import ConfigError, KernelError, SidecarError, explain, from_os_error
-from sidecar.model import Attribute, MapIdentity, Snapshot
-from sidecar.schema import SOURCE_ATTRIBUTE, Kind, Schema
+from sidecar.errors import KernelError, SidecarError, explain, from_os_error
+from sidecar.model import MapIdentity, Snapshot
+from sidecar.schema import SOURCE_ATTRIBUTE, Schema
+from sidecar.streams import Streams, meeting, refuse_two_kinds, streams_of
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ class Source:
         self._follow = follow
         self._maps: list[OpenMap] = []
         self._trouble = ""
+        self._distinguished = False
+        self._neighbours: Sequence[Source] = ()
+        self._written: set[Streams] = set()
 
     @property
     def info(self) -> bpf.MapInfo:
@@ -67,19 +71,25 @@ class Source:
         fd = self._locate(None)
         assert fd is not None  # noqa: S101  # there is none that it could be the same as
         self._maps = [self._take(fd)]
+        self._adopt(self._maps[-1])
         return self.info
 
-    def distinguish(self, attribute: Attribute) -> None:
-        """Put one more attribute on all series of the source, since another source has the same ones."""
-        resolve = self._resolve
-
-        def distinguished(info: bpf.MapInfo) -> Schema:
-            schema = resolve(info)
-            return replace(schema, attributes=(*schema.attributes, attribute))
-
-        self._resolve = distinguished
+    def distinguish(self) -> None:
+        """Put the source's name on all its series from now on: another source may have the same ones."""
         for held in self._maps:
-            held.schema = replace(held.schema, attributes=(*held.schema.attributes, attribute))
+            held.schema = self._signed(held.schema)
+        self._distinguished = True
+        log.info("%s: its series are told from another source's by xdp.source=%s", self.name, self.name)
+
+    def live_with(self, sources: Sequence["Source"]) -> None:
+        """Take no map from now on whose series could be mistaken for another's of *sources*."""
+        self._neighbours = sources
+        self._written = {streams_of(self.schema)}
+
+    def written(self) -> Iterator[tuple[str, Streams]]:
+        """Yield the streams that the source has written or may write, each after the source's name."""
+        for streams in self._written:
+            yield self.name, streams
 
     def read(self) -> Sequence[Snapshot]:
         """
@@ -118,6 +128,7 @@ class Source:
             return
         log.warning("%s: map id %d took the place of id %d", self.name, successor.info.id, self.info.id)
         self._maps = [*(held for held in self._maps if held is not successor), successor]
+        self._adopt(successor)
 
     def _held(self, fd: int) -> "OpenMap | None":
         """Return the map of *fd* if it is held already, and close *fd*: each map is read once."""
@@ -125,55 +136,65 @@ class Source:
         for held in self._maps:
             if held.info.id == map_id:
                 os.close(fd)
+                if held is not self._maps[-1]:
+                    held.schema = self._schema_of(held.info)
                 return held
         return None
 
     def _take(self, fd: int) -> "OpenMap":
         info = bpf.map_info(fd)
         try:
-            return OpenMap(fd, info, self._resolve(info), self._born(info.id))
+            return OpenMap(fd, info, self._schema_of(info), self._born(info.id))
         except SidecarError:
             os.close(fd)
             raise
 
+    def _schema_of(self, info: bpf.MapInfo) -> Schema:
+        """Return what is made of a map, told from what others write or wrote; raise if it cannot be."""
+        schema = self._resolve(info)
+        others = [source for source in self._neighbours if source is not self]
+        refuse_two_kinds([*((other.name, other.schema) for other in others), (self.name, schema)])
+        theirs = (claim for other in others for claim in other.written())
+        if self._distinguished or self.name in meeting((*theirs, (self.name, streams_of(schema)))):
+            return self._signed(schema)
+        return schema
+
+    def _signed(self, schema: Schema) -> Schema:
+        return replace(schema, attributes=(*schema.attributes, (SOURCE_ATTRIBUTE, self.name)))
+
+    def _adopt(self, present: "OpenMap") -> None:
+        """Stay with what the present map's schema says of us, and say what was chosen for it."""
+        if present.schema.attributes[-1:] == ((SOURCE_ATTRIBUTE, self.name),) and not self._distinguished:
+            self._distinguished = True
+            log.warning(
+                "%s: another source has its series too: told from it by xdp.source from now on", self.name
+            )
+        self._written.add(streams_of(present.schema))
+        for text in present.schema.warnings:
+            log.warning("%s: %s", self.name, text)
+        for text in present.schema.notes:
+            log.info("%s: %s", self.name, text)
+
 
 def tell_apart(sources: Sequence[Source]) -> None:
     """
-    Put the attribute `xdp.source` on those open sources whose series would be the same as another's.
+    Put `xdp.source` on those open sources of which a stream may be another's too, now and from now on.
 
     OTLP tells streams apart by resource, metric and attributes alone; two writers of one would make nonsense.
+    A source that comes to such a stream later, by a new map, gets the attribute then, it alone: the series of
+    the others go on under their names.
 
     Raises:
         ConfigError: A metric is a counter in one source only: Prometheus would show one of the two.
 
     """
-    _refuse_two_kinds(sources)
-    owners: dict[tuple[str, frozenset[Attribute]], list[Source]] = {}
-    for source in sources:
-        constant = frozenset(source.schema.attributes)
-        for name in {prometheus_names.metric(one.name) for one in source.schema.instruments}:
-            owners.setdefault((name, constant), []).append(source)
-    alike = {source.name for same in owners.values() if len(same) > 1 for source in same}
+    refuse_two_kinds((source.name, source.schema) for source in sources)
+    alike = meeting((source.name, streams_of(source.schema)) for source in sources)
     for source in sources:
         if source.name in alike:
-            log.info(
-                "%s: its series are told from another source's by xdp.source=%s", source.name, source.name
-            )
-            source.distinguish((SOURCE_ATTRIBUTE, source.name))
-
-
-def _refuse_two_kinds(sources: Sequence[Source]) -> None:
-    first: dict[str, tuple[bool, str]] = {}
+            source.distinguish()
     for source in sources:
-        for one in source.schema.instruments:
-            is_counter = one.kind is Kind.COUNTER
-            met, where = first.setdefault(prometheus_names.metric(one.name), (is_counter, source.name))
-            if met != is_counter:
-                raise ConfigError(
-                    f"read {source.name} and {where}",
-                    f"metric {one.name!r} is a counter in one of them only: Prometheus would show but one",
-                    "give it another name in one of them",
-                )
+        source.live_with(sources)
 
 
 @cache

@@ -43,6 +43,13 @@ class Summary:
         return f"{keys}{_fields(sums)} | Rate: {rate:,.2f} {next(iter(sums), '')}/s"
 
 
+def shared_series(schema: Schema, keys: int, series: int) -> str:
+    """Return that keys share series although nobody asked for that; empty if they do not."""
+    if not schema.told_apart or keys <= series:
+        return ""
+    return f"{keys:,} keys are {series:,} series: where keys differ only in padding, they are added up"
+
+
 def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
     """Return each field added up over all keys and CPUs."""
     if isinstance(snapshot.reading.cells, Table):

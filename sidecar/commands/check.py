@@ -30,6 +30,7 @@ from sidecar.errors import (
 from sidecar.otlp_endpoint import NOWHERE
 from sidecar.schema import Kind
 from sidecar.source import Source
+from sidecar.summary import shared_series
 
 _MOST_SHOWN = 3
 _LONGEST_LINE = 4000
@@ -105,6 +106,8 @@ def _show(source: Source) -> None:
     room = f"{len(snapshot.reading.cells):,} of {source.info.max_entries:,} keys"
     made = f"{len(rows):,} series as {schema.name}"
     _say(f"{source.name}: {peek.describe(source)}, {room}, {made}")
+    if shared := shared_series(schema, len(snapshot.reading.cells), len(rows)):
+        _say(f"    {shared}")
     names = [field.name for field in schema.layout.fields]
     for row in rows[:_MOST_SHOWN]:
         said = [f"{name}={peek.text(value)}" for name, value in row.attributes]

@@ -3,25 +3,25 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
 from sidecar import pins
+from sidecar.bpf_uapi import PER_CPU_TYPES
 from sidecar.commands import discover_layout, discover_maps
 from sidecar.commands.discover_model import FoundMap, Inventory
 from sidecar.commands.discover_pins import Walk
 from sidecar.commands.discover_report import c_type
-from sidecar.describe import config_file, decoders
-from sidecar.describe.key_label import unasked, whole
+from sidecar.describe import config_file, decoders, defaults
+from sidecar.describe.key_label import whole
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import fitting
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import LayoutSpec, MetricSpec, Place, SourceSpec
+from sidecar.describe.spec import KeySpec, MetricSpec, Place, SourceSpec
 from sidecar.describe.yaml_text import scalar as _scalar
 from sidecar.errors import ConfigError, SidecarError, SourceError, printable
-from sidecar.schema import Kind, Schema
+from sidecar.schema import Kind
 
 # What a field's name tells of its bytes; the first that fits wins, if its decoder can read them.
 _GUESSES = (
@@ -37,7 +37,8 @@ _MOST_SHOWN = 8
 # What every array has.
 _ARRAY_KEY = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
 # Decoders that can read nearly anything are not worth naming.
-_OBVIOUS = frozenset({"enum", "table", "bool", "string", "integer_be", "xdp_action", "ifname", "protocol"})
+_OBVIOUS = frozenset(("enum", "table", "bool", "integer_be", "xdp_action", "ifname", "protocol"))
+_OF_TEXT = frozenset(("text", "string"))
 
 
 def for_map(inventory: Inventory, wanted: str, *, with_layout: bool = False) -> str:
@@ -103,18 +104,20 @@ def _source(found: FoundMap, *, with_layout: bool) -> Iterator[str]:
     yield "    # attributes: {site: fra1}   # on every point"
     profile = fitting(config_file.built_in(), found.info, found.shape)
     if profile:
+        if found.shape is None:
+            yield f"    # {found.no_shape}, so this is a guess by its sizes: does it look right?"
         yield f"    profile: {profile.name}   # built in; `key:` and `metrics:` here go before it"
         return
     if found.shape is None:
         section = discover_layout.unknown(found.info.key_size, found.info.value_size, is_array=found.is_array)
         yield f"    # {found.no_shape}, so these fields are a guess: name them as the program's source does."
         yield from (f"    {line}" for line in section)
-        yield from _what(found, _guessed(section, found), discover_layout.read(section))
+        yield from _what(found, _guessed(section, found))
         return
     section = discover_layout.lines(found.shape)
     if with_layout:
         yield from (f"    {line}" for line in section or ["# Bit-fields and arrays of structs need BTF."])
-    yield from _what(found, found.shape, None, enums=not with_layout)
+    yield from _what(found, found.shape, enums=not with_layout)
     for part in found.shape.value:
         if part.refused:
             yield f"    # Left out: {part.name}: {part.refused}"
@@ -137,36 +140,40 @@ def _place(found: FoundMap) -> str:
     return f"id: {found.info.id}   # not pinned: the id is another one after each load"
 
 
-def _what(found: FoundMap, shape: Shape, given: LayoutSpec | None, *, enums: bool = False) -> Iterator[str]:
+def _what(found: FoundMap, shape: Shape, *, enums: bool = False) -> Iterator[str]:
     """Yield the key and the metrics that the map gets without a configuration, units and decoders guessed."""
-    schema = _schema(found, shape, SourceSpec(Place("id", str(found.info.id)), layout=given))
-    if not (found.is_array and found.info.max_entries == 1):
+    parts = {part.name: part for part in whole(shape.key)}
+    key = defaults.key_of(found.info, shape)
+    if key:
         yield "    key:   # each part becomes an attribute; what is left out is added up"
-        for part, said in zip(whole(shape.key), unasked(shape.key), strict=True):
-            yield f"      - {{{_key(part, said.attribute, enums=enums)}}}   # {_alternatives(part)}"
-    types = {part.name: c_type(part) for part in shape.value}
+    for one in key:
+        part = parts[one.field]
+        yield f"      - {{{_key(one, part, enums=enums)}}}   # {_alternatives(part)}"
     yield "    metrics:   # kind: counter, updowncounter (may fall), gauge or rate"
-    for instrument in schema.instruments:
-        yield f"      - name: {_scalar(instrument.name)}"
-        yield f"        field: {_scalar(instrument.field)}   # {types[instrument.field]}"
-        yield f"        kind: {instrument.kind.value}"
-        yield f"        unit: {_scalar(_unit(instrument.field))}"
-        yield f"        description: {_scalar(instrument.description)}"
+    fields = defaults.fields_of(shape.value, summed=found.info.type in PER_CPU_TYPES)
+    types = {part.name: c_type(part) for part in shape.value}
+    why = {field.part.name: f"; by its name {field.why}" for field in fields if field.why}
+    for metric in defaults.metrics_of(found.info, fields) if fields else _gauges(found, shape):
+        yield f"      - name: {_scalar(metric.name)}"
+        yield f"        field: {_scalar(metric.field)}   # {types[metric.field]}{why.get(metric.field, '')}"
+        yield f"        kind: {metric.kind.value}"
+        yield f"        unit: {_scalar(_unit(metric.field))}"
+        yield f"        description: {_scalar(metric.description)}"
+    for field in fields:
+        if field.kind is None:
+            yield f"    # Left out: {field.part.name} ({c_type(field.part)}): by its name {field.why}"
 
 
-def _schema(found: FoundMap, shape: Shape, spec: SourceSpec) -> Schema:
-    """Return what is made of the map; where nothing in it is taken for a count, a gauge of each number."""
-    try:
-        return resolve(spec, found.info, shape)
-    except SourceError:
-        gauges = tuple(one for one in _gauges(found, shape) if _can_be(one, found, shape, spec))
-        if not gauges:
-            raise SourceError(
-                f"write a configuration for map {found.info.name} (id {found.info.id})",
-                f"no field of its value is a number that can be sent: {_fields(shape)}",
-                "`xdp-otel discover` shows the other maps",
-            ) from None
-        return resolve(replace(spec, metrics=gauges), found.info, shape)
+def _gauges(found: FoundMap, shape: Shape) -> list[MetricSpec]:
+    """Return a gauge of each number, where nothing in the value is taken for a count."""
+    gauges = [one for one in _named(found, shape) if _can_be(one, found, shape)]
+    if not gauges:
+        raise SourceError(
+            f"write a configuration for map {found.info.name} (id {found.info.id})",
+            f"no field of its value is a number that can be sent: {_fields(shape)}",
+            "`xdp-otel discover` shows the other maps",
+        )
+    return gauges
 
 
 def _fields(shape: Shape) -> str:
@@ -174,22 +181,23 @@ def _fields(shape: Shape) -> str:
     return ", ".join([*shown, "…"] if len(shape.value) > _MOST_SHOWN else shown) or "it has none"
 
 
-def _gauges(found: FoundMap, shape: Shape) -> Iterator[MetricSpec]:
+def _named(found: FoundMap, shape: Shape) -> Iterator[MetricSpec]:
     for part in shape.value:
         name = re.sub(r"[^A-Za-z0-9_.]", "_", f"{found.info.name or 'map'}.{part.name}")
         description = f"Field {part.name}: nothing says that it is a count."
         yield MetricSpec(name, part.name, description=description, kind=Kind.GAUGE)
 
 
-def _can_be(metric: MetricSpec, found: FoundMap, shape: Shape, spec: SourceSpec) -> bool:
+def _can_be(metric: MetricSpec, found: FoundMap, shape: Shape) -> bool:
+    spec = SourceSpec(Place("id", str(found.info.id)), key=(), metrics=(metric,))
     try:
-        resolve(replace(spec, key=(), metrics=(metric,)), found.info, shape)
+        resolve(spec, found.info, shape)
     except SidecarError:
         return False
     return True
 
 
-def _key(part: Part, attribute: str, *, enums: bool) -> str:
+def _key(one: KeySpec, part: Part, *, enums: bool) -> str:
     decoder = _decoder(part)
     table = ""
     if decoder == "enum" and not enums:
@@ -200,7 +208,7 @@ def _key(part: Part, attribute: str, *, enums: bool) -> str:
             + ", ".join(f"{number}: {_scalar(name)}" for number, name in part.names.items())
             + "}"
         )
-    return f"field: {_scalar(part.name)}, attribute: {_scalar(attribute)}, decoder: {decoder}{table}"
+    return f"field: {_scalar(part.name)}, attribute: {_scalar(one.attribute)}, decoder: {decoder}{table}"
 
 
 def _decoder(part: Part) -> str:
@@ -227,7 +235,8 @@ def _reads(decoder: str, part: Part) -> bool:
 
 def _alternatives(part: Part) -> str:
     chosen = _decoder(part)
-    others = [name for name in decoders.DECODERS if name not in _OBVIOUS | {chosen} and _reads(name, part)]
+    obvious = _OBVIOUS if part.encoding is Encoding.STRING else _OBVIOUS | _OF_TEXT
+    others = [name for name in decoders.DECODERS if name not in obvious | {chosen} and _reads(name, part)]
     return c_type(part) + (f"; or {', '.join(others)}" if others else "")
 
 

@@ -90,6 +90,8 @@ def _type(part: Part) -> str:
         return f"{'be' if part.big_endian else 's' if negative else _PLAIN[part.encoding]}{part.bits}"
     if part.encoding is Encoding.BOOL and part.bits == 8:
         return "bool"
+    if part.elements and [one.name for one in part.elements.parts] == [""]:
+        return f"{_type(part.elements.parts[0])}[{part.elements.count}]"
     if part.encoding in (Encoding.BYTES, Encoding.STRING, Encoding.OTHER) and part.bits % 8 == 0:
         return f"{'char' if part.encoding is Encoding.STRING else 'u8'}[{part.bits // 8}]"
     raise ValueError(part.name)

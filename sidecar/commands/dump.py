@@ -11,6 +11,7 @@ from sidecar.config import source_specs
 from sidecar.errors import printable
 from sidecar.model import Snapshot
 from sidecar.source import Source
+from sidecar.summary import shared_series
 
 
 def dump(flags: argparse.Namespace) -> int:
@@ -56,6 +57,8 @@ def _lines(source: Source, snapshot: Snapshot) -> Iterator[str]:
         printable(f"{source.name}: {peek.describe(source)}, ")
         + f"{peek.many(len(snapshot.reading.cells), 'key', 'keys')}, {len(found):,} series"
     )
+    if shared := shared_series(source.schema, len(snapshot.reading.cells), len(found)):
+        yield shared
     names = peek.columns(found)
     fields = [field.name for field in source.schema.layout.fields]
     body = []

@@ -2,6 +2,7 @@
 """How a part of a map's key is said in an attribute (pure, but for the lookup of an interface's name)."""
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +22,14 @@ NameOf = Callable[[int], str]
 
 LARGEST_ATTRIBUTE = (1 << 63) - 1
 """An integer attribute of OTLP is an int64; a larger number is said in text."""
+
+MERGING = frozenset({"string", "bool", "table", "ifname"})
+"""The decoders that may say two values alike, for those who ask for it; the others never do."""
+
+# An array of six chars that is called so: if_ether.h has `unsigned char h_source[ETH_ALEN]`.
+_MAC = re.compile(r"(^|[._])(h_source|h_dest|[a-z]*addr|[sd]?mac|eth)([._]|$)")
+# What no text has, for ever the same in Unicode: the control characters.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 # include/uapi/linux/bpf.h, enum xdp_action
 XDP_ACTIONS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
@@ -125,12 +134,13 @@ def default_for(part: Part) -> str:
         return "ipv4"
     if part.type == "struct in6_addr":
         return "ipv6"
-    if part.bits > 64 and part.encoding is not Encoding.STRING:
+    if part.encoding is Encoding.STRING:
+        return "mac" if part.bits == 48 and _MAC.search(part.name.lower()) else "text"
+    if part.bits > 64:
         return "hex"
     by_encoding = {
         Encoding.ENUM: "enum" if part.names else "integer",
         Encoding.BOOL: "bool",
-        Encoding.STRING: "string",
         Encoding.UNSIGNED: "integer_be" if part.big_endian else "integer",
         Encoding.SIGNED: "integer_be" if part.big_endian else "integer",
     }
@@ -225,8 +235,21 @@ def _by_bytes(say: Callable[[bytes], Value]) -> Callable[[Part, Settings], Decod
     return build
 
 
+def _text(raw: bytes) -> str:
+    """
+    Return text that fills the bytes up to NULs at their end, and any other bytes whole, as `0x…`.
+
+    So two values are never said alike: `0x…` is longer than any text of as many bytes.
+    """
+    try:
+        said = raw.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return f"0x{raw.hex()}"
+    return f"0x{raw.hex()}" if _CONTROL.search(said) else said
+
+
 def _string(raw: bytes) -> str:
-    r"""Return text up to the first NUL; what is not UTF-8 as `\xff`."""
+    r"""Return text up to the first NUL, whatever is behind it; what is not UTF-8 as `\xff`."""
     return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
@@ -242,6 +265,7 @@ DECODERS: Mapping[str, Decoder] = {
     "port": Decoder((16,), True, _by_bytes(lambda raw: int.from_bytes(raw, "big"))),
     "protocol": Decoder((), False, lambda part, _: _named(part, PROTOCOLS)),
     "xdp_action": Decoder((), False, lambda part, _: _named(part, XDP_ACTIONS)),
+    "text": Decoder((), True, _by_bytes(_text)),
     "string": Decoder((), True, _by_bytes(_string)),
     "hex": Decoder((), True, _by_bytes(bytes.hex)),
     "table": Decoder((), False, lambda part, given: _named(part, given.table)),
@@ -250,5 +274,13 @@ DECODERS: Mapping[str, Decoder] = {
 
 
 def _truth(part: Part) -> Decode:
+    """Say whether it is another number than 0; of a C bool, which is 0 or 1, any other by its digits."""
     read = number_reader(part, big_endian=False)
-    return lambda raw: read(raw) != 0
+    if part.encoding is not Encoding.BOOL:
+        return lambda raw: read(raw) != 0
+
+    def decode(raw: bytes) -> Value:
+        number = read(raw)
+        return bool(number) if number in (0, 1) else str(number)
+
+    return decode

@@ -4,7 +4,7 @@
 from collections.abc import Mapping, Sequence
 
 from sidecar.describe.nearest import at_line, nearest
-from sidecar.describe.shape import Encoding, Part
+from sidecar.describe.shape import Encoding, Part, part_called
 from sidecar.describe.spec import MetricSpec
 from sidecar.errors import ConfigError
 from sidecar.model import Field
@@ -87,8 +87,8 @@ def _refuse_kind(metric: MetricSpec, part: Part, kinds: set[Kind]) -> None:
 
 def find(parts: Sequence[Part], name: str, at: str, what: str) -> Part:
     """Return the part with a name, its own or an alias; raise ConfigError naming the nearest."""
-    for part in parts:
-        if name == part.name or name in part.aliases:
-            return part
+    part = part_called(parts, name)
+    if part:
+        return part
     known = [one for part in parts for one in (part.name, *part.aliases)]
     raise ConfigError(at_line(at, f"field {name!r}"), f"{what} has no such field", nearest(name, known))

@@ -3,14 +3,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from sidecar import prometheus_names
-from sidecar.describe.decoders import Decode, NameOf, bind
+from sidecar.describe.decoders import MERGING, Decode, NameOf, bind
 from sidecar.describe.fields import find
 from sidecar.describe.shape import Part
 from sidecar.describe.spec import KeySpec
 from sidecar.errors import ConfigError
 from sidecar.model import Attributes
-from sidecar.prometheus_names import told_apart, usable
 from sidecar.schema import Label
 
 
@@ -25,13 +23,6 @@ def whole(parts: Iterable[Part]) -> list[Part]:
         if not part.refused or not any(_overlap(part, other) for other in chosen):
             chosen.append(part)
     return sorted(chosen, key=lambda one: one.bit_offset)
-
-
-def unasked(parts: Iterable[Part]) -> tuple[KeySpec, ...]:
-    """Return what is made of a key of which nothing is said: an attribute of each part, no two alike."""
-    chosen = whole(parts)
-    names = told_apart((usable(part.name) for part in chosen), prometheus_names.label)
-    return tuple(KeySpec(part.name, name) for part, name in zip(chosen, names, strict=True))
 
 
 def _overlap(one: Part, other: Part) -> bool:
@@ -55,6 +46,12 @@ def label_of(said: Sequence[KeySpec], parts: Sequence[Part], what: str, name_of:
         return tuple((attribute, decode(key)) for attribute, decode in decoders)
 
     return label
+
+
+def tells_apart(said: Sequence[KeySpec], parts: Sequence[Part]) -> bool:
+    """Return whether all parts of a key are said, each by a decoder that says no two values alike."""
+    whole_said = {one.field for one in said if one.decoder not in MERGING}
+    return all(whole_said.intersection((part.name, *part.aliases)) for part in whole(parts))
 
 
 def _unasked(part: Part) -> str:

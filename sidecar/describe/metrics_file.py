@@ -72,6 +72,11 @@ def _table(node: Node) -> tuple[tuple[int, str], ...]:
         if number in names:
             raise value.refuse(f"table, key {digits}", f"{number} is there already", "write it once")
         names[number] = value.text(f"table, name of {digits}")
+    for number, name in names.items():
+        if re.fullmatch(r"-?(0|[1-9][0-9]*)", name) and int(name) not in names:
+            raise node.refuse(
+                f"table, name {name!r} of {number}", f"{name} has none, so it is called so too", "name both"
+            )
     if not names:
         raise node.refuse("table", "empty", 'write number: name, `6: "tcp"`')
     return tuple(names.items())

@@ -2,16 +2,18 @@
 """What a map's key and value look like: a flat list of named parts, each with its place in bits (pure)."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain
 
 from sidecar.describe.btf import MAX_DEPTH, Btf, Kind, Member, Type
 
-# What one array, and all of a key or value, may hold: a map with more is no table of counters.
+# What one array, and all of a key or value, may hold: a map with more is no table of counters. Where all of
+# it is too much, the largest arrays are not taken apart.
 MAX_ELEMENTS = 1024
 MAX_PARTS = 8192
+_LARGEST_ARRAYS = (MAX_ELEMENTS, 128, 16, 1)
 
 _COMPOUND = frozenset({Kind.STRUCT, Kind.UNION, Kind.DATASEC})
 _TAGS = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
@@ -37,6 +39,15 @@ class Encoding(Enum):
 
 
 @dataclass(frozen=True)
+class Elements:
+    """What an array holds that was not taken apart: the parts of one element, how long it is, how many."""
+
+    parts: "tuple[Part, ...]"
+    bits: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Part:
     """One leaf of a key or a value."""
 
@@ -55,6 +66,31 @@ class Part:
     """Other names of the same place with the same type (members of a union)."""
     refused: str = ""
     """Why it is not exported unless configured by name; empty: it is."""
+    elements: Elements | None = field(default=None, repr=False, compare=False)
+    """Of an array with too many elements: these; each can be configured by its name, `queues.70000`."""
+
+    def inner(self, name: str) -> "Part | None":
+        """Return the part within, if this is an array that was not taken apart and has one of that name."""
+        index, _, rest = name.removeprefix(f"{self.name}.").partition(".")
+        if (
+            self.elements is None
+            or not name.startswith(f"{self.name}.")
+            or not re.fullmatch("[0-9]{1,10}", index)
+        ):
+            return None
+        if int(index) >= self.elements.count:
+            return None
+        at = self.bit_offset + self.elements.bits * int(index)
+        inside = _placed(self.elements.parts, f"{self.name}.{int(index)}", at)
+        return part_called(inside, f"{self.name}.{int(index)}" + (f".{rest}" if rest else ""))
+
+
+def part_called(parts: Sequence[Part], name: str) -> Part | None:
+    """Return the part with a name, its own or an alias, also within an array that was not taken apart."""
+    for part in parts:
+        if name == part.name or name in part.aliases:
+            return part
+    return next((found for part in parts if (found := part.inner(name))), None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +111,8 @@ def shape_of(btf: Btf, key_type_id: int, value_type_id: int, key_size: int, valu
     kernel/bpf/arraymap.c has it, `array_map_check_btf`): one entry, and a key without parts.
 
     Raises:
-        ValueError: The BTF is damaged, says another size than the map, or has more parts than `MAX_PARTS`.
+        ValueError: The BTF is damaged, says another size than the map, or has more parts than `MAX_PARTS`
+            besides its arrays.
 
     """
     key = _parts(btf, key_type_id, key_size, "key") if key_type_id else ()
@@ -83,7 +120,7 @@ def shape_of(btf: Btf, key_type_id: int, value_type_id: int, key_size: int, valu
 
 
 def _parts(btf: Btf, type_id: int, size: int, what: str) -> tuple[Part, ...]:
-    piece = _Walk(btf, in_key=what == "key").piece(type_id)
+    piece = _bounded_piece(btf, type_id, in_key=what == "key")
     if piece.size != size:
         raise ValueError(f"BTF says {piece.size} bytes of the {what}, the map {size}")
     parts = piece.parts
@@ -93,6 +130,20 @@ def _parts(btf: Btf, type_id: int, size: int, what: str) -> tuple[Part, ...]:
         if part.bit_offset + part.bits > 8 * size:
             raise ValueError(f"BTF says {part.name} ends at bit {part.bit_offset + part.bits} of {8 * size}")
     return parts
+
+
+def _bounded_piece(btf: Btf, type_id: int, *, in_key: bool) -> "_Piece":
+    *tries, last = _LARGEST_ARRAYS
+    for largest in tries:
+        try:
+            return _Walk(btf, in_key=in_key, largest=largest).piece(type_id)
+        except _TooManyError:
+            continue
+    return _Walk(btf, in_key=in_key, largest=last).piece(type_id)
+
+
+class _TooManyError(ValueError):
+    """There are more parts than `MAX_PARTS`."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +157,10 @@ class _Piece:
 class _Walk:
     """Flattens types, each once: what contains it moves and renames its parts."""
 
-    def __init__(self, btf: Btf, *, in_key: bool) -> None:
+    def __init__(self, btf: Btf, *, in_key: bool, largest: int) -> None:
         self._btf = btf
         self._in_key = in_key
+        self._largest = largest
         self._pieces: dict[int, _Piece] = {}
 
     def piece(self, type_id: int, depth: int = 0) -> _Piece:
@@ -153,9 +205,11 @@ class _Walk:
         if base.kind is Kind.INT and base.size == 1 and (base.char or (self._in_key and not base.boolean)):
             encoding = Encoding.STRING if base.char else Encoding.BYTES
             return _Piece(size, (Part("", 0, 8 * size, encoding, label),))
-        if array.count * len(element.parts) > MAX_ELEMENTS:
-            refused = f"an array of {array.count * len(element.parts)} fields: up to {MAX_ELEMENTS} are read"
-            return _Piece(size, (Part("", 0, 8 * size, Encoding.OTHER, label, refused=refused),))
+        if array.count * len(element.parts) > self._largest:
+            refused = f"an array of {array.count * len(element.parts)} fields: up to {self._largest} are read"
+            inside = Elements(element.parts, 8 * element.size, array.count)
+            whole = Part("", 0, 8 * size, Encoding.OTHER, label, refused=refused, elements=inside)
+            return _Piece(size, (whole,))
         copies = (
             _placed(element.parts, str(index), 8 * element.size * index)
             for index in range(array.count if element.parts else 0)
@@ -224,7 +278,7 @@ def _bounded(groups: Iterable[tuple[Part, ...]]) -> Iterator[tuple[Part, ...]]:
     for parts in groups:
         count += sum(1 + len(part.aliases) for part in parts)
         if count > MAX_PARTS:
-            raise ValueError(f"more than {MAX_PARTS} fields")
+            raise _TooManyError(f"more than {MAX_PARTS} fields")
         yield parts
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar import prometheus_names
 from sidecar.describe.decoders import DECODERS, bind, default_for
 from sidecar.describe.shape import Encoding, Part
 from sidecar.errors import ConfigError
@@ -159,13 +160,62 @@ def test_interface_names_are_the_systems_own():
     assert bind("ifname", part(64))(struct.pack("=Q", 2**63)) == str(2**63)
 
 
-def test_text_ends_at_its_first_nul():
-    """What is no UTF-8 is escaped: OTLP carries only that."""
-    text = part(64, Encoding.STRING, "char[8]")
+TEXT = part(64, Encoding.STRING, "char[8]")
 
-    assert bind("", text)(b"eth0\0abc") == "eth0"
-    assert bind("", text)(b"12345678") == "12345678"
-    assert bind("", text)(b"\xff\xc3\xa9\0\0\0\0\0") == "\\xffé"
+
+def test_text_ends_at_its_first_nul_for_who_asks_for_it():
+    """What is no UTF-8 is escaped: OTLP carries only that."""
+    assert bind("string", TEXT)(b"eth0\0abc") == "eth0"
+    assert bind("string", TEXT)(b"12345678") == "12345678"
+    assert bind("string", TEXT)(b"\xff\xc3\xa9\0\0\0\0\0") == "\\xffé"
+
+
+def test_chars_that_are_no_text_are_said_whole():
+    """An address, rubbish behind a NUL, control characters: as bytes; any other text as it is."""
+    assert bind("", TEXT)(b"eth0\0\0\0\0") == "eth0"
+    assert bind("", TEXT)(b"12345678") == "12345678"
+    assert bind("", TEXT)(b"caf\xc3\xa9\\x\0") == "café\\x"
+    assert bind("", TEXT)(bytes(8)) == ""
+    assert bind("", TEXT)(b"eth0\0\0\0x") == "0x6574683000000078"
+    assert bind("", TEXT)(b"RT\0\x12\x34\x56\0\0") == "0x5254001234560000"
+    assert bind("", TEXT)(b"a\nb\0\0\0\0\0") == "0x610a620000000000"
+    assert bind("", TEXT)(b"\xff1234567") == "0xff31323334353637"
+    assert bind("", TEXT)("0x\x85".encode() + bytes(4)) == "0x3078c28500000000"
+
+
+UNASKED = (
+    part(64, Encoding.STRING, "char[8]"),
+    part(48, Encoding.STRING, "char[6]"),
+    part(64, Encoding.BYTES, "__u8[8]"),
+    part(64, Encoding.SIGNED, "__s64"),
+    part(64),
+    part(32, big_endian=True),
+    part(8, Encoding.BOOL, "_Bool"),
+    part(8, Encoding.ENUM, "enum x", names={1: "ONE", 200: "TWO", 3: "THREE"}),
+    part(64, Encoding.POINTER, "void *"),
+    part(32, Encoding.BYTES, "struct in_addr"),
+)
+# Often alike, NULs in any place, what looks like another form of the same.
+some_bytes = st.sampled_from([0, 1, 2, ord("0"), ord("x"), ord("\\"), 0x80, 0xC2, 0xFF])
+keys = st.one_of(st.binary(min_size=8, max_size=8), st.lists(some_bytes, min_size=8, max_size=8).map(bytes))
+
+
+@pytest.mark.parametrize("one", UNASKED, ids=lambda one: one.type)
+@given(keys, keys)
+def test_no_two_values_are_said_alike_unless_asked_for(one, raw, other):
+    """Not by OTLP, and not by Prometheus, for which 5 and "5" are one."""
+    decode, size = bind("", one), one.bits // 8
+    same = raw[:size] == other[:size]
+
+    assert (prometheus_names.value(decode(raw)) == prometheus_names.value(decode(other))) is same
+
+
+def test_a_mac_address_in_chars_is_known_by_its_name():
+    """`char h_source[6]`, as some headers have it."""
+    for name in ("mac", "key.h_dest", "tx_mac", "lladdr"):
+        assert default_for(Part(name, 0, 48, Encoding.STRING, "char[6]")) == "mac"
+    assert default_for(Part("machine", 0, 48, Encoding.STRING, "char[6]")) == "text"
+    assert default_for(Part("addr", 0, 128, Encoding.STRING, "char[16]")) == "text"
 
 
 @given(st.binary(min_size=8, max_size=8))
@@ -183,7 +233,7 @@ def test_text_can_always_be_encoded(raw):
         (part(32, Encoding.BYTES, "struct in_addr"), "ipv4"),
         (part(128, Encoding.BYTES, "struct in6_addr"), "ipv6"),
         (part(48, Encoding.BYTES, "__u8[6]"), "hex"),
-        (part(128, Encoding.STRING, "char[16]"), "string"),
+        (part(128, Encoding.STRING, "char[16]"), "text"),
         (part(8, Encoding.BOOL, "_Bool"), "bool"),
         (part(32, Encoding.ENUM, names={0: "A"}), "enum"),
         (part(32, Encoding.ENUM), "integer"),
@@ -198,8 +248,9 @@ def test_the_type_suggests_a_decoder(one, decoder):
 
 
 def test_booleans_are_true_or_false():
-    """Any value but zero is true."""
-    assert [bind("", part(8, Encoding.BOOL))(bytes([number])) for number in (0, 1, 2)] == [False, True, True]
+    """Any number but zero is true, if that is asked for; a C bool that is neither is said as it is."""
+    assert [bind("", part(8, Encoding.BOOL))(bytes([number])) for number in (0, 1, 2)] == [False, True, "2"]
+    assert [bind("bool", part(8))(bytes([number])) for number in (0, 1, 2)] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +263,7 @@ def test_booleans_are_true_or_false():
         (
             "integer",
             part(128, Encoding.BYTES),
-            "at most 8 bytes, and there are 16: use one of ipv6, string, hex",
+            "at most 8 bytes, and there are 16: use one of ipv6, text, string, hex",
         ),
         ("hex", part(3, at=1), "it wants whole bytes, and this is a bit-field"),
         ("hex", part(0), "it has no bytes: leave it out"),

@@ -278,7 +278,8 @@ def test_a_layout_stands_in_for_btf():
 
 def test_the_layout_of_a_source_goes_before_btf():
     """Who writes it knows better than a `__u8 value[8]`."""
-    shape = replace(SHAPE, value_size=8)
+    raw = [Part(name, 0, 64, Encoding.BYTES, "__u8[8]") for name in ("key", "value")]
+    shape = Shape((raw[0],), (raw[1],), 8, 8)
 
     assert [one.name for one in made(of=info(value_size=8), shape=shape, layout=LAYOUT).instruments] == [
         "flows.hits"
@@ -309,3 +310,142 @@ def test_a_key_that_a_layout_leaves_out_is_said_in_hex_or_by_index():
 def test_a_map_of_any_name_gives_names_that_metrics_may_have(name, metric_name):
     """OpenTelemetry wants a letter first, then letters, digits and _./-"""
     assert made(of=info(name=name)).instruments[0].name == metric_name
+
+
+U64 = {"bits": 64, "encoding": Encoding.UNSIGNED, "type": "__u64"}
+V1 = Shape((), (Part("packets", 0, **U64), Part("bytes", 64, **U64)), 4, 16)
+
+
+def layout_of(*names, key=None):
+    members = tuple(Member(name, "u64", at="f:7") for name in names)
+    return LayoutSpec(key=key, value=members, at="flows.yaml:3")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("bytes", "packets"), "bytes at byte 0 (8 long) of the value, by BTF it is at byte 8 (8 long)"),
+        (("packets", "drops"), "drops at byte 8 (8 long) of the value, by BTF that is bytes"),
+        (("drops", "bytes"), "drops at byte 0 (8 long) of the value, by BTF that is packets"),
+    ],
+)
+def test_a_layout_that_btf_contradicts_is_refused(names, said):
+    """The program was changed, the file was not: of the same size, but its fields would be exchanged."""
+    refused = refusal(SourceError, of=info(value_size=16), shape=V1, layout=layout_of(*names))
+
+    assert refused.startswith("flows.yaml:3: the layout for map flows: it has ")
+    assert said in refused
+    assert "write it again: `xdp-otel discover --write-config MAP --with-layout`" in refused
+
+
+def test_a_layout_of_the_key_that_btf_contradicts_is_refused():
+    """Sender and receiver exchanged."""
+    key = tuple(Part(name, 32 * at, 32, Encoding.UNSIGNED, "__u32") for at, name in enumerate(("src", "dst")))
+    shape = replace(V1, key=key, key_size=8)
+    swapped = layout_of("packets", "bytes", key=(Member("dst", "be32"), Member("src", "be32")))
+
+    assert "it has dst at byte 0" in refusal(SourceError, of=info(value_size=16), shape=shape, layout=swapped)
+
+
+def test_a_layout_may_say_what_btf_does_not():
+    """Names of elements and of padding, other types, fewer fields."""
+    of = info(value_size=16)
+    array = tuple(Part(f"value.{at}", 64 * at, **U64) for at in (0, 1))
+
+    made(of=of, shape=V1, layout=layout_of("packets", "bytes"))
+    made(of=of, shape=replace(V1, value=array), layout=layout_of("packets", "drops"))
+    made(of=of, shape=replace(V1, value=V1.value[:1]), layout=layout_of("packets", "_pad"))
+    made(of=of, shape=V1, layout=replace(layout_of(), value=(Member("bytes", "s64", offset=8),)))
+
+
+def test_fields_that_are_no_counts_are_no_sums():
+    """A level is a gauge, of several CPUs only one that adds up; moments and marks are left out by name."""
+    names = ("packets", "last_seen", "iat_mean", "tokens", "flags")
+    value = tuple(Part(name, 64 * at, **U64) for at, name in enumerate(names))
+    shape = Shape(KEY, value, 8, 40)
+    alone = made(of=info(value_size=40), shape=shape)
+    summed = made(of=info(uapi.MAP_PERCPU_HASH, value_size=40), shape=shape)
+
+    assert {one.field: one.kind for one in alone.instruments} == {
+        "packets": Kind.COUNTER,
+        "iat_mean": Kind.GAUGE,
+        "tokens": Kind.GAUGE,
+    }
+    assert {one.field: one.kind for one in summed.instruments} == {
+        "packets": Kind.COUNTER,
+        "tokens": Kind.GAUGE,
+    }
+    assert "last_seen (a moment" in alone.notes[0]
+    assert "flags (an id, flags" in alone.notes[0]
+    assert "iat_mean (a figure that does not add up)" in summed.notes[0]
+
+
+def test_a_value_of_moments_alone_is_taken_for_counts():
+    """A metric too many does less harm than none."""
+    value = (Part("last_seen", 0, **U64), Part("flags", 64, **U64))
+    schema = made(of=info(value_size=16), shape=Shape(KEY, value, 8, 16))
+
+    assert [(one.field, one.kind) for one in schema.instruments] == [
+        ("last_seen", Kind.COUNTER),
+        ("flags", Kind.COUNTER),
+    ]
+
+
+def test_names_that_prometheus_would_take_for_one_are_numbered():
+    """Without a configuration there is nobody to name them."""
+    key = tuple(
+        Part(name, 16 * at, 16, Encoding.UNSIGNED, "__u16")
+        for at, name in enumerate(("src.port", "src_port", "src_port_2", "xdp_source"))
+    )
+    value = (Part("rx.packets", 0, **U64), Part("rx_packets", 64, **U64))
+    schema = made(of=info(value_size=16), shape=Shape(key, value, 8, 16))
+
+    assert [name for name, _ in schema.label(bytes(8))] == [
+        "src.port",
+        "src_port_2",
+        "src_port_2_2",
+        "xdp_source_2",
+    ]
+    assert [one.name for one in schema.instruments] == ["flows.rx.packets", "flows.rx_packets_2"]
+
+
+def test_whether_keys_were_meant_to_share_series_is_known():
+    """Not if all parts are said by decoders that tell values apart; padding is nobody's wish."""
+    every = tuple(KeySpec(name, name, at="f:1") for name in ("ifindex", "proto", "port"))
+
+    assert made().told_apart
+    assert made(key=every).told_apart
+    assert not made(key=every[:2]).told_apart
+    assert not made(key=()).told_apart
+    assert not made(key=(*every[1:], replace(every[0], decoder="ifname"))).told_apart
+
+
+def test_btf_that_is_of_no_use_is_not_a_missing_right():
+    """Its cause is named, with exit code 3."""
+    with pytest.raises(SourceError) as caught:
+        resolve(SourceSpec(PIN), info(), None, unusable="more than 8192 fields")
+
+    assert "its BTF cannot be used (more than 8192 fields), so nobody knows" in str(caught.value)
+
+
+def test_an_array_without_btf_may_owe_it_to_the_type_of_its_key():
+    """With -g, too, libbpf loads it without if the key is an enum or a struct."""
+    array = refusal(SourceError, of=info(uapi.MAP_PERCPU_ARRAY, key_size=4, btf=0), shape=None)
+
+    assert "`__type(key, __u32)`, as the kernel wants it, and `__type(value, …)`, and build with -g" in array
+
+
+def test_a_guess_without_btf_is_said():
+    """Sixty-four bytes may mean anything; not for the program that we attach ourselves."""
+    stats = info(uapi.MAP_PERCPU_ARRAY, "stats_map", 4, 64, 1, btf=0)
+    (warning,) = made(of=stats, shape=None).warnings
+
+    assert "is read as packet-counter by its 64 bytes alone, since it has no BTF" in warning
+    assert "say `profile: packet-counter`" in warning
+    hidden = replace(stats, btf_id=1, btf_value_type_id=1)
+    assert (
+        "by its name and its 64 bytes alone, since its BTF cannot be"
+        in made(of=hidden, shape=None).warnings[0]
+    )
+    for place in (Place("interface", "eth0"), Place("pin", "/sys/fs/bpf/xdp-otel/eth0/stats_map")):
+        assert resolve(SourceSpec(place), stats, None).warnings == ()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.describe.btf import MAX_DEPTH, Btf, Kind
-from sidecar.describe.shape import MAX_ELEMENTS, MAX_PARTS, Encoding, Part, shape_of
+from sidecar.describe.shape import MAX_ELEMENTS, MAX_PARTS, Encoding, Part, part_called, shape_of
 from tests.unit.btf_blob import BOOL, SIGNED, Blob
 
 
@@ -331,6 +331,34 @@ def test_an_array_too_long_is_one_refused_part(types):
     (part,) = types.value(grid, 16 * MAX_ELEMENTS)
     assert part.type == f"__u64[2][{MAX_ELEMENTS}]"
     assert part.refused
+
+
+def test_an_element_of_an_array_too_long_can_be_named(types):
+    """The limit is on what is taken apart, not on what can be read: also structs, and arrays within."""
+    slot = types.struct("slot", 24, ("hits", types.u64, 0), ("by", types.array(types.u64, 2), 64))
+    size = 8 + 24 * 70_000
+    record = types.struct("r", size, ("n", types.u64, 0), ("q", types.array(slot, 70_000), 64))
+    parts = types.value(record, size)
+    place = 64 + 192 * 69_999 + 128
+
+    assert part_called(parts, "q.69999.by.1") == Part("q.69999.by.1", place, 64, Encoding.UNSIGNED, "__u64")
+    assert part_called(parts, "n") == Part("n", 0, 64, Encoding.UNSIGNED, "__u64")
+    for name in ("q.70000.hits", "q.-1.hits", "q.1", "q.1.miss", "q.x", "r.1", "q."):
+        assert part_called(parts, name) is None
+
+
+def test_arrays_give_way_where_there_are_too_many_fields(types):
+    """The one counter beside ten arrays of a thousand is read, and each of their elements by its name."""
+    array = types.array(types.u64, 1000)
+    small = types.array(types.u64, 16)
+    names = "abcdefghij"
+    members = [(name, array, 64_000 * at) for at, name in enumerate(names)]
+    members += [("s", small, 640_000), ("packets", types.u64, 641_024)]
+    parts = types.value(types.struct("bss", 80_136, *members), 80_136)
+
+    assert [part.name for part in parts if not part.refused] == [*(f"s.{at}" for at in range(16)), "packets"]
+    assert [part.name for part in parts if part.refused] == list(names)
+    assert part_called(parts, "j.999") == Part("j.999", 639_936, 64, Encoding.UNSIGNED, "__u64")
 
 
 def test_too_many_parts_are_an_error(types):

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two sources never write one stream, whichever maps take their places while they are read."""
+
+import logging
+import re
+import struct
+from dataclasses import replace
+
+import pytest
+
+from sidecar import bpf_syscall as bpf
+from sidecar import bpf_uapi as uapi
+from sidecar import locate
+from sidecar.describe import config_file
+from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place, SourceSpec
+from sidecar.errors import ConfigError
+from sidecar.schema import Kind
+from sidecar.source import tell_apart
+from tests.kernel.test_follow import counting, eventually, run, server  # noqa: F401  # fixtures
+
+PACKETS = config_file.profile("packet-counter")
+
+
+@pytest.fixture
+def world(make_map, make_pin, cleanup):
+    """Pinned maps by letter, and the sources that read them."""
+    pins = {}
+
+    class World:
+        def source(self, letter, **said):
+            self.put(letter, said.pop("first", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"}))
+            source = locate.source(SourceSpec(Place("pin", str(pins[letter])), **said))
+            source.open()
+            cleanup.callback(source.close)
+            return source
+
+        def put(self, letter, shape=None):
+            """Pin a new map in the place of the old one: by default one that is a packet counter's."""
+            fd = make_map(uapi.MAP_ARRAY, **(shape or {}))
+            if letter in pins:
+                pins[letter].unlink()
+            pins[letter] = make_pin(fd, pins.get(letter))
+            return bpf.map_info(fd).id
+
+    return World()
+
+
+def marked(source):
+    """Whether the series of a source have its name."""
+    return ("xdp.source", source.name) in source.schema.attributes
+
+
+def test_a_map_that_brings_the_metrics_of_another_source_is_told_from_it(world, caplog):
+    """From then on: the other's series keep their names, and the attribute stays through the next map."""
+    one, other = world.source("a"), world.source("b", first={})
+    tell_apart([one, other])
+    assert not marked(one)
+    world.put("a")
+    with caplog.at_level(logging.WARNING):
+        one.read()
+
+    assert (marked(one), marked(other)) == (True, False)
+    assert caplog.text.count("another source has its series too") == 1
+    world.put("a")
+    world.put("b")
+    one.read()
+    other.read()
+    assert (marked(one), marked(other)) == (True, False)
+    assert [name for name, _ in one.schema.attributes].count("xdp.source") == 1
+
+
+def test_what_a_source_once_wrote_stays_its_own(world):
+    """Its series are known to the Collector: nobody else may go on with them."""
+    one, other = world.source("a"), world.source("b", first={})
+    tell_apart([one, other])
+    world.put("b", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"})
+    other.read()
+    assert marked(other)
+    world.put("a")
+    one.read()
+
+    assert marked(one)
+
+
+def test_two_sources_that_exchange_their_maps_stay_two(world):
+    """Each would go on with the series of the other."""
+    one, other = world.source("a"), world.source("b", first={})
+    tell_apart([one, other])
+    world.put("a")
+    world.put("b", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"})
+    one.read()
+    other.read()
+
+    assert (marked(one), marked(other)) == (True, True)
+
+
+def layout(kind, name):
+    return LayoutSpec(value=(Member(name, kind, offset=0),))
+
+
+def test_a_metric_that_would_be_a_counter_in_one_source_only_waits_in_the_kernel(world, caplog):
+    """The map that is open is read on, the new one refused in one line; a map that fits is taken again."""
+    gauge = MetricSpec("xdp.packets.total", "x", kind=Kind.GAUGE)
+    one = world.source("a")
+    other = world.source("b", first={"value_size": 8}, layout=layout("u64", "x"), metrics=(gauge,))
+    tell_apart([one, other])
+    before = one.info.id
+    world.put("a")
+    with caplog.at_level(logging.WARNING):
+        one.read()
+        one.read()
+
+    assert one.info.id == before
+    assert caplog.text.count("metric 'xdp.packets.total' is a counter in one of them only") == 1
+    assert one.read()[-1].identity.map_id == before
+    again = world.put("a", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"})
+    one.read()
+    assert one.info.id == again
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ({}, {}, True),
+        ({"site": 1}, {"site": 2}, False),
+        ({"site": 5}, {"site": "5"}, True),
+        ({"on": True}, {"on": "true"}, True),
+        ({"on": True}, {"on": 1}, False),
+        ({"a.b": "x"}, {"a_b": "x"}, True),
+        ({"site": "x"}, {}, False),
+        ({"queue": 1}, {}, True),
+        ({"queue": 1, "site": 1}, {"site": 2}, False),
+    ],
+)
+def test_sources_are_alike_if_prometheus_could_not_tell_their_series(world, ours, theirs, told):
+    """By labels as it shows them; a value that the key of the other may have, too, tells nothing."""
+    shape = {"value_size": 64, "max_entries": 4}
+    keyed = replace(PACKETS, key=(KeySpec("key", "queue"),))
+    one = world.source("a", first={}, attributes=tuple(ours.items()), profile=PACKETS)
+    other = world.source("b", first=shape, attributes=tuple(theirs.items()), profile=keyed)
+    tell_apart([one, other])
+
+    assert [marked(one), marked(other)] == [told, told]
+
+
+def test_a_metric_that_is_two_kinds_at_the_start_is_refused(world):
+    """Before anything is sent."""
+    gauge = MetricSpec("xdp.packets.total", "x", kind=Kind.GAUGE)
+    other = world.source("b", first={"value_size": 8}, layout=layout("u64", "x"), metrics=(gauge,))
+
+    with pytest.raises(ConfigError, match="a counter in one of them only"):
+        tell_apart([world.source("a", first={}), other])
+
+
+def test_nothing_is_lost_or_mixed_up_when_a_map_becomes_anothers_like(run, server, make_pin, make_map):  # noqa: F811
+    """A running sidecar: what both counted is there, each under its own stream."""
+    before = make_pin(make_map(uapi.MAP_ARRAY, value_size=16, max_entries=5, name="xdp_stats_map"))
+    other_fd = counting("other", 3)
+    other = make_pin(other_fd)
+    with run("--map-path", str(before), "--map-path", str(other)) as log:
+        eventually(lambda: server.total("xdp.packets.total"), 3, log)
+        before.unlink()
+        make_pin(counting("newcomer", 5), before)
+        eventually(lambda: server.total("xdp.packets.total", **{"xdp.source": f"pin:{before}"}), 5, log)
+        bpf.map_update(other_fd, bytes(4), struct.pack("=8Q", 10, 0, 0, 0, 0, 10, 0, 0))
+
+        eventually(lambda: server.total("xdp.packets.total"), 15, log)
+    assert re.search(f"pin:{before}: another source has its series too", log.read_text())
