@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
-from sidecar import xdp
+from sidecar import pins, xdp
 from sidecar.capabilities import Capability, remedy
 from sidecar.describe.map_shape import shape_by_btf
 from sidecar.describe.resolve import resolve
@@ -111,6 +111,9 @@ class _Pin:
 
 def _open_pin(path: Path) -> int:
     what = f"open map pinned at {path}"
+    if "." in path.name and path.is_relative_to(pins.BPFFS):
+        # The kernel's answer is EPERM, as if a right were missing (kernel/bpf/inode.c, `bpf_lookup`).
+        raise SourceError(what, "no pin can have a dot in its name", "`xdp-otel discover` shows the pins")
     try:
         in_bpffs = bpf.is_bpffs(str(path))
     except PermissionError as error:
