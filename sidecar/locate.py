@@ -111,6 +111,9 @@ class _Pin:
 
 def _open_pin(path: Path) -> int:
     what = f"open map pinned at {path}"
+    if "." in path.name and path.is_relative_to(pins.BPFFS):
+        # The kernel's answer is EPERM, as if a right were missing (kernel/bpf/inode.c, `bpf_lookup`).
+        raise SourceError(what, "no pin can have a dot in its name", "`xdp-otel discover` shows the pins")
     try:
         in_bpffs = bpf.is_bpffs(str(path))
     except PermissionError as error:

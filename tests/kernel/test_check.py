@@ -12,6 +12,7 @@ from demo.ports import Ports
 from sidecar import bpf_syscall as bpf
 from sidecar import bpf_uapi as uapi
 from sidecar import libbpf, xdp
+from tests.kernel.compiled import Loaded, compile_object
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP
 from tests.kernel.user_program import COMMAND, ROOT, xdp_otel
@@ -263,3 +264,93 @@ def test_only_who_asks_the_collector_pays_for_grpc(flows, tmp_path):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
         assert done.stdout.splitlines()[-1] == "set()", arguments[0]
+
+
+UPGRADED = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct key {{ {key} }};
+struct rec {{ {value} }};
+struct {{
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, struct key);
+	__type(value, struct rec);
+}} counts SEC(".maps");
+SEC("xdp") int prog(struct xdp_md *c)
+{{
+	struct key k = {{}};
+	(void)c;
+	return bpf_map_lookup_elem(&counts, &k) ? XDP_PASS : XDP_DROP;
+}}
+char _license[] SEC("license") = "GPL";
+"""
+FIRST = ("__u8 proto; __u32 port;", "__u64 packets, bytes;")
+
+
+@pytest.fixture
+def upgrade(tmp_path, cleanup, make_pin):
+    """Load a program whose map has this key and value, and pin the map in the place of the last one."""
+    pin = None
+
+    def to(key, value):
+        nonlocal pin
+        source = tmp_path / "upgraded.bpf.c"
+        source.write_text(UPGRADED.format(key=key, value=value))
+        fd = cleanup.enter_context(Loaded(compile_object(source, tmp_path / "upgraded.o"))).maps["counts"]
+        if pin:
+            pin.unlink()
+        pin = make_pin(fd, pin)
+        return pin, fd
+
+    return to
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            FIRST[0],
+            "__u64 bytes, packets;",
+            "it has packets at byte 0 (8 long) of the value, by BTF it is",
+        ),
+        (
+            FIRST[0],
+            "__u64 packets, drops;",
+            "it has bytes at byte 8 (8 long) of the value, by BTF that is",
+        ),
+        ("__u32 port; __u8 proto;", FIRST[1], "it has proto at byte 0 (1 long) of the key, by BTF it is at"),
+    ],
+)
+def test_a_layout_of_another_program_is_refused(check, upgrade, tmp_path, key, value, said):
+    """Written for the last version, of the same size, and BTF tells: exit code 3 of check, dump and run."""
+    pin, _ = upgrade(*FIRST)
+    config = tmp_path / "written.yaml"
+    config.write_text(xdp_otel("discover", "--write-config", pin, "--with-layout"))
+    check("--config", config)
+    upgrade(key, value)
+
+    for refused in (
+        check("--config", config, code=3),
+        xdp_otel("dump", "--config", config, code=3),
+        xdp_otel("run", "--once", "--state-dir", tmp_path / "state", "--config", config, code=3),
+    ):
+        assert f"{config}:" in refused
+        assert f"the layout for map counts: {said}" in refused
+
+
+def test_keys_that_differ_in_padding_are_one_series_and_it_is_said(check, upgrade, tmp_path):
+    """Nobody can name what lies between two members; the counts are added up."""
+    pin, fd = upgrade(*FIRST)
+    for padding, packets in ((b"\0\0\0", 10), (b"\1\2\3", 32)):
+        bpf.map_update(fd, b"\6" + padding + bytes((187, 1, 0, 0)), packets.to_bytes(8, "little") + bytes(8))
+    said = "2 keys are 1 series: where keys differ only in padding, they are added up"
+    nowhere = ("--otel-endpoint", "none", "--status-address", f"127.0.0.1:{Ports.free().health}")
+    run = ("run", "--once", *nowhere, "--state-dir", tmp_path / "state", "--map-path", pin)
+    logged = subprocess.run([*COMMAND, *map(str, run)], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert f"    {said}" in check("--map-path", pin).splitlines()
+    heading, note, _, row = xdp_otel("dump", "--map-path", pin).splitlines()
+    assert heading.endswith("2 keys, 1 series")
+    assert (note, row.split()) == (said, ["6", "443", "42", "0"])
+    assert logged.stderr.count(f"WARNING pin:{pin}: {said}") == 1

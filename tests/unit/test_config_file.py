@@ -171,6 +171,7 @@ REFUSED = {
     "key:\n    - {field: a, decoder: table, table: {x: a}}": (4, "table, key 'x': not a number"),
     "key:\n    - {field: a, decoder: table, table: {1: 2}}": (4, "table, name of 1: not text but '2'"),
     "key:\n    - {field: a, decoder: table, table: {1: a, 0x1: b}}": (4, "1 is there already"),
+    'key:\n    - {field: a, decoder: table, table: {1: "2"}}': (4, "2 has none, so it is called so too"),
     "key:\n    - {field: a, attribute: x}\n    - {field: b, attribute: x}": (
         5,
         "attribute 'x': it is said at",

@@ -94,6 +94,35 @@ def test_what_is_written_can_be_read(tmp_path):
     assert [metric.field for metric in spec.metrics] == ["packets"]
 
 
+def test_what_is_no_count_is_no_counter(tmp_path):
+    """The same choice as without a configuration, with its reason; what is left out is named."""
+    names = ("packets", "last_seen", "iat_mean", "rx.drops", "rx_drops")
+    value = tuple(Part(name, 64 * at, 64, Encoding.UNSIGNED, "__u64") for at, name in enumerate(names))
+    key = (Part("a.b", 0, 32, Encoding.UNSIGNED, "__u32"), Part("a_b", 32, 32, Encoding.UNSIGNED, "__u32"))
+    text = configuration(found(key, value=value))
+    (tmp_path / "flows.yaml").write_text(text)
+    (spec,) = config_file.load(tmp_path / "flows.yaml")
+
+    assert [(one.field, one.kind.value) for one in spec.metrics] == [
+        ("packets", "counter"),
+        ("iat_mean", "gauge"),
+        ("rx.drops", "counter"),
+        ("rx_drops", "counter"),
+    ]
+    assert [part.attribute for part in spec.key] == ["a.b", "a_b.2"]
+    assert "# Left out: last_seen (__u64): by its name a moment, or what was then" in text
+    assert "field: iat_mean   # __u64; by its name a figure that does not add up" in text
+
+
+def test_a_map_without_a_plain_integer_gets_a_file_to_complete():
+    """What `run` refuses for want of it."""
+    value = (Part("open", 0, 8, Encoding.BOOL, "_Bool"), Part("name", 8, 64, Encoding.STRING, "char[8]"))
+    text = configuration(found((U64,), value=value))
+
+    assert "# No field is a plain integer. Name one, by `- {name: …, field: …, kind: gauge}`, of:" in text
+    assert "#   open (_Bool)" in text
+
+
 def test_a_map_that_a_profile_knows_gets_the_profile():
     """Its metrics are not written out."""
     key = (Part("key", 0, 32, Encoding.UNSIGNED, "__u32"),)
