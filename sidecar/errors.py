@@ -8,6 +8,8 @@ that turns them into exit codes; anything else that escapes is a bug and shows a
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class SidecarError(Exception):
@@ -87,6 +89,15 @@ def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> 
     if error.errno in (errno.EPERM, errno.EACCES):
         return RightsError(what, explain(error), rights)
     return KernelError(what, explain(error), otherwise)
+
+
+@contextmanager
+def translated(what: str, *, rights: str, otherwise: str) -> Iterator[None]:
+    """Run the block; an OSError in it becomes what `from_os_error` makes of it."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(what, error, rights=rights, otherwise=otherwise) from error
 
 
 LARGEST_COUNT = (1 << 63) - 1

@@ -15,7 +15,7 @@ checksum is damage, not an interrupted write. Invariants:
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sidecar import journal_format, path_lock, trusted
@@ -39,6 +39,10 @@ class Journal:
 
     The lock is on the directory itself, and all names are looked up in the one that is locked. Should it be
     removed meanwhile, the next commit makes and locks it again.
+
+    Attributes:
+        made_again: Called when that was done, to put back what else belongs there; may raise StateError.
+
     """
 
     def __init__(self, directory: Path) -> None:
@@ -52,6 +56,7 @@ class Journal:
         self._directory = directory
         self._path = directory / _NAME
         self._mark = b""
+        self.made_again: Callable[[], None] | None = None
         self._fd = self._locked()
 
     def close(self) -> None:
@@ -62,7 +67,7 @@ class Journal:
         """
         Return the record, or an empty one if there is none.
 
-        A damaged file, or what is no file of ours, is set aside as `journal.damaged`, with an error in the log.
+        What is damaged, or no file of ours, is set aside as `journal.damaged`, with an error in the log.
 
         Raises:
             StateError: The file cannot be read.
@@ -135,6 +140,8 @@ class Journal:
         os.close(self._fd)
         self._fd = now
         log.warning("state directory %s was removed: made again", self._directory)
+        if self.made_again:
+            self.made_again()
 
     def _set_aside(self, error: Exception) -> Record:
         aside = self._path.with_name(_ASIDE)

@@ -8,14 +8,25 @@ that somebody edited, one that was made to look like ours. All of it is damage, 
 
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, overload
 
 from sidecar import points
 from sidecar.columnar import Ledger, Table
-from sidecar.model import Account, Attributes, Baseline, Batch, Cells, Column, MapIdentity, Reading, Record, Snapshot
+from sidecar.model import (
+    Account,
+    Attributes,
+    Baseline,
+    Batch,
+    Cells,
+    Column,
+    MapIdentity,
+    Reading,
+    Record,
+    Snapshot,
+)
 from sidecar.schema import CPU_BYTES
 
 _LENGTH = struct.Struct("=I")
@@ -54,7 +65,7 @@ def malformed() -> Iterator[None]:
 
 
 def split(payload: memoryview) -> tuple[dict[str, Any], Blobs]:
-    """Return the header and the blobs, which must be all there is; raise ValueError or what `malformed` takes."""
+    """Return the header and the blobs, which must be all there is, or raise what `malformed` takes."""
     (length,) = _LENGTH.unpack_from(payload)
     at = _LENGTH.size + length
     header = json.loads(bytes(payload[_LENGTH.size : at]))
@@ -123,7 +134,9 @@ def _reading(reading: Reading, identity: MapIdentity) -> None:
     _cells(reading.cells, sum(column.cells for column in reading.columns))
     size = _key_size(reading.cells)
     # Where CPUs are told apart, the CPU's number is part of the key.
-    _require(size in (0, identity.key_size, identity.key_size + CPU_BYTES), "keys of another size than the map's")
+    _require(
+        size in (0, identity.key_size, identity.key_size + CPU_BYTES), "keys of another size than the map's"
+    )
 
 
 def _column(column: Column) -> None:
@@ -136,9 +149,13 @@ def _column(column: Column) -> None:
 
 def _cells(cells: Cells, width: int) -> None:
     if isinstance(cells, Table):
-        _require(len(cells.numbers) == 8 * width * len(cells), "cells that are not as many as the columns say")
+        _require(
+            len(cells.numbers) == 8 * width * len(cells), "cells that are not as many as the columns say"
+        )
         return
-    _require(all(len(one) == width for one in cells.values()), "cells that are not as many as the columns say")
+    _require(
+        all(len(one) == width for one in cells.values()), "cells that are not as many as the columns say"
+    )
 
 
 def _key_size(cells: Cells) -> int:
@@ -203,6 +220,6 @@ def _is(value: object, kind: type) -> None:
     _require(type(value) is kind, f"{value!r:.40} in the place of a {kind.__name__}")
 
 
-def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001  # the statement is all there is
+def _require(holds: bool, otherwise: str) -> None:  # the statement is all there is
     if not holds:
         raise ValueError(f"malformed journal: {otherwise}")

@@ -61,7 +61,7 @@ def leads_to(path: Path, fd: int) -> bool:
 
 
 def holder(fd: int) -> str:
-    """Return who holds the lock on what is open, `process 41`; its number is not known in other PID namespaces."""
+    """Return who holds the lock on what is open, `process 41`; in another PID namespace it has no number."""
     inode = os.fstat(fd)
     device = f"{os.major(inode.st_dev):02x}:{os.minor(inode.st_dev):02x}:{inode.st_ino}"
     try:

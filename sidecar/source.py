@@ -10,11 +10,13 @@ from pathlib import Path
 
 from sidecar import bpf_reader, prometheus_names
 from sidecar import bpf_syscall as bpf
-from sidecar.errors import ConfigError, SidecarError, from_os_error
+from sidecar.errors import ConfigError, KernelError, SidecarError, explain, from_os_error
 from sidecar.model import Attribute, MapIdentity, Snapshot
 from sidecar.schema import SOURCE_ATTRIBUTE, Kind, Schema
 
 log = logging.getLogger(__name__)
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 Locate = Callable[["bpf.MapInfo | None"], "int | None"]
 """
@@ -120,7 +122,7 @@ class Source:
 
     def _held(self, fd: int) -> "OpenMap | None":
         """Return the map of *fd* if it is held already, and close *fd*: each map is read once."""
-        map_id = bpf.map_info(fd).id
+        map_id = _info(fd).id
         for held in self._maps:
             if held.info.id == map_id:
                 os.close(fd)
@@ -128,12 +130,29 @@ class Source:
         return None
 
     def _take(self, fd: int) -> "OpenMap":
-        info = bpf.map_info(fd)
+        info = _info(fd)
         try:
             return OpenMap(fd, info, self._resolve(info), self._born(info.id))
         except SidecarError:
             os.close(fd)
             raise
+
+
+def _info(fd: int) -> bpf.MapInfo:
+    try:
+        return bpf.map_info(fd)
+    except OSError as error:
+        os.close(fd)
+        rights, otherwise = "run with CAP_BPF", "name another map"
+        raise from_os_error("look at an open map", error, rights=rights, otherwise=otherwise) from error
+
+
+def boot_id() -> str:
+    """Return which boot of the machine this is; raise KernelError if /proc does not tell."""
+    try:
+        return Path(_BOOT_ID).read_text().strip()
+    except OSError as error:
+        raise KernelError(f"read {_BOOT_ID}", explain(error), "mount proc at /proc") from error
 
 
 def tell_apart(sources: Sequence[Source]) -> None:
@@ -185,7 +204,7 @@ class OpenMap:
         self.info = info
         self.schema = schema
         self.identity = MapIdentity(
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            boot_id=boot_id(),
             map_id=info.id,
             type=info.type,
             key_size=info.key_size,

@@ -94,7 +94,7 @@ class Path:
 
 
 class Os:
-    """`os` as the journal and what it writes by know it; the state directory and its files are their own fds."""
+    """`os` as the journal and `trusted` know it; state directory and files are their own descriptors."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)  # the flags

@@ -26,7 +26,7 @@ def test_without_proc_the_holder_is_another_process(tmp_path, monkeypatch):
     """Its number is only for the message."""
     monkeypatch.setattr(path_lock, "_LOCKS", tmp_path / "nowhere")
     fd = lock(tmp_path)
-    with pytest.raises(BlockingIOError, match="^another process$"):
+    with pytest.raises(BlockingIOError, match=r"^another process$"):
         lock(tmp_path)
     os.close(fd)
 

@@ -32,9 +32,7 @@ def test_a_directory_is_made_with_the_mode_meant(tmp_path, umask, mask):
     """Whatever the umask; what is made above it is everybody's to pass and nobody's to write."""
     umask(mask)
     trusted.make_directory(tmp_path / "a" / "b" / "c", 0o711)
-    modes = [
-        (tmp_path / path).stat().st_mode & 0o7777 for path in ("a", "a/b", "a/b/c")
-    ]
+    modes = [(tmp_path / path).stat().st_mode & 0o7777 for path in ("a", "a/b", "a/b/c")]
 
     assert modes == [0o755, 0o755, 0o711]
 
@@ -73,7 +71,9 @@ def bound(path):
 
 
 @pytest.mark.parametrize(
-    "plant", [link, os.mkfifo, Path.mkdir, bound, lambda path: path.symlink_to(path)], ids=lambda f: f.__name__
+    "plant",
+    [link, os.mkfifo, Path.mkdir, bound, lambda path: path.symlink_to(path)],
+    ids=lambda f: f.__name__,
 )
 @pytest.mark.timeout(20)
 def test_only_a_regular_file_is_read(tmp_path, directory, plant):
