@@ -42,6 +42,7 @@ class Journal:
 
     Attributes:
         made_again: Called when that was done, to put back what else belongs there; may raise StateError.
+        of_use: What of a record that is loaded is still of use; None: all of it.
 
     """
 
@@ -57,6 +58,7 @@ class Journal:
         self._path = directory / _NAME
         self._mark = b""
         self.made_again: Callable[[], None] | None = None
+        self.of_use: Callable[[Record], Record] | None = None
         self._fd = self._locked()
 
     def close(self) -> None:
@@ -87,7 +89,8 @@ class Journal:
         except ValueError as error:
             return self._set_aside(error)
         self._mark = journal_format.mark(data)
-        return journal_format.settled(record) if acknowledged else record
+        record = journal_format.settled(record) if acknowledged else record
+        return self.of_use(record) if self.of_use else record
 
     def commit(self, record: Record) -> int:
         """

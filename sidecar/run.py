@@ -25,7 +25,8 @@ from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.otlp_telemetry import encode_telemetry
 from sidecar.pipeline import Pipeline
 from sidecar.resource import keep_instance_id, resource_attributes
-from sidecar.source import tell_apart
+from sidecar.retention import Retention, living_maps
+from sidecar.source import boot_id, tell_apart
 from sidecar.telemetry import Telemetry
 from sidecar.xdp import Interface
 
@@ -60,6 +61,9 @@ def run(config: Config) -> None:
             source.name: (source.info.name, source.info.id, MAP_TYPE_NAMES[source.info.type])
             for source in sources
         }
+        # While maps may still be listed.
+        names = {source.name for source in sources}
+        journal.of_use = Retention(names, boot_id(), living_maps()).kept
         # Before the first thread, which would keep all: gRPC and the status endpoint have some.
         opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
         port = config.status[1] if config.status else None

@@ -349,7 +349,7 @@ def test_a_map_pin_that_was_removed_is_pinned_again(veth, source, caplog):
 
 
 def test_without_the_right_to_find_it_a_new_map_takes_its_place(veth, source, caplog, monkeypatch):
-    """The program is exchanged within its link, so no frame passes uncounted; what is open is read to its end."""
+    """The program is exchanged within its link, so no frame passes uncounted; the old map is read too."""
 
     def forbidden(_prog_id):
         raise PermissionError(1, "Operation not permitted")

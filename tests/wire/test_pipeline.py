@@ -159,9 +159,13 @@ class World:
     def break_disk(self):
         if not self._away.exists():
             self.directory.rename(self._away)
+            self.directory.touch()  # or the next commit would make it again
+            (self._away / "journal").rename(self._away / "hidden")
 
     def mend_disk(self):
         if self._away.exists():
+            self.directory.unlink()
+            (self._away / "hidden").rename(self._away / "journal")
             self._away.rename(self.directory)
 
     def cut_power(self):
