@@ -95,7 +95,7 @@ def detach(interface: Interface) -> bool:
     what = f"detach XDP program from {interface.name}"
     directory = interface.pin_directory
     with files_of_bpffs(what):
-        if not os.path.lexists(directory):
+        if not _is_there(directory):
             return False
         with pins.changing(what):
             try:
@@ -129,14 +129,31 @@ def is_shared(interface: Interface) -> bool:
 
 def _is_counted(interface: Interface, ifindex: int) -> bool:
     """Return whether our program is on the interface, and its map can be found."""
-    if not os.path.lexists(interface.map_pin):
+    if not _is_there(interface.map_pin):
         return False
-    return xdp_link.ifindex_of(interface.link_pin) == ifindex or _joined(interface, ifindex) is not None
+    link = xdp_link.pinned(interface.link_pin)
+    if link and link.ifindex == ifindex:
+        # Another network namespace may have an interface of that name and number.
+        return libbpf.attached_prog_id(ifindex) == link.prog_id
+    return _joined(interface, ifindex) is not None
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether something has that name; raise OSError if that may not be looked at."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _count(interface: Interface, ifindex: int, what: str) -> None:
     """Attach, or pin the map again where the program is attached already."""
-    if xdp_link.ifindex_of(interface.link_pin) == ifindex:
+    link = xdp_link.pinned(interface.link_pin)
+    if link and link.ifindex == ifindex:
+        if link.prog_id != libbpf.attached_prog_id(ifindex):
+            cause = f"{interface.pin_directory} is of an interface of that name in another network namespace"
+            raise SourceError(what, cause, "run it outside of both, with --netns, or detach that one")
         _find_map_again(interface, what)
         return
     present = _settled(ifindex)
@@ -255,11 +272,10 @@ def _while_there(interface: Interface, ifindex: int, what: str) -> Iterator[None
 
 
 def _foreign(interface: Interface, prog_id: int, what: str) -> SourceError:
-    ours = _is_ours(prog_id)
-    whose = "one of xdp-otel, pinned elsewhere or not at all" if ours else "which is not replaced"
+    whose = "xdp-otel's own, pinned elsewhere or not at all, " if _is_ours(prog_id) else ""
     return SourceError(
         what,
-        f"it carries XDP program {_prog_name(prog_id)} (id {prog_id}), {whose}",
+        f"it carries XDP program {_prog_name(prog_id)} (id {prog_id}), {whose}which is not replaced",
         f"detach that one (`ip link set dev {interface.name} xdp off`, or end what attached it) "
         "and load it by `xdp-loader`, next to which xdp-otel can count; "
         "or read its own map with --map-name, --map-id or --map-path",

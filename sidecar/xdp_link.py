@@ -17,17 +17,18 @@ log = logging.getLogger(__name__)
 _RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
 
 
-def ifindex_of(link_pin: Path) -> int:
+def pinned(link_pin: Path) -> bpf.LinkInfo | None:
     """
-    Return the index of the interface that a pinned link is attached to; 0 if there is none any more.
+    Return what the kernel says of a pinned link, its `ifindex` 0 if the interface is gone; None: no link.
 
     Raises:
+        OSError: The kernel does not say.
         RightsError: The pin may not be opened.
         KernelError: It cannot be opened.
 
     """
     with pins.opened("link", link_pin) as link_fd:
-        return 0 if link_fd is None else bpf.link_info(link_fd).ifindex
+        return None if link_fd is None else bpf.link_info(link_fd)
 
 
 def map_of(link_fd: int, name: str) -> int:

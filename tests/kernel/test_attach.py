@@ -461,3 +461,29 @@ def test_a_directory_that_somebody_else_made_is_not_used(veth, cleanup, plant, c
         assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
     finally:
         veth.pin_directory.unlink() if veth.pin_directory.is_symlink() else veth.pin_directory.rmdir()
+
+
+def test_an_interface_of_the_same_name_and_number_elsewhere_is_not_taken_for_this_one(cleanup, bpffs):
+    """Every network namespace has its lo, of number 1 in each; the pins of all are in one bpffs."""
+    loopback = xdp.Interface("lo")
+    if loopback.pin_directory.exists():
+        pytest.skip("somebody counts on lo here")
+    namespaces = [f"xt{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    for name in namespaces:
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        cleanup.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
+    cleanup.callback(xdp.detach, loopback)
+    first, second = (
+        subprocess.run(
+            ["nsenter", f"--net=/run/netns/{name}", sys.executable, "-c", ATTACH],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        for name in namespaces
+    )
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "is of an interface of that name in another network namespace" in second.stderr
+
+
+ATTACH = "from sidecar import xdp; xdp.attach(xdp.Interface('lo'))"
