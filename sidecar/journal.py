@@ -101,13 +101,17 @@ class Journal:
 
         """
         parts = journal_format.encode(record)
+        size = sum(map(len, parts))
+        if size > LARGEST:
+            what, cause = f"write journal {self._path}", f"{size:,} bytes are more than it can have"
+            raise StateError(what, cause, "have fewer series (--series-limit)")
         self._keep_locked()
         with _errors(f"write journal {self._path}"):
             trusted.write_file(_NEW, self._fd, _gathered(parts))
             os.rename(_NEW, _NAME, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             self._mark = journal_format.mark(parts[0])
             os.fsync(self._fd)
-        return sum(map(len, parts))
+        return size
 
     def acknowledge(self) -> None:
         """

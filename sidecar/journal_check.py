@@ -199,7 +199,7 @@ def _attributes(attributes: Attributes) -> None:
     for key, value in attributes:
         _is(key, str)
         if type(value) is int:
-            _require(-_TIMES <= value < _TIMES, "an attribute of more than 64 bits")
+            _require(-_TIMES <= value < _COUNTS, "an attribute of more than 64 bits")
         elif type(value) is not bool:
             _is(value, str)
     points.said(attributes)  # UnicodeEncodeError, a ValueError, if that is no text

@@ -211,7 +211,8 @@ def _born_ns(map_id: int, pin: Path | None = None) -> int:
     That is the load time of the oldest program that uses it; where programs may not be listed (that needs
     CAP_SYS_ADMIN) or none does, the time of the pin, or else the time of the boot.
     """
-    boot_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    # A machine without a clock of its own boots at the epoch, where OTLP has no time before, and 0 is none.
+    boot_ns = max(1, time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     try:
         programs = filter(None, map(bpf.prog_info_by_id, bpf.prog_ids()))
         loaded = [program.load_time_ns for program in programs if map_id in program.map_ids]

@@ -392,6 +392,19 @@ def test_a_journal_larger_than_any_is_damaged(journal, state_dir, caplog):
     assert "bytes are more than it can have" in caplog.text
 
 
+def test_no_journal_is_written_that_could_not_be_read(journal, monkeypatch):
+    """What is larger than any may be stays unsent."""
+    journal.commit(SETTLED)
+    monkeypatch.setattr(journal_module, "LARGEST", 500)
+    with pytest.raises(
+        StateError, match=r"^write journal .*: [0-9,]+ bytes are more than it can have: "
+    ):
+        journal.commit(PENDING)
+    monkeypatch.undo()
+
+    assert journal.load() == SETTLED
+
+
 def test_a_journal_that_is_a_directory_is_set_aside(journal, state_dir):
     """It stands in nobody's way."""
     (state_dir / "journal").mkdir()
