@@ -7,6 +7,7 @@ Only who holds the directory that the path leads to may open the map that is pin
 """
 
 import os
+from contextlib import suppress
 
 from sidecar import path_lock, pins
 from sidecar.errors import SourceError
@@ -51,8 +52,11 @@ class InterfaceLock:
             raise SourceError(self._what, cause, "it is tried again")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it, and leave no directory if nothing was pinned there."""
         if self._fd is not None:
+            if self._holds():
+                with suppress(OSError):
+                    self._interface.pin_directory.rmdir()
             os.close(self._fd)
             self._fd = None
 

@@ -76,7 +76,6 @@ def attach(interface: Interface) -> None:
             with pins.changing(what):
                 # What another process had begun is complete by now.
                 if not _is_counted(interface, ifindex):
-                    os.close(pins.directory(interface.pin_directory))
                     _count(interface, ifindex, what)
 
 
@@ -160,6 +159,7 @@ def _count(interface: Interface, ifindex: int, what: str) -> None:
     shared = present.prog_id and dispatcher.pins_of(ifindex, present.prog_id)
     if present.prog_id and not shared:
         raise _foreign(interface, present.prog_id, what)
+    os.close(pins.directory(interface.pin_directory))
     with (
         pins.opened("map", interface.map_pin) as map_fd,
         libbpf.load_packet_counter(reuse_map_fd=map_fd) as program,

@@ -230,6 +230,18 @@ def test_one_sidecar_holds_an_interface(veth, source, lock):
     other.hold()
 
 
+def test_an_interface_that_could_not_be_attached_leaves_no_directory(veth, lock):
+    """Of those with pins nothing is removed."""
+    held = lock()
+    held.hold()
+    held.close()
+    assert not veth.pin_directory.exists()
+    xdp.attach(veth)
+    held.hold()
+    held.close()
+    assert veth.link_pin.exists()
+
+
 def test_detach_is_refused_while_a_sidecar_counts(veth, source, lock):
     """It would attach again in its next cycle; nothing is touched."""
     held = lock()

@@ -396,9 +396,7 @@ def test_no_journal_is_written_that_could_not_be_read(journal, monkeypatch):
     """What is larger than any may be stays unsent."""
     journal.commit(SETTLED)
     monkeypatch.setattr(journal_module, "LARGEST", 500)
-    with pytest.raises(
-        StateError, match=r"^write journal .*: [0-9,]+ bytes are more than it can have: "
-    ):
+    with pytest.raises(StateError, match=r"^write journal .*: [0-9,]+ bytes are more than it can have: "):
         journal.commit(PENDING)
     monkeypatch.undo()
 
