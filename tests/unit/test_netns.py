@@ -23,7 +23,7 @@ def test_without_proc_nobody_steps_out(tmp_path, monkeypatch):
     (tmp_path / "ns").write_text("")
     monkeypatch.setattr(netns, "_OWN", str(tmp_path / "nowhere"))
     with (
-        pytest.raises(KernelError, match="ENOENT .*: mount proc at /proc"),
+        pytest.raises(KernelError, match=r"ENOENT .*: mount proc at /proc"),
         netns.entered(str(tmp_path / "ns")),
     ):
         pass
