@@ -26,7 +26,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "read": (bpf_reader, "read"),
     "write": (os, "write"),
     "flush": (os, "fsync"),
-    "rename": (Path, "replace"),
+    "rename": (os, "rename"),
     "send": (otlp_push.Pusher, "push"),
     "mark": (os, "pwrite"),
 }

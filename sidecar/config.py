@@ -46,7 +46,7 @@ class Config:
         endpoint: Where to send.
         temporality: How counts are said.
         interval_s: Seconds between cycles.
-        state_dir: Directory of journal, lock and instance id.
+        state_dir: Directory of journal and instance id.
         status: Host and port of the status endpoint, or None.
         self_metrics: Send the sidecar's own metrics too.
         once: Make one cycle and end.

@@ -16,7 +16,7 @@ from pathlib import Path
 from sidecar import bpf_syscall as bpf
 from sidecar import libbpf, pins
 from sidecar.capabilities import Capability, missing, remedy
-from sidecar.errors import KernelError, RightsError, SourceError, explain, from_os_error
+from sidecar.errors import KernelError, RightsError, SourceError, explain, translated
 from sidecar.library_log import LibraryLog
 
 PIN_ROOT = pins.BPFFS / "xdp"
@@ -36,25 +36,29 @@ def pins_of(ifindex: int, prog_id: int) -> Path | None:
 
 
 def find(directory: Path, map_id: int) -> Path | None:
-    """Return the pin of the program in *directory* that uses a map, or None; raise RightsError."""
-    for path in sorted(directory.glob("prog*-prog")):
-        try:
-            fd = bpf.obj_get(str(path), readonly=True)
-        except FileNotFoundError:
-            continue  # the dispatcher is just being replaced
-        except OSError as error:
-            raise from_os_error(
-                f"open program pinned at {path}",
-                error,
-                rights=remedy(Capability.DAC_READ_SEARCH),
-                otherwise="`xdp-loader status` shows what libxdp knows",
-            ) from error
-        try:
-            if map_id in bpf.prog_info(fd).map_ids:
-                return path
-        finally:
-            os.close(fd)
+    """Return the pin of the program in *directory* that uses a map, or None; raise SidecarError."""
+    for path in _programs(directory):
+        what, rights = f"open program pinned at {path}", remedy(Capability.DAC_READ_SEARCH)
+        with translated(what, rights=rights, otherwise="`xdp-loader status` shows what libxdp knows"):
+            try:
+                fd = bpf.obj_get(str(path), readonly=True)
+            except FileNotFoundError:
+                continue  # the dispatcher is just being replaced
+            try:
+                if map_id in bpf.prog_info(fd).map_ids:
+                    return path
+            finally:
+                os.close(fd)
     return None
+
+
+def _programs(directory: Path) -> list[Path]:
+    rights, otherwise = remedy(Capability.DAC_READ_SEARCH), "`xdp-loader status` shows what libxdp knows"
+    with translated(f"list {directory}", rights=rights, otherwise=otherwise):
+        try:
+            return sorted(path for path in directory.iterdir() if path.match("prog*-prog"))
+        except FileNotFoundError:
+            return []  # as above
 
 
 def join(ifindex: int, map_fd: int, what: str, *, generic: bool, frags: bool) -> None:

@@ -8,6 +8,8 @@ that turns them into exit codes; anything else that escapes is a bug and shows a
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class SidecarError(Exception):
@@ -127,6 +129,15 @@ def of_the_machine(error: BaseException) -> KernelError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and not error.filename:
         return KernelError("write the output", explain(error), "make room there, or raise its limit")
     return None
+
+
+@contextmanager
+def translated(what: str, *, rights: str, otherwise: str) -> Iterator[None]:
+    """Run the block; an OSError in it becomes what `from_os_error` makes of it."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(what, error, rights=rights, otherwise=otherwise) from error
 
 
 LARGEST_COUNT = (1 << 63) - 1

@@ -13,25 +13,38 @@ checksum is damage, not an interrupted write. Invariants:
 """
 
 import contextlib
-import fcntl
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from sidecar import journal_format
+from sidecar import journal_format, path_lock, trusted
 from sidecar.errors import StateError, explain
 from sidecar.model import Record
 
 log = logging.getLogger(__name__)
 
+LARGEST = 1 << 30
+"""Bytes of a journal, at most: one of a million series with many fields has some hundred million."""
+
 _WRITTEN_AT_ONCE = 256 * 1024
 
+_NAME, _NEW, _ASIDE = "journal", "journal.new", "journal.damaged"
 _REMEDY = "make it a writable directory with free space, or name another with --state-dir"
 
 
 class Journal:
-    """The journal in one state directory, locked against a second writer while it is open."""
+    """
+    The journal in one state directory, locked against a second writer while it is open.
+
+    The lock is on the directory itself, and all names are looked up in the one that is locked. Should it be
+    removed meanwhile, the next commit makes and locks it again.
+
+    Attributes:
+        made_again: Called when that was done, to put back what else belongs there; may raise StateError.
+        of_use: What of a record that is loaded is still of use; None: all of it.
+
+    """
 
     def __init__(self, directory: Path) -> None:
         """
@@ -41,24 +54,22 @@ class Journal:
             StateError: It cannot be written, or another sidecar uses it.
 
         """
-        self._path = directory / "journal"
+        self._directory = directory
+        self._path = directory / _NAME
         self._mark = b""
-        with _errors(f"open state directory {directory}"):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._lock_fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._lock(directory)
+        self.made_again: Callable[[], None] | None = None
+        self.of_use: Callable[[Record], Record] | None = None
+        self._fd = self._locked()
 
     def close(self) -> None:
         """Release the lock."""
-        os.close(self._lock_fd)
-        os.close(self._directory_fd)
+        os.close(self._fd)
 
     def load(self) -> Record:
         """
         Return the record, or an empty one if there is none.
 
-        A damaged file is set aside as `journal.damaged`, with an error in the log.
+        What is damaged, or no file of ours, is set aside as `journal.damaged`, with an error in the log.
 
         Raises:
             StateError: The file cannot be read.
@@ -66,17 +77,20 @@ class Journal:
         """
         with _errors(f"read journal {self._path}"):
             try:
-                data = self._path.read_bytes()
+                data = trusted.read_file(_NAME, self._fd, LARGEST)
             except FileNotFoundError:
                 return Record()
+            except trusted.UntrustedError as error:
+                return self._set_aside(error)
             # The last process may have ended between the renaming and this, and what we find will be sent.
-            os.fsync(self._directory_fd)
+            os.fsync(self._fd)
         try:
             record, acknowledged = journal_format.decode(data)
         except ValueError as error:
             return self._set_aside(error)
         self._mark = journal_format.mark(data)
-        return record.after_acknowledgement() if acknowledged else record
+        record = record.after_acknowledgement() if acknowledged else record
+        return self.of_use(record) if self.of_use else record
 
     def commit(self, record: Record) -> int:
         """
@@ -87,17 +101,17 @@ class Journal:
 
         """
         parts = journal_format.encode(record)
-        temporary = self._path.with_name("journal.new")
+        size = sum(map(len, parts))
+        if size > LARGEST:
+            what, cause = f"write journal {self._path}", f"{size:,} bytes are more than it can have"
+            raise StateError(what, cause, "have fewer series (--series-limit)")
+        self._keep_locked()
         with _errors(f"write journal {self._path}"):
-            try:
-                _write_durably(temporary, parts)
-                temporary.replace(self._path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+            trusted.write_file(_NEW, self._fd, _gathered(parts))
+            os.rename(_NEW, _NAME, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             self._mark = journal_format.mark(parts[0])
-            os.fsync(self._directory_fd)
-        return sum(map(len, parts))
+            os.fsync(self._fd)
+        return size
 
     def acknowledge(self) -> None:
         """
@@ -108,33 +122,46 @@ class Journal:
 
         """
         with _errors(f"write journal {self._path}"):
-            fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+            fd = os.open(_NAME, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
             try:
                 os.pwrite(fd, self._mark, journal_format.MARK_AT)
             finally:
                 os.close(fd)
 
-    def _lock(self, directory: Path) -> None:
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._lock_fd, 32, 0).decode(errors="replace").strip()
-            self.close()
-            raise StateError(
-                f"lock state directory {directory}",
-                f"in use by process {holder}" if holder else explain(error),
-                "stop that sidecar, or name another directory with --state-dir",
-            ) from None
-        with _errors(f"write {directory / 'lock'}"):
-            os.ftruncate(self._lock_fd, 0)
-            os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
+    def _locked(self) -> int:
+        with _errors(f"open state directory {self._directory}"):
+            try:
+                return path_lock.lock(self._directory, _opened)
+            except BlockingIOError as error:
+                raise StateError(
+                    f"lock state directory {self._directory}",
+                    f"in use by {error}",
+                    "stop that sidecar, or name another directory with --state-dir",
+                ) from None
+
+    def _keep_locked(self) -> None:
+        """Lock the directory that is there now, if it is another one: somebody removed ours."""
+        if path_lock.leads_to(self._directory, self._fd):
+            return
+        now = self._locked()
+        os.close(self._fd)
+        self._fd = now
+        log.warning("state directory %s was removed: made again", self._directory)
+        if self.made_again:
+            self.made_again()
 
     def _set_aside(self, error: Exception) -> Record:
-        aside = self._path.with_name("journal.damaged")
+        aside = self._path.with_name(_ASIDE)
         with _errors(f"set damaged journal {self._path} aside"):
-            self._path.replace(aside)
+            os.rename(_NAME, _ASIDE, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         log.error("read journal %s: damaged (%s): kept as %s, starting without it", self._path, error, aside)
         return Record()
+
+
+def _opened(directory: Path) -> int:
+    trusted.make_directory(directory, 0o700)
+    # The user named it, so it may be a link: systemd makes one for a dynamic user.
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 @contextlib.contextmanager
@@ -143,18 +170,6 @@ def _errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StateError(what, explain(error), _REMEDY) from error
-
-
-def _write_durably(path: Path, parts: Sequence[bytes]) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        for data in _gathered(parts):
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _gathered(parts: Sequence[bytes]) -> Iterator[bytes]:

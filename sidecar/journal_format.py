@@ -18,6 +18,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from sidecar import journal_check
 from sidecar.columnar import LARGE, Ledger, Names, Table, packed
 from sidecar.model import (
     Account,
@@ -63,7 +64,7 @@ def decode(data: bytes) -> tuple[Record, bool]:
     Return the record and whether it is marked as acknowledged.
 
     Raises:
-        ValueError: The bytes are damaged, or of another version.
+        ValueError: The bytes are damaged, or of another version; what they say is checked (`journal_check`).
 
     """
     if not data.startswith((_MAGIC, _MAGIC_BEFORE)) or len(data) < _PAYLOAD_AT + _LENGTH.size:
@@ -71,9 +72,9 @@ def decode(data: bytes) -> tuple[Record, bool]:
     payload = memoryview(data)[_PAYLOAD_AT:]
     if zlib.crc32(payload) != _CHECKSUM.unpack_from(data, MARK_AT + _MARK.size)[0]:
         raise ValueError("checksum mismatch")
-    return _decode(payload, old=data.startswith(_MAGIC_BEFORE)), data[MARK_AT : MARK_AT + _MARK.size] == mark(
-        data
-    )
+    with journal_check.malformed():
+        record = journal_check.check(_decode(payload, old=data.startswith(_MAGIC_BEFORE)))
+    return record, data[MARK_AT : MARK_AT + _MARK.size] == mark(data)
 
 
 class _Blobs:
@@ -113,13 +114,7 @@ def _encode(record: Record) -> Sequence[bytes]:
 
 
 def _decode(payload: memoryview, *, old: bool) -> Record:
-    (length,) = _LENGTH.unpack_from(payload)
-    at = _LENGTH.size + length
-    header = json.loads(bytes(payload[_LENGTH.size : at]))
-    blobs = []
-    for size in header["blobs"]:
-        blobs.append(bytes(payload[at : at + size]))
-        at += size
+    header, blobs = journal_check.split(payload)
     pending = header["pending"] and Batch(
         tuple(blobs[index] for index in header["pending"]["requests"]),
         _unpack_baselines(header["pending"]["baselines"], blobs, old=old),
@@ -206,8 +201,11 @@ def _unpack_reading(packed: dict[str, Any], blobs: Sequence[bytes]) -> Reading:
 
 
 def _unpack_cells(count: int, keys: bytes, numbers: bytes) -> Cells:
+    journal_check.rows(count, keys, numbers)
     table = Table(keys, len(keys) // max(1, count), numbers)
-    return table if count > LARGE else table.one_by_one if count else {}
+    if count > LARGE:
+        return table
+    return journal_check.distinct(table.one_by_one, count) if count else {}
 
 
 def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dict[str, Any]:
@@ -233,10 +231,11 @@ def _unpack_accounts(
         series = Names(blobs[held["said"]], blobs[held["starts"]])
         return Ledger(series, held["width"], blobs[held["totals"]], blobs[held["ends"]])
     named = json.loads(blobs[held["series"]])
+    journal_check.rows(len(named), blobs[held["numbers"]])
     numbers = array("Q", blobs[held["numbers"]])
     width = len(numbers) // len(named) if named else 0
     accounts = {}
     for at, attributes in enumerate(named):
         *totals, end_ns = numbers[at * width : (at + 1) * width - old]
         accounts[tuple((key, value) for key, value in attributes)] = Account(tuple(totals), end_ns)
-    return accounts
+    return journal_check.distinct(accounts, len(named))

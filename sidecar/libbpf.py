@@ -26,6 +26,7 @@ OBJECT_NAME = b"xdp_otel"
 # Multi-buffer XDP came with Linux 5.18; older kernels get the program without it.
 _PROGRAM_FRAGS = "xdp_count_frags"
 _PROGRAM_LINEAR = "xdp_count"
+PROGRAM_NAMES = (_PROGRAM_FRAGS, _PROGRAM_LINEAR)
 
 _LOAD_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
 
@@ -179,7 +180,7 @@ def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
 
 def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:
     library = _library()
-    for name in (_PROGRAM_FRAGS, _PROGRAM_LINEAR):
+    for name in PROGRAM_NAMES:
         library.bpf_program__set_autoload(_program(handle, name), ctypes.c_bool(name == program_name))
     if reuse_map_fd is not None:
         code = -library.bpf_map__reuse_fd(_map(handle), reuse_map_fd)

@@ -17,18 +17,19 @@ from sidecar.describe.map_shape import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Shape
 from sidecar.describe.spec import SourceSpec
-from sidecar.errors import KernelError, RightsError, SourceError, explain, from_os_error
+from sidecar.errors import KernelError, SidecarError, SourceError, explain, from_os_error
+from sidecar.interface_lock import InterfaceLock
 from sidecar.schema import Schema
 from sidecar.source import Locate, Source
 
 log = logging.getLogger(__name__)
 
 
-def source(spec: SourceSpec) -> Source:
-    """Return the source that a specification names, not yet open."""
+def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
+    """Return the source that a specification names, not open yet; *lock* holds an interface, if given."""
     kind, value = spec.place.kind, spec.place.value
     if kind == "interface":
-        return _by_interface(spec, xdp.Interface(value, spec.place.netns))
+        return _by_interface(spec, xdp.Interface(value, spec.place.netns), lock)
     if kind == "pin":
         path = Path(value)
         return _source(f"pin:{value}", spec, _Pin(path).open, pin=path)
@@ -37,13 +38,23 @@ def source(spec: SourceSpec) -> Source:
     return _source(f"id:{value}", spec, lambda _: _open_id(int(value)), follow=False)
 
 
-def _by_interface(spec: SourceSpec, interface: xdp.Interface) -> Source:
+def _by_interface(spec: SourceSpec, interface: xdp.Interface, lock: InterfaceLock | None) -> Source:
     """Attach the shipped program at each turn, if it is not attached already, and read its map."""
     pin = _Pin(interface.map_pin)
 
     def locate(present: bpf.MapInfo | None) -> int | None:
+        if lock:
+            lock.hold()
         xdp.attach(interface)
-        return pin.open(present)
+        fd = pin.open(present)
+        try:
+            if lock:
+                lock.opened_ours()
+        except SourceError:
+            if fd is not None:
+                os.close(fd)
+            raise
+        return fd
 
     return _source(
         f"interface:{interface}", with_interface_name(spec, interface), locate, pin=interface.map_pin
@@ -98,7 +109,11 @@ class _Pin:
         if present and self._was == (present.id, file):
             return None
         fd = _open_pin(self._path)
-        self._was = (bpf.map_info(fd).id, file) if file else None
+        try:
+            self._was = (bpf.map_info(fd).id, file) if file else None
+        except OSError as error:
+            os.close(fd)
+            raise _pin_error(f"open map pinned at {self._path}", self._path, error) from error
         return fd
 
     def _file(self) -> tuple[int, ...] | None:
@@ -111,37 +126,37 @@ class _Pin:
 
 def _open_pin(path: Path) -> int:
     what = f"open map pinned at {path}"
-    if "." in path.name and path.is_relative_to(pins.BPFFS):
-        # The kernel's answer is EPERM, as if a right were missing (kernel/bpf/inode.c, `bpf_lookup`).
-        raise SourceError(what, "no pin can have a dot in its name", "`xdp-otel discover` shows the pins")
     try:
-        in_bpffs = bpf.is_bpffs(str(path))
-    except PermissionError as error:
-        if pins.is_dotted(path):
-            remedy = "`ls /sys/fs/bpf` shows the pins: libbpf pins map `.bss` as `_bss`"
-            raise SourceError(what, pins.DOTTED, remedy) from None
-        raise RightsError(what, explain(error), _pin_rights(error)) from None
-    except OSError as error:
-        raise SourceError(
-            what, explain(error), "`ls /sys/fs/bpf` shows the pins; is bpffs mounted, the program loaded?"
-        ) from None
-    if not in_bpffs:
-        raise SourceError(what, "not a pinned map: not in a bpffs", "`mount -t bpf` shows where bpffs is")
-    if path.is_dir():
-        raise SourceError(what, "not a pinned map: a directory", f"name a pin in it: `ls {path}` shows them")
-    try:
+        if not bpf.is_bpffs(str(path)):
+            raise SourceError(what, "not a pinned map: not in a bpffs", "`mount -t bpf` shows where bpffs is")
+        if path.is_dir():
+            how = f"name a pin in it: `ls {path}` shows them"
+            raise SourceError(what, "not a pinned map: a directory", how)
         fd = bpf.obj_get(str(path), readonly=True)
     except OSError as error:
-        raise from_os_error(what, error, rights=_pin_rights(error), otherwise="name a pinned map") from error
+        raise _pin_error(what, path, error) from error
     try:
-        is_map = bpf.is_map(fd)
+        if not bpf.is_map(fd):
+            cause = "not a pinned map: a program or a link"
+            raise SourceError(what, cause, "`ls /sys/fs/bpf` shows the pins")
     except OSError as error:
         os.close(fd)
-        raise KernelError(what, f"ask /proc what it is: {explain(error)}", "mount /proc") from error
-    if not is_map:
+        raise KernelError(what, f"look at it in /proc: {explain(error)}", "mount proc at /proc") from error
+    except SourceError:
         os.close(fd)
-        raise SourceError(what, "not a pinned map: a program or a link", "`ls /sys/fs/bpf` shows the pins")
+        raise
     return fd
+
+
+def _pin_error(what: str, path: Path, error: OSError) -> SidecarError:
+    if isinstance(error, PermissionError) and pins.is_dotted(path):
+        remedy = "`ls /sys/fs/bpf` shows the pins: libbpf pins map `.bss` as `_bss`"
+        return SourceError(what, pins.DOTTED, remedy)
+    # A path that leads nowhere, also since we looked: it may come back.
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        how = "`ls /sys/fs/bpf` shows the pins; is bpffs mounted, the program loaded?"
+        return SourceError(what, explain(error), how)
+    return from_os_error(what, error, rights=_pin_rights(error), otherwise="name a pinned map")
 
 
 def _pin_rights(error: OSError) -> str:
@@ -206,7 +221,8 @@ def _born_ns(map_id: int, pin: Path | None = None) -> int:
     That is the load time of the oldest program that uses it; where programs may not be listed (that needs
     CAP_SYS_ADMIN) or none does, the time of the pin, or else the time of the boot.
     """
-    boot_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    # A machine without a clock of its own boots at the epoch, where OTLP has no time before, and 0 is none.
+    boot_ns = max(1, time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     try:
         programs = filter(None, map(bpf.prog_info_by_id, bpf.prog_ids()))
         loaded = [program.load_time_ns for program in programs if map_id in program.map_ids]
@@ -214,4 +230,7 @@ def _born_ns(map_id: int, pin: Path | None = None) -> int:
         loaded = []
     if loaded:
         return boot_ns + min(loaded)
-    return pin.stat().st_mtime_ns if pin and pin.exists() else boot_ns
+    try:
+        return pin.stat().st_mtime_ns if pin else boot_ns
+    except OSError:
+        return boot_ns

@@ -32,6 +32,7 @@ _INTERFACE = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=i")
 _LONGEST_ANSWER = 1 << 20
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,15 @@ class Link:
 
 def links() -> list[Link]:
     """Return the interfaces of this thread's network namespace; raise KernelError if it cannot be asked."""
+    what = "list interfaces by rtnetlink"
     try:
         return [_link(body) for body in _dump()]
+    except TimeoutError:
+        raise KernelError(what, f"no answer in {_PATIENCE_S:g} s", "try again") from None
     except OSError as error:
-        raise KernelError("list interfaces by rtnetlink", explain(error), "try again") from error
+        raise KernelError(what, explain(error), "try again") from error
+    except (struct.error, LookupError) as error:
+        raise KernelError(what, f"an answer that cannot be understood ({error})", "try again") from error
 
 
 def _dump() -> Iterator[bytes]:
@@ -56,7 +62,7 @@ def _dump() -> Iterator[bytes]:
     request = _INTERFACE.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
     header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST_DUMP, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE) as channel:
-        channel.settimeout(5)
+        channel.settimeout(_PATIENCE_S)
         channel.send(header + request)
         while True:
             answer = channel.recv(_LONGEST_ANSWER)
@@ -65,6 +71,8 @@ def _dump() -> Iterator[bytes]:
                 length, kind, *_ = _HEADER.unpack_from(answer, at)
                 if kind == _NLMSG_DONE:
                     return
+                if length < _HEADER.size:
+                    raise LookupError(f"a message of {length} bytes")
                 body = answer[at + _HEADER.size : at + length]
                 if kind == _NLMSG_ERROR:
                     raise OSError(-_ERROR.unpack_from(body)[0], "rtnetlink")

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in bpffs our pins lie, and how they are opened and made."""
+"""
+Where in bpffs our pins lie, and how they are opened and made.
+
+Anybody may make entries in a bpffs as `mount -t bpf` makes it, so nothing there is ours by its name alone.
+"""
 
 import errno
 import os
@@ -8,11 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sidecar import bpf_syscall as bpf
+from sidecar import path_lock, trusted
 from sidecar.capabilities import Capability, remedy
-from sidecar.errors import from_os_error
+from sidecar.errors import KernelError, RightsError, explain, from_os_error
 
 BPFFS = Path("/sys/fs/bpf")
 PIN_ROOT = BPFFS / "xdp-otel"
+
+MODE = 0o711
+"""Of our directories: others pass through, to pins that they may open. Who could read one could lock it."""
+
+_PATIENCE_S = 30.0
 
 
 DOTTED = "bpffs takes no name with a dot, so nothing can be pinned there"
@@ -56,3 +66,50 @@ def pin(fd: int, path: Path) -> None:
     except OSError as error:
         rights = remedy(Capability.BPF, Capability.DAC_OVERRIDE)
         raise from_os_error(f"pin {path}", error, rights=rights, otherwise="remove what is there") from error
+
+
+def directory(path: Path) -> int:
+    """Open a directory of ours, made if it is missing; raise OSError, or RightsError if it is not ours."""
+    trusted.make_directory(path, MODE)
+    fd = trusted.open_directory(path)
+    owner = os.fstat(fd).st_uid
+    if owner not in trusted.owners():
+        os.close(fd)
+        raise RightsError(f"use {path}", f"it belongs to user {owner}", "remove it, or run as that user")
+    return fd
+
+
+@contextmanager
+def changing(what: str) -> Iterator[None]:
+    """
+    Let nobody else attach or detach while the block runs: each step of it can be seen by others.
+
+    Raises:
+        KernelError: There is no bpffs, or another process does not come to an end.
+        OSError: Our directory can be neither made nor opened.
+
+    """
+    require_bpffs(what)
+    trusted.make_directory(PIN_ROOT, MODE)
+    try:
+        fd = path_lock.lock(PIN_ROOT, trusted.open_directory, patience_s=_PATIENCE_S)
+    except BlockingIOError as error:
+        cause = f"{error} has been attaching or detaching for {_PATIENCE_S:g} s"
+        raise KernelError(what, cause, "see what it waits for, or end it") from None
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def require_bpffs(what: str) -> None:
+    """Raise KernelError unless bpffs is mounted."""
+    try:
+        if bpf.is_bpffs(str(BPFFS)):
+            return
+        cause = f"no bpffs at {BPFFS}"
+    except FileNotFoundError:
+        cause = f"no bpffs at {BPFFS}"
+    except OSError as error:
+        cause = f"bpffs at {BPFFS}: {explain(error)}"
+    raise KernelError(what, cause, f"mount -t bpf bpf {BPFFS}")

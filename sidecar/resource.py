@@ -4,14 +4,19 @@
 import os
 import socket
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
+from sidecar import trusted
 from sidecar.errors import StateError, explain, printable
 from sidecar.model import Attribute
 
 SERVICE_NAME = "xdp-packet-counter"
+_NAME, _NEW = "instance-id", "instance-id.new"
+_LARGEST = 100
 _NAMESPACE = uuid.UUID("6f2b6f0c-2c43-4f0e-9a53-0d4c6d8f7b11")
 
 
@@ -36,6 +41,13 @@ def resource_attributes(state_dir: Path) -> tuple[Attribute, ...]:
     return tuple(sorted((key, str(value)) for key, value in merged.items()))
 
 
+def keep_instance_id(state_dir: Path, resource: Sequence[Attribute]) -> None:
+    """Write the instance id down again in a state directory that was made again; raise StateError."""
+    if "service.instance.id" not in OTELResourceDetector().detect().attributes:
+        with _in_directory(state_dir) as directory_fd:
+            _write_id(str(dict(resource)["service.instance.id"]), directory_fd)
+
+
 def _instance_id(state_dir: Path) -> str:
     """
     Return the id in the state directory, made at the first start.
@@ -43,18 +55,34 @@ def _instance_id(state_dir: Path) -> str:
     It is derived from machine, host name and directory, not drawn, so that a lost state directory does not
     make a second series of the same counts; without a machine id it is drawn.
     """
-    path = state_dir / "instance-id"
+    with _in_directory(state_dir) as directory_fd:
+        return _known_id(directory_fd) or _write_id(_derived_id(state_dir), directory_fd)
+
+
+@contextmanager
+def _in_directory(state_dir: Path) -> Iterator[int]:
     try:
+        directory_fd = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return str(uuid.UUID(path.read_text().strip()))
-        except (FileNotFoundError, ValueError):
-            made = _derived_id(state_dir)
-            temporary = path.with_name("instance-id.new")
-            temporary.write_text(f"{made}\n")
-            temporary.replace(path)
-            return made
+            yield directory_fd
+        finally:
+            os.close(directory_fd)
     except OSError as error:
-        raise StateError(f"keep the instance id in {path}", explain(error), "make it writable") from error
+        what = f"keep the instance id in {state_dir / _NAME}"
+        raise StateError(what, explain(error), "make it writable") from error
+
+
+def _known_id(directory_fd: int) -> str | None:
+    try:
+        return str(uuid.UUID(trusted.read_file(_NAME, directory_fd, _LARGEST).decode().strip()))
+    except (FileNotFoundError, ValueError):
+        return None  # none yet; or no id, or no file of ours, which makes room for one
+
+
+def _write_id(made: str, directory_fd: int) -> str:
+    trusted.write_file(_NEW, directory_fd, [f"{made}\n".encode()])
+    os.rename(_NEW, _NAME, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    return made
 
 
 def _derived_id(state_dir: Path) -> str:

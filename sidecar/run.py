@@ -9,21 +9,24 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from sidecar import locate, privileges
 from sidecar.bpf_uapi import MAP_TYPE_NAMES
 from sidecar.certificates import CertificateFiles
 from sidecar.config import Config
 from sidecar.delivery import Delivery
-from sidecar.interface_lock import held
+from sidecar.describe.spec import Place
+from sidecar.interface_lock import InterfaceLock
 from sidecar.journal import Journal
 from sidecar.model import Attribute
 from sidecar.otlp_endpoint import NOWHERE
 from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.otlp_telemetry import encode_telemetry
 from sidecar.pipeline import Pipeline
-from sidecar.resource import resource_attributes
-from sidecar.source import tell_apart
+from sidecar.resource import keep_instance_id, resource_attributes
+from sidecar.retention import Retention, living_maps
+from sidecar.source import boot_id, tell_apart
 from sidecar.status import StatusServer
 from sidecar.telemetry import Telemetry
 from sidecar.xdp import Interface
@@ -40,24 +43,28 @@ def run(config: Config) -> None:
 
     Everything that can be wrong is found out before the first cycle.
     """
-    sources = [locate.source(spec) for spec in config.sources]
+    locks = [_lock(spec.place) for spec in config.sources]
+    sources = [locate.source(spec, lock) for spec, lock in zip(config.sources, locks, strict=True)]
     telemetry = Telemetry()
     with ExitStack() as stack:
         if config.endpoint.secure:
             CertificateFiles(config.endpoint).load()
         journal = Journal(config.state_dir)
         stack.callback(journal.close)
-        for spec, source in zip(config.sources, sources, strict=True):
+        for lock, source in zip(locks, sources, strict=True):
+            if lock:
+                stack.callback(lock.close)
             info = source.open()
             stack.callback(source.close)
-            if spec.place.kind == "interface":
-                stack.enter_context(held(Interface(spec.place.value, spec.place.netns)))
             log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, MAP_TYPE_NAMES[info.type])
         tell_apart(sources)
         telemetry.maps = lambda: {
             source.name: (source.info.name, source.info.id, MAP_TYPE_NAMES[source.info.type])
             for source in sources
         }
+        # While maps may still be listed.
+        names = {source.name for source in sources}
+        journal.of_use = Retention(names, boot_id(), living_maps()).kept
         # Before the first thread, which would keep all: gRPC and the status endpoint have some.
         opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
         port = config.status[1] if config.status else None
@@ -73,6 +80,7 @@ def run(config: Config) -> None:
             config.interval_s,
         )
         resource = resource_attributes(config.state_dir)
+        journal.made_again = partial(keep_instance_id, config.state_dir, resource)
         clock = _stoppable_clock(pusher)
         delivery = Delivery(journal, pusher, clock, config.temporality, telemetry)
         pipeline = Pipeline(
@@ -91,6 +99,10 @@ def run(config: Config) -> None:
         else:
             pipeline.run(config.interval_s)
             log.info("stopped; the kernel goes on counting")
+
+
+def _lock(place: Place) -> InterfaceLock | None:
+    return InterfaceLock(Interface(place.value, place.netns)) if place.kind == "interface" else None
 
 
 def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Telemetry) -> Callable[[], None]:

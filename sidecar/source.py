@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from sidecar import bpf_reader
@@ -17,6 +16,8 @@ from sidecar.schema import SOURCE_ATTRIBUTE, Schema
 from sidecar.streams import Streams, meeting, refuse_two_kinds, streams_of
 
 log = logging.getLogger(__name__)
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 Locate = Callable[["bpf.MapInfo | None"], "int | None"]
 """
@@ -132,7 +133,7 @@ class Source:
 
     def _held(self, fd: int) -> "OpenMap | None":
         """Return the map of *fd* if it is held already, and close *fd*: each map is read once."""
-        map_id = bpf.map_info(fd).id
+        map_id = _info(fd).id
         for held in self._maps:
             if held.info.id == map_id:
                 os.close(fd)
@@ -142,7 +143,7 @@ class Source:
         return None
 
     def _take(self, fd: int) -> "OpenMap":
-        info = bpf.map_info(fd)
+        info = _info(fd)
         try:
             return OpenMap(fd, info, self._schema_of(info), self._born(info.id))
         except SidecarError:
@@ -176,6 +177,23 @@ class Source:
             log.info("%s: %s", self.name, text)
 
 
+def _info(fd: int) -> bpf.MapInfo:
+    try:
+        return bpf.map_info(fd)
+    except OSError as error:
+        os.close(fd)
+        rights, otherwise = "run with CAP_BPF", "name another map"
+        raise from_os_error("look at an open map", error, rights=rights, otherwise=otherwise) from error
+
+
+def boot_id() -> str:
+    """Return which boot of the machine this is; raise KernelError if /proc does not tell."""
+    try:
+        return Path(_BOOT_ID).read_text().strip()
+    except OSError as error:
+        raise KernelError(f"read {_BOOT_ID}", explain(error), "mount proc at /proc") from error
+
+
 def tell_apart(sources: Sequence[Source]) -> None:
     """
     Put `xdp.source` on those open sources of which a stream may be another's too, now and from now on.
@@ -197,16 +215,6 @@ def tell_apart(sources: Sequence[Source]) -> None:
         source.live_with(sources)
 
 
-@cache
-def _boot_id() -> str:
-    """Return which boot this is: as long as we live, the same."""
-    path = Path("/proc/sys/kernel/random/boot_id")
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise KernelError(f"read {path}", explain(error), "mount /proc") from error
-
-
 class OpenMap:
     """A map that is held open: it lives as long as we hold it, whoever else lets go."""
 
@@ -217,7 +225,7 @@ class OpenMap:
         self.info = info
         self.schema = schema
         self.identity = MapIdentity(
-            boot_id=_boot_id(),
+            boot_id=boot_id(),
             map_id=info.id,
             type=info.type,
             key_size=info.key_size,

@@ -17,10 +17,40 @@ log = logging.getLogger(__name__)
 _RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
 
 
-def ifindex_of(link_pin: Path) -> int:
-    """Return the index of the interface that a pinned link is attached to; 0 if there is none any more."""
+def pinned(link_pin: Path) -> bpf.LinkInfo | None:
+    """
+    Return what the kernel says of a pinned link, its `ifindex` 0 if the interface is gone; None: no link.
+
+    Raises:
+        OSError: The kernel does not say.
+        RightsError: The pin may not be opened.
+        KernelError: It cannot be opened.
+
+    """
     with pins.opened("link", link_pin) as link_fd:
-        return 0 if link_fd is None else bpf.link_info(link_fd).ifindex
+        return None if link_fd is None else bpf.link_info(link_fd)
+
+
+def map_of(link_fd: int, name: str) -> int:
+    """
+    Open the map of that name that the program of a link uses; return its file descriptor.
+
+    Raises:
+        PermissionError: CAP_SYS_ADMIN is missing: without it no map is found by its program.
+        OSError: There is no such map.
+
+    """
+    prog_fd = bpf.prog_fd_by_id(bpf.link_info(link_fd).prog_id)
+    try:
+        map_ids = bpf.prog_info(prog_fd).map_ids
+    finally:
+        os.close(prog_fd)
+    for map_id in map_ids:
+        map_fd = bpf.map_fd_by_id(map_id, readonly=False)
+        if bpf.map_info(map_fd).name == name:
+            return map_fd
+        os.close(map_fd)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
 def attach(prog_fd: int, ifindex: int, link_pin: Path, what: str) -> str:
@@ -49,7 +79,7 @@ def detach(link_pin: Path, what: str) -> None:
             # The interface went away and took the attachment with it.
             if error.errno != errno.ENOLINK:
                 raise from_os_error(what, error, rights=remedy(*_RIGHTS), otherwise="try again") from error
-    link_pin.unlink()
+    link_pin.unlink(missing_ok=True)
 
 
 def _link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:

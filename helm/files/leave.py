@@ -3,35 +3,45 @@
 
 import contextlib
 import fcntl
-import io
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 PINS = pathlib.Path("/sys/fs/bpf/xdp-otel")
 PATIENCE_S = 60
 # What the sidecar keeps in its state directory, and the Collector beside it. Whatever else is there is not
 # ours, even if somebody gave us a directory like /var/lib.
-OURS = ("journal", "journal.new", "journal.damaged", "instance-id", "instance-id.new", "lock")
+OURS = ("journal", "journal.new", "journal.damaged", "instance-id", "instance-id.new")
 QUEUE = "queue"
 
 
 def wait_for_sidecar(state: pathlib.Path) -> None:
     """Return when the sidecar that holds the state directory has ended, its last cycle done."""
-    if not (state / "lock").exists():
+    if not state.exists():
         return
     deadline = time.monotonic() + PATIENCE_S
-    with (state / "lock").open() as lock:
-        while not locked(lock):
+    with opened(state) as directory:
+        while not locked(directory):
             if time.monotonic() > deadline:
                 sys.exit(f"leave {state}: a sidecar still runs after {PATIENCE_S} s: delete its pod")
             time.sleep(0.2)
 
 
-def locked(lock: io.TextIOBase | int) -> bool:
+@contextlib.contextmanager
+def opened(directory: pathlib.Path) -> Iterator[int]:
+    """Open a directory: a sidecar locks that of its state, and those of its interfaces' pins."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def locked(lock: int) -> bool:
     """Return whether the lock could be had."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,11 +55,8 @@ def counted_by_another(interface: str) -> bool:
     pins = PINS / interface.replace("%", "%25").replace(".", "%2E")
     if not pins.exists():
         return False
-    fd = os.open(pins, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return not locked(fd)
-    finally:
-        os.close(fd)
+    with opened(pins) as directory:
+        return not locked(directory)
 
 
 def leave(state: pathlib.Path, interfaces: list[str]) -> None:

@@ -7,12 +7,11 @@ Nothing is attached, counted or left behind: the request that asks the Collector
 
 import argparse
 import errno
-import fcntl
 import os
 from contextlib import closing
 from pathlib import Path
 
-from sidecar import dispatcher, netlink, netns, xdp
+from sidecar import dispatcher, netlink, netns, path_lock, xdp
 from sidecar.capabilities import Capability, missing
 from sidecar.commands import peek
 from sidecar.config import Config, config_from
@@ -142,17 +141,15 @@ def _state_directory(directory: Path) -> None:
 def _user_of(directory: Path) -> str:
     """Return that a sidecar runs with the directory, if one does: it is locked then (sidecar/journal.py)."""
     try:
-        lock = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
-        return f", in use by process {holder}: a second `run` needs another"
+        if path_lock.try_lock(fd):
+            return ""
+        return f", in use by {path_lock.holder(fd)}: a second `run` needs another"
     finally:
-        os.close(lock)
-    return ""
+        os.close(fd)
 
 
 def _collector(config: Config) -> None:

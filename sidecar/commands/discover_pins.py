@@ -49,7 +49,10 @@ def walk(mounts: list[Path] | None = None) -> Walk:
     seen: set[tuple[int, int]] = set()
     for mount in bpffs_mounts() if mounts is None else mounts:
         for path in _files(mount, found, 0):
-            at = path.stat(follow_symlinks=False)
+            try:
+                at = path.stat(follow_symlinks=False)
+            except OSError:
+                continue  # gone while we looked
             if (at.st_dev, at.st_ino) in seen:
                 continue  # the same bpffs, mounted twice
             seen.add((at.st_dev, at.st_ino))

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an uninstallation removes from a node."""
 
+import contextlib
 import subprocess
 import sys
+import time
 
+from sidecar.journal import Journal
 from tests.chart.chart import CHART
 
 
@@ -15,7 +18,7 @@ def test_all_state_is_removed(tmp_path):
     """Of the sidecar and of the Collector's queue, and the directory with it; twice is as good as once."""
     state = tmp_path / "state"
     (state / "queue").mkdir(parents=True)
-    for name in ("journal", "journal.damaged", "instance-id", "lock", "queue/batch"):
+    for name in ("journal", "journal.damaged", "instance-id", "queue/batch"):
         (state / name).touch()
     leave(state)
     leave(state)
@@ -30,3 +33,19 @@ def test_what_is_not_ours_stays(tmp_path):
     leave(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["etcd.db"]
+
+
+def test_a_sidecar_that_still_runs_is_waited_for(tmp_path):
+    """Its last cycle goes into the state directory."""
+    state = tmp_path / "state"
+    with contextlib.closing(Journal(state)):
+        (state / "journal").touch()
+        leaving = subprocess.Popen(
+            [sys.executable, CHART / "files/leave.py", state], stdout=subprocess.DEVNULL
+        )
+        time.sleep(1)
+        assert leaving.poll() is None
+        assert (state / "journal").exists()
+
+    assert leaving.wait(30) == 0
+    assert not state.exists()

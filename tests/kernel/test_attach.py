@@ -2,6 +2,7 @@
 import os
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 from sidecar import bpf_syscall as bpf
 from sidecar import libbpf, locate, xdp
 from sidecar.describe.spec import Place, SourceSpec
-from sidecar.errors import SourceError
-from sidecar.interface_lock import held
+from sidecar.errors import SidecarError, SourceError
+from sidecar.interface_lock import InterfaceLock
 from tests.packet_counter import FIELDS
 
 
@@ -205,10 +206,296 @@ def test_a_namespace_that_is_not_there_is_one_clear_line():
         xdp.attach(xdp.Interface("eth0", "nosuchns"))
 
 
-def test_one_sidecar_holds_an_interface(veth, source):
+@pytest.fixture
+def lock(veth, cleanup):
+    """Make an interface's lock, as each sidecar has one."""
+
+    def make():
+        made = InterfaceLock(veth)
+        cleanup.callback(made.close)
+        return made
+
+    return make
+
+
+def test_one_sidecar_holds_an_interface(veth, source, lock):
     """Another one with its own state directory would report the same packets again; it is refused."""
-    another = pytest.raises(SourceError, match="another sidecar counts there: stop that one")
-    with held(veth), another, held(veth):
-        pass
-    with held(veth):
-        pass
+    one, other = lock(), lock()
+    one.hold()
+    refused = rf"another sidecar counts there \(process {os.getpid()}\): stop that one"
+    with pytest.raises(SourceError, match=refused):
+        other.hold()
+    one.hold()
+    one.close()
+    other.hold()
+
+
+def test_an_interface_that_could_not_be_attached_leaves_no_directory(veth, lock):
+    """Of those with pins nothing is removed."""
+    held = lock()
+    held.hold()
+    held.close()
+    assert not veth.pin_directory.exists()
+    xdp.attach(veth)
+    held.hold()
+    held.close()
+    assert veth.link_pin.exists()
+
+
+def test_detach_is_refused_while_a_sidecar_counts(veth, source, lock):
+    """It would attach again in its next cycle; nothing is touched."""
+    held = lock()
+    held.hold()
+    with pytest.raises(
+        SourceError, match=rf"detach XDP .*: a sidecar counts there \(process {os.getpid()}\): stop"
+    ):
+        xdp.detach(veth)
+    send(veth, 3)
+    assert counts(source)["total_packets"] == 3
+    held.close()
+    assert xdp.detach(veth) is True
+
+
+def remove_by_hand(veth):
+    veth.link_pin.unlink()
+    veth.map_pin.unlink()
+    veth.pin_directory.rmdir()
+
+
+def test_pins_that_are_removed_under_a_sidecar_let_nobody_else_in_beside_it(veth, lock):
+    """Directory and all: who comes first has the lock on the new one, and the other reads nothing there."""
+    first, second = lock(), lock()
+    spec = SourceSpec(Place("interface", veth.name, veth.netns))
+    one, other = locate.source(spec, first), locate.source(spec, second)
+    old = one.open()
+    send(veth, 5)
+    remove_by_hand(veth)
+    new = opened_when_free(other)
+    send(veth, 2)
+
+    assert [snapshot.identity.map_id for snapshot in one.read()] == [old.id]
+    assert counts(one)["total_packets"] == 5
+    assert counts(other)["total_packets"] == 2
+    assert new.id != old.id
+    other.close()
+    second.close()
+    assert [snapshot.identity.map_id for snapshot in one.read()] == [old.id, new.id]
+    with pytest.raises(SourceError, match="another sidecar counts there"):
+        second.hold()
+    one.close()
+
+
+def opened_when_free(source):
+    """Open a source once the kernel has freed the link that was pinned before."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return source.open()
+        except SourceError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def test_what_was_opened_in_a_directory_that_is_not_the_held_one_is_not_read(veth, lock, monkeypatch):
+    """Between the look at the lock and the opening everything may have been replaced."""
+    held = lock()
+    source = locate.source(SourceSpec(Place("interface", veth.name, veth.netns)), held)
+    attach = xdp.attach
+
+    def replaced_meanwhile(interface):
+        attach(interface)
+        remove_by_hand(interface)
+        attach(interface)
+
+    monkeypatch.setattr(xdp, "attach", replaced_meanwhile)
+    with pytest.raises(SourceError, match=f"somebody removed {veth.pin_directory} meanwhile"):
+        source.open()
+
+
+def test_the_pins_of_a_namespace_are_held_from_anywhere(cleanup, bpffs):
+    """The lock is in bpffs, which no network namespace has for itself."""
+    inside = xdp.Interface("lo", f"xt{uuid.uuid4().hex[:8]}")
+    subprocess.run(["ip", "netns", "add", inside.netns], check=True)
+    cleanup.callback(subprocess.run, ["ip", "netns", "del", inside.netns], check=True)
+    cleanup.callback(xdp.detach, inside)
+    held = InterfaceLock(inside)
+    cleanup.callback(held.close)
+    held.hold()
+    found = subprocess.run(
+        [
+            "nsenter",
+            f"--net=/run/netns/{inside.netns}",
+            sys.executable,
+            "-c",
+            HOLD,
+            inside.name,
+            inside.netns,
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "another sidecar counts there" in found.stderr
+
+
+HOLD = """
+import sys
+from sidecar.interface_lock import InterfaceLock
+from sidecar.xdp import Interface
+InterfaceLock(Interface(*sys.argv[1:])).hold()
+"""
+
+
+def test_a_map_pin_that_was_removed_is_pinned_again(veth, source, caplog):
+    """While the sidecar runs and at a start: it is the map in which the attached program counts."""
+    map_id = source.info.id
+    for look in (source.read, source.open):
+        send(veth, 4)
+        veth.map_pin.unlink()
+        look()
+        assert source.info.id == map_id
+        assert veth.map_pin.exists()
+    assert counts(source)["total_packets"] == 8
+    assert f"somebody removed {veth.map_pin}: pinned again" in caplog.text
+
+
+def test_without_the_right_to_find_it_a_new_map_takes_its_place(veth, source, caplog, monkeypatch):
+    """The program is exchanged within its link, so no frame passes uncounted; the old map is read too."""
+
+    def forbidden(_prog_id):
+        raise PermissionError(1, "Operation not permitted")
+
+    send(veth, 4)
+    veth.map_pin.unlink()
+    monkeypatch.setattr(bpf, "prog_fd_by_id", forbidden)
+    old, new = source.read()
+    send(veth, 3)
+
+    assert [next(iter(one.reading.cells.values()))[0] for one in (old, new)] == [4, 0]
+    assert counts(source)["total_packets"] == 3
+    assert "without CAP_SYS_ADMIN its map cannot be found: counting in a new one" in caplog.text
+
+
+def test_attaching_and_detaching_at_once_end_well(veth):
+    """Each of many processes does its whole work, or finds it done: no traceback, no foreign program."""
+    command = [sys.executable, "-m", "sidecar"]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    racing = [
+        subprocess.Popen(
+            [*command, ("attach", "detach")[number % 2], "--interface", veth.name],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+        for number in range(24)
+    ]
+    said = [(one.communicate(timeout=120)[1], one.returncode) for one in racing]
+
+    assert {code for _, code in said} == {0}, said
+    xdp.attach(veth)
+    assert xdp.detach(veth) is True
+    assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
+
+
+def test_own_program_without_pins_is_not_called_foreign_at_once(veth):
+    """It ends some moments after somebody removed its last pin; until then it is waited for."""
+    for _ in range(5):
+        xdp.attach(veth)
+        remove_by_hand(veth)
+    xdp.attach(veth)
+
+
+def test_an_interface_that_goes_away_meanwhile_is_one_clear_line(veth, monkeypatch):
+    """Whatever the kernel answers then: ENODEV, EINVAL."""
+    load = libbpf.load_packet_counter
+
+    def gone_meanwhile(**how):
+        subprocess.run(["ip", "link", "del", veth.name], check=True)
+        return load(**how)
+
+    monkeypatch.setattr(libbpf, "load_packet_counter", gone_meanwhile)
+    with pytest.raises(SourceError, match=f"attach XDP program to {veth.name}: no such interface"):
+        xdp.attach(veth)
+
+
+def test_detach_from_a_namespace_that_is_gone_removes_the_pins(cleanup, bpffs):
+    """It took the interface with it."""
+    inside = xdp.Interface("lo", f"xt{uuid.uuid4().hex[:8]}")
+    subprocess.run(["ip", "netns", "add", inside.netns], check=True)
+    xdp.attach(inside)
+    subprocess.run(["ip", "netns", "del", inside.netns], check=True)
+
+    assert xdp.detach(inside) is True
+    assert not inside.pin_directory.exists()
+
+
+@pytest.mark.parametrize("mask", [0, 0o077], ids=oct)
+def test_directories_have_the_mode_meant(veth, mask):
+    """Whatever the umask: others pass through, and can neither read nor lock them."""
+    before = os.umask(mask)
+    try:
+        xdp.attach(veth)
+    finally:
+        os.umask(before)
+    assert veth.pin_directory.stat().st_mode & 0o7777 == 0o711
+
+
+OTHER = 12345
+
+
+def planted_directory(path):
+    path.mkdir()
+    os.chown(path, OTHER, OTHER)
+
+
+def planted_link(path):
+    path.symlink_to("/sys/fs/bpf")
+
+
+@pytest.mark.parametrize(
+    ("plant", "cause"),
+    [
+        (planted_directory, f"it belongs to user {OTHER}: remove it"),
+        (planted_link, "ENOTDIR .*: remove what is there"),
+    ],
+)
+def test_a_directory_that_somebody_else_made_is_not_used(veth, cleanup, plant, cause):
+    """Its owner could exchange the pins in it, and what it leads to is not ours."""
+    xdp.attach(veth)
+    xdp.detach(veth)
+    plant(veth.pin_directory)
+    try:
+        with pytest.raises(SidecarError, match=cause):
+            xdp.attach(veth)
+        with pytest.raises(SidecarError, match=cause):
+            InterfaceLock(veth).hold()
+        assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
+    finally:
+        veth.pin_directory.unlink() if veth.pin_directory.is_symlink() else veth.pin_directory.rmdir()
+
+
+def test_an_interface_of_the_same_name_and_number_elsewhere_is_not_taken_for_this_one(cleanup, bpffs):
+    """Every network namespace has its lo, of number 1 in each; the pins of all are in one bpffs."""
+    loopback = xdp.Interface("lo")
+    if loopback.pin_directory.exists():
+        pytest.skip("somebody counts on lo here")
+    namespaces = [f"xt{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    for name in namespaces:
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        cleanup.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
+    cleanup.callback(xdp.detach, loopback)
+    first, second = (
+        subprocess.run(
+            ["nsenter", f"--net=/run/netns/{name}", sys.executable, "-c", ATTACH],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        for name in namespaces
+    )
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "is of an interface of that name in another network namespace" in second.stderr
+
+
+ATTACH = "from sidecar import xdp; xdp.attach(xdp.Interface('lo'))"

@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from sidecar import bpf_syscall as bpf
@@ -10,38 +14,145 @@ from sidecar import reported
 def pin_root(bpffs, monkeypatch, cleanup):
     root = bpffs / "test-reported"
     monkeypatch.setattr(reported, "PIN_ROOT", root)
-    cleanup.callback(lambda: [*map(type(root).rmdir, root.glob("*")), root.rmdir()])
+    cleanup.callback(remove, root)
     return root
+
+
+def remove(root):
+    if root.is_symlink():
+        root.unlink()
+        return
+    for path in root.glob("*") if root.exists() else ():
+        path.unlink() if path.is_symlink() else path.rmdir()
+    if root.exists():
+        root.rmdir()
+
+
+BIRTH = 1_795_000_000_000_000_001
+OTHER = 12345
 
 
 def test_a_mark_keeps_the_birth_it_was_made_with(make_map):
     """Marking again, with another birth, changes nothing: the series was born once."""
     map_id = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
     assert reported.birth_ns(map_id) is None
-    reported.mark(map_id, 1_795_000_000_000_000_001)
-    reported.mark(map_id, 7)
+    reported.mark(map_id, BIRTH)
+    reported.mark(map_id, BIRTH + 7)
 
-    assert reported.birth_ns(map_id) == 1_795_000_000_000_000_001
+    assert reported.birth_ns(map_id) == BIRTH
 
 
 def test_marks_of_maps_that_ended_are_swept(make_map, pin_root):
     """A program that is loaded anew every hour leaves no heap of marks."""
-    reported.mark(2**31, 5)
+    reported.mark(2**31, BIRTH)
     living = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
     other = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
-    reported.mark(living, 6)
-    reported.mark(other, 7)
+    reported.mark(living, BIRTH)
+    reported.mark(other, BIRTH)
 
     assert sorted(path.name for path in pin_root.iterdir()) == sorted(
-        [f"reported-{living}-6", f"reported-{other}-7"]
+        [f"reported-{living}-{BIRTH}", f"reported-{other}-{BIRTH}"]
     )
 
 
 def test_a_map_whose_id_begins_alike_is_another(make_map):
     """Mark 12 is not mark 1."""
     map_id = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
-    reported.mark(map_id, 5)
+    reported.mark(map_id, BIRTH)
 
     assert reported.birth_ns(int(str(map_id)[:-1])) is None
     reported.forget(map_id)
     assert reported.birth_ns(map_id) is None
+
+
+def of_somebody_else(path):
+    path.mkdir()
+    os.chown(path, OTHER, OTHER)
+
+
+@pytest.mark.parametrize(
+    ("plant", "name"),
+    [
+        (of_somebody_else, f"reported-41-{BIRTH}"),
+        (lambda path: path.symlink_to("/sys/fs/bpf"), f"reported-41-{BIRTH}"),
+        (Path.mkdir, "reported-41-"),
+        (Path.mkdir, "reported-41-x"),
+        (Path.mkdir, "reported-41--5000000"),
+        (Path.mkdir, "reported-41-99999999999999999999"),
+        (Path.mkdir, f"reported-41-{1 << 63}"),
+        (Path.mkdir, "reported-41-\u0661\u0661\u0661\u0661\u0661\u0661"),
+        (Path.mkdir, f"reported-41-{BIRTH}-1"),
+        (Path.mkdir, "reported-4-1"),  # an interface of that name
+    ],
+)
+def test_a_mark_that_is_not_ours_says_nothing(pin_root, plant, name):
+    """Anybody may make entries in a bpffs of mode 1777: they neither silence the sidecar nor end it."""
+    pin_root.mkdir()
+    plant(pin_root / name)
+
+    assert reported.birth_ns(41) is None
+    assert reported.birth_ns(4) is None
+    reported.mark(42, BIRTH)
+    reported.forget(41)
+    assert reported.birth_ns(42) == BIRTH
+    assert os.path.lexists(pin_root / name)
+
+
+def test_of_several_births_the_first_one_counts(pin_root):
+    """Two sidecars may have marked a map; in numbers, not in letters."""
+    reported.mark(41, 20_000_000)
+    (pin_root / "reported-41-3000000").mkdir()
+
+    assert reported.birth_ns(41) == 3_000_000
+
+
+@pytest.mark.parametrize("plant", [lambda root: root.symlink_to("/sys/fs/bpf"), of_somebody_else])
+def test_a_root_that_is_not_ours(pin_root, plant):
+    """A link is not followed: no mark is found there, none made; a directory may be given to us."""
+    plant(pin_root)
+    assert reported.birth_ns(41) is None
+    if pin_root.is_symlink():
+        with pytest.raises(NotADirectoryError):
+            reported.mark(41, BIRTH)
+        assert not list(Path("/sys/fs/bpf").glob(f"reported-*-{BIRTH}"))
+    else:
+        reported.mark(41, BIRTH)
+        assert reported.birth_ns(41) == BIRTH
+
+
+def forbidden(_map_id):
+    raise PermissionError(1, "Operation not permitted")
+
+
+def test_where_no_map_can_be_looked_up_the_oldest_of_too_many_go(pin_root, monkeypatch):
+    """That takes CAP_SYS_ADMIN; without it a program that is loaded anew leaves no heap either."""
+    monkeypatch.setattr(bpf, "map_fd_by_id", forbidden)
+    monkeypatch.setattr(reported, "MOST", 4)
+    for map_id in (9, 1, 8, 2, 7, 3):
+        reported.mark(map_id, BIRTH)
+        time.sleep(0.01)  # bpffs has the time of a tick
+
+    assert {path.name.split("-")[1] for path in pin_root.iterdir()} == {"8", "2", "7", "3"}
+
+
+def test_a_mark_with_something_in_it_stays(pin_root):
+    """What is no longer needed is removed; if that cannot be, nothing ends for it."""
+    reported.mark(2**31, BIRTH)
+    (pin_root / f"reported-{2**31}-{BIRTH}" / "something").mkdir()
+    try:
+        reported.mark(2**31 - 1, BIRTH)
+        reported.forget(2**31)
+    finally:
+        (pin_root / f"reported-{2**31}-{BIRTH}" / "something").rmdir()
+
+
+@pytest.mark.parametrize("mask", [0, 0o077], ids=oct)
+def test_the_directory_has_the_mode_meant(pin_root, mask):
+    """Whatever the umask."""
+    before = os.umask(mask)
+    try:
+        reported.mark(41, BIRTH)
+    finally:
+        os.umask(before)
+
+    assert pin_root.stat().st_mode & 0o7777 == 0o711

@@ -8,6 +8,7 @@ the world is then is kept as a crash.
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from itertools import chain
 from types import SimpleNamespace
@@ -77,7 +78,7 @@ HERE = Here()
 
 
 class Path:
-    """A file of the state directory; as a file descriptor it stands for itself."""
+    """The state directory, or a file in it."""
 
     def __init__(self, name: str = "state") -> None:
         self._name = name
@@ -90,45 +91,32 @@ class Path:
 
     with_name = __truediv__
 
-    def mkdir(self, **_: Any) -> None:
-        pass
-
-    def read_bytes(self) -> bytes:
-        if HERE.outside.disk.journal is None:
-            raise FileNotFoundError(errno.ENOENT, "no journal")
-        return HERE.outside.disk.journal
-
-    def replace(self, target: "Path") -> None:
-        disk = HERE.outside.disk
-        renamed = disk.renamed() if self._name == "journal.new" else disk.removed()
-        HERE.become(f"{self} became {target}", disk=renamed)
-
-    def unlink(self, **_: Any) -> None:
-        HERE.temporary(new=None, new_flushed=None)
-
 
 class Os:
-    """`os` and `fcntl` as the journal knows them."""
+    """`os` as the journal and `trusted` know it; state directory and files are their own descriptors."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)  # the flags
 
-    def open(self, path: Path, flags: int, _mode: int = 0) -> str:
-        name, disk = str(path), HERE.outside.disk
-        if name == "journal" and disk.journal is None:
+    def open(self, name: str, flags: int, _mode: int = 0, *, dir_fd: str) -> str:
+        if name == "journal" and HERE.outside.disk.journal is None:
             raise FileNotFoundError(errno.ENOENT, "no journal")
-        if flags & os.O_TRUNC:
+        if flags & os.O_CREAT:
             HERE.temporary(new=b"", new_flushed=b"")
         return name
+
+    def fstat(self, fd: str) -> SimpleNamespace:
+        return SimpleNamespace(st_mode=stat.S_IFREG, st_uid=0, st_size=len(HERE.outside.disk.journal or b""))
+
+    def read(self, _fd: str, _size: int) -> bytes:
+        return HERE.outside.disk.journal or b""
 
     def write(self, _fd: str, data: memoryview) -> int:
         HERE.may_fail("disk", "disk full", errno.ENOSPC)
         HERE.temporary(new=(HERE.outside.disk.new or b"") + bytes(data))
         return len(data)
 
-    def pwrite(self, fd: str, data: bytes, at: int) -> None:
-        if fd != "journal":
-            return
+    def pwrite(self, _fd: str, data: bytes, at: int) -> None:
         HERE.may_fail("disk", "mark not written", errno.EIO)
         disk = HERE.outside.disk
         was = disk.journal or b""
@@ -144,13 +132,18 @@ class Os:
         else:
             HERE.become("flush", disk=disk._replace(flushed=disk.journal))
 
+    def rename(self, name: str, target: str, **_: str) -> None:
+        disk = HERE.outside.disk
+        renamed = disk.renamed() if name == "journal.new" else disk.removed()
+        HERE.become(f"{name} became {target}", disk=renamed)
+
+    def unlink(self, _name: str, **_: str) -> None:
+        HERE.temporary(new=None, new_flushed=None)
+
+    def fchmod(self, _fd: str, _mode: int) -> None:
+        pass
+
     def close(self, _fd: str) -> None:
-        pass
-
-    def ftruncate(self, _fd: str, _size: int) -> None:
-        pass
-
-    def flock(self, _fd: str, _how: int) -> None:
         pass
 
 
@@ -247,7 +240,8 @@ class Clock:
 
 REPLACED = {
     "sidecar.journal.os": Os(),
-    "sidecar.journal.fcntl": SimpleNamespace(flock=Os().flock, LOCK_EX=2, LOCK_NB=4),
+    "sidecar.trusted.os": Os(),
+    "sidecar.journal.path_lock": SimpleNamespace(lock=lambda *_: "state", leads_to=lambda *_: True),
     "sidecar.source.bpf": SimpleNamespace(map_info=_map_info),
     "sidecar.source.bpf_reader": SimpleNamespace(read=_read_map),
     "sidecar.source.os": SimpleNamespace(close=lambda _fd: None),

@@ -202,7 +202,7 @@ def test_a_state_directory_that_cannot_be_used_is_code_6(run, tmp_path):
     done = run("--map-id", "1", "--state-dir", str(tmp_path / "file"))
 
     assert done.returncode == 6
-    assert error_of(done).startswith(f"open state directory {tmp_path / 'file'}: EEXIST ")
+    assert error_of(done).startswith(f"open state directory {tmp_path / 'file'}: ENOTDIR ")
 
 
 def test_a_reader_that_went_away_changes_nothing(run):

@@ -65,8 +65,8 @@ def reopened(directory):
 
 
 counters = st.integers(0, 2**64 - 1)
-numbers = st.integers(-(2**70), 2**70)
-identities = st.builds(MapIdentity, st.text(), numbers, numbers, numbers, numbers, numbers)
+times = st.integers(0, 2**63 - 1)
+ids = st.integers(0, 2**32 - 1)
 columns = st.lists(
     st.builds(Column, st.text(), st.integers(1, 64), st.booleans(), st.booleans(), st.integers(1, 3)),
     min_size=1,
@@ -74,37 +74,49 @@ columns = st.lists(
 ).map(tuple)
 
 
+def identities(size):
+    return st.builds(MapIdentity, st.text(), ids, ids, st.just(size), ids, ids)
+
+
 @st.composite
-def readings(draw):
+def readings(draw, size):
     of = draw(columns)
-    size = draw(st.integers(1, 9))
     cells = st.tuples(*[counters] * sum(one.cells for one in of))
     return Reading(of, draw(st.dictionaries(st.binary(min_size=size, max_size=size), cells, max_size=4)))
 
 
-attributes = st.lists(st.tuples(st.text(), st.text() | st.integers() | st.booleans()), max_size=3).map(tuple)
+sizes = st.integers(1, 9)
+values = st.text() | st.integers(-(2**63), 2**63 - 1) | st.booleans()
+attributes = st.lists(st.tuples(st.text(), values), max_size=3).map(tuple)
 
 
 @st.composite
 def baselines_(draw):
     fields = draw(st.lists(st.text(), min_size=1, max_size=3).map(tuple))
-    accounts = st.builds(Account, st.tuples(*[counters] * len(fields)), counters)
+    accounts = st.builds(Account, st.tuples(*[counters] * len(fields)), times)
+    size = draw(sizes)
     return Baseline(
-        draw(numbers),
-        draw(numbers),
-        draw(st.dictionaries(identities, readings(), max_size=2)),
+        draw(times),
+        draw(times),
+        draw(st.dictionaries(identities(size), readings(size), min_size=1, max_size=2)),
         fields,
         draw(st.dictionaries(attributes, accounts, max_size=3)),
     )
 
 
+@st.composite
+def snapshots_(draw):
+    size = draw(sizes)
+    return Snapshot(draw(identities(size)), draw(times), draw(times), draw(readings(size)))
+
+
 names = st.text(st.characters())  # surrogates too: a path need not be UTF-8
 baselines = st.dictionaries(names, baselines_(), max_size=3)
 batches = st.builds(Batch, st.lists(st.binary()).map(tuple), baselines)
-snapshots = st.lists(st.builds(Snapshot, identities, numbers, numbers, readings()), max_size=3).map(tuple)
+snapshots = st.lists(snapshots_(), max_size=3).map(tuple)
 records = st.builds(
     Record,
-    numbers,
+    counters,
     baselines,
     st.none() | batches,
     st.dictionaries(names, snapshots, max_size=3),
@@ -249,7 +261,7 @@ def test_what_a_crash_left_half_written_is_ignored(journal, state_dir):
     assert journal.load() == SETTLED
     journal.commit(PENDING)
     assert journal.load() == PENDING
-    assert sorted(path.name for path in state_dir.iterdir()) == ["journal", "lock"]
+    assert sorted(path.name for path in state_dir.iterdir()) == ["journal"]
 
 
 @contextlib.contextmanager
@@ -291,22 +303,118 @@ def test_a_commit_that_failed_does_not_change_what_is_acknowledged(journal):
     assert journal.load() == ACKNOWLEDGED
 
 
-def test_a_directory_that_went_away_is_an_error_for_commit_and_acknowledge(journal, state_dir):
-    """Somebody removed it under the running process."""
-    journal.commit(PENDING)
+def test_a_directory_that_was_removed_is_made_again_by_the_next_commit(journal, state_dir, caplog):
+    """What is acknowledged meanwhile cannot be marked; the next record is durable, in a directory of ours."""
+    journal.commit(SETTLED)
     shutil.rmtree(state_dir)
-    for write in (lambda: journal.commit(PENDING), journal.acknowledge):
-        with pytest.raises(
-            StateError, match=r"^write journal .*: ENOENT \(No such file or directory\): make it"
-        ):
-            write()
+    with pytest.raises(StateError, match=r"^write journal .*: ENOENT \(No such file or directory\): make it"):
+        journal.acknowledge()
+    journal.commit(PENDING)
+    journal.acknowledge()
+
+    assert journal.load() == ACKNOWLEDGED
+    assert state_dir.stat().st_mode & 0o777 == 0o700
+    assert caplog.messages == [f"state directory {state_dir} was removed: made again"]
+    with pytest.raises(StateError, match=f"in use by process {os.getpid()}"):
+        Journal(state_dir)
 
 
-def test_a_journal_that_is_no_file_is_an_error(journal, state_dir):
-    """What cannot be read is not taken for an empty record."""
+def test_a_directory_that_another_sidecar_made_again_is_its_own(journal, state_dir):
+    """The first one writes nothing there, so it sends nothing; once the other has ended it goes on."""
+    journal.commit(SETTLED)
+    shutil.rmtree(state_dir)
+    with contextlib.closing(Journal(state_dir)) as other:
+        for _ in range(2):
+            with pytest.raises(StateError, match=r"^lock state directory .*: in use by process"):
+                journal.commit(PENDING)
+        other.commit(SETTLED)
+        assert other.load() == SETTLED
+    journal.commit(PENDING)
+
+    assert journal.load() == PENDING
+
+
+def test_nothing_in_the_directory_can_be_removed_to_get_at_the_lock(journal, state_dir):
+    """It is the directory's own."""
+    journal.commit(SETTLED)
+    for path in state_dir.iterdir():
+        path.unlink()
+    with pytest.raises(StateError, match="in use by"):
+        Journal(state_dir)
+
+
+def test_a_directory_may_be_reached_by_a_link(tmp_path):
+    """As that of a service with a dynamic user is; both paths are one directory, with one lock."""
+    (tmp_path / "private").mkdir()
+    (tmp_path / "public").symlink_to("private")
+    with contextlib.closing(Journal(tmp_path / "public")) as journal:
+        journal.commit(PENDING)
+        with pytest.raises(StateError, match="in use by"):
+            Journal(tmp_path / "private")
+
+    assert reopened(tmp_path / "private") == PENDING
+
+
+def planted_link(path):
+    (path.parent.parent / "elsewhere").write_bytes(encoded(PENDING))
+    path.symlink_to("../elsewhere")
+
+
+@pytest.mark.parametrize("name", ["journal", "journal.new"])
+@pytest.mark.parametrize("plant", [planted_link, os.mkfifo], ids=lambda plant: plant.__name__)
+@pytest.mark.timeout(20)
+def test_what_is_no_file_of_ours_is_neither_followed_nor_waited_for(state_dir, name, plant, caplog):
+    """In a directory that others may write to: it is set aside, or written over, and what it led to stays."""
+    state_dir.mkdir()
+    plant(state_dir / name)
+    with contextlib.closing(Journal(state_dir)) as journal:
+        assert journal.load() == Record()
+        journal.commit(SETTLED)
+        assert journal.load() == SETTLED
+    assert [path.read_bytes() for path in state_dir.parent.glob("elsewhere")] in ([], [encoded(PENDING)])
+    assert len(caplog.messages) == (name == "journal")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_journal_of_somebody_else_is_not_believed(journal, state_dir, caplog):
+    """Unless the directory is his."""
+    journal.commit(PENDING)
+    os.chown(state_dir / "journal", 12345, 12345)
+    os.chown(state_dir, 12345, 12345)
+    assert journal.load() == PENDING
+    os.chown(state_dir, 0, 0)
+
+    assert journal.load() == Record()
+    assert "damaged (it belongs to user 12345): kept as" in caplog.text
+
+
+def test_a_journal_larger_than_any_is_damaged(journal, state_dir, caplog):
+    """And costs no memory."""
+    (state_dir / "journal").write_bytes(b"XDPOTEL3")
+    os.truncate(state_dir / "journal", 1 << 40)
+
+    assert journal.load() == Record()
+    assert "bytes are more than it can have" in caplog.text
+
+
+def test_no_journal_is_written_that_could_not_be_read(journal, monkeypatch):
+    """What is larger than any may be stays unsent."""
+    journal.commit(SETTLED)
+    monkeypatch.setattr(journal_module, "LARGEST", 500)
+    with pytest.raises(StateError, match=r"^write journal .*: [0-9,]+ bytes are more than it can have: "):
+        journal.commit(PENDING)
+    monkeypatch.undo()
+
+    assert journal.load() == SETTLED
+
+
+def test_a_journal_that_is_a_directory_is_set_aside(journal, state_dir):
+    """It stands in nobody's way."""
     (state_dir / "journal").mkdir()
-    with pytest.raises(StateError, match=r"^read journal .*: EISDIR \(Is a directory\): "):
-        journal.load()
+    assert journal.load() == Record()
+    journal.commit(PENDING)
+
+    assert journal.load() == PENDING
 
 
 @pytest.mark.parametrize("below", ["", "state"])
@@ -343,8 +451,7 @@ def test_before_a_record_is_seen_it_is_on_disk(journal, state_dir, at_each_flush
     seen = []
 
     def look(flushed):
-        contents = {path.name: path.read_bytes() for path in state_dir.iterdir() if path.name != "lock"}
-        seen.append((flushed, contents))
+        seen.append((flushed, {path.name: path.read_bytes() for path in state_dir.iterdir()}))
 
     at_each_flush(look)
     journal.commit(PENDING)
@@ -424,17 +531,6 @@ def test_a_second_process_is_refused_and_told_who_is_there(state_dir):
         killed(holder)
 
     assert reopened(state_dir) == Record()
-
-
-def test_the_pid_of_a_longer_one_before_is_not_mixed_in(state_dir):
-    """The lock names the holder of now."""
-    state_dir.mkdir()
-    (state_dir / "lock").write_text("12345678901234567890\n")
-    with (
-        contextlib.closing(Journal(state_dir)),
-        pytest.raises(StateError, match=f"in use by process {os.getpid()}: "),
-    ):
-        Journal(state_dir)
 
 
 def test_a_refused_second_journal_takes_nothing_from_the_first(journal, state_dir):

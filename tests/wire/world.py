@@ -138,7 +138,7 @@ class World:
         self._temporality = temporality
         self.endpoint = Endpoint(f"localhost:{collector.port}", secure=False, timeout_s=timeout_s)
         self._process = contextlib.ExitStack()
-        self._away = directory.with_name("away")
+        self._in_the_way = directory / "journal.new"
         with contextlib.closing(Journal(directory)) as journal:
             journal.commit(Record(accepted=known))
 
@@ -167,12 +167,18 @@ class World:
         return self.start()
 
     def break_disk(self):
-        if not self._away.exists():
-            self.directory.rename(self._away)
+        """No journal can be written, and the one that is there cannot be marked."""
+        if not self._in_the_way.is_dir():
+            self._in_the_way.unlink(missing_ok=True)
+            self._in_the_way.mkdir()
+            with contextlib.suppress(FileNotFoundError):
+                (self.directory / "journal").rename(self.directory / "hidden")
 
     def mend_disk(self):
-        if self._away.exists():
-            self._away.rename(self.directory)
+        if self._in_the_way.is_dir():
+            self._in_the_way.rmdir()
+            with contextlib.suppress(FileNotFoundError):
+                (self.directory / "hidden").rename(self.directory / "journal")
 
     def cut_power(self):
         """End as at a power cut, which takes what was not flushed: the mark, and a file half written."""
