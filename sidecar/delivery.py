@@ -110,9 +110,9 @@ class Delivery:
         """
         return self._temporality is Temporality.DELTA and not self._record.accepted
 
-    def adopt(self, source: str, baseline: Baseline) -> None:
-        """Take a baseline as acknowledged for a source that is first met; the next batch writes it down."""
-        self._record = replace(self._record, acknowledged={**self.acknowledged, source: baseline})
+    def adopt(self, baselines: Mapping[str, Baseline]) -> None:
+        """Take baselines as acknowledged for sources that are first met; the next batch writes them down."""
+        self._record = replace(self._record, acknowledged={**self.acknowledged, **baselines})
 
     def submit(self, batch: Batch, seen: Mapping[str, Sequence[Snapshot]]) -> None:
         """

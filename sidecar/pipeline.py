@@ -141,9 +141,13 @@ class Pipeline:
 
     def _keep(self, readings: Readings) -> None:
         """Write the readings down, as a new batch if one may be made; raise SidecarError if that fails."""
-        steps = {
-            source: self._advance(source, readings) for source in self._sources if source.name in readings
+        generations = {
+            source: delta.generations(self._delivery.seen.get(source.name, ()), readings[source.name])
+            for source in self._sources
+            if source.name in readings
         }
+        self._adopt(generations)
+        steps = {source: self._advance(source, snapshots) for source, snapshots in generations.items()}
         self._telemetry.measured = [(source.schema, step.series) for source, step in steps.items()]
         seen = {source.name: step.snapshots for source, step in steps.items()}
         if self._delivery.busy or self._clock.now() < self._delivery.retry_at:
@@ -153,10 +157,15 @@ class Pipeline:
         else:
             self._note(self._freeze(steps, seen))
 
-    def _advance(self, source: Source, readings: Readings) -> delta.Advance:
-        snapshots = delta.generations(self._delivery.seen.get(source.name, ()), readings[source.name])
-        if source.name not in self._delivery.acknowledged:
-            self._delivery.adopt(source.name, self._first_baseline(source, snapshots[0]))
+    def _adopt(self, generations: Mapping[Source, Sequence[Snapshot]]) -> None:
+        known = self._delivery.acknowledged
+        first = {source: maps[0] for source, maps in generations.items() if source.name not in known}
+        if first:
+            self._delivery.adopt(
+                {source.name: self._first_baseline(source, first[source]) for source in first}
+            )
+
+    def _advance(self, source: Source, snapshots: Sequence[Snapshot]) -> delta.Advance:
         return delta.advance(
             self._delivery.acknowledged[source.name],
             snapshots,

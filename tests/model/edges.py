@@ -245,7 +245,11 @@ REPLACED = {
     "sidecar.source.bpf": SimpleNamespace(map_info=_map_info),
     "sidecar.source.bpf_reader": SimpleNamespace(read=_read_map),
     "sidecar.source.os": SimpleNamespace(close=lambda _fd: None),
-    "sidecar.source.time": SimpleNamespace(time_ns=lambda: HERE.outside.kernel.wall_clock),
+    "sidecar.source.time": SimpleNamespace(
+        time_ns=lambda: HERE.outside.kernel.wall_clock,
+        clock_gettime_ns=lambda _: HERE.outside.kernel.uptime,
+        CLOCK_BOOTTIME=7,
+    ),
     "sidecar.source.Path": lambda _path: SimpleNamespace(read_text=_boot_id),
     "sidecar.pipeline.reported": Reported(),
     # Nobody notices that a Collector is another one: the harder case.
