@@ -21,7 +21,8 @@ from random import Random, SystemRandom
 from typing import IO
 
 from demo import interruption
-from demo.processes import ROOT, end, spawn
+from demo.errors import DemoError
+from demo.processes import end, run, spawn
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0")
 PROFILE = "--hypothesis-profile=explore"
@@ -97,10 +98,11 @@ def main() -> int:
     except ValueError as error:
         _say(f"explore: read EXPLORE_SECONDS, EXPLORE_SEED, EXPLORE_JOBS: {error}: give numbers")
         return 2
-    properties = _collected("tests/wire", "tests/unit", "-m", "hypothesis")
-    model = _collected("tests/model", "-k", "not finds")
-    if not (properties and model):
-        _say("explore: collect tests: none were found: run `make test`, which says why")
+    try:
+        properties = _collected("tests/wire", "tests/unit", "-m", "hypothesis")
+        model = _collected("tests/model", "-k", "not finds")
+    except DemoError as error:
+        _say(f"explore: {error}")
         return 2
     _say(f"seed {seed}: {len(properties)} properties, {len(model)} bounds of the model, for {seconds:.0f} s")
     running: list[Running] = []
@@ -130,10 +132,7 @@ def main() -> int:
 
 
 def _collected(*which: str) -> list[str]:
-    listing = subprocess.run(
-        [*PYTEST, "--collect-only", *which], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout
-    return [line for line in listing.splitlines() if "::" in line and line.startswith("tests/")]
+    return [line for line in run(*PYTEST, "--collect-only", *which).splitlines() if line.startswith("tests/")]
 
 
 def _examples(properties: list[str], first_seed: int) -> Iterator[Search]:
