@@ -94,6 +94,11 @@ class Table(_Held):
         return dict(zip(self, _rows(self.numbers, len(self)), strict=True))
 
 
+def key_size(cells: Cells) -> int:
+    """Return the bytes of each key; 0 if there is none."""
+    return cells.size if isinstance(cells, Table) else len(next(iter(cells), b""))
+
+
 @dataclass(frozen=True, eq=False)
 class Names:
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 from sidecar import quiet
 from sidecar.accounts import Step
-from sidecar.columnar import Ledger, Table
+from sidecar.columnar import Ledger, Table, key_size
 from sidecar.columnar_accounts import Posting, next_roster, post, rostered
 from sidecar.columnar_growth import U64Array, cells_of, grown, values
 from sidecar.columnar_match import Places
@@ -34,6 +34,7 @@ def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> b
     ]
     return (
         all(one.columns == columns for one in readings)
+        and all(key_size(one.cells) == key_size(newest.reading.cells) for one in readings)
         and all(one.identity.key_size == newest.identity.key_size for one in snapshots)
         and (len(snapshots) == 1 or not schema.has_gauge)
         and (baseline.fields == tuple(one.field for one in columns))

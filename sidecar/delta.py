@@ -12,7 +12,7 @@ from itertools import chain
 
 from sidecar import points, quiet
 from sidecar.accounts import OVERFLOW, Posting, Step, add_to, post
-from sidecar.columnar import Table
+from sidecar.columnar import Table, key_size
 from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
 from sidecar.percpu import added, growth, values
 from sidecar.resets import Counters, Resets
@@ -244,6 +244,9 @@ def _known(before: Reading | None, now: Reading) -> tuple[Cells, tuple[Column, .
     """
     if before is None:
         return {}, now.columns
+    if before.cells and now.cells and key_size(before.cells) != key_size(now.cells):
+        # CPUs are told apart since then, or are no longer: nobody knows what each of these entries held.
+        return now.cells, now.columns
     if before.columns == now.columns:
         return before.cells, now.columns
     read = set(map(_place, before.columns))

@@ -676,3 +676,13 @@ def test_no_series_is_left_out_while_the_wall_clock_is_behind(monkeypatch):
     after = advance(behind.baseline, [snapshot(7, at=10**12 + 10**9)], PACKETS, everything=False)
 
     assert (len(behind.said), len(after.said)) == (1, 0)
+
+
+def test_telling_cpus_apart_from_now_on_counts_nothing_twice():
+    """The entries of a map that is known have other keys then, and hold what was counted before."""
+    before = first(entries({b"a": (5,)}))
+    apart = {b"a" + bytes([cpu, 0, 0, 0]): (count,) for cpu, count in ((0, 4), (1, 2))}
+    step = step_of(before.baseline, entries(apart, at=2000))
+    then = step_of(step.baseline, entries({key: (count + 1,) for key, (count,) in apart.items()}, at=3000))
+
+    assert (counts(step), counts(then)) == ({(): (0,)}, {(): (2,)})
