@@ -10,7 +10,7 @@ from chaos.scenarios import SCENARIOS
 from chaos.stage import staged
 from demo.errors import DemoError
 
-FULL_S = 540.0
+FULL_S = 840.0
 """About how many seconds all scenarios take together at their full length."""
 
 
