@@ -175,8 +175,8 @@ def other_json(draw, was):
 def live_on(record):
     """Do with a record all that a sidecar does with the one it finds."""
     assert decode(b"".join(encode(record)))[0] == record
-    for certain in (True, False):
-        journal_format.settled(record, certain=certain)
+    for behind_us in (record.after_acknowledgement(), record.after_give_up()):
+        assert behind_us.pending is None
     for temporality in Temporality:
         for source, baseline in record.acknowledged.items():
             assert baseline.identity in baseline.maps

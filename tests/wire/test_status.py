@@ -257,12 +257,12 @@ def test_a_client_that_does_not_close_is_cut(server, ask, monkeypatch):
 def test_a_full_house_serves_who_comes_anew(server, telemetry, large, ask):
     """However many hang, before or in the answer, and in no more threads; who waited longest is cut."""
     telemetry.measured = large
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     hanging = [ask(said) for said in (b"GET", UNREAD) for _ in range(3 * status.MOST_CONNECTIONS)]
     for path in ("/healthz", "/metrics") * 3:
         assert get(server, path)[0] == 200
 
-    assert threading.active_count() == threads
+    assert not set(threading.enumerate()) - before
     assert len(server._connections) <= status.MOST_CONNECTIONS
     with pytest.raises(ConnectionResetError):
         read(hanging[3 * status.MOST_CONNECTIONS])
