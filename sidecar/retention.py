@@ -7,7 +7,7 @@ its own. One that forgot a source whose map lives would count that map again, sh
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sidecar import bpf_syscall as bpf
 from sidecar.model import MapIdentity, Record
@@ -38,11 +38,10 @@ class Retention:
         wanted = {*self.configured, *(record.pending.baselines if record.pending else ())}
         useless = {*record.acknowledged, *record.seen} - wanted
         gone = {one for one in useless if not any(map(self._may_live, _maps(record, one)))}
-        return Record(
-            record.sequence,
-            {name: baseline for name, baseline in record.acknowledged.items() if name not in gone},
-            record.pending,
-            {name: snapshots for name, snapshots in record.seen.items() if name not in gone},
+        return replace(
+            record,
+            acknowledged={name: one for name, one in record.acknowledged.items() if name not in gone},
+            seen={name: snapshots for name, snapshots in record.seen.items() if name not in gone},
         )
 
     def _may_live(self, identity: MapIdentity) -> bool:

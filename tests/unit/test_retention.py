@@ -46,8 +46,9 @@ def test_a_source_is_forgotten_once_nobody_asks_for_it_and_no_map_of_it_lives(na
         {name: baseline(*maps)} if maps else {},
         None,
         {name: tuple(map(snapshot, seen))} if seen else {},
+        accepted=True,
     )
-    assert NOW.kept(record) == (record if stays else Record(3))
+    assert NOW.kept(record) == (record if stays else Record(3, accepted=True))
 
 
 def test_where_no_map_can_be_looked_up_those_of_this_boot_stay():
