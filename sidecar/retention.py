@@ -33,7 +33,7 @@ class Retention:
         """
         Return the record without the sources that nobody asks for and whose maps have ended, all of them.
 
-        What is in the batch under way stays until the batch is settled: the next start has another look.
+        What is in the batch under way stays until that is behind us: the next start has another look.
         """
         wanted = {*self.configured, *(record.pending.baselines if record.pending else ())}
         useless = {*record.acknowledged, *record.seen} - wanted
