@@ -274,9 +274,11 @@ class Pipeline:
         return None
 
     def _send(self, *, timeout_s: float | None = None) -> Outcome | None:
-        # Before anything of them can be counted, whichever process it was that made the batch.
-        for under_way in self._delivery.under_way.values():
-            self._remember(under_way)
+        # Before anything of them can be counted, whichever process it was that made the batch; a probe has
+        # no counts, and whoever never took more leaves nothing to be remembered.
+        if not self._delivery.needs_probe:
+            for under_way in self._delivery.under_way.values():
+                self._remember(under_way)
         outcome = self._delivery.send(timeout_s=timeout_s)
         for source in self._sources:
             baseline = self._delivery.acknowledged.get(source.name)

@@ -339,6 +339,20 @@ def test_a_collector_that_refuses_from_the_first_day_on_costs_nothing(collector,
         assert world.counted == world.source.truth
 
 
+def test_a_first_try_that_failed_can_be_begun_anew(collector, state_dir):
+    """Whoever clears away the state directory after a wrong token finds all that the map counted."""
+    with World(collector, state_dir, known=False) as world:
+        world.source.count(7)
+        collector.will(StatusCode.UNAUTHENTICATED)
+        world.cycle()
+        world.end()
+        shutil.rmtree(state_dir)
+        world.start()
+        world.cycle()
+
+        assert world.counted == world.source.truth
+
+
 @pytest.mark.parametrize("code", REFUSALS)
 def test_a_refusal_after_a_lost_answer_may_have_been_counted(world, code):
     """What was counted at the first attempt is not counted again with the next batch."""
