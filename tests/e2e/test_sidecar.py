@@ -70,7 +70,8 @@ def scrape(port, wanted):
 def test_a_small_site_needs_no_collector(pin, tmp_path):
     """With no endpoint the counts are on the status endpoint, exact past 2^53, and nothing is amiss."""
     port = Ports.free().telemetry
-    with running(pin, tmp_path, "--otel-endpoint", "none", "--status-address", f"127.0.0.1:{port}"):
+    options = ("--profile", "packet-counter", "--otel-endpoint", "none")
+    with running(pin, tmp_path, *options, "--status-address", f"127.0.0.1:{port}"):
         # Readiness is said at the end of the first cycle.
         body = scrape(port, rf"(?s)^xdp_otel_ready 1$.*^xdp_xdp_packets_total {TRUTH}$")
 

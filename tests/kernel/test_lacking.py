@@ -59,7 +59,8 @@ def test_without_proc_a_map_is_not_read(without, pin, tmp_path, command):
 
     assert done.returncode == 5
     assert error_of(done) == (
-        f"open map pinned at {pin}: ask /proc what it is: ENOENT (No such file or directory): mount /proc"
+        f"open map pinned at {pin}: look at it in /proc: ENOENT (No such file or directory): "
+        "mount proc at /proc"
     )
 
 

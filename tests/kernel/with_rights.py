@@ -56,10 +56,10 @@ if __name__ == "__main__":
     for module in pkgutil.iter_modules(sidecar.__path__, "sidecar."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    # What is imported late: by codecs, by the SDK's Resource.
+    # What is imported late: by codecs, by the SDK's Resource, by argparse.
     list(config_file.built_in())
     "localhost".encode("idna")
-    for module in ("hashlib", "uuid"):
+    for module in ("hashlib", "uuid", "shutil"):
         importlib.import_module(module)
     become(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     sys.exit(cli.main(sys.argv[4:]))

@@ -109,18 +109,18 @@ def test_what_is_no_count_is_no_counter(tmp_path):
         ("rx.drops", "counter"),
         ("rx_drops", "counter"),
     ]
-    assert [part.attribute for part in spec.key] == ["a.b", "a_b.2"]
+    assert [part.attribute for part in spec.key] == ["a.b", "a_b_2"]
     assert "# Left out: last_seen (__u64): by its name a moment, or what was then" in text
     assert "field: iat_mean   # __u64; by its name a figure that does not add up" in text
 
 
-def test_a_map_without_a_plain_integer_gets_a_file_to_complete():
-    """What `run` refuses for want of it."""
+def test_a_map_without_a_plain_integer_gets_gauges_of_its_numbers(tmp_path):
+    """What `run` refuses for want of a file."""
     value = (Part("open", 0, 8, Encoding.BOOL, "_Bool"), Part("name", 8, 64, Encoding.STRING, "char[8]"))
-    text = configuration(found((U64,), value=value))
+    (tmp_path / "flows.yaml").write_text(configuration(found((U64,), value=value)))
+    (spec,) = config_file.load(tmp_path / "flows.yaml")
 
-    assert "# No field is a plain integer. Name one, by `- {name: …, field: …, kind: gauge}`, of:" in text
-    assert "#   open (_Bool)" in text
+    assert [(one.field, one.kind.value) for one in spec.metrics] == [("open", "gauge")]
 
 
 def test_a_map_that_a_profile_knows_gets_the_profile():
