@@ -17,7 +17,7 @@ from bench.place import ROOT
 from bench.receiver import Receiver
 from bench.sidecar_process import environment
 from bench.table import Samples
-from sidecar.otlp_endpoint import Endpoint
+from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Delivered, Pusher
 
 

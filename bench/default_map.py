@@ -16,9 +16,11 @@ from bench.receiver import Receiver
 from bench.sidecar_process import environment, running
 from bench.table import Goal, Row, Samples, row
 from bench.xdp_program import FRAMES
-from sidecar import bpf_reader, libbpf, locate
-from sidecar import bpf_syscall as bpf
+from sidecar import bpf_reader
 from sidecar.describe.spec import Place, SourceSpec
+from sidecar.kernel import libbpf
+from sidecar.kernel import syscall as bpf
+from sidecar.sources import locate
 
 Original = dict[str, list[float]]
 """CPU seconds of its cycles and of the reads in them, and MiB."""

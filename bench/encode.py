@@ -19,10 +19,11 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from bench.keys import RESOURCE, made, schema, snapshot
 from bench.measure import in_turns
 from bench.table import Goal, Row, row
-from sidecar import __version__, delta
+from sidecar import __version__
+from sidecar.counts import delta
 from sidecar.model import Series, Temporality
-from sidecar.otlp_encode import encode
-from sidecar.otlp_message import POINTS_PER_REQUEST, SCOPE_NAME
+from sidecar.otlp.encode import encode
+from sidecar.otlp.message import POINTS_PER_REQUEST, SCOPE_NAME
 from sidecar.schema import Schema
 
 _ROUNDS = 9

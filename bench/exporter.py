@@ -16,7 +16,7 @@ from bench.keys import Map
 from bench.measure import process_cpu_s, rss_mib
 from bench.place import BUILD, HERE, ROOT, compile_bpf
 from sidecar import bpf_reader
-from sidecar import bpf_syscall as bpf
+from sidecar.kernel import syscall as bpf
 
 _FILES = "ebpf_exporter"
 # It ends when its watch of control groups meets what it does not expect, as where podman runs: it sees none.

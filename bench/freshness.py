@@ -22,7 +22,7 @@ from demo import stack
 from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE, lab
 from demo.ports import Ports
 from demo.prometheus import METRICS, ask, fetch
-from sidecar.netns import entered
+from sidecar.kernel.netns import entered
 
 _INTERVAL_S = 1.0
 _SECONDS = 12.0

@@ -9,7 +9,7 @@ from bench.keys import Map, Turns, made, schema
 from bench.measure import bounded, timed
 from bench.table import Goal, Row, Samples, exponent, slope
 from sidecar import bpf_reader
-from sidecar import bpf_uapi as uapi
+from sidecar.kernel import uapi
 
 Curve = Sequence[tuple[float, float]]
 

@@ -11,10 +11,10 @@ from bench.many_keys import KEYS, SHAPES
 from bench.measure import Clock, cpu_s, in_turns
 from bench.sidecar_process import directory
 from bench.table import Row, Samples, row
-from sidecar import delta
-from sidecar.journal import Journal
+from sidecar.counts import delta
 from sidecar.model import Batch, Record, Temporality
-from sidecar.otlp_encode import encode
+from sidecar.otlp.encode import encode
+from sidecar.state.journal import Journal
 
 _ROUNDS = 41
 _ROUNDS_MANY = 7

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sidecar import bpf_reader, delta
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar import bpf_reader
 from sidecar.config import DEFAULT_INTERVAL_S
+from sidecar.counts import delta
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 from sidecar.model import Attribute, Field, Layout, MapIdentity, Snapshot, Temporality
-from sidecar.otlp_encode import encode
+from sidecar.otlp.encode import encode
 from sidecar.schema import Instrument, Schema
 
 RESOURCE: tuple[Attribute, ...] = (("service.name", "bench"), ("service.instance.id", "bench"))

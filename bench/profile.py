@@ -14,8 +14,8 @@ from bench.receiver import Receiver
 from bench.sidecar_process import directory, running
 from bench.table import number
 from bench.whole import interval_s, reading
-from sidecar import bpf_syscall as bpf
-from sidecar import libbpf
+from sidecar.kernel import libbpf
+from sidecar.kernel import syscall as bpf
 
 Profile = Mapping[str, float]
 """CPU ms of a cycle by part, and of all of it; its wall time."""

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sidecar import cli, delta, pipeline
-from sidecar.journal import Journal
+from sidecar import cli, pipeline
+from sidecar.counts import delta
+from sidecar.observe.summary import Summary
 from sidecar.otlp_push import Pusher
-from sidecar.source import Source
-from sidecar.summary import Summary
+from sidecar.sources.source import Source
+from sidecar.state.journal import Journal
 
 WHOLE, WALL, BETWEEN, BEGUN = "whole", "wall", "between", "begun"
 PARTS = ("read", "log line", "step", "encode", "journal", "call")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from bench.keys import made
 from bench.many_keys import KEYS, measured, whole_rows
 from bench.table import Row
-from sidecar import bpf_uapi as uapi
+from sidecar.kernel import uapi
 
 _SHAPES = {
     "u64 in a HASH": (uapi.MAP_HASH, 1),

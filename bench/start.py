@@ -10,8 +10,8 @@ from bench.place import ROOT
 from bench.receiver import Receiver
 from bench.sidecar_process import command, directory, environment
 from bench.table import Goal, Row, Samples, row
-from sidecar import bpf_syscall as bpf
-from sidecar import libbpf
+from sidecar.kernel import libbpf
+from sidecar.kernel import syscall as bpf
 
 _ROUNDS = 5
 

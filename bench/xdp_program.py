@@ -13,8 +13,8 @@ from bench.objects import programs
 from bench.place import compile_bpf
 from bench.table import Goal, Row, Samples, missing, row
 from demo import frames as f
-from sidecar import bpf_syscall as bpf
-from sidecar import libbpf
+from sidecar.kernel import libbpf
+from sidecar.kernel import syscall as bpf
 
 _MAC = bytes.fromhex("020000000001")
 _BODY = bytes(30)

@@ -20,15 +20,17 @@ from random import Random
 from typing import Any
 
 from demo.frames import every_kind
-from sidecar import bpf_syscall as bpf
-from sidecar import libbpf, locate, otlp_push
+from sidecar import otlp_push
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import Place, SourceSpec
-from sidecar.journal import Journal
+from sidecar.kernel import libbpf
+from sidecar.kernel import syscall as bpf
 from sidecar.model import Temporality
-from sidecar.otlp_endpoint import Endpoint
+from sidecar.otlp.endpoint import Endpoint
+from sidecar.otlp.resource import resource_attributes
 from sidecar.pipeline import Pipeline
-from sidecar.resource import resource_attributes
+from sidecar.sources import locate
+from sidecar.state.journal import Journal
 
 _SENDER = bytes.fromhex("020000000001")
 

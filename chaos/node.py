@@ -21,7 +21,7 @@ from demo.processes import ROOT, end, python, spawn
 from demo.service import Service
 from demo.tap import Counts
 from sidecar import bpf_reader
-from sidecar import bpf_syscall as bpf
+from sidecar.kernel import syscall as bpf
 
 
 class Mode(Enum):

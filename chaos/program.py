@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from chaos.counters import minus
 from demo import stack
 from demo.tap import Counts
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
-from sidecar import libbpf, netns
+from sidecar.kernel import libbpf, netns, uapi
+from sidecar.kernel import syscall as bpf
 
 
 class Pinned:

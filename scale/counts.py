@@ -13,8 +13,8 @@ from demo import stack
 from demo.ports import Ports
 from demo.prometheus import METRICS, fetch, query
 from demo.tap import FIELDS
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 
 _PAUSE_S = 0.005
 

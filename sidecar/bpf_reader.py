@@ -11,12 +11,12 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from sidecar import bpf_syscall as bpf
-from sidecar.bpf_uapi import ARRAY_TYPES, PER_CPU_TYPES
-from sidecar.columnar import LARGE, Table
+from sidecar.counts.cells import cells, parse_cpu_list, stride
+from sidecar.counts.columns.table import LARGE, Table
 from sidecar.errors import KernelError
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel.uapi import ARRAY_TYPES, PER_CPU_TYPES
 from sidecar.model import Reading
-from sidecar.percpu import cells, parse_cpu_list, stride
 from sidecar.schema import CPU_BYTES, Schema
 
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
@@ -106,7 +106,7 @@ def _reading(chunks: Iterator[Chunk], info: bpf.MapInfo, schema: Schema) -> Read
 
 def _table(chunks: Iterable[Chunk], info: bpf.MapInfo, schema: Schema) -> Table:
     # Small maps need no numpy: it is 12 MB.
-    from sidecar import columnar_read  # noqa: PLC0415
+    from sidecar.counts.columns import cells as column_cells  # noqa: PLC0415
 
     names: list[bytes] = []
     parts = []
@@ -114,10 +114,10 @@ def _table(chunks: Iterable[Chunk], info: bpf.MapInfo, schema: Schema) -> Table:
         count = len(keys) // info.key_size
         if schema.cpu is None:
             names.append(keys)
-            parts.append(columnar_read.cells(values, count, schema.layout, slots(info)))
+            parts.append(column_cells.cells(values, count, schema.layout, slots(info)))
         else:
-            names.append(columnar_read.by_cpu(keys, info.key_size, possible_cpus()))
-            parts.append(columnar_read.cells(values, count * slots(info), schema.layout, 1))
+            names.append(column_cells.by_cpu(keys, info.key_size, possible_cpus()))
+            parts.append(column_cells.cells(values, count * slots(info), schema.layout, 1))
     size = info.key_size + (CPU_BYTES if schema.cpu is not None else 0)
     return Table(b"".join(names), size, b"".join(chain.from_iterable(zip(*parts, strict=True))))
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from sidecar import __version__, limits, standard_streams
+from sidecar import __version__
 from sidecar.commands import registry
 from sidecar.errors import ConfigError, SidecarError, is_text, of_the_machine, printable
-from sidecar.log_handler import LogHandler, OneLine
+from sidecar.kernel import limits, standard_streams
+from sidecar.observe.log_handler import LogHandler, OneLine
 
 log = logging.getLogger("sidecar")
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from sidecar.describe import config_file
+from sidecar.describe.file import sources
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import ConfigError
+from sidecar.kernel.xdp import Interface
 from sidecar.model import Temporality
-from sidecar.otlp_endpoint import NOWHERE, Endpoint, endpoint_from
-from sidecar.xdp import Interface
+from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from
 
 DEFAULT_INTERVAL_S = 10.0
 SHORTEST_INTERVAL_S = 0.1
@@ -128,11 +128,11 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
             "no flag names a map",
             "in a file, write `profile:` at the source",
         )
-    profile = config_file.profile(flags.profile) if flags.profile else None
+    profile = sources.profile(flags.profile) if flags.profile else None
     specs = [SourceSpec(place, profile) for place in places]
     by_variable = os.environ.get("XDP_OTEL_CONFIG")
     for file in flags.config or ([Path(by_variable)] if by_variable else []):
-        specs += config_file.load(file)
+        specs += sources.load(file)
     if flags.series_limit:
         specs = [replace(spec, series_limit=flags.series_limit) for spec in specs]
     if not specs:

@@ -17,12 +17,12 @@ from itertools import chain
 from typing import Protocol
 
 from sidecar.errors import StateError
-from sidecar.journal import Journal
 from sidecar.model import Baseline, Batch, Record, Snapshot, Temporality
-from sidecar.otlp_message import LARGEST_REQUEST_BYTES
+from sidecar.observe.telemetry import Telemetry
+from sidecar.otlp.message import LARGEST_REQUEST_BYTES
+from sidecar.otlp.split import SMALLEST_BYTES, split
 from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
-from sidecar.otlp_split import SMALLEST_BYTES, split
-from sidecar.telemetry import Telemetry
+from sidecar.state.journal import Journal
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from sidecar import __version__
-from sidecar.certificates import CertificateFiles
 from sidecar.errors import ConfigError, printable
-from sidecar.lean_grpc import grpc
-from sidecar.otlp_endpoint import Endpoint
+from sidecar.otlp.certificates import CertificateFiles
+from sidecar.otlp.endpoint import Endpoint
+from sidecar.otlp.lean_grpc import grpc
 
 log = logging.getLogger(__name__)
 

@@ -13,16 +13,18 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sidecar import connections, delta, otlp_gone, quiet, reported
+from sidecar.counts import delta, idle
 from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError, explain
-from sidecar.falls import Falls
+from sidecar.kernel import reported
 from sidecar.model import Attribute, Baseline, Batch, Snapshot, Temporality
-from sidecar.otlp_encode import encode
+from sidecar.observe.falls import Falls
+from sidecar.observe.summary import Summary, shared_series
+from sidecar.observe.telemetry import Telemetry
+from sidecar.otlp import connections, gone
+from sidecar.otlp.encode import encode
 from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
-from sidecar.source import Source
-from sidecar.summary import Summary, shared_series
-from sidecar.telemetry import Telemetry
+from sidecar.sources.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class Pipeline:
         self._shared: set[int] = set()
         # Whether series of the batch under way could be left out, and what is known if so.
         self._quiet = False
-        self._told = quiet.Told()
+        self._told = idle.Told()
 
     def run(self, interval_s: float) -> None:
         """Make a cycle each *interval_s* seconds until the clock says stop; then a last one."""
@@ -190,7 +192,7 @@ class Pipeline:
             {source.name: seen[source.name] for source in steps},
         )
         self._told = self._told.frozen()
-        self._quiet = any(quiet.may_be(source.schema, len(step.series)) for source, step in steps.items())
+        self._quiet = any(idle.may_be(source.schema, len(step.series)) for source, step in steps.items())
         return steps
 
     def _note(self, steps: Mapping[Source, delta.Advance]) -> None:
@@ -220,12 +222,12 @@ class Pipeline:
 
     def _requests(self, steps: Mapping[Source, delta.Advance]) -> tuple[bytes, ...]:
         measured = [(source.schema, step.said) for source, step in steps.items()]
-        gone = [
+        ended = [
             request
             for source, step in steps.items()
-            for request in otlp_gone.requests(self._resource, source.schema, step.gone, step.baseline.end_ns)
+            for request in gone.requests(self._resource, source.schema, step.gone, step.baseline.end_ns)
         ]
-        return (*encode(self._resource, self._temporality, measured), *gone)
+        return (*encode(self._resource, self._temporality, measured), *ended)
 
     def _can_be_said(self, source: Source, step: delta.Advance) -> bool:
         try:
@@ -287,7 +289,7 @@ class Pipeline:
         if outcome:
             clean = isinstance(outcome, Delivered) and not outcome.rejected
             self._told = (
-                self._told.answered(connections.present(), clean=clean) if self._quiet else quiet.Told()
+                self._told.answered(connections.present(), clean=clean) if self._quiet else idle.Told()
             )
         if isinstance(outcome, Delivered):
             self._after_delivery()

@@ -11,25 +11,25 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from sidecar import locate, privileges
-from sidecar.bpf_uapi import MAP_TYPE_NAMES
-from sidecar.certificates import CertificateFiles
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import Place
-from sidecar.interface_lock import InterfaceLock
-from sidecar.journal import Journal
+from sidecar.kernel.interface_lock import InterfaceLock
+from sidecar.kernel.uapi import MAP_TYPE_NAMES
+from sidecar.kernel.xdp import Interface
 from sidecar.model import Attribute
-from sidecar.otlp_endpoint import NOWHERE
+from sidecar.observe.otlp import encode_telemetry
+from sidecar.observe.server import StatusServer
+from sidecar.observe.telemetry import Telemetry
+from sidecar.otlp.certificates import CertificateFiles
+from sidecar.otlp.endpoint import NOWHERE
+from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.otlp_push import Delivered, Nowhere, Pusher
-from sidecar.otlp_telemetry import encode_telemetry
 from sidecar.pipeline import Pipeline
-from sidecar.resource import keep_instance_id, resource_attributes
-from sidecar.retention import Retention, living_maps
-from sidecar.source import boot_id, tell_apart
-from sidecar.status import StatusServer
-from sidecar.telemetry import Telemetry
-from sidecar.xdp import Interface
+from sidecar.sources import locate, privileges
+from sidecar.sources.source import boot_id, tell_apart
+from sidecar.state.journal import Journal
+from sidecar.state.retention import Retention, living_maps
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from sidecar import bpf_uapi as uapi
-from sidecar.describe.config_file import profile
+from sidecar.describe.file.sources import profile
 from sidecar.describe.resolve import resolve
 from sidecar.describe.spec import Place, SourceSpec
+from sidecar.kernel import uapi
 from sidecar.model import Reading
 
 INFO = SimpleNamespace(

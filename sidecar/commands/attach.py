@@ -4,8 +4,8 @@
 import argparse
 import logging
 
-from sidecar import xdp
 from sidecar.config import interfaces_from
+from sidecar.kernel import xdp
 
 log = logging.getLogger(__name__)
 

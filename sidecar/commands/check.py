@@ -11,8 +11,6 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from sidecar import dispatcher, netlink, netns, path_lock, xdp
-from sidecar.capabilities import Capability, missing
 from sidecar.commands import peek
 from sidecar.config import Config, config_from
 from sidecar.describe.spec import Place
@@ -26,10 +24,12 @@ from sidecar.errors import (
     printable,
     too_large,
 )
-from sidecar.otlp_endpoint import NOWHERE
+from sidecar.kernel import dispatcher, netlink, netns, path_lock, xdp
+from sidecar.kernel.capabilities import Capability, missing
+from sidecar.observe.summary import shared_series
+from sidecar.otlp.endpoint import NOWHERE
 from sidecar.schema import Kind
-from sidecar.source import Source
-from sidecar.summary import shared_series
+from sidecar.sources.source import Source
 
 _MOST_SHOWN = 3
 _LONGEST_LINE = 4000
@@ -139,7 +139,7 @@ def _state_directory(directory: Path) -> None:
 
 
 def _user_of(directory: Path) -> str:
-    """Return that a sidecar runs with the directory, if one does: it is locked then (sidecar/journal.py)."""
+    """Return that a sidecar runs with the directory, if one does: it is locked then (`state.journal`)."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

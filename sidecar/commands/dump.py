@@ -10,8 +10,8 @@ from sidecar.commands.table import bold, table
 from sidecar.config import source_specs
 from sidecar.errors import printable
 from sidecar.model import Snapshot
-from sidecar.source import Source
-from sidecar.summary import shared_series
+from sidecar.observe.summary import shared_series
+from sidecar.sources.source import Source
 
 
 def dump(flags: argparse.Namespace) -> int:

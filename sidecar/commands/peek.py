@@ -9,14 +9,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from sidecar import delta, locate, pins, xdp
-from sidecar.bpf_uapi import MAP_TYPE_NAMES
+from sidecar.counts import delta
+from sidecar.counts.cells import signed
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
+from sidecar.kernel import pins, xdp
+from sidecar.kernel.uapi import MAP_TYPE_NAMES
 from sidecar.model import Attributes, Snapshot
-from sidecar.percpu import signed
 from sidecar.schema import Schema
-from sidecar.source import Source, tell_apart
+from sidecar.sources import locate
+from sidecar.sources.source import Source, tell_apart
 
 
 @dataclass(frozen=True)

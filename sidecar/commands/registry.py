@@ -176,7 +176,7 @@ COMMANDS = (
   xdp-otel discover --json | jq '.maps[].name'
   xdp-otel discover --write-config /sys/fs/bpf/flows > flows.yaml""",
         _discover_flags,
-        _later("discover"),
+        _later("discover", module="discover.command"),
     ),
     Command(
         "check",

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from sidecar import delta
 from sidecar.commands import peek
 from sidecar.commands.top_screen import Meter, Screen, lines
 from sidecar.config import source_specs
-from sidecar.source import Source
+from sidecar.counts import delta
+from sidecar.sources.source import Source
 
 
 class _Watched:

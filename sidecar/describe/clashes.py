@@ -3,10 +3,10 @@
 
 from collections.abc import Iterable
 
-from sidecar import prometheus_names
-from sidecar.accounts import OVERFLOW
-from sidecar.describe.nearest import at_line
+from sidecar.counts.aggregate import OVERFLOW
+from sidecar.describe import prometheus_names
 from sidecar.describe.spec import MetricSpec, SourceSpec
+from sidecar.describe.suggest import at_line
 from sidecar.errors import ConfigError
 from sidecar.model import Attribute
 from sidecar.schema import SOURCE_ATTRIBUTE

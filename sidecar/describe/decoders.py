@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sidecar.describe.nearest import nearest
 from sidecar.describe.shape import Encoding, Part
+from sidecar.describe.suggest import nearest
 from sidecar.errors import ConfigError
 
 Value = str | int | bool

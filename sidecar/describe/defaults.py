@@ -5,17 +5,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sidecar import bpf_uapi as uapi
-from sidecar import prometheus_names
-from sidecar.accounts import OVERFLOW
-from sidecar.bpf_syscall import MapInfo
-from sidecar.describe.key_label import whole
+from sidecar.counts.aggregate import OVERFLOW
+from sidecar.describe import prometheus_names
+from sidecar.describe.file.metrics import METRIC_NAME
+from sidecar.describe.labels import whole
 from sidecar.describe.meaning import Meaning, meaning_of
-from sidecar.describe.metrics_file import METRIC_NAME
+from sidecar.describe.prometheus_names import told_apart
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
-from sidecar.prometheus_names import told_apart
+from sidecar.kernel import uapi
+from sidecar.kernel.syscall import MapInfo
 from sidecar.schema import SOURCE_ATTRIBUTE, Kind
 
 _INTEGERS = (Encoding.UNSIGNED, Encoding.SIGNED)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask the kernel what a map's key and value look like."""
 
-from sidecar import bpf_syscall as bpf
 from sidecar.describe.btf import Btf
 from sidecar.describe.shape import Shape, shape_of
+from sidecar.kernel import syscall as bpf
 
 
 def shape_by_btf(info: bpf.MapInfo) -> Shape | None:

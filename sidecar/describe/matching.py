@@ -3,12 +3,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from sidecar import bpf_uapi as uapi
-from sidecar.bpf_syscall import MapInfo
 from sidecar.describe.layout import shape_from
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import ProfileSpec
 from sidecar.errors import ConfigError
+from sidecar.kernel import uapi
+from sidecar.kernel.syscall import MapInfo
 
 
 def fitting(profiles: Iterable[ProfileSpec], info: MapInfo, shape: Shape | None) -> ProfileSpec | None:

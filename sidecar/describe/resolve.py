@@ -6,23 +6,22 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from sidecar import bpf_uapi as uapi
-from sidecar import pins
-from sidecar.bpf_syscall import MapInfo
-from sidecar.capabilities import Capability, remedy
-from sidecar.describe import config_file
 from sidecar.describe.clashes import refuse_clashes
 from sidecar.describe.decoders import NameOf
 from sidecar.describe.defaults import completed, title
-from sidecar.describe.fields import made_of
-from sidecar.describe.key_label import label_of, tells_apart
+from sidecar.describe.file import sources
+from sidecar.describe.instruments import made_of
+from sidecar.describe.labels import label_of, tells_apart
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import fitting
-from sidecar.describe.nearest import at_line
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, Place, ProfileSpec, SourceSpec
 from sidecar.describe.stale import refuse_stale
+from sidecar.describe.suggest import at_line
 from sidecar.errors import ConfigError, RightsError, SourceError
+from sidecar.kernel import pins, uapi
+from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.kernel.syscall import MapInfo
 from sidecar.model import Layout
 from sidecar.schema import Schema
 
@@ -64,7 +63,7 @@ def resolve(
             refuse_stale(spec.layout, described, shape, what)
     profile = spec.profile
     if not (profile or spec.metrics or spec.key is not None):
-        known = config_file.built_in() if profiles is None else profiles
+        known = sources.built_in() if profiles is None else profiles
         profile = fitting(known, info, described)
     is_guess = described is None and not spec.profile and not _is_ours(spec.place)
     plan = spec.with_profile(profile)

@@ -3,9 +3,9 @@
 
 from collections.abc import Sequence
 
-from sidecar.describe.nearest import at_line
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec
+from sidecar.describe.suggest import at_line
 from sidecar.errors import SourceError
 
 _PADDING = ("pad", "reserved", "unused", "_")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from sidecar.journal import Journal
+from sidecar.state.journal import Journal
 from tests.chart.chart import CHART
 
 

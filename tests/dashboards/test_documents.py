@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from sidecar.telemetry import Telemetry
+from sidecar.observe.telemetry import Telemetry
 
 
 @pytest.fixture

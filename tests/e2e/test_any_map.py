@@ -19,8 +19,8 @@ from demo import stack
 from demo.ports import Ports
 from demo.service import Service
 from sidecar import bpf_reader
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 from tests import waiting
 
 CPUS = len(bpf_reader.possible_cpus())

@@ -32,9 +32,10 @@ from demo import stack
 from demo.ports import Ports
 from demo.processes import ROOT, run
 from scale import services
-from sidecar import delta, otlp_gone
+from sidecar.counts import delta
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
-from sidecar.otlp_encode import encode
+from sidecar.otlp import gone
+from sidecar.otlp.encode import encode
 from sidecar.schema import Instrument, Kind, Schema
 
 CONFIG = ROOT / "collector/config.yaml"
@@ -246,8 +247,8 @@ def test_a_gauge_that_is_gone_is_not_served_any_more(collector: Collector) -> No
     assert shown() == {**counters, "xdp_level a": 5.0, "xdp_level b": 6.0, "xdp_level c": 7.0}
 
     step = delta.advance(step.baseline, [snapshot(-2, b=(8, 21))], of)
-    gone = otlp_gone.requests(resource, of, step.gone, step.baseline.end_ns)
-    for request in (*encode(resource, Temporality.DELTA, [(of, step.said)]), *gone):
+    ended = gone.requests(resource, of, step.gone, step.baseline.end_ns)
+    for request in (*encode(resource, Temporality.DELTA, [(of, step.said)]), *ended):
         collector.export(ExportMetricsServiceRequest.FromString(request))
     assert shown() == {**counters, "xdp_packets b": 21.0, "xdp_level b": 8.0}
 

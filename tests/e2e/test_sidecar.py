@@ -17,8 +17,8 @@ import pytest
 from demo import stack
 from demo.ports import Ports
 from sidecar import bpf_reader
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 
 
 @pytest.fixture

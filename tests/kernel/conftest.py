@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import xdp
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import xdp
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 
 

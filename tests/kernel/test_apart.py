@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
-from sidecar import locate
-from sidecar.describe import config_file
+from sidecar.describe.file import sources
 from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place, SourceSpec
 from sidecar.errors import ConfigError
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 from sidecar.schema import Kind
-from sidecar.source import tell_apart
+from sidecar.sources import locate
+from sidecar.sources.source import tell_apart
 from tests.kernel.test_follow import counting, eventually, run, server  # noqa: F401  # fixtures
 
-PACKETS = config_file.profile("packet-counter")
+PACKETS = sources.profile("packet-counter")
 
 
 @pytest.fixture

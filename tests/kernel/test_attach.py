@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import libbpf, locate, xdp
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SidecarError, SourceError
-from sidecar.interface_lock import InterfaceLock
+from sidecar.kernel import libbpf, xdp
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel.interface_lock import InterfaceLock
+from sidecar.sources import locate
 from tests.packet_counter import FIELDS
 
 
@@ -341,8 +342,8 @@ def test_the_pins_of_a_namespace_are_held_from_anywhere(cleanup, bpffs):
 
 HOLD = """
 import sys
-from sidecar.interface_lock import InterfaceLock
-from sidecar.xdp import Interface
+from sidecar.kernel.interface_lock import InterfaceLock
+from sidecar.kernel.xdp import Interface
 InterfaceLock(Interface(*sys.argv[1:])).hold()
 """
 
@@ -498,4 +499,4 @@ def test_an_interface_of_the_same_name_and_number_elsewhere_is_not_taken_for_thi
     assert "is of an interface of that name in another network namespace" in second.stderr
 
 
-ATTACH = "from sidecar import xdp; xdp.attach(xdp.Interface('lo'))"
+ATTACH = "from sidecar.kernel import xdp; xdp.attach(xdp.Interface('lo'))"

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
 from sidecar.describe.map_shape import shape_by_btf
 from sidecar.describe.shape import Encoding, Part
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 from tests.kernel.compiled import XDP_TOOLS, Loaded
 
 HASHES = ("packed", "padded", "bits", "nested", "unions", "numbers", "flow", "four", "locked", "bare")

@@ -9,9 +9,8 @@ import pytest
 
 from demo import stack
 from demo.ports import Ports
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
-from sidecar import libbpf, xdp
+from sidecar.kernel import libbpf, uapi, xdp
+from sidecar.kernel import syscall as bpf
 from tests.kernel.compiled import Loaded, compile_object
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP

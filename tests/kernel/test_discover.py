@@ -9,10 +9,9 @@ import uuid
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
-from sidecar import libbpf
-from sidecar.commands import discover_inventory, discover_report
+from sidecar.commands.discover import inventory, report
+from sidecar.kernel import libbpf, uapi
+from sidecar.kernel import syscall as bpf
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 from tests.kernel.packets import TCP, UDP
 from tests.kernel.user_program import UserProgram, bpftool, xdp_otel
@@ -251,7 +250,7 @@ def test_pins_of_others_are_counted_in_one_line(flows):
         os.setresgid(65534, 65534, 65534)
         os.setresuid(65534, 65534, 65534)
         with os.fdopen(writer, "w") as stream:
-            json.dump(discover_report.as_json(discover_inventory.take()), stream)
+            json.dump(report.as_json(inventory.take()), stream)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as stream:

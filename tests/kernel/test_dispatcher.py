@@ -6,9 +6,9 @@ import uuid
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import dispatcher, libbpf, xdp
 from sidecar.errors import KernelError, SourceError
+from sidecar.kernel import dispatcher, libbpf, xdp
+from sidecar.kernel import syscall as bpf
 
 
 @pytest.fixture

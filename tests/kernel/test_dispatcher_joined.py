@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import xdp
+from sidecar.kernel import xdp
 from tests.kernel.frames import send
 
 probe = subprocess.run(["bpftool", "feature", "probe", "kernel"], check=False, capture_output=True, text=True)

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
-from sidecar import libbpf
+from sidecar.kernel import libbpf, uapi
+from sidecar.kernel import syscall as bpf
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP
 from tests.kernel.user_program import UserProgram

@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from sidecar import bpf_uapi as uapi
+from sidecar.kernel import uapi
 from tests.kernel.user_program import ROOT
 
 COMMAND = (sys.executable, "-m", "sidecar")

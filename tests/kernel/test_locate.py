@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import bpf_reader, libbpf, locate
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar import bpf_reader
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
+from sidecar.kernel import libbpf, uapi
+from sidecar.kernel import syscall as bpf
+from sidecar.sources import locate
 
 KINDS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
 

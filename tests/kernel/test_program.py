@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import binary, integers
 
-from sidecar import bpf_reader, libbpf
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar import bpf_reader
+from sidecar.kernel import libbpf, uapi
+from sidecar.kernel import syscall as bpf
 from tests.kernel import packets as p
 from tests.kernel.oracle import Counts, classify, counts
 
@@ -240,7 +240,7 @@ def test_any_frame_is_counted_the_same_in_pieces(frags_counter: Counter, frame: 
 
 def loads(*prefix: str, frags: bool) -> bool:
     """Return whether a process that *prefix* starts can load the program."""
-    script = f"from sidecar import libbpf; libbpf.load_packet_counter(frags={frags}).close()"
+    script = f"from sidecar.kernel import libbpf; libbpf.load_packet_counter(frags={frags}).close()"
     command = [*prefix, sys.executable, "-c", script]
     return subprocess.run(command, check=False, capture_output=True, cwd=REPOSITORY).returncode == 0
 

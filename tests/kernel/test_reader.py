@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from sidecar import bpf_reader
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 from sidecar.model import Field, Layout
 from sidecar.schema import Schema
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
-from sidecar import reported
+from sidecar.kernel import reported, uapi
+from sidecar.kernel import syscall as bpf
 
 
 @pytest.fixture(autouse=True)

@@ -6,13 +6,13 @@ import struct
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
 from sidecar.describe.layout import shape_from
 from sidecar.describe.map_shape import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part
 from sidecar.describe.spec import KeySpec, LayoutSpec, Member, Place, SourceSpec
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 from sidecar.schema import Kind
 from tests.kernel.compiled import XDP_TOOLS, Loaded
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
 from tests.wire.conftest import Collector
 
 ROOT, NOBODY = 0, 65534

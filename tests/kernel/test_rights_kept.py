@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from demo.ports import Ports
-from sidecar import bpf_syscall as bpf
-from sidecar import bpf_uapi as uapi
-from sidecar import capabilities, dispatcher, privileges
-from sidecar.capabilities import Capability
 from sidecar.describe.spec import Place
-from sidecar.privileges import Machine, needed
+from sidecar.kernel import capabilities, dispatcher, uapi
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel.capabilities import Capability
+from sidecar.sources import privileges
+from sidecar.sources.privileges import Machine, needed
 
 KERNEL = tuple(map(int, re.findall(r"[0-9]+", platform.release())[:2]))
 READ = set() if KERNEL >= (5, 19) else {Capability.BPF}

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from sidecar import xdp
+from sidecar.kernel import xdp
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP, UDP
 from tests.kernel.user_program import COMMAND, ROOT, xdp_otel

@@ -17,7 +17,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import sidecar
 from sidecar import cli
-from sidecar.describe import config_file
+from sidecar.describe.file import sources
 
 NUMBERS = {
     "DAC_OVERRIDE": 1,
@@ -53,11 +53,11 @@ def become(uid, gid, names):
 
 
 if __name__ == "__main__":
-    for module in pkgutil.iter_modules(sidecar.__path__, "sidecar."):
+    for module in pkgutil.walk_packages(sidecar.__path__, "sidecar."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     # What is imported late: by codecs, by the SDK's Resource, by argparse.
-    list(config_file.built_in())
+    list(sources.built_in())
     "localhost".encode("idna")
     for module in ("hashlib", "uuid", "shutil"):
         importlib.import_module(module)

@@ -239,18 +239,18 @@ class Clock:
 
 
 REPLACED = {
-    "sidecar.journal.os": Os(),
-    "sidecar.trusted.os": Os(),
-    "sidecar.journal.path_lock": SimpleNamespace(lock=lambda *_: "state", leads_to=lambda *_: True),
-    "sidecar.source.bpf": SimpleNamespace(map_info=_map_info),
-    "sidecar.source.bpf_reader": SimpleNamespace(read=_read_map),
-    "sidecar.source.os": SimpleNamespace(close=lambda _fd: None),
-    "sidecar.source.time": SimpleNamespace(
+    "sidecar.state.journal.os": Os(),
+    "sidecar.kernel.trusted.os": Os(),
+    "sidecar.state.journal.path_lock": SimpleNamespace(lock=lambda *_: "state", leads_to=lambda *_: True),
+    "sidecar.sources.source.bpf": SimpleNamespace(map_info=_map_info),
+    "sidecar.sources.source.bpf_reader": SimpleNamespace(read=_read_map),
+    "sidecar.sources.source.os": SimpleNamespace(close=lambda _fd: None),
+    "sidecar.sources.source.time": SimpleNamespace(
         time_ns=lambda: HERE.outside.kernel.wall_clock,
         clock_gettime_ns=lambda _: HERE.outside.kernel.uptime,
         CLOCK_BOOTTIME=7,
     ),
-    "sidecar.source.Path": lambda _path: SimpleNamespace(read_text=_boot_id),
+    "sidecar.sources.source.Path": lambda _path: SimpleNamespace(read_text=_boot_id),
     "sidecar.pipeline.reported": Reported(),
     # Nobody notices that a Collector is another one: the harder case.
     "sidecar.pipeline.connections": SimpleNamespace(present=frozenset),

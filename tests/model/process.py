@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sidecar.errors import SidecarError
-from sidecar.journal import Journal
 from sidecar.pipeline import Pipeline
 from sidecar.schema import Schema
-from sidecar.source import Source
+from sidecar.sources.source import Source
+from sidecar.state.journal import Journal
 from tests.model import edges
 from tests.model.edges import HERE
 from tests.model.network import Pusher

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sidecar import delta
+from sidecar.counts import delta
 from sidecar.model import MapIdentity, Temporality
 from tests.model import edges
 from tests.model.scenario import Scenario
@@ -85,7 +85,7 @@ def test_nothing_is_lost_or_doubled(temporality, name):
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE], ids=["base-point", "cumulative"])
 def test_a_batch_of_several_requests_is_one_batch(temporality, monkeypatch):
     """Each request may meet another fate."""
-    monkeypatch.setattr("sidecar.otlp_message.LARGEST_REQUEST_BYTES", 1)
+    monkeypatch.setattr("sidecar.otlp.message.LARGEST_REQUEST_BYTES", 1)
 
     found = explored(
         scenario(temporality, "crash collector", ("request lost", *REFUSED[:2]), faults=2, sources=2)
@@ -108,7 +108,7 @@ QUIET = {
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE], ids=["base-point", "cumulative"])
 def test_a_series_that_is_left_out_while_it_counts_nothing_is_exact(temporality, name, monkeypatch):
     """Also if the Collector that knew it is not there any more."""
-    monkeypatch.setattr("sidecar.quiet.LARGE", 0)
+    monkeypatch.setattr("sidecar.counts.idle.LARGE", 0)
     kinds, answers, faults = QUIET[name]
     options = WIPED if "wipe" in kinds else {}
 
@@ -229,7 +229,9 @@ def test_finds_that_a_mark_before_the_answer_loses():
 )
 def test_finds_that_a_baseline_without_map_identity_is_wrong(forgotten, kind, monkeypatch):
     """A new map that has counted more than the old one had looks like the old one."""
-    monkeypatch.setattr("sidecar.source.MapIdentity", lambda **given: MapIdentity(**{**given, **forgotten}))
+    monkeypatch.setattr(
+        "sidecar.sources.source.MapIdentity", lambda **given: MapIdentity(**{**given, **forgotten})
+    )
 
     found = explored(scenario(BASE, kind, faults=1, growing=True))
 
@@ -270,7 +272,7 @@ def test_finds_that_a_base_point_up_to_the_last_window_doubles(monkeypatch, kind
         yield one.birth_ns, one.start_ns, one.totals[at] - one.counts[at]
         yield one.start_ns, one.end_ns, one.counts[at]
 
-    monkeypatch.setattr("sidecar.otlp_encode._windows", points)
+    monkeypatch.setattr("sidecar.otlp.encode._windows", points)
 
     found = explored(scenario(BASE, kinds, answers, faults=2))
 

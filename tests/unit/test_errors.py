@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.commands.json_text import json_text
 from sidecar.commands.table import table
 from sidecar.errors import ConfigError, from_os_error, printable
-from sidecar.log_handler import LONGEST_LINE, OneLine
+from sidecar.observe.log_handler import LONGEST_LINE, OneLine
 
 EVIL = (
     "\x1b[2J\x07\x00\x7f\x9b31m\r\n\u0085\u2028\u2029\u200b\u200e\u200f\u202a\u202e\u2066\u2069\ufeff\udcff"

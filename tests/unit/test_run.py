@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from sidecar import limits, run
+from sidecar import run
+from sidecar.kernel import limits
 
 PROGRAM = """
 import signal, time
@@ -55,7 +56,8 @@ def test_no_second_openssl_is_loaded(tmp_path):
     program = f"""
 import sys
 from pathlib import Path
-from sidecar import resource, run
+from sidecar import run
+from sidecar.otlp import resource
 resource.resource_attributes(Path({str(tmp_path)!r}))
 print({{"ssl", "_ssl", "_hashlib", "numpy"}} & sys.modules.keys())
 import ssl

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
-from sidecar.otlp_endpoint import Endpoint
+from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Pusher
 from tests.wire.books import Books
 

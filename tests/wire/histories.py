@@ -19,7 +19,7 @@ from grpc import StatusCode
 from hypothesis import example
 from hypothesis import strategies as st
 
-from sidecar import reported
+from sidecar.kernel import reported
 from tests.wire.world import SECOND, Source, World
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.processes import ROOT
-from sidecar import reported
+from sidecar.kernel import reported
 from sidecar.model import Temporality
 from tests.examples import examples
 from tests.packet_counter import FIELDS
@@ -140,7 +140,7 @@ def test_grpc_itself_writes_nothing():
     with RawCollector() as collector:
         collector.reply(Reply("GOAWAY(2), evil text"))
         script = (
-            "from sidecar.otlp_push import Pusher; from sidecar.otlp_endpoint import Endpoint; "
+            "from sidecar.otlp_push import Pusher; from sidecar.otlp.endpoint import Endpoint; "
             f"print(Pusher(Endpoint('localhost:{collector.port}', False)).push(bytes((10, 0))).code)"
         )
         environ = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}

@@ -23,10 +23,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from sidecar import __version__
 from sidecar.model import Series, Temporality
-from sidecar.otlp_encode import encode
-from sidecar.otlp_endpoint import endpoint_from
+from sidecar.otlp.encode import encode
+from sidecar.otlp.endpoint import endpoint_from
+from sidecar.otlp.resource import resource_attributes
 from sidecar.otlp_push import Delivered, Pusher
-from sidecar.resource import resource_attributes
 from sidecar.schema import Kind
 from tests.packet_counter import SCHEMA
 

@@ -16,10 +16,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from sidecar import otlp_encode, otlp_message, pipeline, reported
+from sidecar import pipeline
 from sidecar.commands.top import _Watched
 from sidecar.errors import KernelError, NotAcknowledgedError
+from sidecar.kernel import reported
 from sidecar.model import Temporality
+from sidecar.otlp import encode, message
 from sidecar.schema import Kind
 from tests.wire.books import windows
 from tests.wire.world import BIRTH, SECOND, Clock, Source, World
@@ -90,7 +92,7 @@ def test_an_unacknowledged_batch_is_sent_again_as_it_was(world, counts):
 @pytest.mark.parametrize("counts", [True, False])
 def test_a_batch_of_several_requests_is_acknowledged_as_one(world, monkeypatch, counts):
     """If the answer to the second is lost, both are sent again, as they were; all of it counts once."""
-    monkeypatch.setattr(otlp_message, "POINTS_PER_REQUEST", 1)
+    monkeypatch.setattr(message, "POINTS_PER_REQUEST", 1)
     world.sources.append(Source(world.clock, "interface:eth1", (("network.interface.name", "eth1"),)))
     for packets, source in enumerate(world.sources, start=3):
         source.count(packets)
@@ -492,7 +494,7 @@ def test_no_step_of_the_wall_clock_makes_a_rate(world, step_s):
         world.cycle()
         ((schema, (one,)),) = world.pipeline._telemetry.measured
         (place,) = (place for place, _ in schema.positions(Kind.RATE))
-        rates.append(otlp_encode.rate(one, place))
+        rates.append(encode.rate(one, place))
     sent = [
         metric.gauge.data_points[0].as_double
         for call in world.collector.calls

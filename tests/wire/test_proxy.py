@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from sidecar.otlp_endpoint import Endpoint
+from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Delivered, Pusher
 
 HEADERS = (("authorization", "Bearer hunter2"),)

@@ -21,7 +21,7 @@ from grpc import StatusCode
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from sidecar.errors import ConfigError
-from sidecar.otlp_endpoint import Endpoint
+from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Delivered, Pusher, Rejected, Retry
 
 # OTLP specification, "Failures": may be sent again, and may not; RESOURCE_EXHAUSTED is either, by RetryInfo.

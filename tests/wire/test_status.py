@@ -16,14 +16,16 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from sidecar import delta, http_connection, status
-from sidecar.columnar import Table
+from sidecar.counts import delta
+from sidecar.counts.columns.table import Table
 from sidecar.errors import ConfigError
-from sidecar.exposition import exposition
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot
+from sidecar.observe import http_connection
+from sidecar.observe import server as status_server
+from sidecar.observe.exposition import exposition
+from sidecar.observe.server import StatusServer
+from sidecar.observe.telemetry import Telemetry, resident_bytes
 from sidecar.schema import Instrument, Schema
-from sidecar.status import StatusServer
-from sidecar.telemetry import Telemetry, resident_bytes
 
 # Its page is several times what the kernel takes from who does not read.
 LARGE = 30_000
@@ -258,14 +260,14 @@ def test_a_full_house_serves_who_comes_anew(server, telemetry, large, ask):
     """However many hang, before or in the answer, and in no more threads; who waited longest is cut."""
     telemetry.measured = large
     before = set(threading.enumerate())
-    hanging = [ask(said) for said in (b"GET", UNREAD) for _ in range(3 * status.MOST_CONNECTIONS)]
+    hanging = [ask(said) for said in (b"GET", UNREAD) for _ in range(3 * status_server.MOST_CONNECTIONS)]
     for path in ("/healthz", "/metrics") * 3:
         assert get(server, path)[0] == 200
 
     assert not set(threading.enumerate()) - before
-    assert len(server._connections) <= status.MOST_CONNECTIONS
+    assert len(server._connections) <= status_server.MOST_CONNECTIONS
     with pytest.raises(ConnectionResetError):
-        read(hanging[3 * status.MOST_CONNECTIONS])
+        read(hanging[3 * status_server.MOST_CONNECTIONS])
 
 
 def test_scrapes_that_nobody_reads_take_no_memory_and_no_time(server, telemetry, ask):

@@ -4,15 +4,15 @@
 import contextlib
 from dataclasses import dataclass, field
 
-from sidecar import journal_format
 from sidecar.delivery import Delivery
 from sidecar.errors import KernelError
-from sidecar.journal import Journal
 from sidecar.model import MapIdentity, Record, Snapshot, Temporality
-from sidecar.otlp_endpoint import Endpoint
+from sidecar.observe.telemetry import Telemetry
+from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Pusher
 from sidecar.pipeline import Pipeline
-from sidecar.telemetry import Telemetry
+from sidecar.state import journal_format
+from sidecar.state.journal import Journal
 from tests.packet_counter import FIELDS, INFO, SUMS, reading, schema
 
 RESOURCE = (("service.instance.id", "one"), ("service.name", "test"))

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at maps without reading their values: what they are, how full, how laid out, whether we may read."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from sidecar.commands.discover import pins
+from sidecar.commands.discover.model import FoundMap
+from sidecar.commands.discover.pins import Walk
+from sidecar.describe.map_shape import shape_by_btf
+from sidecar.describe.shape import Shape
+from sidecar.errors import explain
+from sidecar.kernel import syscall as bpf
+
+NO_BTF_RIGHTS = "to see its BTF needs CAP_SYS_ADMIN"
+_MOST_COUNTED = 1000
+_RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG, include/uapi/linux/bpf.h
+
+
+def examine(wanted: set[int], walk: Walk) -> Iterator[FoundMap]:
+    """Yield the maps with an id in *wanted* and those that are pinned, but for what may not be opened."""
+    paths: dict[int, list[Path]] = {}
+    for pin in walk.pins:
+        if pin.kind == "map":
+            paths.setdefault(pin.id, []).append(pin.path)
+    for number in sorted(wanted | paths.keys()):
+        found = _through_pin(paths[number][0]) if number in paths else _by_id(number)
+        if found and found.info.id == number:
+            yield replace(found, pins=tuple(paths.get(number, ())))
+
+
+def _through_pin(path: Path) -> FoundMap | None:
+    try:
+        with pins.opened(path) as (fd, _):
+            return look(fd)
+    except OSError:
+        return None  # gone since the walk
+
+
+def _by_id(number: int) -> FoundMap | None:
+    try:
+        fd = bpf.map_fd_by_id(number)
+    except OSError:
+        return None
+    try:
+        return look(fd)
+    finally:
+        os.close(fd)
+
+
+def look(fd: int) -> FoundMap:
+    """Return what an open map is; raise OSError if the kernel does not even say that."""
+    found = FoundMap(bpf.map_info(fd))
+    if not found.supported:
+        return replace(found, refused=f"xdp-otel reads no {found.kind}")
+    # Programs may only read it: `.rodata`, as libbpf makes it.
+    if found.info.flags & _RDONLY_PROG:
+        return replace(found, refused="constants of the program")
+    shape, no_shape = _shape(found.info)
+    found = replace(found, shape=shape, no_shape=no_shape)
+    try:
+        return _counted(fd, found)
+    except OSError as error:
+        return replace(found, refused=explain(error))
+
+
+def _counted(fd: int, found: FoundMap) -> FoundMap:
+    """Return it with its number of keys, counted up to a bound; raise OSError if it may not be read."""
+    count, key = 0, None
+    while count <= _MOST_COUNTED:
+        # A key that is deleted under our feet begins the walk again: the bound holds nevertheless.
+        key = bpf.map_next_key(fd, key, found.info.key_size)
+        if key is None:
+            break
+        count += 1
+    if found.is_array:
+        return replace(found, entries=found.info.max_entries)
+    return replace(found, entries=min(count, _MOST_COUNTED), more=count > _MOST_COUNTED)
+
+
+def _shape(info: bpf.MapInfo) -> tuple[Shape | None, str]:
+    try:
+        shape = shape_by_btf(info)
+    except PermissionError:
+        return None, NO_BTF_RIGHTS
+    except (OSError, ValueError) as error:
+        return None, f"its BTF (id {info.btf_id}) cannot be used: {error}"
+    return shape, "" if shape else "the map has no BTF"

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Post what keys counted to the series that they belong to, within a limit (pure)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sidecar.counts.cells import added
+from sidecar.model import Account, Attribute, Attributes, Fall, Series
+from sidecar.schema import Schema
+
+OVERFLOW: Attribute = ("otel.metric.overflow", True)
+"""What the series has that takes the counts of those beyond the limit (specification, `metrics/sdk.md`)."""
+
+
+@dataclass(frozen=True)
+class Posting:
+    """
+    What one window brought, by series.
+
+    Attributes:
+        counts: What each field of each series counted, modulo 2^64; only series that some key belongs to.
+        accounts: The accounts before the window, without those that had to make room.
+        overflowed: How many series found no room.
+        forgotten: How many had to make room.
+
+    """
+
+    counts: Mapping[Attributes, tuple[int, ...]]
+    accounts: Mapping[Attributes, Account]
+    overflowed: int = 0
+    forgotten: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    What one window brought for one source.
+
+    Attributes:
+        series: Each series that some key belongs to, also those that counted nothing.
+        said: Those of them that go out.
+        accounts: Those that hold once the window is acknowledged.
+        emptied: Keys whose counters went backwards within one map: somebody emptied it.
+        vanished: Keys that are no longer in the map.
+        overflowed: Series that found no room and were added up to one.
+        forgotten: Series without a key that had to make room.
+        fallen: How many counters fell while others of their entry did not.
+        falls: One example of each field that did.
+        gone: The series that had a key in the last window and have none now, by their names (`points`); only
+            if some instrument is a gauge, which would be served on.
+
+    """
+
+    series: Sequence[Series]
+    said: Sequence[Series]
+    accounts: Mapping[Attributes, Account]
+    emptied: tuple[bytes, ...] = ()
+    vanished: tuple[bytes, ...] = ()
+    overflowed: int = 0
+    forgotten: int = 0
+    fallen: int = 0
+    falls: tuple[Fall, ...] = ()
+    gone: tuple[bytes, ...] = ()
+
+
+def post(
+    accounts: Mapping[Attributes, Account],
+    grown: Iterable[tuple[Attributes, tuple[int, ...]]],
+    schema: Schema,
+) -> Posting:
+    """
+    Add up what was counted by series; those that find no room are added up to one that says so.
+
+    A series with an account keeps it as long as keys belong to it. One without any makes room when a new
+    series needs it, the longest idle first; should it come back, it starts again at zero.
+    """
+    counts: dict[Attributes, tuple[int, ...]] = {}
+    for attributes, grew in grown:
+        add_to(counts, attributes, grew)
+    overflow = (*schema.attributes, OVERFLOW)
+    new = [one for one in counts if one not in accounts and one != overflow]
+    if not new:
+        return Posting(counts, accounts)
+    limit = max(1, schema.series_limit // max(1, len(schema.instruments)))
+    room = limit - len(accounts.keys() - {overflow})
+    forgotten = _longest_idle(accounts, counts, len(new) - room) if len(new) > room else []
+    rest = new[max(0, room + len(forgotten)) :]
+    for attributes in rest:
+        add_to(counts, overflow, counts.pop(attributes))
+    gone = set(forgotten)
+    kept = {one: account for one, account in accounts.items() if one not in gone}
+    return Posting(counts, kept, len(rest), len(forgotten))
+
+
+def add_to(sums: dict[Attributes, tuple[int, ...]], attributes: Attributes, more: tuple[int, ...]) -> None:
+    """Add *more* to the sums of a series, modulo 2^64."""
+    before = sums.get(attributes)
+    sums[attributes] = added(before, more) if before else more
+
+
+def _longest_idle(
+    accounts: Mapping[Attributes, Account], present: Mapping[Attributes, object], wanted: int
+) -> list[Attributes]:
+    idle = [one for one in accounts if one not in present and OVERFLOW not in one]
+    return sorted(idle, key=lambda one: accounts[one].end_ns)[:wanted]

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Count next to other programs, on an interface that libxdp manages.
+
+libxdp attaches a dispatcher, and the programs to it (as type `ext`); it pins each of them in a directory
+named by the interface and the dispatcher (lib/libxdp/protocol.org). Whether we are among them can be seen
+there without libxdp, which is loaded only to join and to leave.
+"""
+
+import ctypes
+import errno
+import os
+from functools import cache
+from pathlib import Path
+
+from sidecar.errors import KernelError, RightsError, SourceError, explain, translated
+from sidecar.kernel import libbpf, pins
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel.capabilities import Capability, missing, remedy
+from sidecar.kernel.library_log import LibraryLog
+
+PIN_ROOT = pins.BPFFS / "xdp"
+RIGHTS = (Capability.SYS_ADMIN, Capability.NET_ADMIN)
+"""What libxdp takes: it opens programs by id, loads `ext` programs, and attaches by rtnetlink."""
+
+# enum xdp_attach_mode of xdp/libxdp.h
+_UNSPECIFIED, _NATIVE, _GENERIC = 0, 1, 2
+# The lowest runs first: what the others drop is counted too. Their default is 50.
+_PRIORITY = 0
+
+
+def pins_of(ifindex: int, prog_id: int) -> Path | None:
+    """Return where libxdp pins what its dispatcher, program *prog_id*, calls; None if it is no dispatcher."""
+    directory = PIN_ROOT / f"dispatch-{ifindex}-{prog_id}"
+    return directory if os.access(directory, os.F_OK, effective_ids=True) else None
+
+
+def find(directory: Path, map_id: int) -> Path | None:
+    """Return the pin of the program in *directory* that uses a map, or None; raise SidecarError."""
+    for path in _programs(directory):
+        what, rights = f"open program pinned at {path}", remedy(Capability.DAC_READ_SEARCH)
+        with translated(what, rights=rights, otherwise="`xdp-loader status` shows what libxdp knows"):
+            try:
+                fd = bpf.obj_get(str(path), readonly=True)
+            except FileNotFoundError:
+                continue  # the dispatcher is just being replaced
+            try:
+                if map_id in bpf.prog_info(fd).map_ids:
+                    return path
+            finally:
+                os.close(fd)
+    return None
+
+
+def _programs(directory: Path) -> list[Path]:
+    rights, otherwise = remedy(Capability.DAC_READ_SEARCH), "`xdp-loader status` shows what libxdp knows"
+    with translated(f"list {directory}", rights=rights, otherwise=otherwise):
+        try:
+            return sorted(path for path in directory.iterdir() if path.match("prog*-prog"))
+        except FileNotFoundError:
+            return []  # as above
+
+
+def join(ifindex: int, map_fd: int, what: str, *, generic: bool, frags: bool) -> None:
+    """
+    Have libxdp call the shipped program, first of all, and count in the map *map_fd*.
+
+    The dispatcher is replaced at once: no frame passes by the others meanwhile. *what* begins the message of
+    an error. With *frags* the program takes multi-buffer packets; libxdp's dispatcher takes them only if all
+    its programs do.
+
+    Raises:
+        SourceError: libxdp is not installed.
+        RightsError: A capability is missing.
+        KernelError: libxdp or the kernel refused.
+
+    """
+    library = _library(what)
+    with _log(library) as log, libbpf.opened(map_fd, frags=frags) as handle:
+        section = b"xdp.frags" if frags else b"xdp"
+        program = _pointer(library.xdp_program__from_bpf_obj(handle, section), what, log)
+        try:
+            library.xdp_program__set_run_prio(program, _PRIORITY)
+            mode = _GENERIC if generic else _NATIVE
+            _check(library.xdp_program__attach(program, ifindex, mode, 0), what, log)
+        finally:
+            library.xdp_program__close(program)
+
+
+def leave(program_pin: Path, ifindex: int, what: str) -> None:
+    """
+    Have libxdp detach the program pinned at *program_pin*; the others stay.
+
+    Raises what `join` raises.
+    """
+    library = _library(what)
+    with _log(library) as log:
+        program = _pointer(library.xdp_program__from_pin(os.fsencode(program_pin)), what, log)
+        try:
+            _check(library.xdp_program__detach(program, ifindex, _UNSPECIFIED, 0), what, log)
+        finally:
+            library.xdp_program__close(program)
+
+
+@cache
+def _load_library() -> ctypes.CDLL:
+    library = ctypes.CDLL("libxdp.so.1", use_errno=True)
+    for name in ("xdp_program__from_bpf_obj", "xdp_program__from_pin"):
+        getattr(library, name).restype = ctypes.c_void_p
+    library.xdp_program__close.restype = None
+    library.libxdp_get_error.argtypes = (ctypes.c_void_p,)
+    library.libxdp_get_error.restype = ctypes.c_long
+    return library
+
+
+def _library(what: str) -> ctypes.CDLL:
+    try:
+        return _load_library()
+    except OSError:
+        raise SourceError(
+            what,
+            "libxdp manages it, and libxdp.so.1 is not installed here",
+            "install libxdp (Debian: libxdp1, RHEL: libxdp) to count next to the programs there, "
+            "or read a map of theirs with --map-path",
+        ) from None
+
+
+def _log(library: ctypes.CDLL) -> LibraryLog:
+    # libxdp loads through libbpf, which speaks for itself.
+    return LibraryLog(ctypes.CDLL("libbpf.so.1").libbpf_set_print, library.libxdp_set_print)
+
+
+def _pointer(address: int | None, what: str, log: LibraryLog) -> ctypes.c_void_p:
+    """Return what libxdp made; it says errors by addresses beyond the last page."""
+    pointer = ctypes.c_void_p(address)
+    _check(_load_library().libxdp_get_error(pointer), what, log)
+    return pointer
+
+
+def _check(code: int, what: str, log: LibraryLog) -> None:
+    """Raise SidecarError unless *code*, of libxdp, is 0."""
+    if not code:
+        return
+    cause = f"{explain(OSError(-code, ''))}: libxdp: {log.last()}"
+    # libxdp makes other errors out of EPERM: what is missing is looked up, not concluded.
+    if missing(*RIGHTS) or -code in (errno.EPERM, errno.EACCES):
+        raise RightsError(what, cause, remedy(*RIGHTS))
+    raise KernelError(what, cause, "`xdp-loader status` shows what is there")

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Load the shipped XDP program through the system's libbpf 1.x.
+
+Only loading needs libbpf (ELF, relocations, BTF) and the query for what an interface carries (netlink);
+reading maps does not. Functions and structures follow `bpf/libbpf.h`.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sidecar.errors import KernelError, RightsError, VerifierError, explain, from_os_error
+from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.kernel.library_log import LibraryLog
+
+OBJECT_FILE = "xdp_packet_counter.bpf.o"
+MAP_NAME = "stats_map"
+# By which libbpf names the program's second map, of constants: without it, by an address in memory.
+OBJECT_NAME = b"xdp_otel"
+# Multi-buffer XDP came with Linux 5.18; older kernels get the program without it.
+_PROGRAM_FRAGS = "xdp_count_frags"
+_PROGRAM_LINEAR = "xdp_count"
+PROGRAM_NAMES = (_PROGRAM_FRAGS, _PROGRAM_LINEAR)
+
+_LOAD_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
+
+
+@dataclass
+class LoadedProgram:
+    """A loaded program and its map; both end with `close` unless they are pinned or attached."""
+
+    prog_fd: int
+    map_fd: int
+    has_frags: bool
+    _object: int
+
+    def close(self) -> None:
+        """Give the object back; safe to call twice."""
+        if self._object:
+            _library().bpf_object__close(ctypes.c_void_p(self._object))
+            self._object = 0
+
+    def __enter__(self) -> "LoadedProgram":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Attached:
+    """The XDP program that an interface carries; `prog_id` is 0 if there is none."""
+
+    prog_id: int
+    generic: bool
+
+
+class _OpenOpts(ctypes.Structure):
+    """The beginning of `struct bpf_object_open_opts`; libbpf goes by the size it is told."""
+
+    _fields_ = (("sz", ctypes.c_size_t), ("object_name", ctypes.c_char_p))
+
+
+class _XdpQueryOpts(ctypes.Structure):
+    """`struct bpf_xdp_query_opts`."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("prog_id", ctypes.c_uint32),
+        ("drv_prog_id", ctypes.c_uint32),
+        ("hw_prog_id", ctypes.c_uint32),
+        ("skb_prog_id", ctypes.c_uint32),
+        ("attach_mode", ctypes.c_uint8),
+    )
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise KernelError(
+            "load libbpf.so.1", str(error), "install libbpf 1.x (Debian: libbpf1, RHEL: libbpf)"
+        ) from error
+    for name in ("bpf_object__open_mem", "bpf_object__find_program_by_name", "bpf_object__find_map_by_name"):
+        getattr(library, name).restype = ctypes.c_void_p
+    return library
+
+
+def object_bytes() -> bytes:
+    """Return the compiled program that ships with the package; raise KernelError if the build lacks it."""
+    try:
+        return (Path(__file__).parents[1] / OBJECT_FILE).read_bytes()
+    except FileNotFoundError:
+        raise KernelError(
+            f"load the shipped program {OBJECT_FILE}", "not in this installation", "build it with `make bpf`"
+        ) from None
+
+
+def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None = None) -> LoadedProgram:
+    """
+    Load the packet counter; with *reuse_map_fd* it counts on in that map.
+
+    Args:
+        reuse_map_fd: A map of the same shape to count in; a new one is made otherwise.
+        frags: Force the multi-buffer program or the other; by default the first that the kernel takes.
+
+    Raises:
+        KernelError: libbpf is missing, or the verifier refused; the message has its last line.
+        RightsError: CAP_BPF or CAP_NET_ADMIN is missing.
+
+    """
+    if frags is not None:
+        return _load(_PROGRAM_FRAGS if frags else _PROGRAM_LINEAR, reuse_map_fd)
+    try:
+        return _load(_PROGRAM_FRAGS, reuse_map_fd)
+    except VerifierError:
+        raise
+    except KernelError:
+        # A kernel that does not know multi-buffer programs refuses the flag before it looks at the program.
+        return _load(_PROGRAM_LINEAR, reuse_map_fd)
+
+
+@contextmanager
+def opened(map_fd: int, *, frags: bool) -> Iterator[ctypes.c_void_p]:
+    """Open the shipped program for another library to load, to count in a map that exists; then close it."""
+    name = _PROGRAM_FRAGS if frags else _PROGRAM_LINEAR
+    with LoadedProgram(-1, -1, frags, _open(f"open XDP program {name}")) as program:
+        _prepare(program._object, name, map_fd)  # noqa: SLF001
+        yield ctypes.c_void_p(program._object)  # noqa: SLF001
+
+
+def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
+    library = _library()
+    what = f"load XDP program {program_name}"
+    with LibraryLog(_library().libbpf_set_print) as log:
+        handle = _open(what)
+        loaded = LoadedProgram(-1, -1, program_name == _PROGRAM_FRAGS, handle)
+        try:
+            _prepare(handle, program_name, reuse_map_fd)
+            code = -library.bpf_object__load(ctypes.c_void_p(handle))
+            if code:
+                raise _refused(what, code, log.verdict())
+            loaded.prog_fd = library.bpf_program__fd(_program(handle, program_name))
+            loaded.map_fd = library.bpf_map__fd(_map(handle))
+        except BaseException:
+            loaded.close()
+            raise
+    return loaded
+
+
+def _open(what: str) -> int:
+    data = object_bytes()
+    opts = _OpenOpts(ctypes.sizeof(_OpenOpts), OBJECT_NAME)
+    handle: int | None = _library().bpf_object__open_mem(data, ctypes.c_size_t(len(data)), ctypes.byref(opts))
+    if not handle:
+        raise KernelError(what, explain(OSError(ctypes.get_errno(), "")), "reinstall the package")
+    return handle
+
+
+def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
+    cause = explain(OSError(code, ""))
+    if verdict:
+        # The verifier, too, answers EACCES; before 5.18 it wants CAP_PERFMON to tell a frame's length.
+        return VerifierError(
+            what,
+            f"{cause}: verifier: {verdict}",
+            "before Linux 5.18 add CAP_PERFMON; needed is 5.15 or newer",
+        )
+    if code in (errno.EPERM, errno.EACCES):
+        return RightsError(what, cause, remedy(*_LOAD_RIGHTS))
+    return KernelError(what, cause, "the kernel must be 5.15 or newer, with BPF and its JIT")
+
+
+def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:
+    library = _library()
+    for name in PROGRAM_NAMES:
+        library.bpf_program__set_autoload(_program(handle, name), ctypes.c_bool(name == program_name))
+    if reuse_map_fd is not None:
+        code = -library.bpf_map__reuse_fd(_map(handle), reuse_map_fd)
+        if code:
+            raise from_os_error(
+                f"reuse map {MAP_NAME}",
+                OSError(code, os.strerror(code)),
+                rights=remedy(*_LOAD_RIGHTS),
+                otherwise="remove the pinned map with `xdp-otel detach`",
+            )
+
+
+def _program(handle: int, name: str) -> ctypes.c_void_p:
+    return ctypes.c_void_p(
+        _library().bpf_object__find_program_by_name(ctypes.c_void_p(handle), name.encode())
+    )
+
+
+def _map(handle: int) -> ctypes.c_void_p:
+    return ctypes.c_void_p(
+        _library().bpf_object__find_map_by_name(ctypes.c_void_p(handle), MAP_NAME.encode())
+    )
+
+
+def attached_prog_id(ifindex: int) -> int:
+    """Return the id of the XDP program that an interface of this network namespace carries, 0 if none."""
+    return attached(ifindex).prog_id
+
+
+def attached(ifindex: int) -> Attached:
+    """Return what an interface of this network namespace carries; raise OSError if it cannot be asked."""
+    opts = _XdpQueryOpts(sz=ctypes.sizeof(_XdpQueryOpts))
+    code = -_library().bpf_xdp_query(ifindex, 0, ctypes.byref(opts))
+    if code:
+        raise OSError(code, os.strerror(code))
+    prog_id = opts.drv_prog_id or opts.skb_prog_id or opts.hw_prog_id or opts.prog_id
+    return Attached(int(prog_id), generic=prog_id == opts.skb_prog_id)

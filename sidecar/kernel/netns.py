@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Step into a network namespace and back."""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sidecar.errors import KernelError, RightsError, SourceError, explain
+from sidecar.kernel.capabilities import Capability, remedy
+
+_CLONE_NEWNET = 0x40000000
+_OWN = "/proc/thread-self/ns/net"
+# os.setns came with Python 3.12.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def entered(netns: str | None) -> Iterator[None]:
+    """
+    Run the block in a network namespace: a name as `ip netns` gives it, a path, or None for the present one.
+
+    Only the calling thread moves, and it comes back.
+
+    Raises:
+        SourceError: There is no such namespace.
+        KernelError: There is no /proc by which to come back.
+        RightsError: CAP_SYS_ADMIN is missing.
+
+    """
+    if netns is None:
+        yield
+        return
+    what = f"enter network namespace {netns}"
+    try:
+        there = os.open(_path(netns), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceError(what, explain(error), "`ip netns list` shows the names") from None
+    try:
+        with _own() as here:
+            _setns(there, what)
+            try:
+                yield
+            finally:
+                _setns(here, "return to the own network namespace")
+    finally:
+        os.close(there)
+
+
+def exists(netns: str | None) -> bool:
+    """Return whether there is such a namespace."""
+    return netns is None or os.path.exists(_path(netns))  # noqa: PTH110  # never an error
+
+
+def _path(netns: str) -> Path:
+    return Path(netns) if "/" in netns else Path("/run/netns") / netns
+
+
+@contextmanager
+def _own() -> Iterator[int]:
+    try:
+        here = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(f"open {_OWN}", explain(error), "mount proc at /proc") from None
+    try:
+        yield here
+    finally:
+        os.close(here)
+
+
+def _setns(fd: int, what: str) -> None:
+    if _libc.setns(fd, _CLONE_NEWNET) != 0:
+        error = OSError(ctypes.get_errno(), "")
+        if error.errno == errno.EINVAL:
+            raise SourceError(what, "not a network namespace", "`ip netns list` shows the names")
+        rights = f"{remedy(Capability.SYS_ADMIN)}; or run inside the namespace"
+        raise RightsError(what, explain(error), rights)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attach a program to an interface by a pinned bpf_link: alone, as an interface carries but one."""
+
+import errno
+import logging
+import os
+from pathlib import Path
+
+from sidecar.errors import explain, from_os_error
+from sidecar.kernel import pins, uapi
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel.capabilities import Capability, remedy
+
+log = logging.getLogger(__name__)
+
+_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
+
+
+def pinned(link_pin: Path) -> bpf.LinkInfo | None:
+    """
+    Return what the kernel says of a pinned link, its `ifindex` 0 if the interface is gone; None: no link.
+
+    Raises:
+        OSError: The kernel does not say.
+        RightsError: The pin may not be opened.
+        KernelError: It cannot be opened.
+
+    """
+    with pins.opened("link", link_pin) as link_fd:
+        return None if link_fd is None else bpf.link_info(link_fd)
+
+
+def map_of(link_fd: int, name: str) -> int:
+    """
+    Open the map of that name that the program of a link uses; return its file descriptor.
+
+    Raises:
+        PermissionError: CAP_SYS_ADMIN is missing: without it no map is found by its program.
+        OSError: There is no such map.
+
+    """
+    prog_fd = bpf.prog_fd_by_id(bpf.link_info(link_fd).prog_id)
+    try:
+        map_ids = bpf.prog_info(prog_fd).map_ids
+    finally:
+        os.close(prog_fd)
+    for map_id in map_ids:
+        map_fd = bpf.map_fd_by_id(map_id, readonly=False)
+        if bpf.map_info(map_fd).name == name:
+            return map_fd
+        os.close(map_fd)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def attach(prog_fd: int, ifindex: int, link_pin: Path, what: str) -> str:
+    """
+    Attach, in native mode or where the driver has none in generic mode, and pin; return the mode's name.
+
+    A pin that is there already is replaced. *what* begins the message of an error: RightsError, KernelError.
+    """
+    link_fd, mode = _link(prog_fd, ifindex, what)
+    try:
+        link_pin.unlink(missing_ok=True)
+        pins.pin(link_fd, link_pin)
+    finally:
+        os.close(link_fd)
+    return mode
+
+
+def detach(link_pin: Path, what: str) -> None:
+    """Detach a pinned link and remove the pin, if there is one; raise RightsError or KernelError."""
+    with pins.opened("link", link_pin) as link_fd:
+        if link_fd is None:
+            return
+        try:
+            bpf.link_detach(link_fd)
+        except OSError as error:
+            # The interface went away and took the attachment with it.
+            if error.errno != errno.ENOLINK:
+                raise from_os_error(what, error, rights=remedy(*_RIGHTS), otherwise="try again") from error
+    link_pin.unlink(missing_ok=True)
+
+
+def _link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:
+    try:
+        return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_DRV_MODE), "native"
+    except OSError as error:
+        log.debug("%s in native mode: %s", what, explain(error))
+    try:
+        return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_SKB_MODE), "generic"
+    except OSError as error:
+        raise from_os_error(what, error, rights=remedy(*_RIGHTS), otherwise="see the kernel's log") from error

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The sidecar's own metrics as an ExportMetricsServiceRequest (pure).
+
+Cumulative, and outside the delivery rule: what is lost of them comes again with the next. Our Collector turns
+their names into those that they have on the status endpoint.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric, NumberDataPoint
+
+from sidecar.attributes import key_values
+from sidecar.model import Attribute
+from sidecar.observe.telemetry import Family
+from sidecar.otlp.message import encode_metrics
+
+
+def encode_telemetry(
+    resource: Sequence[Attribute], families: Iterable[Family], start_ns: int, now_ns: int
+) -> bytes:
+    """Return the request; *start_ns* is when the process started, both are Unix time."""
+    return encode_metrics(resource, (_metric(family, start_ns, now_ns) for family in families))
+
+
+def _metric(family: Family, start_ns: int, now_ns: int) -> Metric:
+    points = [
+        NumberDataPoint(
+            attributes=key_values(zip(family.labels, labels, strict=True)),
+            start_time_unix_nano=start_ns,
+            time_unix_nano=now_ns,
+            **({"as_int": value} if isinstance(value, int) else {"as_double": value}),
+        )
+        for labels, value in family.samples.items()
+    ]
+    if family.kind == "gauge":
+        metric = Metric(name=f"otel.{family.name}", description=family.help)
+        metric.gauge.data_points.extend(points)
+        return metric
+    metric = Metric(name=f"otel.{family.name}.total", description=family.help)
+    metric.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+    metric.sum.is_monotonic = True
+    metric.sum.data_points.extend(points)
+    return metric

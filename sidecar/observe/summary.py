@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one line that a cycle leaves in the log for each source (pure)."""
+
+from collections.abc import Mapping
+
+from sidecar.counts.cells import added, signed, values
+from sidecar.counts.columns.table import Table
+from sidecar.model import Snapshot
+from sidecar.schema import Schema
+
+_PACKET_COUNTER = {
+    *("total_packets", "total_bytes", "icmp_packets", "tcp_packets", "udp_packets", "other_packets"),
+    *("ipv4_packets", "ipv6_packets"),
+}
+# A line is for the eye.
+_LARGEST_LINE = 8
+
+
+class Summary:
+    """Says what each source holds, and how fast its first field grows."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, int | None, int]] = {}
+
+    def line(self, source: str, schema: Schema, snapshot: Snapshot) -> str:
+        """
+        Return what the kernel has counted since the map was made, and the rate since the last line.
+
+        Without a last line, or after a new map took its place, the rate is the mean since that one counts.
+        """
+        sums = field_sums(schema, snapshot)
+        first = next(iter(sums.values()), 0)
+        birth = (snapshot.born_ns, None, 0)
+        wall_ns, boottime_ns, before = self._last.get(source, birth)
+        if before > first:
+            wall_ns, boottime_ns, before = birth
+        self._last[source] = snapshot.taken_ns, snapshot.boottime_ns, first
+        seconds = snapshot.after_ns(wall_ns, boottime_ns) / 1e9
+        rate = (first - before) / seconds if seconds else 0.0
+        if sums.keys() == _PACKET_COUNTER:
+            return f"{_packets(sums)} | Rate: {rate:,.2f} pps"
+        keys = f"{len(snapshot.reading.cells):,} keys | "
+        return f"{keys}{_fields(sums)} | Rate: {rate:,.2f} {next(iter(sums), '')}/s"
+
+
+def shared_series(schema: Schema, keys: int, series: int) -> str:
+    """Return that keys share series although nobody asked for that; empty if they do not."""
+    if not schema.told_apart or keys <= series:
+        return ""
+    return f"{keys:,} keys are {series:,} series: where keys differ only in padding, they are added up"
+
+
+def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
+    """Return each field added up over all keys and CPUs."""
+    if isinstance(snapshot.reading.cells, Table):
+        # Small maps need no numpy: it is 12 MB.
+        from sidecar.counts.columns import growth as column_growth  # noqa: PLC0415
+
+        sums = column_growth.sums(snapshot.reading.cells, snapshot.reading.columns)
+    else:
+        sums = (0,) * len(schema.layout.fields)
+        for cells in snapshot.reading.cells.values():
+            sums = added(sums, values(cells, snapshot.reading.columns))
+    return {
+        field.name: signed(total) if field.signed else total
+        for field, total in zip(schema.layout.fields, sums, strict=True)
+    }
+
+
+def _packets(now: Mapping[str, int]) -> str:
+    return (
+        f"Total: {now['total_packets']:,} pkts, {now['total_bytes']:,} bytes | "
+        f"IPv4: {now['ipv4_packets']:,}, IPv6: {now['ipv6_packets']:,} | "
+        f"TCP: {now['tcp_packets']:,}, UDP: {now['udp_packets']:,}, "
+        f"ICMP: {now['icmp_packets']:,}, Other: {now['other_packets']:,}"
+    )
+
+
+def _fields(sums: Mapping[str, int]) -> str:
+    shown = [f"{name}: {total:,}" for name, total in list(sums.items())[:_LARGEST_LINE]]
+    return ", ".join([*shown, "…"] if len(sums) > _LARGEST_LINE else shown)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the sidecar knows about itself: counters that the loop writes and the status endpoint reads.
+
+Every label value exists from the start, at 0, so that a rate over it is right from its first increase.
+"""
+
+import logging
+import mmap
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sidecar import __version__
+from sidecar.counts.delta import Advance
+from sidecar.errors import KernelError, RightsError, SidecarError, SourceError
+from sidecar.schema import Measured, Schema
+
+log = logging.getLogger(__name__)
+
+STAGES = ("read", "encode", "journal", "send")
+READ_ERRORS: Mapping[type[SidecarError], str] = {
+    SourceError: "source",
+    RightsError: "rights",
+    KernelError: "kernel",
+}
+OUTCOMES = ("delivered", "retry", "refused", "given_up")
+
+
+@dataclass(frozen=True)
+class Family:
+    """
+    One metric in Prometheus' sense.
+
+    Attributes:
+        name: Without the prefix `xdp_otel_` and, for a counter, the suffix `_total`.
+        kind: Its type.
+        help: One line.
+        labels: Names of its labels.
+        samples: A value for each tuple of label values.
+
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...]
+    samples: Mapping[tuple[str, ...], float]
+
+
+@dataclass
+class Telemetry:
+    """
+    Counts since the process started. Written by the loop's thread alone; times are monotonic, in seconds.
+
+    Attributes:
+        stage_runs: How often each stage of the pipeline ran.
+        stage_seconds: How long it took in all.
+        read_errors: Failed reads by kind.
+        batches: Answers to attempts, by what became of the batch.
+        points_rejected: Points that the Collector refused in a partial success.
+        entries_emptied: Entries of maps whose counters went back.
+        counters_fallen: Counters that fell while others of their entry did not.
+        keys_vanished: Keys that were there at the last reading and are not any more.
+        journals_lost: Maps that had been reported before, by a journal that is gone.
+        journal_bytes: Size of the journal as last written.
+        pending_since: Since when a batch waits for its acknowledgement, or None.
+        turned_at: When the loop last turned.
+        ready: Whether the last cycle could read every source and write the journal; a Collector that is away
+            makes nobody unready: the kernel is the queue.
+        series_forgotten: Series that had to make room for others.
+        measured: What the sources have counted, as of the last cycle, acknowledged or not.
+        maps: What is read now: for each source the name, id and type of its map.
+        series: How many series each source has.
+        series_limit: How many it may have.
+        overflowed: How many found no room, and were added up to one.
+        entries: How many entries each source's map has.
+        max_entries: How many it may have.
+
+    """
+
+    stage_runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    read_errors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(READ_ERRORS.values(), 0))
+    batches: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    points_rejected: int = 0
+    entries_emptied: int = 0
+    counters_fallen: int = 0
+    keys_vanished: int = 0
+    journals_lost: int = 0
+    journal_bytes: int = 0
+    pending_since: float | None = None
+    turned_at: float = field(default_factory=time.monotonic)
+    ready: bool = False
+    series_forgotten: int = 0
+    measured: Measured = ()
+    maps: Callable[[], Mapping[str, tuple[str, int, str]]] = dict
+    series: dict[str, int] = field(default_factory=dict)
+    series_limit: dict[str, int] = field(default_factory=dict)
+    overflowed: dict[str, int] = field(default_factory=dict)
+    entries: dict[str, int] = field(default_factory=dict)
+    max_entries: dict[str, int] = field(default_factory=dict)
+
+    def stage(self, name: str) -> "_Stage":
+        """Count one run of a stage, a `with` block, and how long it took, also if it failed."""
+        return _Stage(self, name)
+
+    def read_failed(self, error: SidecarError) -> None:
+        """Count a failed read under its kind."""
+        self.read_errors[READ_ERRORS.get(type(error), "kernel")] += 1
+
+    def took(self, source: str, schema: Schema, step: Advance) -> None:
+        """Take note of one source's share of a batch; warn when it first has more series than it may."""
+        self.keys_vanished += len(step.vanished)
+        self.entries_emptied += len(step.emptied)
+        self.counters_fallen += step.fallen
+        self.series_forgotten += step.forgotten
+        self.series[source] = len(step.series) * len(schema.instruments)
+        self.series_limit[source] = schema.series_limit
+        newest = step.snapshots[-1]
+        self.entries[source] = len(newest.reading.cells)
+        self.max_entries[source] = newest.identity.max_entries
+        beyond = step.overflowed * len(schema.instruments)
+        if beyond and not self.overflowed.get(source):
+            log.warning(
+                "%s: %d series are beyond the limit of %d: what they count is in the series with "
+                "otel.metric.overflow=true; raise --series-limit, or use fewer parts of the key",
+                source,
+                beyond,
+                schema.series_limit,
+            )
+        self.overflowed[source] = beyond
+
+    def unacknowledged_s(self) -> float:
+        """Return for how long the batch under way has waited; 0 if there is none."""
+        since = self.pending_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def families(self) -> Iterator[Family]:
+        """Yield everything as metrics, without the prefix `xdp_otel_`."""
+        yield _family("build_info", "gauge", "Version that runs.", ("version",), {__version__: 1})
+        yield Family(
+            "map_info",
+            "gauge",
+            "Map that a source reads.",
+            ("source", "map", "id", "type"),
+            {(source, name, str(map_id), kind): 1 for source, (name, map_id, kind) in self.maps().items()},
+        )
+        yield _family("stage_runs", "counter", "Runs of a stage.", ("stage",), self.stage_runs)
+        yield _family(
+            "stage_seconds", "counter", "Time spent in a stage, seconds.", ("stage",), self.stage_seconds
+        )
+        yield _family("read_errors", "counter", "Failed reads by kind.", ("kind",), self.read_errors)
+        yield _family("batches", "counter", "Attempts by what came of them.", ("outcome",), self.batches)
+        yield _family("series", "gauge", "Series of a source.", ("source",), self.series)
+        yield _family("series_limit", "gauge", "Most series of a source.", ("source",), self.series_limit)
+        yield _family(
+            "series_overflowed", "gauge", "Series beyond the limit, in one.", ("source",), self.overflowed
+        )
+        yield _family("map_entries", "gauge", "Entries of a source's map.", ("source",), self.entries)
+        yield _family(
+            "map_max_entries", "gauge", "Most entries of a source's map.", ("source",), self.max_entries
+        )
+        for name, kind, text, value in self._single_values():
+            yield Family(name, kind, text, (), {(): value})
+
+    def _single_values(self) -> Iterator[tuple[str, Literal["counter", "gauge"], str, float]]:
+        yield (
+            "points_rejected",
+            "counter",
+            "Points that the Collector refused for good.",
+            self.points_rejected,
+        )
+        yield "entries_emptied", "counter", "Entries whose counters went back.", self.entries_emptied
+        yield (
+            "counters_fallen",
+            "counter",
+            "Counters that fell while others of their entry did not.",
+            self.counters_fallen,
+        )
+        yield "keys_vanished", "counter", "Keys that are no longer there.", self.keys_vanished
+        yield "series_forgotten", "counter", "Series that made room for others.", self.series_forgotten
+        yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost
+        yield "cpu_seconds", "counter", "CPU time of the sidecar, seconds.", time.process_time()
+        if (resident := resident_bytes()) is not None:
+            yield "resident_bytes", "gauge", "Memory of the sidecar.", resident
+        yield "journal_bytes", "gauge", "Size of the journal.", self.journal_bytes
+        yield "unacknowledged_seconds", "gauge", "Age of the batch under way.", self.unacknowledged_s()
+        yield "ready", "gauge", "Whether all can be read and written.", int(self.ready)
+
+
+class _Stage:
+    def __init__(self, telemetry: Telemetry, name: str) -> None:
+        self._telemetry, self._name = telemetry, name
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._telemetry.stage_seconds[self._name] += time.monotonic() - self._started
+        self._telemetry.stage_runs[self._name] += 1
+
+
+def resident_bytes() -> int | None:
+    """Return the memory that the process has resident (proc(5), `statm`), or None if there is no /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return None
+
+
+def _family(
+    name: str,
+    kind: Literal["counter", "gauge"],
+    text: str,
+    labels: tuple[str],
+    values: Mapping[str, float],
+) -> Family:
+    # The loop may add to them meanwhile, but not to a copy, which is made in one step.
+    return Family(name, kind, text, labels, {(value,): number for value, number in dict(values).items()})

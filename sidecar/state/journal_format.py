@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The bytes of the journal file (pure).
+
+    file    = magic · acknowledgement mark · checksum of the payload · payload
+    payload = length of the header · header (JSON) · blobs (requests, keys, numbers, texts); equal blobs once
+
+The mark is good if it repeats the payload's checksum, so a mark can never acknowledge another record.
+Integers are in the machine's own byte order: a journal does not travel.
+"""
+
+import json
+import struct
+import zlib
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from sidecar.counts.columns.table import LARGE, Ledger, Names, Table, packed
+from sidecar.model import (
+    Account,
+    Attributes,
+    Baseline,
+    Batch,
+    Cells,
+    Column,
+    MapIdentity,
+    Reading,
+    Record,
+    Snapshot,
+)
+from sidecar.state import journal_check
+
+_MAGIC = b"XDPOTEL4"
+# Accounts had one more number, and records did not say whether the last batch was acknowledged.
+_MAGIC_BEFORE = b"XDPOTEL3"
+_MARK = struct.Struct("=4sI")
+_MARKED = b"ACKD"
+_CHECKSUM = struct.Struct("=I")
+_LENGTH = struct.Struct("=I")
+MARK_AT = len(_MAGIC)
+_PAYLOAD_AT = MARK_AT + _MARK.size + _CHECKSUM.size
+
+
+def encode(record: Record) -> Sequence[bytes]:
+    """Return the file's bytes for a record that is not acknowledged, in parts, since they may be many."""
+    payload = _encode(record)
+    checksum = 0
+    for part in payload:
+        checksum = zlib.crc32(part, checksum)
+    return (_MAGIC + bytes(_MARK.size) + _CHECKSUM.pack(checksum), *payload)
+
+
+def mark(data: bytes) -> bytes:
+    """Return the mark that acknowledges the record that begins with *data*, to be written at `MARK_AT`."""
+    (checksum,) = _CHECKSUM.unpack_from(data, MARK_AT + _MARK.size)
+    return _MARK.pack(_MARKED, checksum)
+
+
+def decode(data: bytes) -> tuple[Record, bool]:
+    """
+    Return the record and whether it is marked as acknowledged.
+
+    Raises:
+        ValueError: The bytes are damaged, or of another version; what they say is checked (`journal_check`).
+
+    """
+    if not data.startswith((_MAGIC, _MAGIC_BEFORE)) or len(data) < _PAYLOAD_AT + _LENGTH.size:
+        raise ValueError("not a journal of this version")
+    payload = memoryview(data)[_PAYLOAD_AT:]
+    if zlib.crc32(payload) != _CHECKSUM.unpack_from(data, MARK_AT + _MARK.size)[0]:
+        raise ValueError("checksum mismatch")
+    with journal_check.malformed():
+        record = journal_check.check(_decode(payload, old=data.startswith(_MAGIC_BEFORE)))
+    return record, data[MARK_AT : MARK_AT + _MARK.size] == mark(data)
+
+
+class _Blobs:
+    """Byte strings by number; equal ones are kept once, since a baseline often repeats a snapshot."""
+
+    def __init__(self) -> None:
+        self._number: dict[bytes, int] = {}
+
+    def add(self, blob: bytes) -> int:
+        """Return the blob's number."""
+        return self._number.setdefault(blob, len(self._number))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._number)
+
+
+def _encode(record: Record) -> Sequence[bytes]:
+    blobs = _Blobs()
+    pending = record.pending and {
+        "requests": [blobs.add(request) for request in record.pending.requests],
+        "baselines": _pack_baselines(record.pending.baselines, blobs),
+    }
+    header = json.dumps(
+        {
+            "sequence": record.sequence,
+            "acknowledged": _pack_baselines(record.acknowledged, blobs),
+            "pending": pending,
+            "seen": {
+                source: [_pack_snapshot(snapshot, blobs) for snapshot in snapshots]
+                for source, snapshots in record.seen.items()
+            },
+            "accepted": record.accepted,
+            "blobs": list(map(len, blobs)),
+        }
+    ).encode()
+    return (_LENGTH.pack(len(header)), header, *blobs)
+
+
+def _decode(payload: memoryview, *, old: bool) -> Record:
+    header, blobs = journal_check.split(payload)
+    pending = header["pending"] and Batch(
+        tuple(blobs[index] for index in header["pending"]["requests"]),
+        _unpack_baselines(header["pending"]["baselines"], blobs, old=old),
+    )
+    seen = {
+        source: tuple(_unpack_snapshot(packed, blobs) for packed in snapshots)
+        for source, snapshots in header["seen"].items()
+    }
+    acknowledged = _unpack_baselines(header["acknowledged"], blobs, old=old)
+    accepted = bool(acknowledged) if old else header["accepted"]
+    return Record(header["sequence"], acknowledged, pending, seen, accepted)
+
+
+def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[str, Any]:
+    return {
+        source: {
+            "birth_ns": baseline.birth_ns,
+            "end_ns": baseline.end_ns,
+            "maps": [
+                {"identity": blobs.add(_text(identity)), **_pack_reading(reading, blobs)}
+                for identity, reading in baseline.maps.items()
+            ],
+            "fields": baseline.fields,
+            "accounts": _pack_accounts(baseline.accounts, blobs),
+        }
+        for source, baseline in baselines.items()
+    }
+
+
+def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes], *, old: bool) -> dict[str, Baseline]:
+    return {
+        source: Baseline(
+            one["birth_ns"],
+            one["end_ns"],
+            {_identity(held, blobs): _unpack_reading(held, blobs) for held in one["maps"]},
+            tuple(one["fields"]),
+            _unpack_accounts(one["accounts"], blobs, old=old),
+        )
+        for source, one in packed.items()
+    }
+
+
+def _identity(packed: dict[str, Any], blobs: Sequence[bytes]) -> MapIdentity:
+    return MapIdentity(*json.loads(blobs[packed["identity"]]))
+
+
+@lru_cache(maxsize=64)
+def _text(constant: MapIdentity | tuple[Column, ...]) -> bytes:
+    """Return what changes with the map at most: it is the larger part of a small journal."""
+    return json.dumps(constant).encode()
+
+
+def _pack_snapshot(snapshot: Snapshot, blobs: _Blobs) -> dict[str, Any]:
+    return {
+        "identity": blobs.add(_text(snapshot.identity)),
+        "born_ns": snapshot.born_ns,
+        "taken_ns": snapshot.taken_ns,
+        **_pack_reading(snapshot.reading, blobs),
+    }
+
+
+def _unpack_snapshot(packed: dict[str, Any], blobs: Sequence[bytes]) -> Snapshot:
+    return Snapshot(
+        _identity(packed, blobs),
+        packed["born_ns"],
+        packed["taken_ns"],
+        _unpack_reading(packed, blobs),
+    )
+
+
+def _pack_reading(reading: Reading, blobs: _Blobs) -> dict[str, Any]:
+    table = Table.of(reading.cells, len(next(iter(reading.cells), b"0")))
+    return {
+        "columns": blobs.add(_text(reading.columns)),
+        "count": len(reading.cells),
+        "keys": blobs.add(table.names),
+        "cells": blobs.add(table.numbers),
+    }
+
+
+def _unpack_reading(packed: dict[str, Any], blobs: Sequence[bytes]) -> Reading:
+    columns = tuple(Column(*column) for column in json.loads(blobs[packed["columns"]]))
+    return Reading(columns, _unpack_cells(packed["count"], blobs[packed["keys"]], blobs[packed["cells"]]))
+
+
+def _unpack_cells(count: int, keys: bytes, numbers: bytes) -> Cells:
+    journal_check.rows(count, keys, numbers)
+    table = Table(keys, len(keys) // max(1, count), numbers)
+    if count > LARGE:
+        return table
+    return journal_check.distinct(table.one_by_one, count) if count else {}
+
+
+def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dict[str, Any]:
+    if isinstance(accounts, Ledger):
+        return {
+            "width": accounts.width,
+            "said": blobs.add(accounts.series.said),
+            "starts": blobs.add(accounts.series.starts),
+            "totals": blobs.add(accounts.totals),
+            "ends": blobs.add(accounts.ends),
+        }
+    numbers = chain.from_iterable((*one.totals, one.end_ns) for one in accounts.values())
+    return {
+        "series": blobs.add(json.dumps(list(accounts)).encode()),
+        "numbers": blobs.add(packed(numbers)),
+    }
+
+
+def _unpack_accounts(
+    held: dict[str, Any], blobs: Sequence[bytes], *, old: bool
+) -> Mapping[Attributes, Account]:
+    if "said" in held:
+        series = Names(blobs[held["said"]], blobs[held["starts"]])
+        return Ledger(series, held["width"], blobs[held["totals"]], blobs[held["ends"]])
+    named = json.loads(blobs[held["series"]])
+    journal_check.rows(len(named), blobs[held["numbers"]])
+    numbers = array("Q", blobs[held["numbers"]])
+    width = len(numbers) // len(named) if named else 0
+    accounts = {}
+    for at, attributes in enumerate(named):
+        *totals, end_ns = numbers[at * width : (at + 1) * width - old]
+        accounts[tuple((key, value) for key, value in attributes)] = Account(tuple(totals), end_ns)
+    return journal_check.distinct(accounts, len(named))

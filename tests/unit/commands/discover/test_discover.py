@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `discover` makes of what it found, without a kernel: tables, configurations, layouts, netlink."""
+
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.commands.discover import pins, report, write_config, write_layout
+from sidecar.commands.discover.model import Attachment, FoundMap, Inventory, Program
+from sidecar.describe.file import sources
+from sidecar.describe.layout import TYPES, shape_from
+from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.kernel import netlink
+from sidecar.kernel.syscall import MapInfo
+
+HASH, PERCPU_ARRAY = 1, 6
+U64 = Part("packets", 0, 64, Encoding.UNSIGNED, "__u64")
+
+
+def found(key, *, value=(U64,), pins=(Path("/sys/fs/bpf/flows"),), kind=HASH, entries=100, **more):
+    sizes = [max((part.bit_offset + part.bits + 7) // 8 for part in parts) for parts in (key, value)]
+    info = MapInfo(30, kind, "flows", *sizes, entries, 1, 1, 2)
+    return FoundMap(info, 3, shape=Shape(key, value, *sizes), pins=pins, **more)
+
+
+def configuration(one, **options):
+    return write_config.for_map(Inventory((), (), (one,)), "30", **options)
+
+
+@pytest.mark.parametrize(
+    ("part", "decoder"),
+    [
+        (Part("saddr", 0, 32, Encoding.UNSIGNED, "__be32", big_endian=True), "ipv4"),
+        (Part("key.dst_ip", 0, 32, Encoding.UNSIGNED, "__be32", big_endian=True), "ipv4"),
+        (Part("saddr", 0, 32, Encoding.UNSIGNED, "__u32"), "integer"),
+        (Part("src", 0, 128, Encoding.BYTES, "__u8[16]"), "ipv6"),
+        (Part("key", 0, 128, Encoding.BYTES, "struct in6_addr"), "ipv6"),
+        (Part("h_source_mac", 0, 48, Encoding.BYTES, "__u8[6]"), "mac"),
+        (Part("addr", 0, 48, Encoding.BYTES, "__u8[6]"), "mac"),
+        (Part("dport", 0, 16, Encoding.UNSIGNED, "__be16", big_endian=True), "port"),
+        (Part("dport", 0, 16, Encoding.UNSIGNED, "__u16"), "integer"),
+        (Part("proto", 0, 8, Encoding.UNSIGNED, "__u8"), "protocol"),
+        (Part("ifindex", 0, 32, Encoding.UNSIGNED, "__u32"), "ifname"),
+        (Part("action", 0, 32, Encoding.UNSIGNED, "__u32"), "xdp_action"),
+        (Part("what", 0, 32, Encoding.ENUM, "enum what", names={0: "no", 1: "yes"}), "enum"),
+        (Part("comm", 0, 128, Encoding.STRING, "char[16]"), "text"),
+        (Part("h_source", 0, 48, Encoding.STRING, "char[6]"), "mac"),
+        (Part("queue", 0, 32, Encoding.UNSIGNED, "__u32"), "integer"),
+        (Part("any", 0, 24, Encoding.BYTES, "__u8[3]"), "hex"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else f"{one.name} {one.type}",
+)
+def test_a_decoder_is_guessed_by_name_and_type(part, decoder):
+    """Only one that can read such bytes, and one for network order only where BTF says so."""
+    assert f"decoder: {decoder}}}" in configuration(found((part,)))
+
+
+@pytest.mark.parametrize(
+    ("field", "unit"),
+    [
+        ("packets", "{packet}"),
+        ("rx_pkts", "{packet}"),
+        ("frames", "{packet}"),
+        ("tx_bytes", "By"),
+        ("x", '"1"'),
+    ],
+)
+def test_a_unit_is_guessed_by_name(field, unit):
+    """Packets, bytes, or a bare number."""
+    value = (Part(field, 0, 64, Encoding.UNSIGNED, "__u64"),)
+    key = (Part("id", 0, 32, Encoding.UNSIGNED, "__u32"),)
+
+    assert f"unit: {unit}" in configuration(found(key, value=value)).replace('"{packet}"', "{packet}")
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    """Names that YAML could take for something else are in quotes."""
+    key = (
+        Part("on", 0, 32, Encoding.UNSIGNED, "__u32"),
+        Part("kind", 32, 32, Encoding.ENUM, "enum kind", names={0: "no", 1: "a: b"}),
+    )
+    one = found(key, pins=(Path('/sys/fs/bpf/a "pin": #1'),))
+    (tmp_path / "flows.yaml").write_text(configuration(one, with_layout=True))
+    (spec,) = sources.load(tmp_path / "flows.yaml")
+
+    assert spec.place.value == '/sys/fs/bpf/a "pin": #1'
+    assert [(part.field, part.decoder, part.table) for part in spec.key] == [
+        ("on", "integer", ()),
+        ("kind", "table", ((0, "no"), (1, "a: b"))),
+    ]
+    assert [metric.field for metric in spec.metrics] == ["packets"]
+
+
+def test_what_is_no_count_is_no_counter(tmp_path):
+    """The same choice as without a configuration, with its reason; what is left out is named."""
+    names = ("packets", "last_seen", "iat_mean", "rx.drops", "rx_drops")
+    value = tuple(Part(name, 64 * at, 64, Encoding.UNSIGNED, "__u64") for at, name in enumerate(names))
+    key = (Part("a.b", 0, 32, Encoding.UNSIGNED, "__u32"), Part("a_b", 32, 32, Encoding.UNSIGNED, "__u32"))
+    text = configuration(found(key, value=value))
+    (tmp_path / "flows.yaml").write_text(text)
+    (spec,) = sources.load(tmp_path / "flows.yaml")
+
+    assert [(one.field, one.kind.value) for one in spec.metrics] == [
+        ("packets", "counter"),
+        ("iat_mean", "gauge"),
+        ("rx.drops", "counter"),
+        ("rx_drops", "counter"),
+    ]
+    assert [part.attribute for part in spec.key] == ["a.b", "a_b_2"]
+    assert "# Left out: last_seen (__u64): by its name a moment, or what was then" in text
+    assert "field: iat_mean   # __u64; by its name a figure that does not add up" in text
+
+
+def test_a_map_without_a_plain_integer_gets_gauges_of_its_numbers(tmp_path):
+    """What `run` refuses for want of a file."""
+    value = (Part("open", 0, 8, Encoding.BOOL, "_Bool"), Part("name", 8, 64, Encoding.STRING, "char[8]"))
+    (tmp_path / "flows.yaml").write_text(configuration(found((U64,), value=value)))
+    (spec,) = sources.load(tmp_path / "flows.yaml")
+
+    assert [(one.field, one.kind.value) for one in spec.metrics] == [("open", "gauge")]
+
+
+def test_a_map_that_a_profile_knows_gets_the_profile():
+    """Its metrics are not written out."""
+    key = (Part("key", 0, 32, Encoding.UNSIGNED, "__u32"),)
+    (profile,) = [one for one in sources.built_in() if one.name == "packet-counter"]
+    value = tuple(
+        Part(member.name, 64 * at, 64, Encoding.UNSIGNED, "__u64")
+        for at, member in enumerate(profile.layout.value)
+    )
+    text = configuration(found(key, value=value, kind=PERCPU_ARRAY, entries=1))
+
+    assert "profile: packet-counter" in text
+    assert "metrics:\n" not in text
+
+
+@st.composite
+def members(draw, depth=2):
+    """A struct as a layout can say it: names, types, arrays, structs within."""
+    found = {}
+    for at in range(draw(st.integers(1, 4))):
+        if depth and draw(st.integers(0, 3)) == 0:
+            found[f"m{at}"] = draw(members(depth - 1))
+        else:
+            kind = draw(st.sampled_from(sorted(TYPES.keys() - {"char"})))
+            count = draw(st.sampled_from(("", "", "[3]"))) if kind[0] == "u" and kind != "u8" else ""
+            found[f"m{at}"] = kind + count
+    return found
+
+
+def lines_of(tree, indent):
+    for name, member in tree.items():
+        if isinstance(member, dict):
+            yield f"{indent}{name}:"
+            yield from lines_of(member, indent + "  ")
+        else:
+            yield f"{indent}{name}: {member}"
+
+
+def size_of(section):
+    for size in range(1, 4096):
+        try:
+            shape_from(section, Part("key", 0, 32, Encoding.UNSIGNED, "__u32"), 4, size)
+        except Exception:  # noqa: BLE001, S112  # another size
+            continue
+        return size
+    raise AssertionError("no size fits")
+
+
+@given(tree=members(), packed=st.booleans())
+def test_a_layout_says_what_it_was_made_of(tree, packed):
+    """Any struct of integers, aligned as C does it or packed: shape → layout → the same shape."""
+    said = ["layout:", *(["  packed: true"] if packed else []), "  value:", *lines_of(tree, "    ")]
+    section = write_layout.read(said)
+    opaque = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
+    size = size_of(section)
+    shape = shape_from(section, opaque, 4, size)
+    written = write_layout.lines(shape)
+
+    assert written
+    assert shape_from(write_layout.read(written), opaque, 4, size).value == shape.value
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part("bits", 3, 5, Encoding.UNSIGNED, "__u32"),
+        Part("q.0.packets", 0, 64, Encoding.UNSIGNED, "__u64"),
+        Part("odd", 0, 24, Encoding.UNSIGNED, "__u24"),
+    ],
+    ids=lambda part: part.name,
+)
+def test_what_a_layout_cannot_say_is_not_said(part):
+    """Bit-fields and arrays of structs: nothing rather than something wrong."""
+    assert write_layout.lines(Shape((), (part,), 0, 8)) == []
+
+
+def test_names_cannot_control_the_terminal():
+    """A pin may have any character but a slash and a dot in its name."""
+    one = found((U64,), pins=(Path("/sys/fs/bpf/a"), Path("/sys/fs/bpf/\x1b[2Jb")))
+    program = Program(7, "evil\x1b]0;", (30,))
+    inventory = Inventory((Attachment(None, "eth0", 2, "native", program),), (), (one,))
+    text = "\n".join(report.lines(inventory))
+
+    assert "\x1b" not in text
+    assert "\\x1b[2Jb" in text
+
+
+def test_an_array_is_one_field_of_the_report():
+    """A histogram of a thousand slots is no line of a thousand names; very many fields are cut short."""
+    slots = tuple(Part(f"slots.{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(1000))
+    fields = tuple(Part(f"f{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(30))
+    said = "\n".join(report.lines(Inventory((), (), (found((U64,), value=(*slots, U64)), found(fields)))))
+
+    assert f"value  slots.0 … slots.999 __u64, {U64.name} __u64\n" in said
+    assert "f23 __u64, and 6 more: --json shows all" in said
+
+
+def test_nothing_at_all_is_said_with_what_to_do():
+    """A new machine."""
+    (line,) = report.lines(Inventory((), (), ()))
+
+    assert line.startswith("No XDP program and no pinned map. `xdp-otel attach --interface IF`")
+
+
+def test_mounts_are_read_as_the_kernel_writes_them():
+    """Octal escapes, optional fields, other file systems."""
+    mountinfo = (
+        "17 22 0:30 / /sys/fs/bpf rw,relatime shared:9 - bpf bpf rw,mode=700\n"
+        "40 22 0:41 /sub /mnt/a\\040b\\134c rw master:1 shared:2 - bpf none rw\n"
+        "41 22 0:42 / /bpf rw - tmpfs bpf rw\n"
+    )
+
+    assert pins.bpffs_mounts(mountinfo) == [Path("/sys/fs/bpf"), Path("/mnt/a b\\c")]
+
+
+def attribute(kind, data):
+    padded = data + bytes(-len(data) % 4)
+    return struct.pack("=HH", 4 + len(data), kind) + padded
+
+
+@pytest.mark.parametrize(
+    ("xdp", "programs"),
+    [
+        ([(2, b"\1"), (4, 41), (5, 41)], (("native", 41),)),
+        ([(2, b"\2"), (4, 42), (6, 42)], (("generic", 42),)),
+        ([(2, b"\4"), (5, 41), (6, 42), (7, 43)], (("native", 41), ("generic", 42), ("offload", 43))),
+        ([(2, b"\2"), (4, 44)], (("generic", 44),)),
+        ([(2, b"\0")], ()),
+    ],
+    ids=["native", "generic", "several", "before 4.19", "none"],
+)
+def test_netlink_says_which_program_runs_in_which_mode(xdp, programs):
+    """IFLA_XDP of include/uapi/linux/if_link.h; one program, or one for each mode."""
+    inner = b"".join(
+        attribute(kind, data if isinstance(data, bytes) else struct.pack("=I", data)) for kind, data in xdp
+    )
+    body = struct.pack("=BxHiII", 0, 1, 7, 0, 0) + attribute(3, b"eth0\0") + attribute(0x8000 | 43, inner)
+
+    assert netlink._link(body) == netlink.Link(7, "eth0", programs)

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of large maps says the same, byte for byte, as the plain one."""
+
+import struct
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
+
+from sidecar.attributes import key_values
+from sidecar.counts import cells, delta, idle
+from sidecar.counts.columns import cells as column_cells
+from sidecar.counts.columns import match, names
+from sidecar.counts.columns.series import SeriesTable
+from sidecar.counts.columns.table import Ledger, Names, Table
+from sidecar.errors import SourceError
+from sidecar.model import Field, Layout, MapIdentity, Reading, Record, Snapshot, Temporality
+from sidecar.observe.exposition import Exposition, exposition
+from sidecar.otlp import columns_encode, encode, message, points
+from sidecar.schema import CPU_BYTES, Instrument, Kind, Schema
+from sidecar.state import journal_format
+
+RESOURCE = (("host.name", "node-1"),)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _all_are_large():
+    """A source of one series may leave it out, and a request has few points."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idle, "LARGE", 0)
+        patch.setattr(journal_format, "LARGE", 0)
+        patch.setattr(message, "POINTS_PER_REQUEST", 7)
+        yield
+
+
+@st.composite
+def fields(draw):
+    """Fields of a value of 32 bytes, at any place."""
+    found = []
+    for number in range(draw(st.integers(1, 4))):
+        bits = draw(st.sampled_from([8, 16, 32, 64, 64, 64]) | st.integers(1, 64))
+        offset = 8 * draw(st.integers(0, 23)) + (0 if bits in (8, 16, 32, 64) else draw(st.integers(0, 7)))
+        found.append(Field(f"f{number}", offset, bits, draw(st.booleans()), draw(st.booleans())))
+    return tuple(found)
+
+
+@given(fields(), st.integers(1, 3), st.integers(0, 5), st.randoms(use_true_random=False))
+def test_many_values_are_read_as_one_is(of, slots, count, chance):
+    """Narrow, signed, big-endian, unaligned, per-CPU: the same cells."""
+    layout = Layout(32, of)
+    raws = [chance.randbytes(32 * slots) for _ in range(count)]
+
+    numbers = column_cells.cells(b"".join(raws), count, layout, slots)
+
+    expected = [number for raw in raws for number in cells.cells(raw, layout, slots)]
+    assert numbers.T.reshape(-1).tolist() == expected
+
+
+LABELS = {
+    "own": lambda key: (("key", key.hex()),),
+    "long": lambda key: (("key", key.hex() * (60 if key[0] % 2 else 1)), ("number", key[0] - 3)),
+    "shared": lambda key: (("pair", key[0] // 2), ("odd", key[0] % 5 == 1)),
+    "one": lambda _key: (),
+}
+labels = st.sampled_from(list(LABELS.values()))
+limits = st.sampled_from([1, 3, 9, 1000])
+
+
+@st.composite
+def schemas(draw):
+    of = draw(fields())
+    instruments = []
+    for number in range(draw(st.integers(1, 5))):
+        field = draw(st.sampled_from(of))
+        attributes = draw(st.sampled_from([(), (), (("direction", "in"),), (("direction", "out"), ("n", 1))]))
+        kind = draw(st.sampled_from([Kind.COUNTER, Kind.UPDOWNCOUNTER, Kind.UPDOWNCOUNTER, *Kind]))
+        name = draw(st.sampled_from(["a", "b", f"c{number}"]))
+        instruments.append(Instrument(name, "1", "Some.", field.name, kind, attributes))
+    return Schema(
+        "test",
+        Layout(32, of),
+        tuple(instruments),
+        draw(labels),
+        draw(st.sampled_from([(), (("site", "x"),)])),
+        draw(st.sampled_from([None, None, "cpu"])),
+        draw(limits),
+    )
+
+
+numbers = st.sampled_from([0, 0, 0, 1, 2, 255, 2**32 - 1, 2**62, 2**63, 2**64 - 1]) | st.integers(0, 300)
+SLOTS = 2
+
+
+def columns_of(schema):
+    return schema.columns(1 if schema.cpu else SLOTS)
+
+
+@st.composite
+def changes(draw, schema, key_size):
+    """What becomes of some keys: their cells, or None for those that are deleted."""
+    masks = [2**column.bits - 1 for column in columns_of(schema) for _ in range(column.cells)]
+    row = st.tuples(*[numbers] * len(masks)).map(
+        lambda row: tuple(number & mask for number, mask in zip(row, masks, strict=True))
+    )
+    found = draw(st.dictionaries(st.integers(0, 11), st.none() | row, max_size=12))
+    if not schema.cpu:
+        return {key.to_bytes(key_size, "little"): row for key, row in found.items()}
+    return {
+        key.to_bytes(key_size, "little") + struct.pack("=I", cpu): row and (row[0] >> cpu, *row[1:])
+        for key, row in found.items()
+        for cpu in range(SLOTS)
+    }
+
+
+@st.composite
+def nudges(draw, schema, held):
+    """What becomes of keys that go on: each cell a little up or down; or the whole entry emptied."""
+    columns = [column for column in columns_of(schema) for _ in range(column.cells)]
+    found = {}
+    for key, row in held.items():
+        steps = draw(st.none() | st.just(()) | st.tuples(*[st.integers(-3, 9)] * len(row)))
+        if steps is not None:
+            masked = [(2**one.bits - 1) for one in columns]
+            moved = zip(row, steps or [-old for old in row], masked, strict=True)
+            found[key] = tuple((old + more) & mask for old, more, mask in moved)
+    return found
+
+
+@dataclass
+class World:
+    """The maps of a source by their id, and how the plain way and the fast one stand."""
+
+    key_size: int
+    maps: dict = field(default_factory=dict)
+    plain: object = None
+    fast: object = None
+    uptime: int = 10**12
+
+    def snapshot(self, schema, map_id, now):
+        identity = MapIdentity("boot-1", map_id, 5, self.key_size, 64, 1000)
+        reading = Reading(columns_of(schema), dict(self.maps[map_id]))
+        return Snapshot(identity, 10**14, now, reading, self.uptime)
+
+    def in_columns(self, snapshot, schema):
+        size = self.key_size + (CPU_BYTES if schema.cpu else 0)
+        return replace(
+            snapshot, reading=replace(snapshot.reading, cells=Table.of(snapshot.reading.cells, size))
+        )
+
+    def restart(self):
+        """Go on from what the journal has."""
+        data = b"".join(journal_format.encode(Record(1, {"a": self.fast})))
+        self.fast = journal_format.decode(data)[0].acknowledged["a"]
+        self.plain = replace(self.plain, boottime_ns=None)
+
+
+def outcome(function, *arguments):
+    try:
+        return function(*arguments)
+    except SourceError as error:
+        return str(error)
+
+
+def fields_of(falls):
+    """Which key is the example of a field does not matter."""
+    return {one.field for one in falls}
+
+
+def same(expected, got, schema):
+    """Compare what the two ways made of a window, to the bytes of the requests."""
+    assert list(got.series) == list(expected.series)
+    assert list(got.said) == list(expected.said)
+    assert list(got.baseline.accounts.items()) == list(expected.baseline.accounts.items())
+    assert got.baseline == expected.baseline
+    assert (got.emptied, set(got.vanished)) == (expected.emptied, set(expected.vanished))
+    assert (got.fallen, fields_of(got.falls)) == (expected.fallen, fields_of(expected.falls))
+    assert (got.overflowed, got.forgotten) == (expected.overflowed, expected.forgotten)
+    assert got.gone == expected.gone
+    for temporality in Temporality:
+        requests = [
+            outcome(encode.encode, RESOURCE, temporality, [(schema, step.said)]) for step in (expected, got)
+        ]
+        assert requests[0] == requests[1]
+
+
+# The present map, and before it those that were replaced since and are read a last time.
+generations = st.sampled_from([(41,), (41,), (41,), (42,), (41, 42), (42, 41), (41, 42, 43)])
+waits = st.sampled_from([1, 5, 10**9, 100 * 10**9, 400 * 10**9, 700 * 10**9])
+# Of the wall clock: back by an hour, back by less than a wait, forward.
+steps = st.sampled_from([0] * 6 + [-3600 * 10**9, -4 * 10**9, 3600 * 10**9])
+often, seldom = st.sampled_from([True] * 5 + [False]), st.sampled_from([False] * 5 + [True])
+
+
+@settings(max_examples=200, deadline=None, phases=[Phase.generate])
+@given(st.data())
+def test_every_history_is_said_in_the_same_bytes(data):
+    """Keys come and go, entries are emptied, maps replaced, series find no room, some are left out."""
+    of = data.draw(schemas())
+    world = World(data.draw(st.sampled_from([1, 4, 7, 16])))
+    pages = Exposition()
+    now = 10**15
+    for _ in range(data.draw(st.integers(1, 6))):
+        if data.draw(seldom):
+            of = replace(of, label=data.draw(labels), series_limit=data.draw(limits))
+        if world.fast and data.draw(seldom):
+            world.restart()
+        read = data.draw(generations)
+        for map_id in read:
+            held = world.maps.get(map_id, {})
+            held = {**held, **data.draw(nudges(of, held)), **data.draw(changes(of, world.key_size))}
+            world.maps[map_id] = {key: row for key, row in held.items() if row is not None}
+        waited = data.draw(waits)
+        world.uptime += waited
+        now += waited + data.draw(steps)
+        everything, is_large = data.draw(st.booleans()), data.draw(often)
+        snapshots = [world.snapshot(of, map_id, now) for map_id in read]
+        before = world.plain or delta.since_birth(snapshots[0])
+        expected = delta.advance(before, snapshots, of, everything=everything)
+        if is_large:
+            snapshots = [world.in_columns(one, of) for one in snapshots]
+        before = world.fast or delta.since_birth(snapshots[0])
+        got = delta.advance(before, snapshots, of, everything=everything)
+
+        if is_large and len(read) == 1:
+            assert isinstance(got.series, SeriesTable)
+            assert isinstance(got.baseline.accounts, Ledger)
+        same(expected, got, of)
+        page = "".join(pages.page((), [(of, got.series)]))
+        assert page == exposition((), [(of, expected.series)])
+        world.plain, world.fast = expected.baseline, got.baseline
+
+
+@pytest.mark.parametrize("temporality", Temporality)
+def test_a_level_that_falls_stays_on_the_fast_way(temporality):
+    """Below zero or from above it: one such series must not make all of them slow."""
+    of = (Field("packets", 0), Field("level", 64, signed=True))
+    kinds = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
+    made = tuple(Instrument(one.name, "1", "", one.name, kind) for one, kind in zip(of, kinds, strict=True))
+    levels = Schema("test", Layout(16, of), made, LABELS["own"])
+    world = World(1)
+    for now, level in enumerate([5, 3, -2, -9, 4]):
+        world.maps[41] = {b"a": (now, level % 2**64), b"b": (now, 7)}
+        snapshot = world.snapshot(levels, 41, 10**15 + now)
+        expected = delta.advance(world.plain or delta.since_birth(snapshot), [snapshot], levels)
+        snapshot = world.in_columns(snapshot, levels)
+        got = delta.advance(world.fast or delta.since_birth(snapshot), [snapshot], levels)
+        world.plain, world.fast = expected.baseline, got.baseline
+
+        assert columns_encode.is_plain(temporality, levels, got.said)
+        same(expected, got, levels)
+
+
+@given(st.integers(0, 5), st.integers(1, 20), st.sets(st.integers(0, 2**32 - 1), max_size=4))
+def test_each_key_is_there_once_for_each_cpu(count, size, cpus):
+    """As the plain way sets them apart."""
+    keys = [number.to_bytes(size, "big") for number in range(count)]
+
+    assert column_cells.by_cpu(b"".join(keys), size, sorted(cpus)) == b"".join(
+        key + struct.pack("=I", cpu) for key in keys for cpu in sorted(cpus)
+    )
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+attributes = st.lists(st.tuples(words, words | st.integers(-(2**63), 2**63 - 1) | st.booleans()), max_size=4)
+
+
+@given(attributes.map(tuple))
+def test_a_series_is_named_by_the_bytes_of_the_generated_classes(pairs):
+    """And can be told from them again."""
+    name = points.said(pairs)
+
+    assert name == NumberDataPoint(attributes=key_values(pairs)).SerializeToString()
+    assert points.attributes(name) == pairs
+
+
+@given(st.lists(attributes.map(tuple), unique=True, max_size=4), st.integers(0, 4), attributes.map(tuple))
+def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
+    """Also where the bytes go on, but the names are divided otherwise."""
+    each = [points.said(one) for one in pairs]
+    changed = [*each[:kept], points.said(other), *each[kept:]]
+    merged = [*each[:kept], b"".join(each[kept:])]
+    for more in (each, changed, merged, each[:kept]):
+        expected = next(
+            (at for at, (a, b) in enumerate(zip(each, more, strict=False)) if a != b),
+            min(len(each), len(more)),
+        )
+        assert names.alike(Names.of(each), Names.of(more)) == expected
+
+
+@given(attributes.map(tuple))
+def test_a_name_is_taken_apart_into_its_attributes(pairs):
+    """Each a message of its own."""
+    expected = [one.SerializeToString() for one in key_values(pairs)]
+    assert list(points.apart(points.said(pairs))) == expected
+
+
+@given(st.integers(1, 20), st.sets(st.integers(0, 9), max_size=8), st.sets(st.integers(0, 9)), st.booleans())
+def test_keys_are_found_where_they_were(size, now, before, alike):
+    """Also if their numbers should be the same."""
+    names = [b"".join(number.to_bytes(size, "big") for number in keys) for keys in (now, before)]
+    hashed = match._hashed
+    with pytest.MonkeyPatch.context() as patch:
+        if alike:
+            patch.setattr(match, "_hashed", lambda words: hashed(words) & np.uint64(1))
+        match.matched.cache_clear()
+        places = match.matched(*names, size)
+    match.matched.cache_clear()
+
+    assert places.tolist() == [list(before).index(key) if key in before else -1 for key in now]

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.counts.cells import U64, cells, growth, parse_cpu_list, signed, stride
+from sidecar.model import Column, Field, Layout
+
+TWO = Layout(16, (Field("packets", 0), Field("bytes", 64)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0\n", [0]),
+        ("0-1\n", [0, 1]),
+        ("0-319", range(320)),
+        ("0,2-3", [0, 2, 3]),
+        ("0-3,8-11,64", [0, 1, 2, 3, 8, 9, 10, 11, 64]),
+        ("1,3,5-6", [1, 3, 5, 6]),
+    ],
+)
+def test_cpu_list_names_the_cpus_of_the_mask(text, expected):
+    """A possible mask names its CPUs, also when it has holes."""
+    assert parse_cpu_list(text) == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "0-", "-3", "a", "3-1", "0,0", "2,1", "0-3,2", "0x1", "٣", "0--2", "1,"]
+)
+def test_cpu_list_refuses_what_is_none(text):
+    """A list that the kernel would never print is refused, not guessed at."""
+    with pytest.raises(ValueError, match="CPU list"):
+        parse_cpu_list(text)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, 8), (4, 8), (8, 8), (12, 16), (64, 64), (65, 72)])
+def test_stride_pads_to_eight_bytes(size, expected):
+    """Two CPUs' slots lie a multiple of 8 bytes apart."""
+    assert stride(size) == expected
+
+
+def test_each_field_is_summed_over_all_slots():
+    """Every slot counts once, in its own field."""
+    raw = struct.pack("=6Q", 1, 100, 20, 3000, 300, 50000)
+
+    assert cells(raw, TWO, 3) == (321, 53100)
+
+
+def test_padding_between_slots_is_not_counted():
+    """What lies past the value in its padded slot is no counter."""
+    layout = Layout(12, (Field("packets", 0), Field("drops", 64, 32)))
+    raw = struct.pack("=QII", 5, 7, 0xFFFFFFFF) * 2
+
+    assert cells(raw, layout, 2) == (10, 7, 7)
+
+
+def test_fields_of_any_width_and_place_are_read():
+    """Bitfields as BTF counts them, network order, and fields that are not aligned."""
+    layout = Layout(
+        16,
+        (
+            Field("low", 0, 3),
+            Field("across", 3, 11),
+            Field("port", 16, 16, big_endian=True),
+            Field("packed", 40, 64),
+            Field("signed", 104, 16, signed=True),
+        ),
+    )
+    raw = struct.pack("<HHBQhB", 5 | 1234 << 3, 0x5000, 0xEE, 2**60 + 3, -2, 0xFF)
+
+    assert cells(raw, layout, 1) == (5, 1234, 0x50, 2**60 + 3, 0xFFFE)
+    assert signed(0xFFFE, 16) == -2
+
+
+def test_a_sum_past_two_to_the_64_wraps_like_the_kernel():
+    """Counters are modulo 2^64, as in the kernel."""
+    assert cells(struct.pack("=4Q", U64, 0, 3, 0), TWO, 2) == (2, 0)
+
+
+@pytest.mark.parametrize("raw", [b"", bytes(15), bytes(31), bytes(33)])
+def test_an_answer_of_another_length_is_refused(raw):
+    """A short or long answer is an error, never a smaller count."""
+    with pytest.raises(ValueError, match="slots"):
+        cells(raw, TWO, 2)
+
+
+@given(st.lists(st.lists(st.integers(0, U64), min_size=2, max_size=2), min_size=1, max_size=512))
+def test_summing_matches_python_integers(slots):
+    """For any number of CPUs and any values the sums are those of exact integers, modulo 2^64."""
+    raw = b"".join(struct.pack("=2Q", *slot) for slot in slots)
+
+    assert cells(raw, TWO, len(slots)) == tuple(sum(column) & U64 for column in zip(*slots, strict=True))
+
+
+words = st.integers(0, U64)
+
+
+@given(st.lists(st.tuples(words, words, st.booleans(), st.booleans()), min_size=1, max_size=4))
+def test_fields_of_64_bits_alone_grow_as_beside_a_narrow_one(cells):
+    """They have a shorter way of their own, which says the same."""
+    now, before, falls, monotonic = zip(*cells, strict=True)
+    columns = tuple(
+        Column(f"field {at}", 64, *kind) for at, kind in enumerate(zip(falls, monotonic, strict=True))
+    )
+    beside = (*columns, Column("narrow", 8))
+
+    assert growth(now, before, columns) == growth((*now, 1), (*before, 0), beside)[:-1]
+    assert growth(now, None, columns) == growth((*now, 1), None, beside)[:-1]

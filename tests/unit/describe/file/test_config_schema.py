@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON schema that editors use, held against the code that reads the file."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidecar.describe.decoders import DECODERS
+from sidecar.describe.file.sources import BUILT_IN, built_in_names, load, profile
+from sidecar.errors import ConfigError
+
+ROOT = Path(__file__).parents[4]
+SCHEMA = json.loads((ROOT / "sidecar/config.schema.json").read_text())
+CHECK = jsonschema.Draft7Validator(SCHEMA)
+
+GOOD = [
+    "sources: [{id: 1}]",
+    "sources: [{pin: /a, series_limit: 5, cpu: cpu, key: []}, {name: b}]",
+    "sources: [{interface: eth0, netns: blue, profile: packet-counter}]",
+    "sources: [{id: 1, attributes: {a: b, c: 1, d: true, e: -9223372036854775808}}]",
+    'sources: [{id: 1, layout: {value: "u64[4]", key: "be16 @ 2", packed: true}}]',
+    "sources: [{id: 1, layout: {value: {a: {b: u8, c: char}}}}]",
+    "sources: [{id: 1, key: [{field: a, attribute: b, decoder: ipv6}]}]",
+    "sources: [{id: 1, key: [{field: a, decoder: table, table: {6: tcp, 0x11: udp, -1: none}}]}]",
+    'sources: [{id: 1, metrics: [{name: a/b-c.d_e, field: f, unit: "{x}/s", description: D., kind: rate}]}]',
+    "sources: [{id: 1, metrics: [{name: a, field: f, attributes: {g: h}}]}]",
+]
+BAD = [
+    "{}",
+    "[]",
+    "source: []",
+    "sources: []",
+    "sources: [1]",
+    "sources: [{}]",
+    "sources: [{id: 1}], more: 1",
+    "sources: [{id: 1, pin: /a}]",
+    "sources: [{id: 0}]",
+    'sources: [{id: "1"}]',
+    "sources: [{pin: a}]",
+    "sources: [{interface: a b}]",
+    "sources: [{interface: a234567890123456}]",
+    "sources: [{id: 1, netns: blue}]",
+    "sources: [{id: 1, series_limit: 0}]",
+    "sources: [{id: 1, series_limit: 1.5}]",
+    "sources: [{id: 1, cpu: true}]",
+    'sources: [{id: 1, cpu: ""}]',
+    "sources: [{id: 1, cpu: null}]",
+    "sources: [{id: 1, match: {}}]",
+    "sources: [{id: 1, attributes: {a: 1.5}}]",
+    "sources: [{id: 1, attributes: {a: 9223372036854775808}}]",
+    "sources: [{id: 1, attributes: [a]}]",
+    "sources: [{id: 1, layout: {key: u32}}]",
+    "sources: [{id: 1, layout: {value: {}}}]",
+    "sources: [{id: 1, layout: {value: u63}}]",
+    'sources: [{id: 1, layout: {value: "u32[0]"}}]',
+    "sources: [{id: 1, layout: {value: {a b: u8}}}]",
+    "sources: [{id: 1, layout: {value: u8, packed: 1}}]",
+    "sources: [{id: 1, key: {}}]",
+    "sources: [{id: 1, key: [{attribute: a}]}]",
+    "sources: [{id: 1, key: [{field: a, decoder: ipv5}]}]",
+    "sources: [{id: 1, key: [{field: a, decoder: table}]}]",
+    "sources: [{id: 1, key: [{field: a, table: {1: a}}]}]",
+    "sources: [{id: 1, key: [{field: a, decoder: table, table: {x: a}}]}]",
+    "sources: [{id: 1, key: [{field: a, decoder: table, table: {1: 1}}]}]",
+    "sources: [{id: 1, metrics: []}]",
+    "sources: [{id: 1, metrics: [{name: a}]}]",
+    "sources: [{id: 1, metrics: [{name: 1a, field: b}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: b, kind: sum}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: b, unit: µs}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: b, fields: c}]}]",
+]
+
+
+def as_json(value):
+    """YAML's value as JSON has it: keys are text."""
+    if isinstance(value, dict):
+        return {str(name): as_json(one) for name, one in value.items()}
+    return [as_json(one) for one in value] if isinstance(value, list) else value
+
+
+def accepted(tmp_path, text):
+    """Whether the code takes a configuration."""
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    try:
+        load(path)
+    except ConfigError:
+        return False
+    return True
+
+
+def valid(text, of="configuration"):
+    """Whether an editor does."""
+    part = {"$ref": f"#/definitions/{of}", "definitions": SCHEMA["definitions"]}
+    return jsonschema.Draft7Validator(part).is_valid(as_json(yaml.safe_load(text)))
+
+
+def test_the_schema_is_one():
+    """Draft 7, which editors know."""
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_what_is_right_is_taken_by_both(tmp_path, text):
+    """By the code and by the schema."""
+    assert (accepted(tmp_path, text), valid(text)) == (True, True)
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_wrong_is_refused_by_both(tmp_path, text):
+    """By the code and by the schema."""
+    text = text if not text.endswith("more: 1") else "sources: [{id: 1}]\nmore: 1"
+
+    assert (accepted(tmp_path, text), valid(text)) == (False, False)
+
+
+@pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.yaml")), ids=lambda path: path.stem)
+def test_profiles_are_valid_too(path):
+    """A profile has the form that users write, and the whole schema knows it from a configuration."""
+    assert valid(path.read_text(), "profile")
+    CHECK.validate(as_json(yaml.safe_load(path.read_text())))
+    assert not CHECK.is_valid({"metric": []})
+    profile(path.stem)
+
+
+def test_every_key_has_a_description():
+    """Editors show it where one types."""
+    missing = []
+
+    def visit(node, path):
+        for name, one in node.get("properties", {}).items():
+            known = SCHEMA["definitions"].get(one.get("$ref", "").rpartition("/")[2], {})
+            if "description" not in one | known and name not in ("key", "value"):
+                missing.append(f"{path}/{name}")
+        for name, one in node.items():
+            if isinstance(one, dict) and name not in ("properties", "if"):
+                visit(one, f"{path}/{name}")
+        for name, one in node.get("properties", {}).items():
+            visit(one, f"{path}/{name}")
+
+    visit(SCHEMA, "")
+    assert missing == []
+
+
+VALUES = st.sampled_from(
+    [1, 0, -1, True, "a", "", "u64", "u8[4]", "ipv4", "table", "gauge", "/a", [], {}, {"a": "b"}, {"1": "a"}]
+)
+PARTS = st.fixed_dictionaries(
+    {"field": VALUES}, optional={"attribute": VALUES, "decoder": VALUES, "table": VALUES, "x": VALUES}
+)
+METRICS = st.fixed_dictionaries(
+    {"name": VALUES, "field": VALUES}, optional={"unit": VALUES, "kind": VALUES, "attributes": VALUES}
+)
+SOURCES = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("id", "pin", "netns", "cpu", "attributes", "series_limit", "layout"), VALUES),
+        "key": st.one_of(VALUES, st.lists(PARTS, max_size=1)),
+        "metrics": st.one_of(VALUES, st.lists(METRICS, max_size=1)),
+    },
+)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(SOURCES)
+def test_both_say_the_same_of_any_source(tmp_path, source):
+    """But for what a schema cannot say: which attributes meet."""
+    text = yaml.safe_dump({"sources": [source]}, default_flow_style=True)
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    said = ""
+    try:
+        load(path)
+    except ConfigError as error:
+        said = str(error)
+
+    assert "it is said at" in said or (said == "") == valid(text), said
+
+
+DOCUMENT = (ROOT / "docs/configuration.md").read_text()
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL))
+def test_the_examples_of_the_documentation_are_right(tmp_path, text):
+    """Each is taken by the code and by the schema."""
+    assert (accepted(tmp_path, text), valid(text)) == (True, True)
+
+
+def test_the_documentation_names_everything():
+    """Each key, kind, decoder, type and profile is on the page."""
+    definitions = SCHEMA["definitions"]
+    items = [definitions[name]["items"]["properties"] for name in ("key", "metrics")]
+    names = {*definitions["source"]["properties"], *definitions["match"]["properties"], *DECODERS}
+    names |= {*items[0], *items[1], *items[1]["kind"]["enum"], *built_in_names(), "packed"}
+
+    assert [name for name in sorted(names) if f"`{name}" not in DOCUMENT] == []

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A gauge of a series that is gone is said once without a value."""
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import DataPointFlags
+
+from sidecar.attributes import pairs
+from sidecar.model import Field, Layout
+from sidecar.otlp import gone, message, points
+from sidecar.schema import Instrument, Kind, Schema
+
+NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+IN, OUT = (("direction", "in"),), (("direction", "out"),)
+SCHEMA = Schema(
+    "test",
+    Layout(16, (Field("level", 0), Field("packets", 64))),
+    (
+        Instrument("packets", "1", "", "packets"),
+        Instrument("level", "1", "Some.", "level", Kind.GAUGE, IN),
+        Instrument("level", "1", "Some.", "level", Kind.GAUGE, OUT),
+        Instrument("rate", "1", "", "packets", Kind.RATE),
+        Instrument("balance", "1", "", "packets", Kind.UPDOWNCOUNTER),
+    ),
+    lambda _key: (),
+)
+
+
+def said(requests):
+    """Each point of some requests: metric, attributes, time, flags, which value."""
+    for request in requests:
+        (resource,) = ExportMetricsServiceRequest.FromString(request).resource_metrics
+        assert pairs(resource.resource.attributes) == (("host.name", "node-1"),)
+        for metric in resource.scope_metrics[0].metrics:
+            # The Collector's prometheus exporter would drop those after the first.
+            (one,) = metric.gauge.data_points
+            value = one.WhichOneof("value")
+            yield metric.name, pairs(one.attributes), one.time_unix_nano, one.flags, value
+
+
+def of(names):
+    return gone.requests((("host.name", "node-1"),), SCHEMA, names, 2000)
+
+
+def test_each_gauge_has_a_point_without_a_value_and_a_sum_has_none():
+    """A sum that is said no more is no news; a value would be."""
+    a = (("key", "a"),)
+
+    assert list(said(of([points.said(a)]))) == [
+        ("level", a + IN, 2000, NO_VALUE, None),
+        ("level", a + OUT, 2000, NO_VALUE, None),
+        ("rate", a, 2000, NO_VALUE, None),
+    ]
+
+
+def test_nothing_is_said_if_nothing_is_gone():
+    """As in most windows."""
+    assert list(of([])) == []
+
+
+@pytest.mark.parametrize(("limit", "most"), [("POINTS_PER_REQUEST", 7), ("LARGEST_REQUEST_BYTES", 500)])
+def test_many_are_said_in_several_requests(monkeypatch, limit, most):
+    """None is larger than a server takes."""
+    monkeypatch.setattr(message, limit, most)
+    names = [points.said([("key", f"{number}")]) for number in range(9)]
+    requests = list(of(names))
+
+    assert len(requests) > 4
+    assert (
+        sorted(points.said(attributes) for name, attributes, *_ in said(requests) if name == "rate") == names
+    )

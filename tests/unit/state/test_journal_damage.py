@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Journals that are damaged although their checksum is right: found when they are read, or harmless."""
+
+import json
+import struct
+import zlib
+from contextlib import contextmanager, suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.counts import delta
+from sidecar.counts.columns.table import LARGE, Ledger, Table
+from sidecar.errors import SourceError
+from sidecar.model import Batch, Field, Layout, MapIdentity, Reading, Record, Snapshot, Temporality
+from sidecar.otlp.encode import encode as otlp
+from sidecar.schema import Instrument, Kind, Schema
+from sidecar.state import journal_format
+from sidecar.state.journal_format import MARK_AT, decode, encode
+
+SCHEMA = Schema(
+    "test",
+    Layout(16, (Field("packets", 0), Field("gone", 64, 32))),
+    (
+        Instrument("test.packets", "1", "Some.", "packets"),
+        Instrument("test.gone", "1", "Some.", "gone", Kind.UPDOWNCOUNTER),
+    ),
+    lambda key: (("key", key.hex()), ("number", key[0] - 1), ("odd", key[0] % 2 == 1)),
+)
+COLUMNS = SCHEMA.columns(2)
+IDENTITY = MapIdentity("boot-1", 41, 5, 4, 16, 1024)
+PAYLOAD_AT = MARK_AT + 12
+
+
+def snapshot(map_id, now, count):
+    cells = {n.to_bytes(4, "little"): (now + n, n % 7, 1) for n in range(count)}
+    held = Table.of(cells, 4) if journal_format.LARGE == 0 else cells
+    return Snapshot(IDENTITY._replace(map_id=map_id), 10, now, Reading(COLUMNS, held))
+
+
+def journal(count):
+    """A journal as a sidecar writes it: two sources, a batch, a map replaced, what was seen since."""
+    first = snapshot(41, 1_000, count)
+    then, later = snapshot(42, 2_000, count + 1), snapshot(42, 3_000, count)
+    one = delta.advance(delta.since_birth(first), [first], SCHEMA)
+    two = delta.advance(one.baseline, [first, then], SCHEMA)
+    requests = otlp((("host.name", "n"),), Temporality.DELTA_WITH_BASE, [(SCHEMA, two.said)])
+    return Record(
+        7,
+        {"pin:/a": one.baseline, "pin:/b": one.baseline},
+        Batch(requests, {"pin:/a": two.baseline}),
+        {"pin:/a": (first, later)},
+    )
+
+
+@contextmanager
+def columns_from(large):
+    """Hold maps of more entries than that in columns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_format, "LARGE", large)
+        yield
+
+
+def taken_apart(data):
+    payload = data[PAYLOAD_AT:]
+    (length,) = struct.unpack_from("=I", payload)
+    header, rest = json.loads(payload[4 : 4 + length]), payload[4 + length :]
+    blobs = []
+    for size in header["blobs"]:
+        blobs.append(rest[:size])
+        rest = rest[size:]
+    return header, blobs
+
+
+def put_together(header, blobs, *, sizes=None):
+    """A file with a checksum that is right, whatever else is."""
+    header = header | {"blobs": list(map(len, blobs)) if sizes is None else sizes}
+    text = json.dumps(header).encode()
+    payload = struct.pack("=I", len(text)) + text + b"".join(blobs)
+    return b"".join(encode(Record()))[: MARK_AT + 8] + struct.pack("=I", zlib.crc32(payload)) + payload
+
+
+def places(value, path=()):
+    """Every place in a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in items:
+        yield from places(one, (*path, key))
+
+
+def changed(value, path, change):
+    """Return a JSON value with another one in some place."""
+    if not path:
+        return change(value)
+    copy = value.copy()
+    copy[path[0]] = changed(value[path[0]], path[1:], change)
+    return copy
+
+
+def without(value, path):
+    copy = value.copy()
+    if len(path) == 1:
+        del copy[path[0]]
+    else:
+        copy[path[0]] = without(value[path[0]], path[1:])
+    return copy
+
+
+numbers = st.sampled_from([-1, 0, 1, 2, 3, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70])
+leaves = st.none() | st.booleans() | numbers | st.integers(-5, 80) | st.floats() | st.text(max_size=4)
+anything = st.recursive(
+    leaves, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(), some, max_size=2)
+)
+
+
+NEAR = [lambda was, by=by: was + by if type(was) is int else [was] for by in (-100, -1, 1, 2, 100)]
+
+
+@st.composite
+def damaged(draw, record):
+    """A journal with one, two or three things about it changed, and the checksum that belongs to it."""
+    header, blobs = taken_apart(b"".join(encode(record)))
+    header.pop("blobs")
+    for _ in range(draw(st.integers(1, 3))):
+        if draw(st.booleans()):
+            path = draw(st.sampled_from(list(places(header))[1:]))
+            how = draw(st.sampled_from(["other", "near", "gone"]))
+            if how == "gone":
+                header = without(header, path)
+            elif how == "near":
+                header = changed(header, path, draw(st.sampled_from(NEAR)))
+            else:
+                header = changed(header, path, lambda _: draw(anything))
+        else:
+            at = draw(st.integers(0, len(blobs) - 1))
+            blobs[at] = draw(other_blob(blobs, blobs[at]))
+        if not isinstance(header, dict):
+            break
+    return put_together(header, blobs)
+
+
+@st.composite
+def other_blob(draw, blobs, was):
+    """What becomes of a blob."""
+    at = draw(st.integers(0, max(0, len(was) - 1)))
+    word = at // 8 * 8
+    if was[:1] == b"[" and draw(st.booleans()):
+        return draw(other_json(was))
+    return draw(
+        st.sampled_from(
+            [
+                b"",
+                was[:at],
+                was + b"\0",
+                was + bytes(8),
+                was + was,
+                was[:at] + bytes([was[at] ^ 1 << draw(st.integers(0, 7))]) + was[at + 1 :] if was else b"?",
+                was[:word] + struct.pack("=Q", draw(st.integers(0, 2**64 - 1))) + was[word + 8 :],
+                draw(st.sampled_from(blobs)),
+            ]
+        )
+    )
+
+
+@st.composite
+def other_json(draw, was):
+    try:
+        value = json.loads(was)
+    except ValueError:  # damaged already
+        return b""
+    path = draw(st.sampled_from(list(places(value))))
+    return json.dumps(changed(value, path, lambda _: draw(anything))).encode()
+
+
+def live_on(record):
+    """Do with a record all that a sidecar does with the one it finds."""
+    assert decode(b"".join(encode(record)))[0] == record
+    for behind_us in (record.after_acknowledgement(), record.after_give_up()):
+        assert behind_us.pending is None
+    for temporality in Temporality:
+        for source, baseline in record.acknowledged.items():
+            assert baseline.identity in baseline.maps
+            read = delta.generations(
+                record.seen.get(source, ()), [snapshot(42, 4_000, 3), snapshot(43, 5_000, 4)]
+            )
+            step = delta.advance(baseline, read, SCHEMA, everything=False)
+            encode(Record(record.sequence, {source: step.baseline}, None, {source: step.snapshots}))
+            with suppress(SourceError):  # more than OTLP can say: the pipeline leaves the source out
+                otlp((), temporality, [(SCHEMA, step.said)])
+
+
+@pytest.mark.parametrize("large", [0, LARGE])
+@given(st.data())
+@settings(max_examples=150)
+def test_a_damaged_journal_is_refused_or_does_no_harm(large, data):
+    """Whatever was changed: ValueError, or a record that a sidecar can go on from."""
+    with columns_from(large):
+        file = data.draw(damaged(journal(3)))
+        try:
+            record, _ = decode(file)
+        except ValueError:
+            return
+        live_on(record)
+
+
+@pytest.mark.parametrize("large", [0, LARGE])
+def test_the_journal_that_is_damaged_here_is_a_good_one(large):
+    """Or all of this would show nothing: it is read, and gone on from, in columns or not."""
+    with columns_from(large):
+        record = journal(3)
+        header, blobs = taken_apart(b"".join(encode(record)))
+        header.pop("blobs")
+        assert decode(put_together(header, blobs)) == (record, False)
+        baseline = record.acknowledged["pin:/a"]
+        assert isinstance(baseline.accounts, Ledger) is (large == 0)
+        live_on(record)
