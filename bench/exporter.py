@@ -15,8 +15,8 @@ from pathlib import Path
 from bench.keys import Map
 from bench.measure import process_cpu_s, rss_mib
 from bench.place import BUILD, HERE, ROOT, compile_bpf
-from sidecar import bpf_reader
 from sidecar.kernel import syscall as bpf
+from sidecar.kernel.cpus import possible_cpus
 
 _FILES = "ebpf_exporter"
 # It ends when its watch of control groups meets what it does not expect, as where podman runs: it sees none.
@@ -95,7 +95,7 @@ def running(program: str, name: str, entries: int) -> Iterator[Exporter]:
         held.callback(process.terminate)
         made = Exporter(process, port, [], Path(log.name))
         _wait(made)
-        slots = len(bpf_reader.possible_cpus())
+        slots = len(possible_cpus())
         maps = [Map(fd, entries, 1, slots) for fd in _maps(process.pid)]
         for one in maps:
             held.callback(os.close, one.fd)

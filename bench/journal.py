@@ -12,9 +12,10 @@ from bench.measure import Clock, cpu_s, in_turns
 from bench.sidecar_process import directory
 from bench.table import Row, Samples, row
 from sidecar.counts import delta
-from sidecar.model import Batch, Record, Temporality
+from sidecar.model import Temporality
 from sidecar.otlp.encode import encode
 from sidecar.state.journal import Journal
+from sidecar.state.record import Batch, Record
 
 _ROUNDS = 41
 _ROUNDS_MANY = 7

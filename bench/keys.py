@@ -14,6 +14,7 @@ from sidecar.config import DEFAULT_INTERVAL_S
 from sidecar.counts import delta
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
+from sidecar.kernel.cpus import possible_cpus
 from sidecar.model import Attribute, Field, Layout, MapIdentity, Snapshot, Temporality
 from sidecar.otlp.encode import encode
 from sidecar.schema import Instrument, Schema
@@ -66,7 +67,7 @@ def made(
 ) -> Iterator[Map]:
     """Make a map with all its keys; with *slots* each value is as long as that many, one for each CPU."""
     per_cpu = map_type in uapi.PER_CPU_TYPES
-    slots = slots or (len(bpf_reader.possible_cpus()) if per_cpu else 1)
+    slots = slots or (len(possible_cpus()) if per_cpu else 1)
     # An LRU hash that is nearly full drops keys.
     room = 2 * entries if map_type == uapi.MAP_LRU_PERCPU_HASH else entries
     fd = bpf.map_create(

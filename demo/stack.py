@@ -15,7 +15,7 @@ from demo.processes import ROOT, run
 from demo.prometheus import answers, config, scrapes
 from demo.service import Service
 from demo.tap import FIELDS, Counts
-from sidecar.kernel.xdp import Interface
+from sidecar.kernel.interface import Interface
 
 COLLECTOR = ROOT / ".build/bin/otelcol-xdp"
 PROMETHEUS = ROOT / ".build/bin/prometheus"

@@ -1,25 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attributes as OTLP has them: `common.proto` (pure)."""
+"""
+Attributes as bytes, and back (pure).
 
-from collections.abc import Iterable
+A series is known by its attributes as they end its data points in OTLP (`metrics.proto`, NumberDataPoint,
+field 7), so the bytes that name it need not be encoded again. No two lists of attributes have the same bytes.
+"""
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING
 
 from sidecar.model import Attribute, Attributes
+from sidecar.u64 import U64
+
+if TYPE_CHECKING:  # commands that only look at maps start without the OTLP classes
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+_SHORT = [bytes([number]) for number in range(128)]
+_STRING_TAG = b"\x0a"
 
 
-def key_values(attributes: Iterable[Attribute]) -> list[KeyValue]:
-    """Return attributes as messages."""
-    return [KeyValue(key=key, value=_any_value(value)) for key, value in attributes]
+def varint(number: int) -> bytes:
+    """Return a number as protobuf has it."""
+    if number < 128:
+        return _SHORT[number]
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
 
 
-def pairs(messages: Iterable[KeyValue]) -> Attributes:
-    """Return what `key_values` was given."""
-    return tuple((one.key, getattr(one.value, one.value.WhichOneof("value") or "")) for one in messages)
+def framed(tag: bytes, body: bytes) -> bytes:
+    """Return a field of bytes: tag, length, body."""
+    return tag + varint(len(body)) + body
 
 
-def _any_value(value: str | int | bool) -> AnyValue:
-    # A bool is an int in Python.
+def encode_attributes(attributes: Iterable[Attribute]) -> bytes:
+    """Return attributes as the bytes that end a data point."""
+    # Ten times as fast as the generated classes, and each new key asks for it.
+    return b"".join(framed(b"\x3a", _key(key) + framed(b"\x12", _value(value))) for key, value in attributes)
+
+
+@cache
+def _key(key: str) -> bytes:
+    return framed(_STRING_TAG, key.encode()) if key else b""
+
+
+def _value(value: str | int | bool) -> bytes:
     if isinstance(value, bool):
-        return AnyValue(bool_value=value)
-    return AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
+        return b"\x10\x01" if value else b"\x10\x00"
+    if isinstance(value, int):
+        return b"\x18" + varint(value & U64)
+    return framed(_STRING_TAG, value.encode())
+
+
+def split_attributes(encoded: bytes) -> Iterator[bytes]:
+    """Yield each attribute, a serialized KeyValue."""
+    at = 0
+    while at < len(encoded):
+        size = shift = 0
+        while True:
+            at += 1
+            size |= (encoded[at] & 127) << shift
+            shift += 7
+            if encoded[at] < 128:
+                break
+        yield encoded[at + 1 : at + 1 + size]
+        at += 1 + size
+
+
+def decode_attributes(encoded: bytes) -> Attributes:
+    """Return what `encode_attributes` was given; raise ValueError for bytes that are no attributes."""
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint  # noqa: PLC0415
+
+    return from_key_values(NumberDataPoint.FromString(encoded).attributes)
+
+
+def from_key_values(messages: "Iterable[KeyValue]") -> Attributes:
+    """Return attributes from OTLP's messages (`common.proto`, KeyValue)."""
+    return tuple((one.key, getattr(one.value, one.value.WhichOneof("value") or "")) for one in messages)

@@ -7,19 +7,16 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cache
 from itertools import chain
-from pathlib import Path
 
-from sidecar.counts.cells import cells, parse_cpu_list, stride
+from sidecar.counts.cells import cells
 from sidecar.counts.columns.table import LARGE, Table
-from sidecar.errors import KernelError
 from sidecar.kernel import syscall as bpf
+from sidecar.kernel.cpus import possible_cpus, stride
 from sidecar.kernel.uapi import ARRAY_TYPES, PER_CPU_TYPES
 from sidecar.model import Reading
 from sidecar.schema import CPU_BYTES, Schema
 
-_POSSIBLE = Path("/sys/devices/system/cpu/possible")
 _FIRST_BATCH = 4096
 # With hundreds of CPUs and large values, a first batch takes no more memory than this.
 _BUFFER_BYTES = 4 * 1024 * 1024
@@ -30,21 +27,6 @@ _LONGEST_WALK = 4
 
 Chunk = tuple[bytes, bytes]
 """Some keys, one after the other, and the kernel's answers for them."""
-
-
-@cache
-def possible_cpus() -> tuple[int, ...]:
-    """
-    Return the numbers of the possible CPUs, which never change while the kernel runs.
-
-    Raises:
-        KernelError: The kernel's list cannot be read or understood.
-
-    """
-    try:
-        return parse_cpu_list(_POSSIBLE.read_text())
-    except (OSError, ValueError) as error:
-        raise KernelError(f"count possible CPUs in {_POSSIBLE}", str(error), "mount sysfs at /sys") from error
 
 
 def slots(info: bpf.MapInfo) -> int:

@@ -7,11 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
-from sidecar import __version__
 from sidecar.commands import registry
-from sidecar.errors import ConfigError, SidecarError, is_text, of_the_machine, printable
+from sidecar.errors import ConfigError, SidecarError, is_text, of_the_machine
 from sidecar.kernel import limits, standard_streams
 from sidecar.observe.log_handler import LogHandler, OneLine
 
@@ -25,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     standard_streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    flags = parser().parse_args(_with_default_command(arguments))
+    flags = registry.parser().parse_args(_with_default_command(arguments))
     _set_up_logging(flags)
     try:
         _refuse_undecodable(arguments, os.environ)
@@ -72,36 +70,6 @@ def _with_default_command(arguments: list[str]) -> list[str]:
         not arguments[0].startswith("-") or arguments[0] in ("-h", "--help", "--version")
     )
     return arguments if named else ["run", *arguments]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    root = _Parser(
-        prog="xdp-otel",
-        description="Read packet counters from BPF maps and push them, exact, as OTLP delta sums.",
-        epilog=registry.epilog(registry.EXAMPLES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    root.add_argument("--version", action="version", version=f"xdp-otel {__version__}")
-    subparsers = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in registry.COMMANDS:
-        sub = subparsers.add_parser(
-            command.name,
-            help=command.help,
-            description=command.description,
-            epilog=registry.epilog(command.examples),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        command.add_flags(sub)
-        sub.set_defaults(command=command.function, logs_time=command.logs_time)
-    return root
 
 
 def _set_up_logging(flags: argparse.Namespace) -> None:

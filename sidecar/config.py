@@ -13,7 +13,7 @@ from typing import TypeVar
 from sidecar.describe.file import sources
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import ConfigError
-from sidecar.kernel.xdp import Interface
+from sidecar.kernel.interface import Interface
 from sidecar.model import Temporality
 from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from
 

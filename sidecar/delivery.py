@@ -17,12 +17,13 @@ from itertools import chain
 from typing import Protocol
 
 from sidecar.errors import StateError
-from sidecar.model import Baseline, Batch, Record, Snapshot, Temporality
+from sidecar.model import Baseline, Snapshot, Temporality
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp.message import LARGEST_REQUEST_BYTES
 from sidecar.otlp.split import SMALLEST_BYTES, split
 from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
 from sidecar.state.journal import Journal
+from sidecar.state.record import Batch, Record
 
 log = logging.getLogger(__name__)
 

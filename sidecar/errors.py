@@ -138,16 +138,3 @@ def translated(what: str, *, rights: str, otherwise: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise from_os_error(what, error, rights=rights, otherwise=otherwise) from error
-
-
-LARGEST_COUNT = (1 << 63) - 1
-"""The most that OTLP can say of an integer (`metrics.proto`, `as_int`)."""
-
-
-def too_large(field: str, count: int) -> SourceError:
-    """Return the error of a field that holds more than `LARGEST_COUNT`."""
-    return SourceError(
-        f"encode field {field}",
-        f"{count} is more than the 2^63-1 that OTLP can say, so it is no count, or was counted down",
-        "name the other fields under `metrics:` in a configuration file, or make it an updowncounter",
-    )

@@ -17,7 +17,7 @@ from sidecar.counts import delta, idle
 from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError, explain
 from sidecar.kernel import reported
-from sidecar.model import Attribute, Baseline, Batch, Snapshot, Temporality
+from sidecar.model import Attribute, Baseline, Snapshot, Temporality
 from sidecar.observe.falls import Falls
 from sidecar.observe.summary import Summary, shared_series
 from sidecar.observe.telemetry import Telemetry
@@ -25,6 +25,7 @@ from sidecar.otlp import connections, gone
 from sidecar.otlp.encode import encode
 from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.sources.source import Source
+from sidecar.state.record import Batch
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from functools import partial
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import Place
+from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.kernel.uapi import MAP_TYPE_NAMES
-from sidecar.kernel.xdp import Interface
 from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sidecar.model import Attributes, Column, Layout, Series
+from sidecar.model import Attribute, Attributes, Column, Layout, Series
 
 Label = Callable[[bytes], Attributes]
 """From a key's raw bytes to the attributes of its series."""
@@ -16,6 +16,9 @@ CPU_BYTES = 4
 
 SOURCE_ATTRIBUTE = "xdp.source"
 """Tells the series of sources apart that would be the same."""
+
+OVERFLOW: Attribute = ("otel.metric.overflow", True)
+"""What the series has that takes the counts of those beyond the limit (specification, `metrics/sdk.md`)."""
 
 LARGEST_CARDINALITY = 100_000
 """Series of a source, unless told otherwise: what a Collector with 512 MiB was measured to carry."""

@@ -14,22 +14,16 @@ from pathlib import Path
 from sidecar.commands import peek
 from sidecar.config import Config, config_from
 from sidecar.describe.spec import Place
-from sidecar.errors import (
-    LARGEST_COUNT,
-    NotAcknowledgedError,
-    RightsError,
-    SourceError,
-    StateError,
-    explain,
-    printable,
-    too_large,
-)
-from sidecar.kernel import dispatcher, netlink, netns, path_lock, xdp
+from sidecar.errors import NotAcknowledgedError, RightsError, SourceError, StateError, explain, printable
+from sidecar.kernel import dispatcher, netlink, netns, path_lock
 from sidecar.kernel.capabilities import Capability, missing
+from sidecar.kernel.interface import Interface
 from sidecar.observe.summary import shared_series
 from sidecar.otlp.endpoint import NOWHERE
+from sidecar.otlp.message import too_large
 from sidecar.schema import Kind
 from sidecar.sources.source import Source
+from sidecar.u64 import LARGEST_COUNT
 
 _MOST_SHOWN = 3
 _LONGEST_LINE = 4000
@@ -76,7 +70,7 @@ def _is_there(place: Place) -> bool:
     return False
 
 
-def _can_be_attached(interface: xdp.Interface) -> None:
+def _can_be_attached(interface: Interface) -> None:
     """Raise SidecarError if `run` could not attach there: the interface, what it carries, the rights."""
     what = f"attach XDP program to {interface.name}"
     with netns.entered(interface.netns):

@@ -10,15 +10,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from sidecar.counts import delta
-from sidecar.counts.cells import signed
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
-from sidecar.kernel import pins, xdp
+from sidecar.kernel import pins
+from sidecar.kernel.interface import Interface
 from sidecar.kernel.uapi import MAP_TYPE_NAMES
 from sidecar.model import Attributes, Snapshot
 from sidecar.schema import Schema
 from sidecar.sources import locate
 from sidecar.sources.source import Source, tell_apart
+from sidecar.u64 import signed
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,12 @@ def _source(spec: SourceSpec) -> Source:
     return source
 
 
-def interface_of(place: Place) -> xdp.Interface | None:
+def interface_of(place: Place) -> Interface | None:
     """Return the interface that *place* names, or None if it names a map."""
-    return xdp.Interface(place.value, place.netns) if place.kind == "interface" else None
+    return Interface(place.value, place.netns) if place.kind == "interface" else None
 
 
-def is_counted(interface: xdp.Interface) -> bool:
+def is_counted(interface: Interface) -> bool:
     """Return whether the shipped program has its map there; raise RightsError if it may not be looked for."""
     with pins.opened("map", interface.map_pin, readonly=True) as map_fd:
         return map_fd is not None

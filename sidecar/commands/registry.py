@@ -11,8 +11,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import NoReturn
 
+from sidecar import __version__
 from sidecar.commands import flags as add
+from sidecar.errors import printable
 
 EXAMPLES = """\
   xdp-otel --interface eth0                       count on eth0 and send to localhost:4317
@@ -146,7 +149,6 @@ def _completion_flags(command: argparse.ArgumentParser) -> None:
 
 
 def _completion(flags: argparse.Namespace) -> int:
-    from sidecar.cli import parser  # noqa: PLC0415
     from sidecar.commands.completion import script  # noqa: PLC0415
 
     print(script(parser(), flags.shell), end="")
@@ -237,3 +239,33 @@ COMMANDS = (
         _completion,
     ),
 )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    root = _Parser(
+        prog="xdp-otel",
+        description="Read packet counters from BPF maps and push them, exact, as OTLP delta sums.",
+        epilog=epilog(EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"xdp-otel {__version__}")
+    subparsers = root.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = subparsers.add_parser(
+            command.name,
+            help=command.help,
+            description=command.description,
+            epilog=epilog(command.examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_flags(sub)
+        sub.set_defaults(command=command.function, logs_time=command.logs_time)
+    return root

@@ -4,12 +4,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sidecar.counts.cells import added
-from sidecar.model import Account, Attribute, Attributes, Fall, Series
-from sidecar.schema import Schema
-
-OVERFLOW: Attribute = ("otel.metric.overflow", True)
-"""What the series has that takes the counts of those beyond the limit (specification, `metrics/sdk.md`)."""
+from sidecar.model import Account, Attributes, Fall, Series
+from sidecar.schema import OVERFLOW, Schema
+from sidecar.u64 import added
 
 
 @dataclass(frozen=True)

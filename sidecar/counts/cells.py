@@ -6,36 +6,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sidecar.model import Column, Field, Layout
-
-U64 = (1 << 64) - 1
-
-
-def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """
-    Return the numbers of the CPUs that a kernel CPU list such as `0-3` names.
-
-    The kernel copies one slot for each CPU of its possible mask, in ascending order
-    (kernel/bpf/arraymap.c, `bpf_percpu_array_copy`), so a mask with holes, `0,2-3`, means three slots.
-
-    Raises:
-        ValueError: The text is no CPU list.
-
-    """
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        first, dash, last = part.partition("-")
-        if not first.isascii() or not first.isdigit() or (dash and not (last.isascii() and last.isdigit())):
-            raise ValueError(f"not a CPU list: {text.strip()!r}")
-        low, high = int(first), int(last or first)
-        if low <= (cpus[-1] if cpus else -1) or high < low:
-            raise ValueError(f"not an ascending CPU list: {text.strip()!r}")
-        cpus += range(low, high + 1)
-    return tuple(cpus)
-
-
-def stride(value_size: int) -> int:
-    """Return the bytes between two CPUs' slots: the value padded to 8 (kernel: `round_up(value_size, 8)`)."""
-    return (value_size + 7) & ~7
+from sidecar.u64 import U64, signed
 
 
 def cells(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
@@ -112,13 +83,3 @@ def growth(
 def values(now: tuple[int, ...], columns: tuple[Column, ...]) -> tuple[int, ...]:
     """Return what each field holds, added up over the CPUs, modulo 2^64."""
     return growth(now, None, columns)
-
-
-def added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the sums, modulo 2^64 as the kernel's counters."""
-    return tuple([(a + b) & U64 for a, b in zip(one, other, strict=True)])
-
-
-def signed(number: int, bits: int = 64) -> int:
-    """Return what *bits* say in two's complement."""
-    return number - (1 << bits) if number >> (bits - 1) else number

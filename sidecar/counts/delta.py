@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from sidecar.attributes import encode_attributes
 from sidecar.counts import idle
-from sidecar.counts.aggregate import OVERFLOW, Posting, Step, add_to, post
-from sidecar.counts.cells import added, growth, values
+from sidecar.counts.aggregate import Posting, Step, add_to, post
+from sidecar.counts.cells import growth, values
 from sidecar.counts.columns.table import Table, key_size
 from sidecar.counts.resets import Counters, Resets
 from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
-from sidecar.otlp import points
-from sidecar.schema import Schema
+from sidecar.schema import OVERFLOW, Schema
+from sidecar.u64 import added
 
 # The present one, and the one before it, which a rollback brings back; and all that can still be read.
 MAPS_REMEMBERED = 2
@@ -206,7 +207,7 @@ def _gone(baseline: Baseline, posted: Posting, schema: Schema) -> tuple[bytes, .
     if not schema.has_any_gauge:
         return ()
     return tuple(
-        points.said(one)
+        encode_attributes(one)
         for one, account in posted.accounts.items()
         if account.end_ns == baseline.end_ns and one not in posted.counts
     )

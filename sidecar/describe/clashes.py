@@ -3,13 +3,12 @@
 
 from collections.abc import Iterable
 
-from sidecar.counts.aggregate import OVERFLOW
 from sidecar.describe import prometheus_names
 from sidecar.describe.spec import MetricSpec, SourceSpec
 from sidecar.describe.suggest import at_line
 from sidecar.errors import ConfigError
 from sidecar.model import Attribute
-from sidecar.schema import SOURCE_ATTRIBUTE
+from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE
 
 
 def refuse_clashes(spec: SourceSpec) -> None:

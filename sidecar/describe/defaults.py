@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sidecar.counts.aggregate import OVERFLOW
 from sidecar.describe import prometheus_names
 from sidecar.describe.file.metrics import METRIC_NAME
 from sidecar.describe.labels import whole
@@ -16,7 +15,7 @@ from sidecar.describe.spec import KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
-from sidecar.schema import SOURCE_ATTRIBUTE, Kind
+from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE, Kind
 
 _INTEGERS = (Encoding.UNSIGNED, Encoding.SIGNED)
 # OpenTelemetry has 255, and a number may come behind.

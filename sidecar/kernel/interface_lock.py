@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from sidecar.errors import SourceError
 from sidecar.kernel import path_lock, pins
-from sidecar.kernel.xdp import Interface, files_of_bpffs
+from sidecar.kernel.interface import Interface
+from sidecar.kernel.xdp import files_of_bpffs
 
 
 class InterfaceLock:

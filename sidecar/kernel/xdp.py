@@ -14,44 +14,18 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import KernelError, RightsError, SourceError, explain
 from sidecar.kernel import dispatcher, libbpf, netns, path_lock, pins, reported, trusted, xdp_link
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.kernel.interface import Interface
 
 log = logging.getLogger(__name__)
 
 # The kernel frees a link, and with it the attachment, some moments after its last pin.
 _LEAVING_S = 0.5
-
-
-@dataclass(frozen=True)
-class Interface:
-    """An interface by name, in the network namespace *netns* (None: the sidecar's own)."""
-
-    name: str
-    netns: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.netns}:{self.name}" if self.netns else self.name
-
-    @property
-    def pin_directory(self) -> Path:
-        """The directory in bpffs that holds the interface's pins; bpffs allows no dot in a name."""
-        return pins.PIN_ROOT / str(self).replace("%", "%25").replace("/", "%2F").replace(".", "%2E")
-
-    @property
-    def map_pin(self) -> Path:
-        """Where the map of counters is pinned."""
-        return self.pin_directory / libbpf.MAP_NAME
-
-    @property
-    def link_pin(self) -> Path:
-        """Where the attachment is pinned."""
-        return self.pin_directory / "link"
 
 
 def attach(interface: Interface) -> None:

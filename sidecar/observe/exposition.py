@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from sidecar.attributes import pairs
-from sidecar.counts.cells import signed
+from sidecar.attributes import from_key_values, split_attributes
 from sidecar.counts.columns.series import SeriesTable
 from sidecar.counts.columns.table import Names
 from sidecar.describe import prometheus_names
 from sidecar.model import Attribute, Series
 from sidecar.observe.telemetry import Family
-from sidecar.otlp import points
 from sidecar.otlp.encode import rate
 from sidecar.schema import Instrument, Kind, Measured, Schema
+from sidecar.u64 import signed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +127,7 @@ class _Source:
         places = series.places.tolist()
         for place in places:
             if not texts[place]:
-                texts[place] = _braced(map(_pair, points.apart(names[place])))
+                texts[place] = _braced(map(_pair, split_attributes(names[place])))
         labels = [texts[place] for place in places]
         if instrument.attributes:
             more = list(_labels(dict(instrument.attributes)))
@@ -197,7 +196,7 @@ def _label(name: str, said: str | int | bool) -> str:
 @lru_cache(maxsize=256)
 def _pair(said: bytes) -> str:
     """Return the label that one attribute makes, by its bytes; most are of many series."""
-    ((name, value),) = pairs([KeyValue.FromString(said)])
+    ((name, value),) = from_key_values([KeyValue.FromString(said)])
     return _label(name, value)
 
 

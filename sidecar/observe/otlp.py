@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric, NumberDataPoint
 
-from sidecar.attributes import key_values
 from sidecar.model import Attribute
 from sidecar.observe.telemetry import Family
-from sidecar.otlp.message import encode_metrics
+from sidecar.otlp.message import encode_metrics, key_values
 
 
 def encode_telemetry(

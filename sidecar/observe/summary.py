@@ -3,10 +3,11 @@
 
 from collections.abc import Mapping
 
-from sidecar.counts.cells import added, signed, values
+from sidecar.counts.cells import values
 from sidecar.counts.columns.table import Table
 from sidecar.model import Snapshot
 from sidecar.schema import Schema
+from sidecar.u64 import added, signed
 
 _PACKET_COUNTER = {
     *("total_packets", "total_bytes", "icmp_packets", "tcp_packets", "udp_packets", "other_packets"),

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sidecar.attributes import varint
 from sidecar.counts.columns.names import Bytes
 from sidecar.counts.columns.series import SeriesTable
-from sidecar.errors import LARGEST_COUNT
 from sidecar.model import Attribute, Attributes, Temporality
-from sidecar.otlp import message, points
+from sidecar.otlp import message
 from sidecar.otlp.columns_points import Bodies, Group
 from sidecar.schema import SUMS, Instrument, Kind, Schema
+from sidecar.u64 import LARGEST_COUNT
 
 # Tags of the fields that a request is nested of.
 _RESOURCE_METRICS, _SCOPE_METRICS, _METRIC, _GAUGE, _SUM = b"\x0a", b"\x12", b"\x12", b"\x2a", b"\x3a"
@@ -127,4 +128,4 @@ def _by_metric(schema: Schema) -> Iterable[Sequence[tuple[int, Instrument]]]:
 
 
 def _framed(tag: bytes, parts: list[Part]) -> list[Part]:
-    return [tag + points.varint(sum(map(len, parts))), *parts]
+    return [tag + varint(sum(map(len, parts))), *parts]

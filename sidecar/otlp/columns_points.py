@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sidecar.attributes import encode_attributes
 from sidecar.counts.columns.growth import Mask, U64Array
 from sidecar.counts.columns.match import Places
 from sidecar.counts.columns.names import Bytes, bounds, pieces
@@ -133,7 +134,7 @@ class Bodies:
         """Lay out the points and fill in what the metrics have in common."""
         bases = temporality is Temporality.DELTA_WITH_BASE and group.gauge is None
         has_base = ~series.is_new & np.bool_(bases)
-        suffixes = [points.said(one) for one in group.suffixes]
+        suffixes = [encode_attributes(one) for one in group.suffixes]
         self._template = template(series.names, series.places, _NUMBERS[group.gauge], suffixes, has_base)
         self._each = len(suffixes)
         self._bases = self._each * np.append(0, np.cumsum(has_base))

@@ -10,15 +10,14 @@ from itertools import chain
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
-from sidecar.attributes import key_values
-from sidecar.counts.cells import U64, signed
+from sidecar.attributes import encode_attributes
 from sidecar.counts.columns.series import SeriesTable
-from sidecar.errors import LARGEST_COUNT, too_large
 from sidecar.model import Series, Temporality
 from sidecar.otlp import message, points
-from sidecar.otlp.message import ResourceAttributes
+from sidecar.otlp.message import ResourceAttributes, key_values, too_large
 from sidecar.otlp.template import Last
 from sidecar.schema import SUMS, Instrument, Kind, Measured, Schema
+from sidecar.u64 import LARGEST_COUNT, U64, signed
 
 # No byte depends on it.
 _last = Last()
@@ -93,7 +92,9 @@ def _request(resource: ResourceAttributes, temporality: Temporality, chunk: Sequ
         # A time of zero is left out of the bytes.
         return message.encode_metrics(resource, _metrics(temporality, chunk))
     # Attributes by their bytes, since True is equal to 1.
-    series = [(schema, points.said(one.attributes), _has_base(one, temporality)) for schema, one in chunk]
+    series = [
+        (schema, encode_attributes(one.attributes), _has_base(one, temporality)) for schema, one in chunk
+    ]
     return _last.said(
         (resource, temporality, series),
         lambda: message.encode_metrics(resource, _metrics(temporality, chunk)),

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import DataPointFlags, Metric, NumberDataPoint
 
+from sidecar.attributes import encode_attributes
 from sidecar.model import Temporality
-from sidecar.otlp import message, points
+from sidecar.otlp import message
 from sidecar.otlp.message import ResourceAttributes
 from sidecar.schema import GAUGES, Instrument, Schema
 
@@ -52,7 +53,7 @@ def _metrics(gauges: Sequence[Instrument], names: Sequence[bytes], end_ns: int) 
     no_value = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
     empty = NumberDataPoint(time_unix_nano=end_ns, flags=no_value).SerializeToString()
     for instrument in gauges:
-        suffix = points.said(instrument.attributes)
+        suffix = encode_attributes(instrument.attributes)
         for name in names:
             # Of a metric with such a point the Collector's prometheus exporter reads no further (0.155).
             metric = message.empty_metric(instrument, Temporality.DELTA)

@@ -8,7 +8,7 @@ Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-prot
 from collections.abc import Iterable, Sequence
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     Metric,
@@ -18,7 +18,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from sidecar import __version__
-from sidecar.attributes import key_values
+from sidecar.errors import SourceError
 from sidecar.model import Attribute, Temporality
 from sidecar.schema import SUMS, Instrument, Kind
 
@@ -57,3 +57,24 @@ def empty_metric(instrument: Instrument, temporality: Temporality) -> Metric:
             else AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
         )
     return metric
+
+
+def key_values(attributes: Iterable[Attribute]) -> list[KeyValue]:
+    """Return attributes as messages (`common.proto`, KeyValue)."""
+    return [KeyValue(key=key, value=_any_value(value)) for key, value in attributes]
+
+
+def _any_value(value: str | int | bool) -> AnyValue:
+    # A bool is an int in Python.
+    if isinstance(value, bool):
+        return AnyValue(bool_value=value)
+    return AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
+
+
+def too_large(field: str, count: int) -> SourceError:
+    """Return the error of a field that holds more than `LARGEST_COUNT`."""
+    return SourceError(
+        f"encode field {field}",
+        f"{count} is more than the 2^63-1 that OTLP can say, so it is no count, or was counted down",
+        "name the other fields under `metrics:` in a configuration file, or make it an updowncounter",
+    )

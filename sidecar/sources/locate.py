@@ -17,6 +17,7 @@ from sidecar.errors import KernelError, SidecarError, SourceError, explain, from
 from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.schema import Schema
 from sidecar.sources.source import Locate, Source
@@ -28,7 +29,7 @@ def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
     """Return the source that a specification names, not open yet; *lock* holds an interface, if given."""
     kind, value = spec.place.kind, spec.place.value
     if kind == "interface":
-        return _by_interface(spec, xdp.Interface(value, spec.place.netns), lock)
+        return _by_interface(spec, Interface(value, spec.place.netns), lock)
     if kind == "pin":
         path = Path(value)
         return _source(f"pin:{value}", spec, _Pin(path).open, pin=path)
@@ -37,7 +38,7 @@ def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
     return _source(f"id:{value}", spec, lambda _: _open_id(int(value)), follow=False)
 
 
-def _by_interface(spec: SourceSpec, interface: xdp.Interface, lock: InterfaceLock | None) -> Source:
+def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | None) -> Source:
     """Attach the shipped program at each turn, if it is not attached already, and read its map."""
     pin = _Pin(interface.map_pin)
 
@@ -60,7 +61,7 @@ def _by_interface(spec: SourceSpec, interface: xdp.Interface, lock: InterfaceLoc
     )
 
 
-def with_interface_name(spec: SourceSpec, interface: xdp.Interface) -> SourceSpec:
+def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:
     """Return *spec* with the interface's name on all its series, unless the user says one himself."""
     name = ("network.interface.name", interface.name)
     return spec if name[0] in dict(spec.attributes) else replace(spec, attributes=(name, *spec.attributes))

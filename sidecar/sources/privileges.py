@@ -19,6 +19,7 @@ from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SidecarError, explain
 from sidecar.kernel import capabilities, dispatcher, pins, xdp
 from sidecar.kernel.capabilities import Capability
+from sidecar.kernel.interface import Interface
 from sidecar.kernel.syscall import MapInfo
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def look(
     """Look at this machine, once the sources are open; raise OSError if capset(2) is forbidden."""
     places = [spec.place for spec, _ in opened]
     interfaces = {
-        str(place): xdp.Interface(place.value, place.netns) for place in places if place.kind == "interface"
+        str(place): Interface(place.value, place.netns) for place in places if place.kind == "interface"
     }
     written = (state_dir, pins.PIN_ROOT, *(interface.pin_directory for interface in interfaces.values()))
     numbers = re.match(r"([0-9]+)\.([0-9]+)", platform.release())

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from sidecar.errors import StateError, explain
 from sidecar.kernel import path_lock, trusted
-from sidecar.model import Record
 from sidecar.state import journal_format
+from sidecar.state.record import Record
 
 log = logging.getLogger(__name__)
 

@@ -13,21 +13,11 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, overload
 
+from sidecar.attributes import encode_attributes
 from sidecar.counts.columns.table import Ledger, Names, Table, key_size
-from sidecar.model import (
-    Account,
-    Attributes,
-    Baseline,
-    Batch,
-    Cells,
-    Column,
-    MapIdentity,
-    Reading,
-    Record,
-    Snapshot,
-)
-from sidecar.otlp import points
+from sidecar.model import Account, Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot
 from sidecar.schema import CPU_BYTES
+from sidecar.state.record import Batch, Record
 
 _LENGTH = struct.Struct("=I")
 _COUNTS = 1 << 64
@@ -191,11 +181,11 @@ def _names(names: Names) -> None:
     from google.protobuf.message import DecodeError  # noqa: PLC0415
     from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint  # noqa: PLC0415
 
-    from sidecar.attributes import pairs  # noqa: PLC0415
+    from sidecar.attributes import from_key_values  # noqa: PLC0415
 
     parsed = NumberDataPoint.FromString
     try:
-        fits = all(points.said(pairs(parsed(name).attributes)) == name for name in names)
+        fits = all(encode_attributes(from_key_values(parsed(name).attributes)) == name for name in names)
     except DecodeError as error:
         raise ValueError(f"malformed journal: a series whose name says nothing ({error})") from None
     _require(fits, "a series whose name says nothing")
@@ -208,7 +198,7 @@ def _attributes(attributes: Attributes) -> None:
             _require(-_TIMES <= value < _COUNTS, "an attribute of more than 64 bits")
         elif type(value) is not bool:
             _is(value, str)
-    points.said(attributes)  # UnicodeEncodeError, a ValueError, if that is no text
+    encode_attributes(attributes)  # UnicodeEncodeError, a ValueError, if that is no text
 
 
 def _times(*times: object) -> None:

@@ -19,19 +19,9 @@ from itertools import chain
 from typing import Any
 
 from sidecar.counts.columns.table import LARGE, Ledger, Names, Table, packed
-from sidecar.model import (
-    Account,
-    Attributes,
-    Baseline,
-    Batch,
-    Cells,
-    Column,
-    MapIdentity,
-    Reading,
-    Record,
-    Snapshot,
-)
+from sidecar.model import Account, Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot
 from sidecar.state import journal_check
+from sidecar.state.record import Batch, Record
 
 _MAGIC = b"XDPOTEL4"
 # Accounts had one more number, and records did not say whether the last batch was acknowledged.

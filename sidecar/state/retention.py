@@ -10,7 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from sidecar.kernel import syscall as bpf
-from sidecar.model import MapIdentity, Record
+from sidecar.model import MapIdentity
+from sidecar.state.record import Record
 
 
 @dataclass(frozen=True)

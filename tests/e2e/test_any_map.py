@@ -18,12 +18,12 @@ import pytest
 from demo import stack
 from demo.ports import Ports
 from demo.service import Service
-from sidecar import bpf_reader
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
+from sidecar.kernel.cpus import possible_cpus
 from tests import waiting
 
-CPUS = len(bpf_reader.possible_cpus())
+CPUS = len(possible_cpus())
 INTERVAL_S = 0.2
 # The first value of a 32-bit counter, so that it wraps soon though it never grows by 2**31 between two
 # readings, however late a busy machine reads.

@@ -16,9 +16,9 @@ import pytest
 
 from demo import stack
 from demo.ports import Ports
-from sidecar import bpf_reader
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
+from sidecar.kernel.cpus import possible_cpus
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def pin():
     path = Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}"
     stack.mount_bpffs()
     bpf.obj_pin(fd, str(path))
-    slots = ([2**53 + 1 + 7 * cpu] + [3 + cpu] * 7 for cpu in range(len(bpf_reader.possible_cpus())))
+    slots = ([2**53 + 1 + 7 * cpu] + [3 + cpu] * 7 for cpu in range(len(possible_cpus())))
     bpf.map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *slot) for slot in slots))
     os.close(fd)
     yield path
     path.unlink()
 
 
-TRUTH = sum(2**53 + 1 + 7 * cpu for cpu in range(len(bpf_reader.possible_cpus())))
+TRUTH = sum(2**53 + 1 + 7 * cpu for cpu in range(len(possible_cpus())))
 
 
 @contextmanager

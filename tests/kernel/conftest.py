@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import xdp
+from sidecar.kernel.interface import Interface
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 
 
@@ -79,7 +80,7 @@ def veth(cleanup, bpffs):
     for end in (name, f"{name}p"):
         Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
         subprocess.run(["ip", "link", "set", end, "up"], check=True)
-    interface = xdp.Interface(name)
+    interface = Interface(name)
     cleanup.callback(xdp.detach, interface)
     return interface
 

@@ -13,6 +13,7 @@ from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SidecarError, SourceError
 from sidecar.kernel import libbpf, xdp
 from sidecar.kernel import syscall as bpf
+from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.sources import locate
 from tests.packet_counter import FIELDS
@@ -110,7 +111,7 @@ def test_detach_leaves_the_interface_bare_and_no_pins(veth, source):
 def test_a_missing_interface_is_one_clear_line():
     """The error names the interface and how to find the right one."""
     with pytest.raises(SourceError, match=r"attach XDP program to nosuchif0: no such interface: `ip link`"):
-        xdp.attach(xdp.Interface("nosuchif0"))
+        xdp.attach(Interface("nosuchif0"))
 
 
 def test_an_interface_made_again_is_attached_again_and_the_counts_go_on(veth, source):
@@ -162,7 +163,7 @@ def test_an_interface_with_a_dot_in_its_name_can_be_pinned(cleanup, bpffs):
     name = f"xt{uuid.uuid4().hex[:6]}.100"
     subprocess.run(["ip", "link", "add", name, "type", "veth"], check=True)
     cleanup.callback(subprocess.run, ["ip", "link", "del", name], check=True)
-    dotted = xdp.Interface(name)
+    dotted = Interface(name)
     cleanup.callback(xdp.detach, dotted)
     xdp.attach(dotted)
 
@@ -175,7 +176,7 @@ def test_an_interface_in_another_namespace_is_attached_from_here(cleanup, bpffs)
     netns = f"xt{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", netns], check=True)
     cleanup.callback(subprocess.run, ["ip", "netns", "del", netns], check=True)
-    interface = xdp.Interface("lo", netns)
+    interface = Interface("lo", netns)
     cleanup.callback(xdp.detach, interface)
     here = os.readlink("/proc/thread-self/ns/net")
     subprocess.run(["ip", "-n", netns, "link", "set", "lo", "up"], check=True)
@@ -204,7 +205,7 @@ def test_an_interface_in_another_namespace_is_attached_from_here(cleanup, bpffs)
 def test_a_namespace_that_is_not_there_is_one_clear_line():
     """The error names the namespace."""
     with pytest.raises(SourceError, match="enter network namespace nosuchns: ENOENT"):
-        xdp.attach(xdp.Interface("eth0", "nosuchns"))
+        xdp.attach(Interface("eth0", "nosuchns"))
 
 
 @pytest.fixture
@@ -316,7 +317,7 @@ def test_what_was_opened_in_a_directory_that_is_not_the_held_one_is_not_read(vet
 
 def test_the_pins_of_a_namespace_are_held_from_anywhere(cleanup, bpffs):
     """The lock is in bpffs, which no network namespace has for itself."""
-    inside = xdp.Interface("lo", f"xt{uuid.uuid4().hex[:8]}")
+    inside = Interface("lo", f"xt{uuid.uuid4().hex[:8]}")
     subprocess.run(["ip", "netns", "add", inside.netns], check=True)
     cleanup.callback(subprocess.run, ["ip", "netns", "del", inside.netns], check=True)
     cleanup.callback(xdp.detach, inside)
@@ -422,7 +423,7 @@ def test_an_interface_that_goes_away_meanwhile_is_one_clear_line(veth, monkeypat
 
 def test_detach_from_a_namespace_that_is_gone_removes_the_pins(cleanup, bpffs):
     """It took the interface with it."""
-    inside = xdp.Interface("lo", f"xt{uuid.uuid4().hex[:8]}")
+    inside = Interface("lo", f"xt{uuid.uuid4().hex[:8]}")
     subprocess.run(["ip", "netns", "add", inside.netns], check=True)
     xdp.attach(inside)
     subprocess.run(["ip", "netns", "del", inside.netns], check=True)
@@ -478,7 +479,7 @@ def test_a_directory_that_somebody_else_made_is_not_used(veth, cleanup, plant, c
 
 def test_an_interface_of_the_same_name_and_number_elsewhere_is_not_taken_for_this_one(cleanup, bpffs):
     """Every network namespace has its lo, of number 1 in each; the pins of all are in one bpffs."""
-    loopback = xdp.Interface("lo")
+    loopback = Interface("lo")
     if loopback.pin_directory.exists():
         pytest.skip("somebody counts on lo here")
     namespaces = [f"xt{uuid.uuid4().hex[:8]}" for _ in range(2)]
@@ -499,4 +500,4 @@ def test_an_interface_of_the_same_name_and_number_elsewhere_is_not_taken_for_thi
     assert "is of an interface of that name in another network namespace" in second.stderr
 
 
-ATTACH = "from sidecar.kernel import xdp; xdp.attach(xdp.Interface('lo'))"
+ATTACH = "from sidecar.kernel import interface, xdp; xdp.attach(interface.Interface('lo'))"

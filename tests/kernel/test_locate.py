@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import bpf_reader
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel import libbpf, uapi
 from sidecar.kernel import syscall as bpf
+from sidecar.kernel.cpus import possible_cpus
 from sidecar.sources import locate
 
 KINDS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
@@ -24,7 +24,7 @@ def by(kind, value):
 
 def fill(fd, map_type, seed=1):
     """Write other counts for each CPU; return the totals."""
-    slots = len(bpf_reader.possible_cpus()) if map_type == uapi.MAP_PERCPU_ARRAY else 1
+    slots = len(possible_cpus()) if map_type == uapi.MAP_PERCPU_ARRAY else 1
     per_cpu = [[seed * (field + 1) + 1000 * cpu for field in range(8)] for cpu in range(slots)]
     bpf.map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *one) for one in per_cpu))
     return tuple(map(sum, zip(*per_cpu, strict=True)))

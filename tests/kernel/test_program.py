@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import binary, integers
 
-from sidecar import bpf_reader
 from sidecar.kernel import libbpf, uapi
 from sidecar.kernel import syscall as bpf
 from tests.kernel import packets as p
@@ -38,7 +37,7 @@ class Counter:
 
     def records(self) -> list[tuple[int, ...]]:
         """Return the record of each possible CPU."""
-        raw = bpf.map_lookup(self.program.map_fd, bytes(4), RECORD_BYTES * len(bpf_reader.possible_cpus()))
+        raw = bpf.map_lookup(self.program.map_fd, bytes(4), RECORD_BYTES * len(possible_cpus()))
         return list(struct.iter_unpack("=8Q", raw))
 
     def totals(self) -> tuple[int, ...]:

@@ -12,10 +12,11 @@ import pytest
 from sidecar import bpf_reader
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
+from sidecar.kernel.cpus import possible_cpus
 from sidecar.model import Field, Layout
 from sidecar.schema import Schema
 
-CPUS = len(bpf_reader.possible_cpus())
+CPUS = len(possible_cpus())
 
 
 def schema(*fields, size, cpu=None):
@@ -181,5 +182,5 @@ def test_cpus_can_be_told_apart(make_map):
     by_cpu = schema(Field("packets", 0), Field("drops", 64, 32), size=12, cpu="cpu")
 
     assert bpf_reader.read(fd, bpf.map_info(fd), by_cpu).cells == {
-        b"abcd" + struct.pack("=I", cpu): (10 + n, n) for n, cpu in enumerate(bpf_reader.possible_cpus())
+        b"abcd" + struct.pack("=I", cpu): (10 + n, n) for n, cpu in enumerate(possible_cpus())
     }

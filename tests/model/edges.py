@@ -14,7 +14,8 @@ from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from sidecar.model import Reading, Record, Temporality
+from sidecar.model import Reading, Temporality
+from sidecar.state.record import Record
 from tests.model.explorer import Asked
 from tests.model.machine import EPOCH, decoded
 from tests.model.outside import Outside

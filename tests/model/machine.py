@@ -8,8 +8,8 @@ Time is in ns and passes with the ticks alone, so the same history told in anoth
 from functools import cache
 from typing import NamedTuple
 
-from sidecar.model import Record
 from sidecar.state import journal_format
+from sidecar.state.record import Record
 
 EPOCH = 1_000_000
 TICK = 1_000

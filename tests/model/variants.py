@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from sidecar.delivery import Delivery
-from sidecar.model import Batch
 from sidecar.otlp_push import Outcome, Rejected, Retry
+from sidecar.state.record import Batch
 
 
 class Merging(Delivery):

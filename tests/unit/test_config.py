@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.cli import parser
+from sidecar.commands.registry import parser
 from sidecar.config import config_from
 from sidecar.describe.spec import Place
 from sidecar.errors import ConfigError

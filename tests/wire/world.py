@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from sidecar.delivery import Delivery
 from sidecar.errors import KernelError
-from sidecar.model import MapIdentity, Record, Snapshot, Temporality
+from sidecar.model import MapIdentity, Snapshot, Temporality
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Pusher
 from sidecar.pipeline import Pipeline
 from sidecar.state import journal_format
 from sidecar.state.journal import Journal
+from sidecar.state.record import Record
 from tests.packet_counter import FIELDS, INFO, SUMS, reading, schema
 
 RESOURCE = (("service.instance.id", "one"), ("service.name", "test"))

@@ -12,15 +12,14 @@ from itertools import islice
 
 import numpy as np
 
-from sidecar.counts.aggregate import OVERFLOW
+from sidecar.attributes import encode_attributes
 from sidecar.counts.columns.growth import U64Array
 from sidecar.counts.columns.match import Places, matched
 from sidecar.counts.columns.names import only, places_of
 from sidecar.counts.columns.table import Ledger, Names, Roster, Table
-from sidecar.otlp import points
-from sidecar.schema import Schema
+from sidecar.schema import OVERFLOW, Schema
 
-_OVERFLOW_SAID = points.said((OVERFLOW,))
+_OVERFLOW_SAID = encode_attributes((OVERFLOW,))
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def rostered(ledger: Ledger, now: Table, schema: Schema) -> Roster:
         return before
     places, waiting = _as_before(before, now, schema)
     unknown = [at for at in np.flatnonzero(places < 0).tolist() if at not in waiting]
-    waiting |= {at: points.said(schema.attributes_of(now.key(at))) for at in unknown}
+    waiting |= {at: encode_attributes(schema.attributes_of(now.key(at))) for at in unknown}
     of_series = places_of(ledger.series, set(waiting.values()))
     for at, name in waiting.items():
         places[at] = of_series.get(name, -1)
@@ -111,7 +110,7 @@ def post(
 
 def _overflow(ledger: Ledger, schema: Schema) -> int:
     """Return the place of the series of those without room, or -1."""
-    overflow = points.said((*schema.attributes, OVERFLOW))
+    overflow = encode_attributes((*schema.attributes, OVERFLOW))
     return places_of(ledger.series, {overflow}).get(overflow, -1)
 
 
@@ -119,7 +118,7 @@ def _settle(
     ledger: Ledger, places: Places, waiting: Sequence[bytes], schema: Schema
 ) -> tuple[Ledger, Places, int, int]:
     """Find a place for each row that has none."""
-    overflow = points.said((*schema.attributes, OVERFLOW))
+    overflow = encode_attributes((*schema.attributes, OVERFLOW))
     new = [name for name in dict.fromkeys(waiting) if name != overflow]
     has_overflow = _overflow(ledger, schema) >= 0
     limit = max(1, schema.series_limit // max(1, len(schema.instruments)))

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
+from sidecar.attributes import decode_attributes
 from sidecar.counts.columns.table import Names
 from sidecar.model import Series
-from sidecar.otlp import points
 
 if TYPE_CHECKING:  # whoever asks whether something is a SeriesTable must not pay for numpy
     import numpy as np
@@ -64,7 +64,7 @@ class SeriesTable(Sequence[Series]):
 
     def _one(self, at: int) -> Series:
         return Series(
-            points.attributes(self.names[int(self.places[at])]),
+            decode_attributes(self.names[int(self.places[at])]),
             self.birth_ns,
             bool(self.is_new[at]),
             int(self.start_ns[at]),

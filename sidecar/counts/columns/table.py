@@ -15,8 +15,8 @@ from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
+from sidecar.attributes import decode_attributes, encode_attributes
 from sidecar.model import Account, Attributes, Cells
-from sidecar.otlp import points
 
 # numpy, once it is imported, brings a library that starts a thread for each CPU, for what nobody does here.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -179,7 +179,7 @@ class Ledger(_Held):
         if isinstance(accounts, Ledger):
             return accounts
         return cls(
-            Names.of(map(points.said, accounts)),
+            Names.of(map(encode_attributes, accounts)),
             width,
             _by_column(one.totals for one in accounts.values()),
             packed(one.end_ns for one in accounts.values()),
@@ -189,7 +189,7 @@ class Ledger(_Held):
         return len(self.series)
 
     def __iter__(self) -> Iterator[Attributes]:
-        return map(points.attributes, self.series)
+        return map(decode_attributes, self.series)
 
     def __getitem__(self, attributes: Attributes) -> Account:
         return self.one_by_one[attributes]

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.counts.cells import U64, cells, growth, parse_cpu_list, signed, stride
+from sidecar.counts.cells import cells, growth
+from sidecar.kernel.cpus import parse_cpu_list, stride
 from sidecar.model import Column, Field, Layout
+from sidecar.u64 import U64, signed
 
 TWO = Layout(16, (Field("packets", 0), Field("bytes", 64)))
 

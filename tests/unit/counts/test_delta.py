@@ -6,13 +6,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sidecar.counts.aggregate import OVERFLOW
-from sidecar.counts.cells import U64, signed
+from sidecar.attributes import decode_attributes
 from sidecar.counts.delta import advance, as_reported, from_now_on, generations, since_birth
 from sidecar.counts.delta import probe as delta_probe
 from sidecar.model import Fall, Field, Layout, MapIdentity, Reading, Snapshot
-from sidecar.otlp import points
-from sidecar.schema import Instrument, Kind, Schema
+from sidecar.schema import OVERFLOW, Instrument, Kind, Schema
+from sidecar.u64 import U64, signed
 
 ONE = MapIdentity("boot-1", 41, 6, 4, 64, 1)
 TWO = ONE._replace(map_id=42)
@@ -407,10 +406,10 @@ def test_a_series_with_a_gauge_is_gone_once_when_it_has_no_key_any_more():
     five = step_of(four.baseline, new, of=gauge)
     back = step_of(five.baseline, entries({b"a": (5,)}, at=4000, identity=TWO, of=gauge), of=gauge)
 
-    gone = [[dict(points.attributes(name))["key"] for name in step.gone] for step in (one, two, three, four)]
+    gone = [[dict(decode_attributes(name))["key"] for name in step.gone] for step in (one, two, three, four)]
     assert gone == [[], ["a"], [], ["c"]]
-    assert [points.attributes(name) for name in five.gone] == [(("key", "b"),)]
-    assert [points.attributes(name) for name in back.gone] == [(("key", "B"),)]
+    assert [decode_attributes(name) for name in five.gone] == [(("key", "b"),)]
+    assert [decode_attributes(name) for name in back.gone] == [(("key", "B"),)]
 
 
 def test_a_series_of_sums_is_never_told_to_be_gone():

@@ -6,13 +6,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from sidecar import __version__
-from sidecar.counts.cells import added
 from sidecar.errors import SourceError
 from sidecar.model import Field, Layout, Series, Temporality
 from sidecar.otlp import encode as otlp_encode
 from sidecar.otlp import message
 from sidecar.otlp.encode import encode
 from sidecar.schema import Instrument, Kind, Schema
+from sidecar.u64 import added
 from tests.packet_counter import SCHEMA
 from tests.packet_counter import SUMS as NAMES
 

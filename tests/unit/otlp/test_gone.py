@@ -5,9 +5,9 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import DataPointFlags
 
-from sidecar.attributes import pairs
+from sidecar.attributes import encode_attributes, from_key_values
 from sidecar.model import Field, Layout
-from sidecar.otlp import gone, message, points
+from sidecar.otlp import gone, message
 from sidecar.schema import Instrument, Kind, Schema
 
 NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
@@ -30,12 +30,12 @@ def said(requests):
     """Each point of some requests: metric, attributes, time, flags, which value."""
     for request in requests:
         (resource,) = ExportMetricsServiceRequest.FromString(request).resource_metrics
-        assert pairs(resource.resource.attributes) == (("host.name", "node-1"),)
+        assert from_key_values(resource.resource.attributes) == (("host.name", "node-1"),)
         for metric in resource.scope_metrics[0].metrics:
             # The Collector's prometheus exporter would drop those after the first.
             (one,) = metric.gauge.data_points
             value = one.WhichOneof("value")
-            yield metric.name, pairs(one.attributes), one.time_unix_nano, one.flags, value
+            yield metric.name, from_key_values(one.attributes), one.time_unix_nano, one.flags, value
 
 
 def of(names):
@@ -46,7 +46,7 @@ def test_each_gauge_has_a_point_without_a_value_and_a_sum_has_none():
     """A sum that is said no more is no news; a value would be."""
     a = (("key", "a"),)
 
-    assert list(said(of([points.said(a)]))) == [
+    assert list(said(of([encode_attributes(a)]))) == [
         ("level", a + IN, 2000, NO_VALUE, None),
         ("level", a + OUT, 2000, NO_VALUE, None),
         ("rate", a, 2000, NO_VALUE, None),
@@ -62,10 +62,11 @@ def test_nothing_is_said_if_nothing_is_gone():
 def test_many_are_said_in_several_requests(monkeypatch, limit, most):
     """None is larger than a server takes."""
     monkeypatch.setattr(message, limit, most)
-    names = [points.said([("key", f"{number}")]) for number in range(9)]
+    names = [encode_attributes([("key", f"{number}")]) for number in range(9)]
     requests = list(of(names))
 
     assert len(requests) > 4
     assert (
-        sorted(points.said(attributes) for name, attributes, *_ in said(requests) if name == "rate") == names
+        sorted(encode_attributes(attributes) for name, attributes, *_ in said(requests) if name == "rate")
+        == names
     )

@@ -7,9 +7,9 @@ import uuid
 import pytest
 
 from sidecar.errors import StateError
-from sidecar.model import Record
 from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.state.journal import Journal
+from sidecar.state.record import Record
 
 KNOWN = "0b1f9d2e-4d3c-4b57-9c1e-6d2f5a7b8c90"
 

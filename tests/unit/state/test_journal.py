@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import StateError
-from sidecar.model import Account, Baseline, Batch, Column, MapIdentity, Reading, Record, Snapshot
+from sidecar.model import Account, Baseline, Column, MapIdentity, Reading, Snapshot
 from sidecar.state import journal as journal_module
 from sidecar.state import journal_format
 from sidecar.state.journal import Journal
+from sidecar.state.record import Batch, Record
 
 ROOT = Path(__file__).parents[3]
 IDENTITY = MapIdentity("3f0c-boot", 41, 6, 4, 64, 1)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from sidecar.counts import delta
 from sidecar.counts.columns.table import LARGE, Ledger, Table
 from sidecar.errors import SourceError
-from sidecar.model import Batch, Field, Layout, MapIdentity, Reading, Record, Snapshot, Temporality
+from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.otlp.encode import encode as otlp
 from sidecar.schema import Instrument, Kind, Schema
 from sidecar.state import journal_format
 from sidecar.state.journal_format import MARK_AT, decode, encode
+from sidecar.state.record import Batch, Record
 
 SCHEMA = Schema(
     "test",

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.model import Baseline, Batch, Column, MapIdentity, Reading, Record, Snapshot
+from sidecar.model import Baseline, Column, MapIdentity, Reading, Snapshot
 from sidecar.state.journal import Journal
+from sidecar.state.record import Batch, Record
 from sidecar.state.retention import Retention
 
 COLUMNS = (Column("packets"),)

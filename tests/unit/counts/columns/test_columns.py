@@ -10,18 +10,20 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
-from sidecar.attributes import key_values
+from sidecar.attributes import decode_attributes, encode_attributes, split_attributes
 from sidecar.counts import cells, delta, idle
 from sidecar.counts.columns import cells as column_cells
 from sidecar.counts.columns import match, names
 from sidecar.counts.columns.series import SeriesTable
 from sidecar.counts.columns.table import Ledger, Names, Table
 from sidecar.errors import SourceError
-from sidecar.model import Field, Layout, MapIdentity, Reading, Record, Snapshot, Temporality
+from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.observe.exposition import Exposition, exposition
-from sidecar.otlp import columns_encode, encode, message, points
+from sidecar.otlp import columns_encode, encode, message
+from sidecar.otlp.message import key_values
 from sidecar.schema import CPU_BYTES, Instrument, Kind, Schema
 from sidecar.state import journal_format
+from sidecar.state.record import Record
 
 RESOURCE = (("host.name", "node-1"),)
 
@@ -270,17 +272,17 @@ attributes = st.lists(st.tuples(words, words | st.integers(-(2**63), 2**63 - 1) 
 @given(attributes.map(tuple))
 def test_a_series_is_named_by_the_bytes_of_the_generated_classes(pairs):
     """And can be told from them again."""
-    name = points.said(pairs)
+    name = encode_attributes(pairs)
 
     assert name == NumberDataPoint(attributes=key_values(pairs)).SerializeToString()
-    assert points.attributes(name) == pairs
+    assert decode_attributes(name) == pairs
 
 
 @given(st.lists(attributes.map(tuple), unique=True, max_size=4), st.integers(0, 4), attributes.map(tuple))
 def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
     """Also where the bytes go on, but the names are divided otherwise."""
-    each = [points.said(one) for one in pairs]
-    changed = [*each[:kept], points.said(other), *each[kept:]]
+    each = [encode_attributes(one) for one in pairs]
+    changed = [*each[:kept], encode_attributes(other), *each[kept:]]
     merged = [*each[:kept], b"".join(each[kept:])]
     for more in (each, changed, merged, each[:kept]):
         expected = next(
@@ -294,7 +296,7 @@ def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
 def test_a_name_is_taken_apart_into_its_attributes(pairs):
     """Each a message of its own."""
     expected = [one.SerializeToString() for one in key_values(pairs)]
-    assert list(points.apart(points.said(pairs))) == expected
+    assert list(split_attributes(encode_attributes(pairs))) == expected
 
 
 @given(st.integers(1, 20), st.sets(st.integers(0, 9), max_size=8), st.sets(st.integers(0, 9)), st.booleans())

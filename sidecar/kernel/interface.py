@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network interface, and where its pins are in bpffs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.kernel import libbpf, pins
+
+
+@dataclass(frozen=True)
+class Interface:
+    """An interface by name, in the network namespace *netns* (None: the sidecar's own)."""
+
+    name: str
+    netns: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.netns}:{self.name}" if self.netns else self.name
+
+    @property
+    def pin_directory(self) -> Path:
+        """The directory in bpffs that holds the interface's pins; bpffs allows no dot in a name."""
+        return pins.PIN_ROOT / str(self).replace("%", "%25").replace("/", "%2F").replace(".", "%2E")
+
+    @property
+    def map_pin(self) -> Path:
+        """Where the map of counters is pinned."""
+        return self.pin_directory / libbpf.MAP_NAME
+
+    @property
+    def link_pin(self) -> Path:
+        """Where the attachment is pinned."""
+        return self.pin_directory / "link"
