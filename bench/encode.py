@@ -82,8 +82,8 @@ def _windows(keys: int, words: int, meaning: Schema) -> list[Sequence[Series]]:
         for number in range(_WINDOWS):
             held.count(keys)
             taken = snapshot(held.fd, held.info, meaning, 10**18 + number * 10**10)
-            step = delta.advance(baseline, [taken], meaning, everything=False)
-            windows.append(step.said)
+            step = delta.advance(baseline, [taken], meaning, include_idle=False)
+            windows.append(step.to_export)
             baseline = step.baseline
     return windows
 

@@ -71,6 +71,6 @@ def _record(keys: int, words: int) -> Record:
         known = delta.advance(delta.since_birth(first), [first], meaning).baseline
         held.count(keys)
         second = snapshot(held.fd, held.info, meaning, 10**18)
-    step = delta.advance(known, [second], meaning, everything=False)
-    requests = encode(RESOURCE, Temporality.DELTA, [(meaning, step.said)])
+    step = delta.advance(known, [second], meaning, include_idle=False)
+    requests = encode(RESOURCE, Temporality.DELTA, [(meaning, step.to_export)])
     return Record(2, {"bench": known}, Batch(requests, {"bench": step.baseline}), {"bench": [second]})

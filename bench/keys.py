@@ -115,9 +115,9 @@ class Turns:
         return snapshot(self._fd, self._info, self._schema, self._now_ns)
 
     def _turn(self, *, everything: bool) -> Sequence[bytes]:
-        step = delta.advance(self._baseline, [self.read()], self._schema, everything=everything)
+        step = delta.advance(self._baseline, [self.read()], self._schema, include_idle=everything)
         self._baseline = step.baseline
-        return encode(RESOURCE, self._temporality, [(self._schema, step.said)])
+        return encode(RESOURCE, self._temporality, [(self._schema, step.to_export)])
 
 
 def snapshot(fd: int, info: bpf.MapInfo, meaning: Schema, taken_ns: int) -> Snapshot:

@@ -70,7 +70,7 @@ class Node:
     def __init__(self, number: int, interfaces: int, chance: Random) -> None:
         """Begin to count now."""
         self._chance = chance
-        self._born_ns = time.time_ns()
+        self._counting_since_ns = time.time_ns()
         self.acknowledged = 0
         """The packets, of all interfaces, that a gateway has said it has taken."""
         self.said = 0
@@ -101,7 +101,9 @@ class Node:
         metric.sum.is_monotonic = True
         for at in range(interfaces):
             metric.sum.data_points.append(
-                NumberDataPoint(attributes=_interface(at), start_time_unix_nano=self._born_ns, as_int=0)
+                NumberDataPoint(
+                    attributes=_interface(at), start_time_unix_nano=self._counting_since_ns, as_int=0
+                )
             )
         return metric
 

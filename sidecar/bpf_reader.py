@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import chain
 
 from sidecar.counts.cells import cells
-from sidecar.counts.columns.table import LARGE, Table
+from sidecar.counts.columns.table import COLUMNAR_FROM, Table
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.cpus import possible_cpus, stride
 from sidecar.kernel.uapi import ARRAY_TYPES, PER_CPU_TYPES
@@ -76,7 +76,7 @@ def _reading(chunks: Iterator[Chunk], info: bpf.MapInfo, schema: Schema) -> Read
     for chunk in chunks:
         begun.append(chunk)
         rows += len(chunk[0]) // info.key_size * apart
-        if rows > LARGE:
+        if rows > COLUMNAR_FROM:
             return Reading(columns, _table(chain(begun, chunks), info, schema))
     size, count = info.key_size, slots(info)
     if schema.cpu is not None:

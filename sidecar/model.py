@@ -127,7 +127,7 @@ class Snapshot:
 
     Attributes:
         identity: The map that was read.
-        born_ns: Since when the map counts, Unix time in ns: the load time of the oldest program that uses it.
+        counting_since_ns: Unix ns: the load time of the oldest program that uses the map.
         taken_ns: Unix time in ns, taken before the read.
         reading: What it held.
         boottime_ns: CLOCK_BOOTTIME at the same moment, ns; None if another process took it.
@@ -135,7 +135,7 @@ class Snapshot:
     """
 
     identity: MapIdentity
-    born_ns: int
+    counting_since_ns: int
     taken_ns: int
     reading: Reading
     boottime_ns: int | None = field(default=None, compare=False)
@@ -153,7 +153,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Account:
+class StreamState:
     """
     What was reported of one series.
 
@@ -173,21 +173,21 @@ class Baseline:
     Where a source stands: what has been reported up to *end_ns*.
 
     Attributes:
-        birth_ns: Start of the very first window, Unix ns; it never changes.
+        start_time_ns: Start of the very first window, Unix ns; it never changes.
         end_ns: End of the last window, Unix ns.
         maps: How its maps were last read, the present one last; the one before it may come back.
-        fields: The fields that the accounts' totals are of.
-        accounts: What was reported of each series.
+        fields: The fields that the streams' totals are of.
+        streams: What was reported of each series.
         boottime_ns: CLOCK_BOOTTIME when its newest map was read, ns; None if another process did. The journal
             does not have it.
 
     """
 
-    birth_ns: int
+    start_time_ns: int
     end_ns: int
     maps: Mapping[MapIdentity, Reading]
     fields: tuple[str, ...]
-    accounts: Mapping[Attributes, Account] = field(default_factory=dict)
+    streams: Mapping[Attributes, StreamState] = field(default_factory=dict)
     boottime_ns: int | None = field(default=None, compare=False)
 
     @property
@@ -218,12 +218,12 @@ class Series:
 
     Attributes:
         attributes: Attributes of its points.
-        birth_ns: Since when its totals count, Unix ns; never changes while the series lives.
+        start_time_ns: Since when its totals count, Unix ns; never changes while the series lives.
         is_new: Whether no window of it was ever made before.
         start_ns: Start of the window, Unix ns: the end of its last one.
         end_ns: End of the window, Unix ns.
         counts: What was counted in (start_ns, end_ns], modulo 2^64.
-        totals: What was counted in (birth_ns, end_ns], modulo 2^64.
+        totals: What was counted in (start_time_ns, end_ns], modulo 2^64.
         values: What the fields held at *end_ns*, modulo 2^64.
         elapsed_ns: How long it took to count *counts*, whatever was done to the wall clock, ns; 0 if nobody
             can tell.
@@ -231,7 +231,7 @@ class Series:
     """
 
     attributes: Attributes
-    birth_ns: int
+    start_time_ns: int
     is_new: bool
     start_ns: int
     end_ns: int

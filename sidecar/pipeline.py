@@ -59,7 +59,7 @@ class Pipeline:
         self._shared: set[int] = set()
         # Whether series of the batch under way could be left out, and what is known if so.
         self._quiet = False
-        self._told = idle.Told()
+        self._view = idle.CollectorView()
 
     def run(self, interval_s: float) -> None:
         """Make a cycle each *interval_s* seconds until the clock says stop; then a last one."""
@@ -75,7 +75,7 @@ class Pipeline:
                 self._send_if_due()
             wake = min(next_cycle, self._delivery.retry_at) if self._delivery.busy else next_cycle
             stopping = self._clock.wait(max(0.0, wake - self._clock.now()))
-        self._farewell()
+        self._shutdown()
 
     def once(self) -> None:
         """
@@ -135,14 +135,14 @@ class Pipeline:
     def _keep_and_send(self, readings: Readings, *, timeout_s: float | None = None) -> Outcome | None:
         """Write the readings down and send them, a probe first if need be; raise SidecarError if not."""
         probing = self._delivery.needs_probe
-        self._keep(readings)
+        self._record(readings)
         outcome = self._send_if_due(timeout_s=timeout_s)
         if probing and not self._delivery.needs_probe:
-            self._keep(readings)
+            self._record(readings)
             outcome = self._send_if_due(timeout_s=timeout_s)
         return outcome
 
-    def _keep(self, readings: Readings) -> None:
+    def _record(self, readings: Readings) -> None:
         """Write the readings down, as a new batch if one may be made; raise SidecarError if that fails."""
         generations = {
             source: delta.generations(self._delivery.seen.get(source.name, ()), readings[source.name])
@@ -168,21 +168,21 @@ class Pipeline:
                 {source.name: self._first_baseline(source, first[source]) for source in first}
             )
 
-    def _advance(self, source: Source, snapshots: Sequence[Snapshot]) -> delta.Advance:
+    def _advance(self, source: Source, snapshots: Sequence[Snapshot]) -> delta.NextWindow:
         return delta.advance(
             self._delivery.acknowledged[source.name],
             snapshots,
             source.schema,
-            everything=not self._told.everything,
+            include_idle=not self._view.has_all_series,
         )
 
-    def _probe(self, source: Source, step: delta.Advance) -> delta.Advance:
+    def _probe(self, source: Source, step: delta.NextWindow) -> delta.NextWindow:
         baseline = self._delivery.acknowledged[source.name]
         return delta.probe(baseline, step.snapshots[-1], source.schema)
 
     def _freeze(
-        self, steps: Mapping[Source, delta.Advance], seen: Readings
-    ) -> Mapping[Source, delta.Advance]:
+        self, steps: Mapping[Source, delta.NextWindow], seen: Readings
+    ) -> Mapping[Source, delta.NextWindow]:
         """Put a batch under way and return the steps in it; raise SidecarError if that cannot be done."""
         with self._telemetry.stage("encode"):
             requests, steps = self._encode(steps)
@@ -192,17 +192,19 @@ class Pipeline:
             Batch(requests, {source.name: step.baseline for source, step in steps.items()}),
             {source.name: seen[source.name] for source in steps},
         )
-        self._told = self._told.frozen()
-        self._quiet = any(idle.may_be(source.schema, len(step.series)) for source, step in steps.items())
+        self._view = self._view.frozen()
+        self._quiet = any(
+            idle.can_omit_idle(source.schema, len(step.series)) for source, step in steps.items()
+        )
         return steps
 
-    def _note(self, steps: Mapping[Source, delta.Advance]) -> None:
+    def _note(self, steps: Mapping[Source, delta.NextWindow]) -> None:
         for source, step in steps.items():
             self._telemetry.took(source.name, source.schema, step)
             self._falls.log(source.name, source.schema, step)
             self._log_shared(source, step)
 
-    def _log_shared(self, source: Source, step: delta.Advance) -> None:
+    def _log_shared(self, source: Source, step: delta.NextWindow) -> None:
         """Say, once of a map, that keys share series although nobody asked for that."""
         newest = step.snapshots[-1]
         keys, map_id = len(newest.reading.cells), newest.identity.map_id
@@ -212,17 +214,17 @@ class Pipeline:
             log.warning("%s: %s", source.name, shared)
 
     def _encode(
-        self, steps: Mapping[Source, delta.Advance]
-    ) -> tuple[tuple[bytes, ...], Mapping[Source, delta.Advance]]:
+        self, steps: Mapping[Source, delta.NextWindow]
+    ) -> tuple[tuple[bytes, ...], Mapping[Source, delta.NextWindow]]:
         """Return the requests, and the steps that are in them: a source that cannot be said is left out."""
         try:
             return self._requests(steps), steps
         except SourceError:
-            sayable = {source: step for source, step in steps.items() if self._can_be_said(source, step)}
-            return self._requests(sayable), sayable
+            encodable = {source: step for source, step in steps.items() if self._is_encodable(source, step)}
+            return self._requests(encodable), encodable
 
-    def _requests(self, steps: Mapping[Source, delta.Advance]) -> tuple[bytes, ...]:
-        measured = [(source.schema, step.said) for source, step in steps.items()]
+    def _requests(self, steps: Mapping[Source, delta.NextWindow]) -> tuple[bytes, ...]:
+        measured = [(source.schema, step.to_export) for source, step in steps.items()]
         ended = [
             request
             for source, step in steps.items()
@@ -230,7 +232,7 @@ class Pipeline:
         ]
         return (*encode(self._resource, self._temporality, measured), *ended)
 
-    def _can_be_said(self, source: Source, step: delta.Advance) -> bool:
+    def _is_encodable(self, source: Source, step: delta.NextWindow) -> bool:
         try:
             self._requests({source: step})
         except SourceError as error:
@@ -240,8 +242,8 @@ class Pipeline:
         return True
 
     def _first_baseline(self, source: Source, snapshot: Snapshot) -> Baseline:
-        birth_ns = reported.birth_ns(snapshot.identity.map_id)
-        if birth_ns is not None:
+        start_time_ns = reported.start_time_ns(snapshot.identity.map_id)
+        if start_time_ns is not None:
             self._telemetry.journals_lost += 1
             log.warning(
                 "%s: map id %d was reported before, but the journal is lost: what it counted since the last "
@@ -251,17 +253,17 @@ class Pipeline:
             )
             if self._temporality is Temporality.DELTA:
                 return delta.from_now_on(snapshot)
-            snapshot = replace(snapshot, born_ns=birth_ns)
+            snapshot = replace(snapshot, counting_since_ns=start_time_ns)
         if self._temporality is Temporality.DELTA_WITH_BASE:
             return delta.as_reported(snapshot, source.schema)
         return delta.since_birth(snapshot)
 
-    def _remember(self, baseline: Baseline) -> None:
+    def _mark_reported(self, baseline: Baseline) -> None:
         map_id = baseline.identity.map_id
         if map_id in self._marked:
             return
         try:
-            reported.mark(map_id, baseline.birth_ns)
+            reported.mark(map_id, baseline.start_time_ns)
         except OSError as error:
             log.warning(
                 "remember in bpffs that map id %d is reported: %s: should the state directory be lost, "
@@ -281,7 +283,7 @@ class Pipeline:
         # no counts, and whoever never took more leaves nothing to be remembered.
         if not self._delivery.needs_probe:
             for under_way in self._delivery.under_way.values():
-                self._remember(under_way)
+                self._mark_reported(under_way)
         outcome = self._delivery.send(timeout_s=timeout_s)
         for source in self._sources:
             baseline = self._delivery.acknowledged.get(source.name)
@@ -289,14 +291,16 @@ class Pipeline:
                 source.release(baseline.identity)
         if outcome:
             clean = isinstance(outcome, Delivered) and not outcome.rejected
-            self._told = (
-                self._told.answered(connections.present(), clean=clean) if self._quiet else idle.Told()
+            self._view = (
+                self._view.after_response(connections.present(), clean=clean)
+                if self._quiet
+                else idle.CollectorView()
             )
         if isinstance(outcome, Delivered):
             self._after_delivery()
         return outcome
 
-    def _farewell(self) -> None:
+    def _shutdown(self) -> None:
         """Send what is under way and one last batch, each with a short deadline."""
         self._send(timeout_s=LAST_TIMEOUT_S)
         self._kept_or_logged(self._read(), timeout_s=LAST_TIMEOUT_S)

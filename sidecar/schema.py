@@ -147,5 +147,5 @@ class Schema:
             yield Column(one.name, one.bits, one.signed, monotonic, 1 if one.bits == 64 else slots)
 
 
-Measured = Sequence[tuple[Schema, Sequence[Series]]]
+SourceSeries = Sequence[tuple[Schema, Sequence[Series]]]
 """The series of each source, with what they mean."""

@@ -4,39 +4,39 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sidecar.model import Account, Attributes, Fall, Series
+from sidecar.model import Attributes, Fall, Series, StreamState
 from sidecar.schema import OVERFLOW, Schema
 from sidecar.u64 import added
 
 
 @dataclass(frozen=True)
-class Posting:
+class Aggregated:
     """
     What one window brought, by series.
 
     Attributes:
         counts: What each field of each series counted, modulo 2^64; only series that some key belongs to.
-        accounts: The accounts before the window, without those that had to make room.
+        streams: The streams before the window, without those that had to make room.
         overflowed: How many series found no room.
         forgotten: How many had to make room.
 
     """
 
     counts: Mapping[Attributes, tuple[int, ...]]
-    accounts: Mapping[Attributes, Account]
+    streams: Mapping[Attributes, StreamState]
     overflowed: int = 0
     forgotten: int = 0
 
 
 @dataclass(frozen=True)
-class Step:
+class WindowResult:
     """
     What one window brought for one source.
 
     Attributes:
         series: Each series that some key belongs to, also those that counted nothing.
-        said: Those of them that go out.
-        accounts: Those that hold once the window is acknowledged.
+        to_export: Those of them that go out.
+        streams: Those that hold once the window is acknowledged.
         emptied: Keys whose counters went backwards within one map: somebody emptied it.
         vanished: Keys that are no longer in the map.
         overflowed: Series that found no room and were added up to one.
@@ -49,8 +49,8 @@ class Step:
     """
 
     series: Sequence[Series]
-    said: Sequence[Series]
-    accounts: Mapping[Attributes, Account]
+    to_export: Sequence[Series]
+    streams: Mapping[Attributes, StreamState]
     emptied: tuple[bytes, ...] = ()
     vanished: tuple[bytes, ...] = ()
     overflowed: int = 0
@@ -61,10 +61,10 @@ class Step:
 
 
 def post(
-    accounts: Mapping[Attributes, Account],
+    streams: Mapping[Attributes, StreamState],
     grown: Iterable[tuple[Attributes, tuple[int, ...]]],
     schema: Schema,
-) -> Posting:
+) -> Aggregated:
     """
     Add up what was counted by series; those that find no room are added up to one that says so.
 
@@ -75,18 +75,18 @@ def post(
     for attributes, grew in grown:
         add_to(counts, attributes, grew)
     overflow = (*schema.attributes, OVERFLOW)
-    new = [one for one in counts if one not in accounts and one != overflow]
+    new = [one for one in counts if one not in streams and one != overflow]
     if not new:
-        return Posting(counts, accounts)
+        return Aggregated(counts, streams)
     limit = max(1, schema.series_limit // max(1, len(schema.instruments)))
-    room = limit - len(accounts.keys() - {overflow})
-    forgotten = _longest_idle(accounts, counts, len(new) - room) if len(new) > room else []
+    room = limit - len(streams.keys() - {overflow})
+    forgotten = _longest_idle(streams, counts, len(new) - room) if len(new) > room else []
     rest = new[max(0, room + len(forgotten)) :]
     for attributes in rest:
         add_to(counts, overflow, counts.pop(attributes))
     gone = set(forgotten)
-    kept = {one: account for one, account in accounts.items() if one not in gone}
-    return Posting(counts, kept, len(rest), len(forgotten))
+    kept = {one: account for one, account in streams.items() if one not in gone}
+    return Aggregated(counts, kept, len(rest), len(forgotten))
 
 
 def add_to(sums: dict[Attributes, tuple[int, ...]], attributes: Attributes, more: tuple[int, ...]) -> None:
@@ -96,7 +96,7 @@ def add_to(sums: dict[Attributes, tuple[int, ...]], attributes: Attributes, more
 
 
 def _longest_idle(
-    accounts: Mapping[Attributes, Account], present: Mapping[Attributes, object], wanted: int
+    streams: Mapping[Attributes, StreamState], present: Mapping[Attributes, object], wanted: int
 ) -> list[Attributes]:
-    idle = [one for one in accounts if one not in present and OVERFLOW not in one]
-    return sorted(idle, key=lambda one: accounts[one].end_ns)[:wanted]
+    idle = [one for one in streams if one not in present and OVERFLOW not in one]
+    return sorted(idle, key=lambda one: streams[one].end_ns)[:wanted]

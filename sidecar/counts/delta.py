@@ -12,11 +12,11 @@ from itertools import chain
 
 from sidecar.attributes import encode_attributes
 from sidecar.counts import idle
-from sidecar.counts.aggregate import Posting, Step, add_to, post
+from sidecar.counts.aggregate import Aggregated, WindowResult, add_to, post
 from sidecar.counts.cells import growth, values
 from sidecar.counts.columns.table import Table, key_size
 from sidecar.counts.resets import Counters, Resets
-from sidecar.model import Account, Attributes, Baseline, Cells, Column, Reading, Series, Snapshot
+from sidecar.model import Attributes, Baseline, Cells, Column, Reading, Series, Snapshot, StreamState
 from sidecar.schema import OVERFLOW, Schema
 from sidecar.u64 import added
 
@@ -25,7 +25,7 @@ MAPS_REMEMBERED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Advance(Step):
+class NextWindow(WindowResult):
     """
     What one window brought for one source, and what holds after it.
 
@@ -40,10 +40,10 @@ class Advance(Step):
 
 
 def advance(
-    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, *, everything: bool = True
-) -> Advance:
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, *, include_idle: bool = True
+) -> NextWindow:
     """
-    Take one source a window further; if not *everything*, series that counted nothing may be left out.
+    Take one source a window further; unless *include_idle*, series that counted nothing may be left out.
 
     *snapshots* are of the generations of its map since the baseline, oldest first and each once: usually one;
     two when a new map took its place, the old one read a last time. For each there are three cases:
@@ -68,27 +68,27 @@ def advance(
     end_ns = max(newest.taken_ns, baseline.end_ns + 1)
     # Windows of 1 ns say nothing of how long a series was left out.
     stepped_back = newest.taken_ns <= baseline.end_ns
-    step = _step(baseline, snapshots, schema, end_ns, everything=everything or stepped_back)
+    step = _step(baseline, snapshots, schema, end_ns, include_idle=include_idle or stepped_back)
     fields = _fields(newest.reading)
-    after = Baseline(baseline.birth_ns, end_ns, remembered, fields, step.accounts, newest.boottime_ns)
-    return Advance(**vars(step), baseline=after, snapshots=snapshots)
+    after = Baseline(baseline.start_time_ns, end_ns, remembered, fields, step.streams, newest.boottime_ns)
+    return NextWindow(**vars(step), baseline=after, snapshots=snapshots)
 
 
 def _step(
-    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, everything: bool
-) -> Step:
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, include_idle: bool
+) -> WindowResult:
     if isinstance(snapshots[-1].reading.cells, Table):
         # Small maps need no numpy: it is 12 MB.
         from sidecar.counts.columns import delta as column_delta  # noqa: PLC0415
 
         if column_delta.fits(baseline, snapshots, schema):
-            return column_delta.step(baseline, snapshots, schema, end_ns, everything=everything)
-    return step(baseline, snapshots, schema, end_ns, everything=everything)
+            return column_delta.step(baseline, snapshots, schema, end_ns, include_idle=include_idle)
+    return step(baseline, snapshots, schema, end_ns, include_idle=include_idle)
 
 
 def step(
-    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, everything: bool
-) -> Step:
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, include_idle: bool
+) -> WindowResult:
     """Return what the window up to *end_ns* brought, key by key; `columnar_delta.step` says the same."""
     newest = snapshots[-1]
     fields = _fields(newest.reading)
@@ -111,13 +111,13 @@ def step(
     posted = post(_accounts(baseline, fields), grown, schema)
     elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
     series = _series(baseline, end_ns, posted, _values(snapshots, schema, posted.counts), elapsed_ns)
-    said = series if everything or not idle.may_be(schema, len(series)) else idle.to_say(series)
+    to_export = series if include_idle or not idle.can_omit_idle(schema, len(series)) else idle.select(series)
     # One that is not said counted nothing, so its account stays as it is.
-    accounts = {one.attributes: Account(one.totals, end_ns) for one in said}
-    return Step(
+    streams = {one.attributes: StreamState(one.totals, end_ns) for one in to_export}
+    return WindowResult(
         series,
-        said,
-        {**posted.accounts, **accounts},
+        to_export,
+        {**posted.streams, **streams},
         tuple(resets.emptied),
         tuple(vanished),
         posted.overflowed,
@@ -132,7 +132,10 @@ def since_birth(snapshot: Snapshot) -> Baseline:
     """Return the baseline of a source that was never reported: nothing yet, since its map began to count."""
     nothing = Reading(snapshot.reading.columns, {})
     return Baseline(
-        snapshot.born_ns, snapshot.born_ns, {snapshot.identity: nothing}, _fields(snapshot.reading)
+        snapshot.counting_since_ns,
+        snapshot.counting_since_ns,
+        {snapshot.identity: nothing},
+        _fields(snapshot.reading),
     )
 
 
@@ -140,13 +143,13 @@ def as_reported(snapshot: Snapshot, schema: Schema) -> Baseline:
     """
     Return the baseline that takes all that a map holds as reported, in the first nanosecond of its life.
 
-    Sent as base point it tells a new Collector everything, and one that knows the series nothing.
+    Sent as base point it tells a new Collector include_idle, and one that knows the series nothing.
     """
-    first_ns = snapshot.born_ns + 1
+    first_ns = snapshot.counting_since_ns + 1
     return advance(since_birth(snapshot), [replace(snapshot, taken_ns=first_ns)], schema).baseline
 
 
-def probe(baseline: Baseline, snapshot: Snapshot, schema: Schema) -> Advance:
+def probe(baseline: Baseline, snapshot: Snapshot, schema: Schema) -> NextWindow:
     """
     Return the window of 1 ns after the baseline in which nothing is counted, with the series of a reading.
 
@@ -180,17 +183,17 @@ def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[
 def _series(
     baseline: Baseline,
     end_ns: int,
-    posted: Posting,
+    posted: Aggregated,
     held: Mapping[Attributes, tuple[int, ...]],
     elapsed_ns: int,
 ) -> list[Series]:
     series = []
     for attributes, counts in posted.counts.items():
-        account = posted.accounts.get(attributes)
+        account = posted.streams.get(attributes)
         series.append(
             Series(
                 attributes,
-                birth_ns=baseline.birth_ns,
+                start_time_ns=baseline.start_time_ns,
                 is_new=account is None,
                 start_ns=account.end_ns if account else baseline.end_ns,
                 end_ns=end_ns,
@@ -203,12 +206,12 @@ def _series(
     return series
 
 
-def _gone(baseline: Baseline, posted: Posting, schema: Schema) -> tuple[bytes, ...]:
+def _gone(baseline: Baseline, posted: Aggregated, schema: Schema) -> tuple[bytes, ...]:
     if not schema.has_any_gauge:
         return ()
     return tuple(
         encode_attributes(one)
-        for one, account in posted.accounts.items()
+        for one, account in posted.streams.items()
         if account.end_ns == baseline.end_ns and one not in posted.counts
     )
 
@@ -281,13 +284,13 @@ def _by_column(cells: tuple[int, ...], columns: Sequence[Column]) -> Iterator[tu
         at += column.cells
 
 
-def _accounts(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attributes, Account]:
-    """Return the accounts with their totals in the order of *fields*; a new field has counted nothing."""
+def _accounts(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attributes, StreamState]:
+    """Return the streams with their totals in the order of *fields*; a new field has counted nothing."""
     if baseline.fields == fields:
-        return baseline.accounts
+        return baseline.streams
     in_order = _order(baseline.fields, fields)
     return {
-        one: replace(account, totals=in_order(account.totals)) for one, account in baseline.accounts.items()
+        one: replace(account, totals=in_order(account.totals)) for one, account in baseline.streams.items()
     }
 
 

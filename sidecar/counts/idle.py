@@ -13,7 +13,7 @@ from typing import Any
 from sidecar.model import Series
 from sidecar.schema import SUMS, Schema
 
-LARGE = 4096
+OMIT_IDLE_FROM = 4096
 """Of a source with no more series than this all are said: it costs next to nothing."""
 
 LONGEST_NS = 240 * 10**9
@@ -25,12 +25,12 @@ Where a Collector writes each sample on to a store, a query finds one of the las
 """
 
 
-def may_be(schema: Schema, count: int) -> bool:
+def can_omit_idle(schema: Schema, count: int) -> bool:
     """Return whether series may be left out: of a source with many; gauges hold only while they are said."""
-    return count > LARGE and all(one.kind in SUMS for one in schema.instruments)
+    return count > OMIT_IDLE_FROM and all(one.kind in SUMS for one in schema.instruments)
 
 
-def is_due(number: Any, start_ns: Any, end_ns: Any) -> Any:
+def needs_refresh(number: Any, start_ns: Any, end_ns: Any) -> Any:
     """
     Return whether a series is to be said whatever it counted in (start_ns, end_ns]; arrays do as well.
 
@@ -42,17 +42,17 @@ def is_due(number: Any, start_ns: Any, end_ns: Any) -> Any:
     )
 
 
-def to_say(series: Sequence[Series]) -> list[Series]:
+def select(series: Sequence[Series]) -> list[Series]:
     """Return those that counted something, that were never sent, or that are due."""
     return [
         one
         for number, one in enumerate(series)
-        if any(one.counts) or one.is_new or is_due(number, one.start_ns, one.end_ns)
+        if any(one.counts) or one.is_new or needs_refresh(number, one.start_ns, one.end_ns)
     ]
 
 
 @dataclass(frozen=True)
-class Told:
+class CollectorView:
     """
     Whether the Collector at the other end has every series: if not, none may be left out.
 
@@ -60,21 +60,23 @@ class Told:
     an answer that was not a clean OK, or over another connection, it may be one that knows nothing.
 
     Attributes:
-        everything: It has every series.
+        has_all_series: It has every series.
         under_way: The batch under way has every series.
         connections: What the last answer came over.
 
     """
 
-    everything: bool = False
+    has_all_series: bool = False
     under_way: bool = False
     connections: frozenset[int] = frozenset()
 
-    def frozen(self) -> "Told":
+    def frozen(self) -> "CollectorView":
         """Return what holds after a batch was made under this."""
-        return replace(self, under_way=not self.everything)
+        return replace(self, under_way=not self.has_all_series)
 
-    def answered(self, connections: frozenset[int], *, clean: bool) -> "Told":
+    def after_response(self, connections: frozenset[int], *, clean: bool) -> "CollectorView":
         """Return what holds after an answer."""
         same = clean and connections == self.connections
-        return replace(self, everything=same and (self.everything or self.under_way), connections=connections)
+        return replace(
+            self, has_all_series=same and (self.has_all_series or self.under_way), connections=connections
+        )

@@ -21,7 +21,7 @@ _POINTER_SIZE = 8  # BPF is a 64-bit machine, whatever the host is
 MAX_DEPTH = 32
 
 
-class Kind(IntEnum):
+class BtfKind(IntEnum):
     """`BTF_KIND_*`; VOID is type 0, which no blob spells out."""
 
     VOID = 0
@@ -46,22 +46,22 @@ class Kind(IntEnum):
     ENUM64 = 19
 
 
-_MODIFIERS = frozenset({Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG})
+_MODIFIERS = frozenset({BtfKind.TYPEDEF, BtfKind.VOLATILE, BtfKind.CONST, BtfKind.RESTRICT, BtfKind.TYPE_TAG})
 # Bytes that follow a `struct btf_type`: so many, and so many for each of its `vlen` items.
-_TAIL = {Kind.INT: 4, Kind.ARRAY: 12, Kind.VAR: 4, Kind.DECL_TAG: 4}
+_TAIL = {BtfKind.INT: 4, BtfKind.ARRAY: 12, BtfKind.VAR: 4, BtfKind.DECL_TAG: 4}
 _ITEM = {
-    Kind.STRUCT: 12,
-    Kind.UNION: 12,
-    Kind.ENUM: 8,
-    Kind.FUNC_PROTO: 8,
-    Kind.DATASEC: 12,
-    Kind.ENUM64: 12,
+    BtfKind.STRUCT: 12,
+    BtfKind.UNION: 12,
+    BtfKind.ENUM: 8,
+    BtfKind.FUNC_PROTO: 8,
+    BtfKind.DATASEC: 12,
+    BtfKind.ENUM64: 12,
 }
 _SIGNED, _CHAR, _BOOL = 1, 2, 4
 
 
 @dataclass(frozen=True)
-class Member:
+class BtfMember:
     """A member of a struct or union, or a variable of a section."""
 
     name: str
@@ -75,7 +75,7 @@ class Member:
 class Type:
     """One type; what its kind does not have is zero or empty."""
 
-    kind: Kind
+    kind: BtfKind
     name: str = ""
     size: int = 0
     """In bytes; of INT, PTR, STRUCT, UNION, ENUM, ENUM64, FLOAT and DATASEC."""
@@ -83,7 +83,7 @@ class Type:
     """Type id of what a reference refers to, of an array's element."""
     count: int = 0
     """Elements of an array."""
-    members: tuple[Member, ...] = ()
+    members: tuple[BtfMember, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict, hash=False)
     """Of an enum: what each number is called; the first name where one number has several."""
     signed: bool = False
@@ -117,7 +117,7 @@ class Btf:
         self._data = _section(blob, "types", header_length + sections[0], sections[1])
         self._strings = _section(blob, "names", header_length + sections[2], sections[3])
         self._places = self._index()
-        self._types: dict[int, Type] = {0: Type(Kind.VOID, "void")}
+        self._types: dict[int, Type] = {0: Type(BtfKind.VOID, "void")}
 
     def __len__(self) -> int:
         """Return the number of types, without void."""
@@ -129,10 +129,10 @@ class Btf:
         while at < len(self._data):
             _, info, _ = self._unpack(_TYPE, at)
             kind = (info >> 24) & 0x1F
-            if kind == Kind.VOID or kind > max(Kind):
+            if kind == BtfKind.VOID or kind > max(BtfKind):
                 raise ValueError(f"BTF type {len(places) + 1} is of the unknown kind {kind}")
             places.append(at)
-            at += _TYPE.size + _TAIL.get(Kind(kind), 0) + _ITEM.get(Kind(kind), 0) * (info & 0xFFFFFF)
+            at += _TYPE.size + _TAIL.get(BtfKind(kind), 0) + _ITEM.get(BtfKind(kind), 0) * (info & 0xFFFFFF)
         if at > len(self._data):
             raise ValueError("BTF ends within its last type")
         return places
@@ -162,45 +162,45 @@ class Btf:
 
     def _decode(self, at: int) -> Type:
         name_offset, info, size_or_type = self._unpack(_TYPE, at)
-        kind = Kind((info >> 24) & 0x1F)
+        kind = BtfKind((info >> 24) & 0x1F)
         name = self._string(name_offset)
         count, flag = info & 0xFFFFFF, bool(info >> 31)
         at += _TYPE.size
         found = Type(kind, name)
-        if kind is Kind.INT:
+        if kind is BtfKind.INT:
             found = _int(name, size_or_type, *self._unpack(_WORD, at))
-        elif kind is Kind.ARRAY:
+        elif kind is BtfKind.ARRAY:
             element, _, elements = self._unpack(_TYPE, at)
             found = Type(kind, target=element, count=elements)
-        elif kind in (Kind.STRUCT, Kind.UNION):
+        elif kind in (BtfKind.STRUCT, BtfKind.UNION):
             found = Type(kind, name, size_or_type, members=self._members(at, count, bitfields=flag))
-        elif kind is Kind.DATASEC:
+        elif kind is BtfKind.DATASEC:
             found = Type(kind, name, size_or_type, members=self._variables(at, count))
-        elif kind in (Kind.ENUM, Kind.ENUM64):
-            names = self._enumerators(at, count, wide=kind is Kind.ENUM64, signed=flag)
+        elif kind in (BtfKind.ENUM, BtfKind.ENUM64):
+            names = self._enumerators(at, count, wide=kind is BtfKind.ENUM64, signed=flag)
             found = Type(kind, name, size_or_type, names=names, signed=flag)
-        elif kind is Kind.FLOAT:
+        elif kind is BtfKind.FLOAT:
             found = Type(kind, name, size_or_type)
-        elif kind is Kind.PTR or kind in _MODIFIERS:
-            found = Type(kind, name, _POINTER_SIZE if kind is Kind.PTR else 0, target=size_or_type)
+        elif kind is BtfKind.PTR or kind in _MODIFIERS:
+            found = Type(kind, name, _POINTER_SIZE if kind is BtfKind.PTR else 0, target=size_or_type)
         return found
 
-    def _members(self, at: int, count: int, *, bitfields: bool) -> tuple[Member, ...]:
+    def _members(self, at: int, count: int, *, bitfields: bool) -> tuple[BtfMember, ...]:
         members = []
         for place in range(at, at + 12 * count, 12):
             name, type_id, offset = self._unpack(_TYPE, place)
             width, offset = (offset >> 24, offset & 0xFFFFFF) if bitfields else (0, offset)
-            members.append(Member(self._string(name), type_id, offset, width))
+            members.append(BtfMember(self._string(name), type_id, offset, width))
         return tuple(members)
 
-    def _variables(self, at: int, count: int) -> tuple[Member, ...]:
+    def _variables(self, at: int, count: int) -> tuple[BtfMember, ...]:
         members = []
         for place in range(at, at + 12 * count, 12):
             variable, offset, _ = self._unpack(_TYPE, place)
             name, info, target = self._unpack(_TYPE, self._place(variable))
-            if (info >> 24) & 0x1F != Kind.VAR:
+            if (info >> 24) & 0x1F != BtfKind.VAR:
                 raise ValueError(f"BTF type {variable}, of a section, is no variable")
-            members.append(Member(self._string(name), target, offset * 8))
+            members.append(BtfMember(self._string(name), target, offset * 8))
         return tuple(members)
 
     def _enumerators(self, at: int, count: int, *, wide: bool, signed: bool) -> dict[int, str]:
@@ -225,7 +225,7 @@ class Btf:
             found = self.type(type_id)
             if found.kind not in _MODIFIERS:
                 return found, tuple(typedefs)
-            if found.kind is Kind.TYPEDEF:
+            if found.kind is BtfKind.TYPEDEF:
                 typedefs.append(found.name)
             type_id = found.target
         raise ValueError(f"BTF type {type_id} is behind more than {MAX_DEPTH} references")
@@ -246,5 +246,5 @@ def _int(name: str, size: int, word: int) -> Type:
     signed, char, boolean = bool(flags & _SIGNED), name == "char" or bool(flags & _CHAR), bool(flags & _BOOL)
     char = char and size == 1
     return Type(
-        Kind.INT, name, size, signed=signed, char=char, boolean=boolean, bit_offset=bit_offset, bits=bits
+        BtfKind.INT, name, size, signed=signed, char=char, boolean=boolean, bit_offset=bit_offset, bits=bits
     )

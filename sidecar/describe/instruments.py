@@ -19,7 +19,7 @@ _KINDS: Mapping[Encoding, tuple[Kind, ...]] = {
 """What can be made of a field."""
 
 
-def made_of(
+def build_instruments(
     metrics: Sequence[MetricSpec], parts: Sequence[Part], what: str, *, summed: bool
 ) -> tuple[tuple[Field, ...], tuple[Instrument, ...]]:
     """

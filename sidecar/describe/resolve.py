@@ -10,7 +10,7 @@ from sidecar.describe.clashes import refuse_clashes
 from sidecar.describe.decoders import NameOf
 from sidecar.describe.defaults import completed, title
 from sidecar.describe.file import sources
-from sidecar.describe.instruments import made_of
+from sidecar.describe.instruments import build_instruments
 from sidecar.describe.labels import label_of, tells_apart
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import fitting
@@ -75,7 +75,7 @@ def resolve(
     plan, notes = completed(plan, info, described)
     refuse_clashes(plan)
     _refuse_cpu(plan, info)
-    fields, instruments = made_of(
+    fields, instruments = build_instruments(
         plan.metrics or (), described.value, what, summed=info.type in uapi.PER_CPU_TYPES and not plan.cpu
     )
     return Schema(

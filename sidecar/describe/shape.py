@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain
 
-from sidecar.describe.btf import MAX_DEPTH, Btf, Kind, Member, Type
+from sidecar.describe.btf import MAX_DEPTH, Btf, BtfKind, BtfMember, Type
 
 # What one array, and all of a key or value, may hold: a map with more is no table of counters. Where all of
 # it is too much, the largest arrays are not taken apart.
@@ -15,8 +15,8 @@ MAX_ELEMENTS = 1024
 MAX_PARTS = 8192
 _LARGEST_ARRAYS = (MAX_ELEMENTS, 128, 16, 1)
 
-_COMPOUND = frozenset({Kind.STRUCT, Kind.UNION, Kind.DATASEC})
-_TAGS = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
+_COMPOUND = frozenset({BtfKind.STRUCT, BtfKind.UNION, BtfKind.DATASEC})
+_TAGS = {BtfKind.STRUCT: "struct", BtfKind.UNION: "union", BtfKind.ENUM: "enum", BtfKind.ENUM64: "enum"}
 _BIG_ENDIAN = frozenset({"__be16", "__be32", "__be64"})
 _ADDRESSES = frozenset({"in_addr", "in6_addr"})
 # What the kernel finds by name in a value and keeps for itself (kernel/bpf/btf.c, `field_types`).
@@ -172,7 +172,7 @@ class _Walk:
 
     def _piece(self, type_id: int, depth: int) -> _Piece:
         found, typedefs = self._btf.peel(type_id)
-        if found.kind is Kind.ARRAY:
+        if found.kind is BtfKind.ARRAY:
             return self._array(type_id, found, depth)
         if found.kind in _COMPOUND:
             return _Piece(found.size, self._compound(found, depth))
@@ -181,17 +181,17 @@ class _Walk:
 
     def _scalar(self, found: Type, label: str) -> Part:
         bits = 8 * found.size
-        if found.kind is Kind.INT and found.bits > 64:
+        if found.kind is BtfKind.INT and found.bits > 64:
             refused = f"an integer of {found.bits} bits: up to 64 can be read"
             return Part("", found.bit_offset, found.bits, Encoding.OTHER, label, refused=refused)
-        if found.kind is Kind.INT:
+        if found.kind is BtfKind.INT:
             number = Encoding.SIGNED if found.signed else Encoding.UNSIGNED
             return Part("", found.bit_offset, found.bits, Encoding.BOOL if found.boolean else number, label)
-        if found.kind in (Kind.ENUM, Kind.ENUM64):
+        if found.kind in (BtfKind.ENUM, BtfKind.ENUM64):
             return Part("", 0, bits, Encoding.ENUM, label, names=found.names)
-        if found.kind is Kind.PTR:
+        if found.kind is BtfKind.PTR:
             return Part("", 0, bits, Encoding.POINTER, label, refused="a pointer")
-        if found.kind is Kind.FLOAT:
+        if found.kind is BtfKind.FLOAT:
             return Part("", 0, bits, Encoding.OTHER, label, refused="a floating-point number")
         raise ValueError(f"BTF has a {found.kind.name} where a value must be")
 
@@ -202,7 +202,7 @@ class _Walk:
         label = self._label(type_id)
         if not size:
             return _Piece(0, ())
-        if base.kind is Kind.INT and base.size == 1 and (base.char or (self._in_key and not base.boolean)):
+        if base.kind is BtfKind.INT and base.size == 1 and (base.char or (self._in_key and not base.boolean)):
             encoding = Encoding.STRING if base.char else Encoding.BYTES
             return _Piece(size, (Part("", 0, 8 * size, encoding, label),))
         if array.count * len(element.parts) > self._largest:
@@ -223,17 +223,17 @@ class _Walk:
             refused = "kept by the kernel for itself"
             return (Part("", 0, 8 * found.size, Encoding.OTHER, f"struct {found.name}", refused=refused),)
         members = _bounded(self._member(member, depth) for member in found.members)
-        if found.kind is Kind.UNION:
+        if found.kind is BtfKind.UNION:
             return _union([parts for parts in members if parts])
         return tuple(chain.from_iterable(members))
 
-    def _member(self, member: Member, depth: int) -> tuple[Part, ...]:
+    def _member(self, member: BtfMember, depth: int) -> tuple[Part, ...]:
         found, _ = self._btf.peel(member.type_id)
         if not member.name and found.kind not in _COMPOUND:
             return ()  # an unnamed bitfield is padding
         if not member.bits:
             return _placed(self.piece(member.type_id, depth + 1).parts, member.name, member.bit_offset)
-        if found.kind not in (Kind.INT, Kind.ENUM, Kind.ENUM64) or member.bits > 8 * found.size:
+        if found.kind not in (BtfKind.INT, BtfKind.ENUM, BtfKind.ENUM64) or member.bits > 8 * found.size:
             raise ValueError(f"BTF has a bitfield of {member.bits} bits, {member.name}, of another type")
         part = self._scalar(found, self._label(member.type_id))
         return (replace(part, name=member.name, bit_offset=member.bit_offset, bits=member.bits),)
@@ -241,12 +241,12 @@ class _Walk:
     def _label(self, type_id: int) -> str:
         found, typedefs = self._btf.peel(type_id)
         dimensions = ""
-        while found.kind is Kind.ARRAY and not typedefs:
+        while found.kind is BtfKind.ARRAY and not typedefs:
             dimensions += f"[{found.count}]"
             found, typedefs = self._btf.peel(found.target)
         if typedefs:
             return typedefs[0] + dimensions
-        if found.kind is Kind.PTR:
+        if found.kind is BtfKind.PTR:
             pointee, names = self._btf.peel(found.target)
             return f"{names[0] if names else _tagged(pointee) or 'void'} *{dimensions}"
         return _tagged(found) + dimensions

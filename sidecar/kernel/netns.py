@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Step into a network namespace and back."""
+"""WindowResult into a network namespace and back."""
 
 import ctypes
 import errno

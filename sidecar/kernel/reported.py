@@ -31,26 +31,26 @@ _MOST_LOOKED_AT = 1 << 16
 
 class _Mark(NamedTuple):
     map_id: int
-    birth_ns: int
+    start_time_ns: int
     name: str
     made_ns: int
 
 
-def mark(map_id: int, birth_ns: int) -> None:
+def mark(map_id: int, start_time_ns: int) -> None:
     """Remember that a map is being reported, in series born then; raise OSError if that cannot be done."""
     trusted.make_directory(PIN_ROOT, MODE)
     with _root() as root:
         marks = list(_marks(root))
         if all(one.map_id != map_id for one in marks):
             _sweep(root, marks)
-            os.mkdir(f"reported-{map_id}-{birth_ns}", 0o700, dir_fd=root)
+            os.mkdir(f"reported-{map_id}-{start_time_ns}", 0o700, dir_fd=root)
 
 
-def birth_ns(map_id: int) -> int | None:
+def start_time_ns(map_id: int) -> int | None:
     """Return since when the series of a map count, Unix ns, or None if it was never reported."""
     try:
         with _root() as root:
-            return min((one.birth_ns for one in _marks(root) if one.map_id == map_id), default=None)
+            return min((one.start_time_ns for one in _marks(root) if one.map_id == map_id), default=None)
     except OSError:
         return None  # nor can we make any, which `mark` tells
 

@@ -14,12 +14,12 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from sidecar.attributes import from_key_values, split_attributes
 from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import Names
+from sidecar.counts.columns.table import EncodedAttributes
 from sidecar.describe import prometheus_names
 from sidecar.model import Attribute, Series
 from sidecar.observe.telemetry import Family
 from sidecar.otlp.encode import rate
-from sidecar.schema import Instrument, Kind, Measured, Schema
+from sidecar.schema import Instrument, Kind, Schema, SourceSeries
 from sidecar.u64 import signed
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Exposition:
     def __init__(self, resource: Sequence[Attribute] = ()) -> None:
         """*resource* says who speaks."""
         self._resource = resource
-        self._labels: dict[int, tuple[Names, list[str]]] = {}
+        self._labels: dict[int, tuple[EncodedAttributes, list[str]]] = {}
 
-    def page(self, families: Iterable[Family], measured: Measured) -> Iterator[str]:
+    def page(self, families: Iterable[Family], measured: SourceSeries) -> Iterator[str]:
         """
         Yield who speaks, its own metrics, and the maps', under the names that our Collector gives them.
 
@@ -71,7 +71,7 @@ class Exposition:
             for at, instrument, source in parts:
                 yield from source.samples(name, at, instrument)
 
-    def _known(self, measured: Measured) -> list[list[str]]:
+    def _known(self, measured: SourceSeries) -> list[list[str]]:
         """Return, for each source, the labels of its series, empty where they are still to be made."""
         found = []
         before, self._labels = self._labels, {}
@@ -84,7 +84,7 @@ class Exposition:
         return found
 
 
-def _carried_over(before: tuple[Names, list[str]] | None, names: Names) -> list[str]:
+def _carried_over(before: tuple[EncodedAttributes, list[str]] | None, names: EncodedAttributes) -> list[str]:
     if before is None:
         return [""] * len(names)
     if before[0] is names:
@@ -135,7 +135,7 @@ class _Source:
         return zip(labels, _values(self._schema, instrument, at, series), strict=True)
 
 
-def exposition(families: Iterable[Family], measured: Measured, resource: Sequence[Attribute] = ()) -> str:
+def exposition(families: Iterable[Family], measured: SourceSeries, resource: Sequence[Attribute] = ()) -> str:
     """Return a page at once."""
     return "".join(Exposition(resource).page(families, measured))
 

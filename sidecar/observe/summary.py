@@ -31,7 +31,7 @@ class Summary:
         """
         sums = field_sums(schema, snapshot)
         first = next(iter(sums.values()), 0)
-        birth = (snapshot.born_ns, None, 0)
+        birth = (snapshot.counting_since_ns, None, 0)
         wall_ns, boottime_ns, before = self._last.get(source, birth)
         if before > first:
             wall_ns, boottime_ns, before = birth

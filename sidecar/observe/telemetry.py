@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from sidecar import __version__
-from sidecar.counts.delta import Advance
+from sidecar.counts.delta import NextWindow
 from sidecar.errors import KernelError, RightsError, SidecarError, SourceError
-from sidecar.schema import Measured, Schema
+from sidecar.schema import Schema, SourceSeries
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Telemetry:
     turned_at: float = field(default_factory=time.monotonic)
     ready: bool = False
     series_forgotten: int = 0
-    measured: Measured = ()
+    measured: SourceSeries = ()
     maps: Callable[[], Mapping[str, tuple[str, int, str]]] = dict
     series: dict[str, int] = field(default_factory=dict)
     series_limit: dict[str, int] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Telemetry:
         """Count a failed read under its kind."""
         self.read_errors[READ_ERRORS.get(type(error), "kernel")] += 1
 
-    def took(self, source: str, schema: Schema, step: Advance) -> None:
+    def took(self, source: str, schema: Schema, step: NextWindow) -> None:
         """Take note of one source's share of a batch; warn when it first has more series than it may."""
         self.keys_vanished += len(step.vanished)
         self.entries_emptied += len(step.emptied)

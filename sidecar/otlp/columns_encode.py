@@ -32,7 +32,7 @@ Part = bytes | memoryview
 
 def is_plain(temporality: Temporality, schema: Schema, series: SeriesTable) -> bool:
     """Return whether all of it can be said, and no time is zero: protobuf leaves such a field out."""
-    if not schema.instruments or not series or not series.birth_ns or not series.start_ns.all():
+    if not schema.instruments or not series or not series.start_time_ns or not series.start_ns.all():
         return False
     for at, instrument in schema.positions(*Kind):
         if instrument.kind is Kind.COUNTER:

@@ -16,7 +16,7 @@ from sidecar.counts.columns.growth import Mask, U64Array
 from sidecar.counts.columns.match import Places
 from sidecar.counts.columns.names import Bytes, bounds, pieces
 from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import Names
+from sidecar.counts.columns.table import EncodedAttributes
 from sidecar.model import Attributes, Temporality
 from sidecar.otlp import points
 from sidecar.schema import Kind
@@ -42,7 +42,7 @@ class Template:
 
 
 def template(
-    names: Names, places: Places, numbers: bytes, suffixes: Sequence[bytes], has_base: Mask
+    names: EncodedAttributes, places: Places, numbers: bytes, suffixes: Sequence[bytes], has_base: Mask
 ) -> Template:
     """
     Return the points of those series that have these *places*.
@@ -73,7 +73,7 @@ def template(
         again = one.alike[has_base[one.alike]]
         begin = begins[one.at]
         spots = np.append(begin[one.alike], begin[again] - one.size)
-        one.write(blob, spots, names.said, first[np.append(one.alike, again)])
+        one.write(blob, spots, names.encoded, first[np.append(one.alike, again)])
     base = (window - sizes)[:, has_base]
     return Template(blob, np.append(0, ends[-1]), window.T.reshape(-1), base.T.reshape(-1))
 
@@ -178,7 +178,9 @@ def _fill_times(template: Template, group: Group, series: SeriesTable, temporali
         eights[template.window + points.GAUGE_TIME] = series.end_ns
         return
     whole, each = temporality is Temporality.CUMULATIVE, len(group.suffixes)
-    eights[template.window + points.START] = series.birth_ns if whole else np.repeat(series.start_ns, each)
+    eights[template.window + points.START] = (
+        series.start_time_ns if whole else np.repeat(series.start_ns, each)
+    )
     eights[template.window + points.TIME] = series.end_ns
-    eights[template.base + points.START] = series.birth_ns
-    eights[template.base + points.TIME] = series.birth_ns + points.BASE_NS
+    eights[template.base + points.START] = series.start_time_ns
+    eights[template.base + points.TIME] = series.start_time_ns + points.BASE_NS

@@ -16,7 +16,7 @@ from sidecar.model import Series, Temporality
 from sidecar.otlp import message, points
 from sidecar.otlp.message import ResourceAttributes, key_values, too_large
 from sidecar.otlp.template import Last
-from sidecar.schema import SUMS, Instrument, Kind, Measured, Schema
+from sidecar.schema import SUMS, Instrument, Kind, Schema, SourceSeries
 from sidecar.u64 import LARGEST_COUNT, U64, signed
 
 # No byte depends on it.
@@ -25,7 +25,9 @@ _last = Last()
 One = tuple[Schema, Series]
 
 
-def encode(resource: ResourceAttributes, temporality: Temporality, measured: Measured) -> tuple[bytes, ...]:
+def encode(
+    resource: ResourceAttributes, temporality: Temporality, measured: SourceSeries
+) -> tuple[bytes, ...]:
     """
     Return serialized requests with a point of each instrument for each series.
 
@@ -60,7 +62,7 @@ def _in_columns(
     return columns_encode.requests(resource, temporality, schema, series)
 
 
-def _chunks(measured: Measured) -> Iterator[list[One]]:
+def _chunks(measured: SourceSeries) -> Iterator[list[One]]:
     chunk: list[One] = []
     points = 0
     for schema, series in measured:
@@ -88,7 +90,7 @@ def _requests(
 
 
 def _request(resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[One]) -> bytes:
-    if not all(one.birth_ns and one.start_ns and one.end_ns for _, one in chunk):
+    if not all(one.start_time_ns and one.start_ns and one.end_ns for _, one in chunk):
         # A time of zero is left out of the bytes.
         return message.encode_metrics(resource, _metrics(temporality, chunk))
     # Attributes by their bytes, since True is equal to 1.
@@ -126,7 +128,7 @@ def _sum_points(
             attributes=labels,
             start_time_unix_nano=start_ns,
             time_unix_nano=end_ns,
-            as_int=_sayable(count, instrument),
+            as_int=_encodable(count, instrument),
         )
 
 
@@ -138,7 +140,7 @@ def _numbers(temporality: Temporality, chunk: Sequence[One]) -> Iterable[list[fl
             numbers = metrics.setdefault(instrument.metric, [])
             if instrument.kind in SUMS:
                 for start_ns, end_ns, count in _windows(one, at, temporality):
-                    numbers += (start_ns, end_ns, _sayable(count, instrument))
+                    numbers += (start_ns, end_ns, _encodable(count, instrument))
             else:
                 numbers += (one.end_ns, _gauge_value(schema, instrument, at, one))
     return metrics.values()
@@ -147,10 +149,10 @@ def _numbers(temporality: Temporality, chunk: Sequence[One]) -> Iterable[list[fl
 def _windows(one: Series, at: int, temporality: Temporality) -> Iterator[tuple[int, int, int]]:
     """Yield (start, end, count modulo 2^64) of each point of a field."""
     if temporality is Temporality.CUMULATIVE:
-        yield one.birth_ns, one.end_ns, one.totals[at]
+        yield one.start_time_ns, one.end_ns, one.totals[at]
         return
     if _has_base(one, temporality):
-        yield one.birth_ns, one.birth_ns + points.BASE_NS, (one.totals[at] - one.counts[at]) & U64
+        yield one.start_time_ns, one.start_time_ns + points.BASE_NS, (one.totals[at] - one.counts[at]) & U64
     yield one.start_ns, one.end_ns, one.counts[at]
 
 
@@ -179,7 +181,7 @@ def rate(one: Series, at: int) -> float:
     return signed(one.counts[at]) * 1e9 / one.elapsed_ns if one.elapsed_ns else 0.0
 
 
-def _sayable(count: int, instrument: Instrument) -> int:
+def _encodable(count: int, instrument: Instrument) -> int:
     return signed(count) if instrument.kind is Kind.UPDOWNCOUNTER else _checked(count, instrument)
 
 

@@ -70,7 +70,7 @@ def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:
 def _source(
     name: str, spec: SourceSpec, locate: Locate, *, pin: Path | None = None, follow: bool = True
 ) -> Source:
-    return Source(name, locate, partial(schema, spec), partial(_born_ns, pin=pin), follow=follow)
+    return Source(name, locate, partial(schema, spec), partial(_counting_since_ns, pin=pin), follow=follow)
 
 
 def schema(spec: SourceSpec, info: bpf.MapInfo) -> Schema:
@@ -214,7 +214,7 @@ def _kind(info: bpf.MapInfo) -> str:
     return uapi.MAP_TYPE_NAMES.get(info.type, f"map type {info.type}")
 
 
-def _born_ns(map_id: int, pin: Path | None = None) -> int:
+def _counting_since_ns(map_id: int, pin: Path | None = None) -> int:
     """
     Return since when a map counts, Unix ns.
 

@@ -218,10 +218,10 @@ def tell_apart(sources: Sequence[Source]) -> None:
 class OpenMap:
     """A map that is held open: it lives as long as we hold it, whoever else lets go."""
 
-    def __init__(self, fd: int, info: bpf.MapInfo, schema: Schema, born_ns: int) -> None:
-        """Take over *fd*; *born_ns* is Unix time."""
+    def __init__(self, fd: int, info: bpf.MapInfo, schema: Schema, counting_since_ns: int) -> None:
+        """Take over *fd*; *counting_since_ns* is Unix time."""
         self._fd = fd
-        self._born_ns = born_ns
+        self._counting_since_ns = counting_since_ns
         self.info = info
         self.schema = schema
         self.identity = MapIdentity(
@@ -245,7 +245,7 @@ class OpenMap:
                 rights="run with CAP_BPF",
                 otherwise="nothing is sent for it until it can be read",
             ) from error
-        return Snapshot(self.identity, self._born_ns, taken_ns, reading, boottime_ns)
+        return Snapshot(self.identity, self._counting_since_ns, taken_ns, reading, boottime_ns)
 
     def close(self) -> None:
         """Let the map go."""

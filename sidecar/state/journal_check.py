@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Any, overload
 
 from sidecar.attributes import encode_attributes
-from sidecar.counts.columns.table import Ledger, Names, Table, key_size
-from sidecar.model import Account, Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot
+from sidecar.counts.columns.table import EncodedAttributes, StreamTable, Table, key_size
+from sidecar.model import Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.schema import CPU_BYTES
 from sidecar.state.record import Batch, Record
 
@@ -98,22 +98,22 @@ def check(record: Record) -> Record:
 
 def _baselines(baselines: Mapping[str, Baseline], checked: set[tuple[int, int]]) -> None:
     for baseline in baselines.values():
-        _times(baseline.birth_ns, baseline.end_ns)
+        _times(baseline.start_time_ns, baseline.end_ns)
         _require(bool(baseline.maps), "a source without a map")
         for identity, reading in baseline.maps.items():
             _identity(identity)
             _reading(reading, identity)
         for field in baseline.fields:
             _is(field, str)
-        if isinstance(baseline.accounts, Ledger):
-            _ledger(baseline.accounts, len(baseline.fields), checked)
+        if isinstance(baseline.streams, StreamTable):
+            _ledger(baseline.streams, len(baseline.fields), checked)
         else:
-            _accounts(baseline.accounts, len(baseline.fields))
+            _accounts(baseline.streams, len(baseline.fields))
 
 
 def _snapshot(snapshot: Snapshot) -> None:
     _identity(snapshot.identity)
-    _times(snapshot.born_ns, snapshot.taken_ns)
+    _times(snapshot.counting_since_ns, snapshot.taken_ns)
     _reading(snapshot.reading, snapshot.identity)
 
 
@@ -153,29 +153,29 @@ def _cells(cells: Cells, width: int) -> None:
     )
 
 
-def _accounts(accounts: Mapping[Attributes, Account], width: int) -> None:
-    for attributes, account in accounts.items():
+def _accounts(streams: Mapping[Attributes, StreamState], width: int) -> None:
+    for attributes, account in streams.items():
         _attributes(attributes)
         _require(len(account.totals) == width, "totals that are not as many as the fields")
         _times(account.end_ns)
 
 
-def _ledger(ledger: Ledger, width: int, checked: set[tuple[int, int]]) -> None:
-    count = len(ledger)
-    _require(ledger.width == width, "totals that are not as many as the fields")
-    _require(len(ledger.totals) == 8 * width * count, "totals that are not as many as the series")
-    _require(len(ledger.ends) == 8 * count, "times that are not as many as the series")
-    _times(max(memoryview(ledger.ends).cast("Q"), default=0))
+def _ledger(streams: StreamTable, width: int, checked: set[tuple[int, int]]) -> None:
+    count = len(streams)
+    _require(streams.width == width, "totals that are not as many as the fields")
+    _require(len(streams.totals) == 8 * width * count, "totals that are not as many as the series")
+    _require(len(streams.ends) == 8 * count, "times that are not as many as the series")
+    _times(max(memoryview(streams.ends).cast("Q"), default=0))
     # A batch under way mostly has the names of the one before it, which are the same blobs then.
-    names = (id(ledger.series.said), id(ledger.series.starts))
+    names = (id(streams.series.encoded), id(streams.series.starts))
     if names not in checked:
         checked.add(names)
-        _names(ledger.series)
+        _names(streams.series)
 
 
-def _names(names: Names) -> None:
+def _names(names: EncodedAttributes) -> None:
     starts = memoryview(names.starts).cast("Q")
-    _require(starts[0] == 0 and starts[-1] == len(names.said), "names that do not add up")
+    _require(starts[0] == 0 and starts[-1] == len(names.encoded), "names that do not add up")
     _require(all(first <= last for first, last in pairwise(starts)), "names that do not add up")
     # As `points.attributes` says: only who has such names pays for the classes.
     from google.protobuf.message import DecodeError  # noqa: PLC0415

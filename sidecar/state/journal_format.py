@@ -18,8 +18,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sidecar.counts.columns.table import LARGE, Ledger, Names, Table, packed
-from sidecar.model import Account, Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot
+from sidecar.counts.columns.table import COLUMNAR_FROM, EncodedAttributes, StreamTable, Table, packed
+from sidecar.model import Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.state import journal_check
 from sidecar.state.record import Batch, Record
 
@@ -121,14 +121,14 @@ def _decode(payload: memoryview, *, old: bool) -> Record:
 def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[str, Any]:
     return {
         source: {
-            "birth_ns": baseline.birth_ns,
+            "birth_ns": baseline.start_time_ns,
             "end_ns": baseline.end_ns,
             "maps": [
                 {"identity": blobs.add(_text(identity)), **_pack_reading(reading, blobs)}
                 for identity, reading in baseline.maps.items()
             ],
             "fields": baseline.fields,
-            "accounts": _pack_accounts(baseline.accounts, blobs),
+            "accounts": _pack_accounts(baseline.streams, blobs),
         }
         for source, baseline in baselines.items()
     }
@@ -160,7 +160,7 @@ def _text(constant: MapIdentity | tuple[Column, ...]) -> bytes:
 def _pack_snapshot(snapshot: Snapshot, blobs: _Blobs) -> dict[str, Any]:
     return {
         "identity": blobs.add(_text(snapshot.identity)),
-        "born_ns": snapshot.born_ns,
+        "born_ns": snapshot.counting_since_ns,
         "taken_ns": snapshot.taken_ns,
         **_pack_reading(snapshot.reading, blobs),
     }
@@ -193,39 +193,39 @@ def _unpack_reading(packed: dict[str, Any], blobs: Sequence[bytes]) -> Reading:
 def _unpack_cells(count: int, keys: bytes, numbers: bytes) -> Cells:
     journal_check.rows(count, keys, numbers)
     table = Table(keys, len(keys) // max(1, count), numbers)
-    if count > LARGE:
+    if count > COLUMNAR_FROM:
         return table
     return journal_check.distinct(table.one_by_one, count) if count else {}
 
 
-def _pack_accounts(accounts: Mapping[Attributes, Account], blobs: _Blobs) -> dict[str, Any]:
-    if isinstance(accounts, Ledger):
+def _pack_accounts(streams: Mapping[Attributes, StreamState], blobs: _Blobs) -> dict[str, Any]:
+    if isinstance(streams, StreamTable):
         return {
-            "width": accounts.width,
-            "said": blobs.add(accounts.series.said),
-            "starts": blobs.add(accounts.series.starts),
-            "totals": blobs.add(accounts.totals),
-            "ends": blobs.add(accounts.ends),
+            "width": streams.width,
+            "said": blobs.add(streams.series.encoded),
+            "starts": blobs.add(streams.series.starts),
+            "totals": blobs.add(streams.totals),
+            "ends": blobs.add(streams.ends),
         }
-    numbers = chain.from_iterable((*one.totals, one.end_ns) for one in accounts.values())
+    numbers = chain.from_iterable((*one.totals, one.end_ns) for one in streams.values())
     return {
-        "series": blobs.add(json.dumps(list(accounts)).encode()),
+        "series": blobs.add(json.dumps(list(streams)).encode()),
         "numbers": blobs.add(packed(numbers)),
     }
 
 
 def _unpack_accounts(
     held: dict[str, Any], blobs: Sequence[bytes], *, old: bool
-) -> Mapping[Attributes, Account]:
+) -> Mapping[Attributes, StreamState]:
     if "said" in held:
-        series = Names(blobs[held["said"]], blobs[held["starts"]])
-        return Ledger(series, held["width"], blobs[held["totals"]], blobs[held["ends"]])
+        series = EncodedAttributes(blobs[held["said"]], blobs[held["starts"]])
+        return StreamTable(series, held["width"], blobs[held["totals"]], blobs[held["ends"]])
     named = json.loads(blobs[held["series"]])
     journal_check.rows(len(named), blobs[held["numbers"]])
     numbers = array("Q", blobs[held["numbers"]])
     width = len(numbers) // len(named) if named else 0
-    accounts = {}
+    streams = {}
     for at, attributes in enumerate(named):
         *totals, end_ns = numbers[at * width : (at + 1) * width - old]
-        accounts[tuple((key, value) for key, value in attributes)] = Account(tuple(totals), end_ns)
-    return journal_check.distinct(accounts, len(named))
+        streams[tuple((key, value) for key, value in attributes)] = StreamState(tuple(totals), end_ns)
+    return journal_check.distinct(streams, len(named))

@@ -241,14 +241,14 @@ def test_a_gauge_that_is_gone_is_not_served_any_more(collector: Collector) -> No
 
     one = snapshot(-3, a=(5, 10), b=(6, 20), c=(7, 30))
     step = delta.advance(delta.since_birth(one), [one], of)
-    for request in encode(resource, Temporality.DELTA, [(of, step.said)]):
+    for request in encode(resource, Temporality.DELTA, [(of, step.to_export)]):
         collector.export(ExportMetricsServiceRequest.FromString(request))
     counters = {"xdp_packets a": 10.0, "xdp_packets b": 20.0, "xdp_packets c": 30.0}
     assert shown() == {**counters, "xdp_level a": 5.0, "xdp_level b": 6.0, "xdp_level c": 7.0}
 
     step = delta.advance(step.baseline, [snapshot(-2, b=(8, 21))], of)
     ended = gone.requests(resource, of, step.gone, step.baseline.end_ns)
-    for request in (*encode(resource, Temporality.DELTA, [(of, step.said)]), *ended):
+    for request in (*encode(resource, Temporality.DELTA, [(of, step.to_export)]), *ended):
         collector.export(ExportMetricsServiceRequest.FromString(request))
     assert shown() == {**counters, "xdp_packets b": 21.0, "xdp_level b": 8.0}
 

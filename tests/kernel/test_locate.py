@@ -134,7 +134,7 @@ def test_counting_began_when_the_oldest_program_was_loaded(cleanup):
     before = time.time_ns()
     program = libbpf.load_packet_counter()
     cleanup.callback(program.close)
-    born = read(by("id", bpf.map_info(program.map_fd).id)).born_ns
+    born = read(by("id", bpf.map_info(program.map_fd).id)).counting_since_ns
 
     # Two clocks are read one after the other; the kernel's tick is the coarser.
     assert before - 20_000_000 <= born <= time.time_ns()
@@ -144,8 +144,8 @@ def test_without_a_program_counting_began_with_the_pin_or_the_boot(make_map, mak
     """A map that no program uses starts at its pin; without one, at boot."""
     fd = make_map(uapi.MAP_ARRAY)
     boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    by_id = read(by("id", bpf.map_info(fd).id)).born_ns
-    by_pin = read(by("pin", make_pin(fd))).born_ns
+    by_id = read(by("id", bpf.map_info(fd).id)).counting_since_ns
+    by_pin = read(by("pin", make_pin(fd))).counting_since_ns
 
     assert abs(by_id - boot) < 1_000_000_000
     assert abs(by_pin - time.time_ns()) < 1_000_000_000

@@ -34,11 +34,11 @@ OTHER = 12345
 def test_a_mark_keeps_the_birth_it_was_made_with(make_map):
     """Marking again, with another birth, changes nothing: the series was born once."""
     map_id = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
-    assert reported.birth_ns(map_id) is None
+    assert reported.start_time_ns(map_id) is None
     reported.mark(map_id, BIRTH)
     reported.mark(map_id, BIRTH + 7)
 
-    assert reported.birth_ns(map_id) == BIRTH
+    assert reported.start_time_ns(map_id) == BIRTH
 
 
 def test_marks_of_maps_that_ended_are_swept(make_map, pin_root):
@@ -59,9 +59,9 @@ def test_a_map_whose_id_begins_alike_is_another(make_map):
     map_id = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
     reported.mark(map_id, BIRTH)
 
-    assert reported.birth_ns(int(str(map_id)[:-1])) is None
+    assert reported.start_time_ns(int(str(map_id)[:-1])) is None
     reported.forget(map_id)
-    assert reported.birth_ns(map_id) is None
+    assert reported.start_time_ns(map_id) is None
 
 
 def of_somebody_else(path):
@@ -89,11 +89,11 @@ def test_a_mark_that_is_not_ours_says_nothing(pin_root, plant, name):
     pin_root.mkdir()
     plant(pin_root / name)
 
-    assert reported.birth_ns(41) is None
-    assert reported.birth_ns(4) is None
+    assert reported.start_time_ns(41) is None
+    assert reported.start_time_ns(4) is None
     reported.mark(42, BIRTH)
     reported.forget(41)
-    assert reported.birth_ns(42) == BIRTH
+    assert reported.start_time_ns(42) == BIRTH
     assert os.path.lexists(pin_root / name)
 
 
@@ -102,21 +102,21 @@ def test_of_several_births_the_first_one_counts(pin_root):
     reported.mark(41, 20_000_000)
     (pin_root / "reported-41-3000000").mkdir()
 
-    assert reported.birth_ns(41) == 3_000_000
+    assert reported.start_time_ns(41) == 3_000_000
 
 
 @pytest.mark.parametrize("plant", [lambda root: root.symlink_to("/sys/fs/bpf"), of_somebody_else])
 def test_a_root_that_is_not_ours(pin_root, plant):
     """A link is not followed: no mark is found there, none made; a directory may be given to us."""
     plant(pin_root)
-    assert reported.birth_ns(41) is None
+    assert reported.start_time_ns(41) is None
     if pin_root.is_symlink():
         with pytest.raises(NotADirectoryError):
             reported.mark(41, BIRTH)
         assert not list(Path("/sys/fs/bpf").glob(f"reported-*-{BIRTH}"))
     else:
         reported.mark(41, BIRTH)
-        assert reported.birth_ns(41) == BIRTH
+        assert reported.start_time_ns(41) == BIRTH
 
 
 def forbidden(_map_id):

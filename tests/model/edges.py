@@ -220,12 +220,14 @@ def born(map_id: int) -> int:
 class Reported:
     """The marks in bpffs."""
 
-    def mark(self, map_id: int, birth_ns: int) -> None:
+    def mark(self, map_id: int, start_time_ns: int) -> None:
         kernel = HERE.outside.kernel
-        if self.birth_ns(map_id) is None:
-            HERE.become("mark in bpffs", kernel=kernel._replace(marks=kernel.marks | {(map_id, birth_ns)}))
+        if self.start_time_ns(map_id) is None:
+            HERE.become(
+                "mark in bpffs", kernel=kernel._replace(marks=kernel.marks | {(map_id, start_time_ns)})
+            )
 
-    def birth_ns(self, map_id: int) -> int | None:
+    def start_time_ns(self, map_id: int) -> int | None:
         return dict(HERE.outside.kernel.marks).get(map_id)
 
 

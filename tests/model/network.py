@@ -6,7 +6,7 @@ from sidecar.otlp_push import Delivered, Outcome, Rejected, Retry
 from tests.model.edges import HERE
 from tests.model.explorer import Wrong
 from tests.model.machine import decoded
-from tests.model.outside import Ledger
+from tests.model.outside import StreamTable
 from tests.model.receiver import points
 
 ANSWERS: dict[str, tuple[bool, Outcome]] = {
@@ -55,7 +55,7 @@ def _count(request: bytes) -> None:
     HERE.outside = HERE.outside._replace(collector=HERE.outside.collector.taking(taken))
 
 
-def _after(ledger: Ledger, request: bytes, outcome: Outcome, *, counts: bool) -> Ledger:
+def _after(ledger: StreamTable, request: bytes, outcome: Outcome, *, counts: bool) -> StreamTable:
     """Return the ledger after an answer: what may be lost by it."""
     batch = _batch(HERE.outside.disk.journal)
     given_up = isinstance(outcome, Delivered)

@@ -7,7 +7,7 @@ from tests.model.machine import Disk, Kernel, Map, put
 from tests.model.receiver import Collector, Series, points
 
 
-class Ledger(NamedTuple):
+class StreamTable(NamedTuple):
     """
     What is true, for each source.
 
@@ -32,14 +32,14 @@ class Ledger(NamedTuple):
     journal_lost: bool = False
     broken: str = ""
 
-    def may_lose(self, source: int, packets: int) -> "Ledger":
+    def may_lose(self, source: int, packets: int) -> "StreamTable":
         return self._replace(lost=put(self.lost, source, self.lost[source] + packets))
 
-    def journal_written(self) -> "Ledger":
+    def journal_written(self) -> "StreamTable":
         """Return the ledger after a batch was written: there is a journal again."""
         return self._replace(journal_lost=False, wiped=False)
 
-    def showing(self, collector: Collector) -> "Ledger":
+    def showing(self, collector: Collector) -> "StreamTable":
         """Return the ledger after an acknowledgement."""
         now = (served[1] if served else 0 for served in collector.served)
         return self._replace(shown=tuple(map(max, self.shown, now)))
@@ -58,7 +58,7 @@ class Outside(NamedTuple):
     disk: Disk
     collector: Collector
     prometheus: tuple[Series, ...]
-    ledger: Ledger
+    ledger: StreamTable
     other: Collector
     late: bytes = b""
 
@@ -140,7 +140,7 @@ def new_world(sources: int, packets: int) -> Outside:
         Disk(),
         knows_nothing,
         (Series(),) * sources,
-        Ledger(nothing, nothing, nothing),
+        StreamTable(nothing, nothing, nothing),
         knows_nothing,
     )
     for source in range(sources):

@@ -57,7 +57,7 @@ def cycle(found: Memory | Scenario) -> Memory | None:
 
 def farewell(found: Memory | Scenario) -> None:
     """Do what SIGTERM makes it do, and end."""
-    _alive(found)._farewell()
+    _alive(found)._shutdown()
 
 
 def once(found: Memory | Scenario) -> None:

@@ -108,7 +108,7 @@ QUIET = {
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE], ids=["base-point", "cumulative"])
 def test_a_series_that_is_left_out_while_it_counts_nothing_is_exact(temporality, name, monkeypatch):
     """Also if the Collector that knew it is not there any more."""
-    monkeypatch.setattr("sidecar.counts.idle.LARGE", 0)
+    monkeypatch.setattr("sidecar.counts.idle.OMIT_IDLE_FROM", 0)
     kinds, answers, faults = QUIET[name]
     options = WIPED if "wipe" in kinds else {}
 
@@ -253,9 +253,11 @@ def test_finds_that_a_window_that_follows_the_clock_back_is_wrong(monkeypatch):
     def advance(baseline, snapshots, schema, **how):
         step = delta.advance(baseline, snapshots, schema, **how)
         end_ns = snapshots[-1].taken_ns
-        accounts = {one: replace(account, end_ns=end_ns) for one, account in step.baseline.accounts.items()}
-        following = replace(step.baseline, end_ns=end_ns, accounts=accounts)
-        return replace(step, said=[replace(one, end_ns=end_ns) for one in step.said], baseline=following)
+        accounts = {one: replace(account, end_ns=end_ns) for one, account in step.baseline.streams.items()}
+        following = replace(step.baseline, end_ns=end_ns, streams=accounts)
+        return replace(
+            step, to_export=[replace(one, end_ns=end_ns) for one in step.to_export], baseline=following
+        )
 
     monkeypatch.setattr("sidecar.pipeline.delta", SimpleNamespace(**{**vars(delta), "advance": advance}))
 
@@ -269,7 +271,7 @@ def test_finds_that_a_base_point_up_to_the_last_window_doubles(monkeypatch, kind
     """A Collector that did not count that window takes the base point for news, and adds it all again."""
 
     def points(one, at, _temporality):
-        yield one.birth_ns, one.start_ns, one.totals[at] - one.counts[at]
+        yield one.start_time_ns, one.start_ns, one.totals[at] - one.counts[at]
         yield one.start_ns, one.end_ns, one.counts[at]
 
     monkeypatch.setattr("sidecar.otlp.encode._windows", points)

@@ -538,7 +538,7 @@ def test_every_cycle_leaves_its_line(world, caplog):
 
 
 def test_run_makes_a_cycle_each_interval_and_a_last_one(world):
-    """Told to stop between two cycles, it sends what came since; the call is a short one."""
+    """CollectorView to stop between two cycles, it sends what came since; the call is a short one."""
     world.clock.events = [(at, world.source.count) for at in (5, 15, 25, 28)]
     world.clock.stop_at = 29
     world.pipeline.run(10)

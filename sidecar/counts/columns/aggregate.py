@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Post what the keys of a large map counted to their series, as `accounts.post` does, by numpy (pure).
+Aggregate what the keys of a large map counted into their series: `aggregate`, by numpy (pure).
 
-A series is known by its place in the ledger. Which place a key's series has is remembered with the ledger (in
-its roster), so a key is labelled once in the life of the process, not once a window.
+A series is known by its row in the stream table. Which row a key's series has is remembered there (its
+key index), so a key is labelled once in the life of the process, not once a window.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from sidecar.attributes import encode_attributes
 from sidecar.counts.columns.growth import U64Array
 from sidecar.counts.columns.match import Places, matched
 from sidecar.counts.columns.names import only, places_of
-from sidecar.counts.columns.table import Ledger, Names, Roster, Table
+from sidecar.counts.columns.table import EncodedAttributes, KeyIndex, StreamTable, Table
 from sidecar.schema import OVERFLOW, Schema
 
-_OVERFLOW_SAID = encode_attributes((OVERFLOW,))
+_OVERFLOW_ENCODED = encode_attributes((OVERFLOW,))
 
 
 @dataclass(frozen=True)
-class Posting:
+class Aggregated:
     """
     What one window brought, by series.
 
     Attributes:
-        ledger: The accounts before the window, without those that had to make room, with a new one for each
+        streams: The streams before the window, without those that had to make room, with a new one for each
             new series: that of a series without any window has no end yet, 0.
         order: The places of the series that some key belongs to, the first key's first.
         counts: What each field counted of these.
@@ -39,7 +39,7 @@ class Posting:
 
     """
 
-    ledger: Ledger
+    streams: StreamTable
     order: Places
     counts: U64Array
     overflowed: int
@@ -49,30 +49,30 @@ class Posting:
 
     @property
     def whole(self) -> bool:
-        """Whether all series of the ledger have keys, in its order."""
-        return len(self.order) == len(self.ledger) and bool((self.order[1:] > self.order[:-1]).all())
+        """Whether all series of the streams have keys, in its order."""
+        return len(self.order) == len(self.streams) and bool((self.order[1:] > self.order[:-1]).all())
 
     def summed(self, of_rows: U64Array) -> U64Array:
         """Return other numbers of the rows added up by series."""
-        return _add_up(self.places, of_rows, len(self.ledger), self.last)[1]
+        return _add_up(self.places, of_rows, len(self.streams), self.last)[1]
 
 
-def rostered(ledger: Ledger, now: Table, schema: Schema) -> Roster:
-    """Return where the series of each key is in the ledger."""
-    before = ledger.roster
+def indexed(streams: StreamTable, now: Table, schema: Schema) -> KeyIndex:
+    """Return where the series of each key is in the streams."""
+    before = streams.key_index
     if before is not None and before.schema is schema and before.names == now.names:
         return before
     places, waiting = _as_before(before, now, schema)
     unknown = [at for at in np.flatnonzero(places < 0).tolist() if at not in waiting]
     waiting |= {at: encode_attributes(schema.attributes_of(now.key(at))) for at in unknown}
-    of_series = places_of(ledger.series, set(waiting.values()))
+    of_series = places_of(streams.series, set(waiting.values()))
     for at, name in waiting.items():
         places[at] = of_series.get(name, -1)
     homeless = np.flatnonzero(places < 0).tolist()
-    return Roster(schema, now.names, places.tobytes(), tuple(waiting[at] for at in homeless))
+    return KeyIndex(schema, now.names, places.tobytes(), tuple(waiting[at] for at in homeless))
 
 
-def _as_before(before: Roster | None, now: Table, schema: Schema) -> tuple[Places, dict[int, bytes]]:
+def _as_before(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[Places, dict[int, bytes]]:
     """Return the place of each key whose series has one, and the series of those that waited for one."""
     if before is None or before.schema is not schema or not before.names:
         return np.full(len(now), -1, np.int64), {}
@@ -87,13 +87,13 @@ def _as_before(before: Roster | None, now: Table, schema: Schema) -> tuple[Place
 
 
 def post(
-    ledger: Ledger, places: Places, waiting: Sequence[bytes], grown: U64Array, schema: Schema
-) -> Posting:
+    streams: StreamTable, places: Places, waiting: Sequence[bytes], grown: U64Array, schema: Schema
+) -> Aggregated:
     """
     Add up what was counted by series; those that find no room are added up to one that says so.
 
     Args:
-        ledger: The accounts.
+        streams: The streams.
         places: For each row its series, or -1.
         waiting: The series of the rows with -1, in their order.
         grown: What each field counted in each row.
@@ -102,92 +102,92 @@ def post(
     """
     rest, forgotten = 0, 0
     if waiting:
-        ledger, places, rest, forgotten = _settle(ledger, places.copy(), waiting, schema)
-    last = _overflow(ledger, schema) if rest else -1
-    order, counts = _add_up(places, grown, len(ledger), last)
-    return Posting(ledger, order, counts, rest, forgotten, places, last)
+        streams, places, rest, forgotten = _settle(streams, places.copy(), waiting, schema)
+    last = _overflow(streams, schema) if rest else -1
+    order, counts = _add_up(places, grown, len(streams), last)
+    return Aggregated(streams, order, counts, rest, forgotten, places, last)
 
 
-def _overflow(ledger: Ledger, schema: Schema) -> int:
+def _overflow(streams: StreamTable, schema: Schema) -> int:
     """Return the place of the series of those without room, or -1."""
     overflow = encode_attributes((*schema.attributes, OVERFLOW))
-    return places_of(ledger.series, {overflow}).get(overflow, -1)
+    return places_of(streams.series, {overflow}).get(overflow, -1)
 
 
 def _settle(
-    ledger: Ledger, places: Places, waiting: Sequence[bytes], schema: Schema
-) -> tuple[Ledger, Places, int, int]:
+    streams: StreamTable, places: Places, waiting: Sequence[bytes], schema: Schema
+) -> tuple[StreamTable, Places, int, int]:
     """Find a place for each row that has none."""
     overflow = encode_attributes((*schema.attributes, OVERFLOW))
     new = [name for name in dict.fromkeys(waiting) if name != overflow]
-    has_overflow = _overflow(ledger, schema) >= 0
+    has_overflow = _overflow(streams, schema) >= 0
     limit = max(1, schema.series_limit // max(1, len(schema.instruments)))
-    room = limit - (len(ledger) - has_overflow)
-    forgotten = _longest_idle(ledger, places, len(new) - room) if len(new) > room else []
+    room = limit - (len(streams) - has_overflow)
+    forgotten = _longest_idle(streams, places, len(new) - room) if len(new) > room else []
     if forgotten:
-        ledger, places = _without(ledger, places, forgotten)
+        streams, places = _without(streams, places, forgotten)
     placed = new[: max(0, room + len(forgotten))]
-    known, rest = len(ledger), len(new) - len(placed)
+    known, rest = len(streams), len(new) - len(placed)
     if (rest or overflow in waiting) and not has_overflow:
         placed.append(overflow)
-    ledger = _with(ledger, placed)
+    streams = _with(streams, placed)
     of_series = {name: known + at for at, name in enumerate(placed)}
-    otherwise = _overflow(ledger, schema)
+    otherwise = _overflow(streams, schema)
     homeless = np.flatnonzero(places < 0)
     places[homeless] = [of_series.get(name, otherwise) for name in waiting]
-    return ledger, places, rest, len(forgotten)
+    return streams, places, rest, len(forgotten)
 
 
-def _longest_idle(ledger: Ledger, places: Places, wanted: int) -> list[int]:
-    is_idle = np.ones(len(ledger), np.bool_)
+def _longest_idle(streams: StreamTable, places: Places, wanted: int) -> list[int]:
+    is_idle = np.ones(len(streams), np.bool_)
     is_idle[places[places >= 0]] = False
     idle = np.flatnonzero(is_idle)
-    longest_first = idle[np.argsort(np.frombuffer(ledger.ends, np.uint64)[idle], kind="stable")]
-    found = (at for at in longest_first.tolist() if _OVERFLOW_SAID not in ledger.series[at])
+    longest_first = idle[np.argsort(np.frombuffer(streams.ends, np.uint64)[idle], kind="stable")]
+    found = (at for at in longest_first.tolist() if _OVERFLOW_ENCODED not in streams.series[at])
     return list(islice(found, wanted))
 
 
-def _without(ledger: Ledger, places: Places, gone: Sequence[int]) -> tuple[Ledger, Places]:
-    kept = np.ones(len(ledger), np.bool_)
+def _without(streams: StreamTable, places: Places, gone: Sequence[int]) -> tuple[StreamTable, Places]:
+    kept = np.ones(len(streams), np.bool_)
     kept[list(gone)] = False
     moved = np.append(np.cumsum(kept) - 1, -1)  # the last is that of -1
 
     def picked(numbers: bytes) -> bytes:
-        return np.frombuffer(numbers, np.uint64).reshape(-1, len(ledger))[:, kept].tobytes()
+        return np.frombuffer(numbers, np.uint64).reshape(-1, len(streams))[:, kept].tobytes()
 
-    fewer = Ledger(
-        only(ledger.series, kept),
-        ledger.width,
-        picked(ledger.totals),
-        picked(ledger.ends),
+    fewer = StreamTable(
+        only(streams.series, kept),
+        streams.width,
+        picked(streams.totals),
+        picked(streams.ends),
     )
     return fewer, moved[places]
 
 
-def _with(ledger: Ledger, names: Sequence[bytes]) -> Ledger:
-    """Return the ledger with new accounts, of series that have counted nothing and that nobody knows."""
+def _with(streams: StreamTable, names: Sequence[bytes]) -> StreamTable:
+    """Return the streams with new streams, of series that have counted nothing and that nobody knows."""
     more = len(names)
-    totals = np.frombuffer(ledger.totals, np.uint64).reshape(ledger.width, len(ledger))
+    totals = np.frombuffer(streams.totals, np.uint64).reshape(streams.width, len(streams))
     return replace(
-        ledger,
-        series=ledger.series + Names.of(names),
-        totals=np.concatenate([totals, np.zeros((ledger.width, more), np.uint64)], axis=1).tobytes(),
-        ends=ledger.ends + bytes(8 * more),
+        streams,
+        series=streams.series + EncodedAttributes.of(names),
+        totals=np.concatenate([totals, np.zeros((streams.width, more), np.uint64)], axis=1).tobytes(),
+        ends=streams.ends + bytes(8 * more),
     )
 
 
-def next_roster(roster: Roster, places: Places, last: int) -> Roster:
-    """Return the roster after its rows were posted to *places*; those without room (*last*) wait on."""
-    before = np.frombuffer(roster.places, np.int64)
+def next_key_index(key_index: KeyIndex, places: Places, last: int) -> KeyIndex:
+    """Return the key_index after its rows were posted to *places*; those without room (*last*) wait on."""
+    before = np.frombuffer(key_index.places, np.int64)
     if np.array_equal(places, before):
-        return roster
+        return key_index
     homeless = (before < 0) & (places == last)
     held = homeless[before < 0].tolist()
-    return Roster(
-        roster.schema,
-        roster.names,
+    return KeyIndex(
+        key_index.schema,
+        key_index.names,
         np.where(homeless, np.int64(-1), places).tobytes(),
-        tuple(name for name, waits in zip(roster.waiting, held, strict=True) if waits),
+        tuple(name for name, waits in zip(key_index.waiting, held, strict=True) if waits),
     )
 
 

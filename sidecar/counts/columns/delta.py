@@ -11,19 +11,19 @@ from dataclasses import replace
 import numpy as np
 
 from sidecar.counts import idle
-from sidecar.counts.aggregate import Step
-from sidecar.counts.columns.aggregate import Posting, next_roster, post, rostered
+from sidecar.counts.aggregate import WindowResult
+from sidecar.counts.columns.aggregate import Aggregated, indexed, next_key_index, post
 from sidecar.counts.columns.growth import U64Array, cells_of, grown, values
 from sidecar.counts.columns.match import Places
 from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import Ledger, Table, key_size
+from sidecar.counts.columns.table import StreamTable, Table, key_size
 from sidecar.counts.resets import Resets
 from sidecar.model import Baseline, Reading, Snapshot
 from sidecar.schema import Schema
 
 
 def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> bool:
-    """Return whether this module can do it: everything is in the same columns."""
+    """Return whether this module can do it: include_idle is in the same columns."""
     newest = snapshots[-1]
     columns = newest.reading.columns
     readings = [
@@ -42,22 +42,22 @@ def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> b
 
 
 def step(
-    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, everything: bool
-) -> Step:
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, include_idle: bool
+) -> WindowResult:
     """Return what the window up to *end_ns* brought."""
     columns = snapshots[-1].reading.columns
-    ledger = Ledger.of(baseline.accounts, len(columns))
+    streams = StreamTable.of(baseline.streams, len(columns))
     tables = [_table(one.reading, snapshots[-1]) for one in snapshots]
-    resets, parts, rosters = Resets(), [], []
+    resets, parts, key_indexes = Resets(), [], []
     for snapshot, table in zip(snapshots, tables, strict=True):
         before = baseline.maps.get(snapshot.identity)
         was = _table(before, snapshots[-1]) if before else None
         parts.append(grown(table, was, columns, resets))
-        rosters.append(rostered(ledger, table, schema))
+        key_indexes.append(indexed(streams, table, schema))
     posted = post(
-        ledger,
-        np.concatenate([np.frombuffer(one.places, np.int64) for one in rosters]),
-        [name for one in rosters for name in one.waiting],
+        streams,
+        np.concatenate([np.frombuffer(one.places, np.int64) for one in key_indexes]),
+        [name for one in key_indexes for name in one.waiting],
         np.concatenate([one.counts for one in parts], axis=1),
         schema,
     )
@@ -65,13 +65,15 @@ def step(
     counted = _counted(posted)
     elapsed_ns = snapshots[-1].after_ns(baseline.end_ns, baseline.boottime_ns)
     series = said = _series(posted, counted, baseline, end_ns, held, elapsed_ns)
-    if not everything and idle.may_be(schema, len(series)):
-        said = series.only(_to_say(series))
-    roster = next_roster(rosters[-1], posted.places[len(posted.places) - len(tables[-1]) :], posted.last)
-    return Step(
+    if not include_idle and idle.can_omit_idle(schema, len(series)):
+        said = series.only(_select(series))
+    key_index = next_key_index(
+        key_indexes[-1], posted.places[len(posted.places) - len(tables[-1]) :], posted.last
+    )
+    return WindowResult(
         series,
         said,
-        replace(_said(counted, said.places, end_ns), roster=roster),
+        replace(_said(counted, said.places, end_ns), key_index=key_index),
         tuple(resets.emptied),
         tuple(key for one in parts for key in one.vanished),
         posted.overflowed,
@@ -88,17 +90,22 @@ def _table(reading: Reading, like: Snapshot) -> Table:
 
 
 def _series(
-    posted: Posting, ledger: Ledger, baseline: Baseline, end_ns: int, held: U64Array | None, elapsed_ns: int
+    posted: Aggregated,
+    streams: StreamTable,
+    baseline: Baseline,
+    end_ns: int,
+    held: U64Array | None,
+    elapsed_ns: int,
 ) -> SeriesTable:
-    """Return the series of a window; *ledger* has what they come to."""
-    ends, totals = np.frombuffer(posted.ledger.ends, np.uint64), _totals(ledger)
+    """Return the series of a window; *streams* has what they come to."""
+    ends, totals = np.frombuffer(posted.streams.ends, np.uint64), _totals(streams)
     if not posted.whole:
         ends, totals = ends[posted.order], totals[:, posted.order]
     is_new = ends == 0
     return SeriesTable(
-        ledger.series,
+        streams.series,
         posted.order,
-        baseline.birth_ns,
+        baseline.start_time_ns,
         end_ns,
         is_new,
         np.where(is_new, np.uint64(baseline.end_ns), ends),
@@ -109,38 +116,38 @@ def _series(
     )
 
 
-def _gone(posted: Posting, end_ns: int) -> tuple[bytes, ...]:
+def _gone(posted: Aggregated, end_ns: int) -> tuple[bytes, ...]:
     """Return the names of the series that were said in the last window, up to *end_ns*, without a key now."""
-    last = np.frombuffer(posted.ledger.ends, np.uint64) == end_ns
+    last = np.frombuffer(posted.streams.ends, np.uint64) == end_ns
     last[posted.order] = False
-    return tuple(posted.ledger.series[at] for at in np.flatnonzero(last).tolist())
+    return tuple(posted.streams.series[at] for at in np.flatnonzero(last).tolist())
 
 
-def _to_say(series: SeriesTable) -> Places:
-    """Return which of the series are said, as `quiet.to_say` does."""
+def _select(series: SeriesTable) -> Places:
+    """Return which of the series are said, as `quiet.select` does."""
     number = np.arange(len(series), dtype=np.uint64)
     chosen = series.counts.any(axis=0) | series.is_new
-    chosen |= idle.is_due(number, series.start_ns, np.uint64(series.end_ns))
+    chosen |= idle.needs_refresh(number, series.start_ns, np.uint64(series.end_ns))
     return np.flatnonzero(chosen)
 
 
-def _counted(posted: Posting) -> Ledger:
-    """Return the accounts with what the window brought."""
-    totals = _totals(posted.ledger)
+def _counted(posted: Aggregated) -> StreamTable:
+    """Return the streams with what the window brought."""
+    totals = _totals(posted.streams)
     if posted.whole:
-        return replace(posted.ledger, totals=(totals + posted.counts).tobytes())
+        return replace(posted.streams, totals=(totals + posted.counts).tobytes())
     totals = totals.copy()
     for account, counted in zip(totals, posted.counts, strict=True):
         account[posted.order] += counted
-    return replace(posted.ledger, totals=totals.tobytes())
+    return replace(posted.streams, totals=totals.tobytes())
 
 
-def _totals(ledger: Ledger) -> U64Array:
-    return np.frombuffer(ledger.totals, np.uint64).reshape(ledger.width, len(ledger))
+def _totals(streams: StreamTable) -> U64Array:
+    return np.frombuffer(streams.totals, np.uint64).reshape(streams.width, len(streams))
 
 
-def _said(ledger: Ledger, places: Places, end_ns: int) -> Ledger:
-    """Return the accounts after some series were said; the others' next window starts where it did."""
-    ends = np.frombuffer(ledger.ends, np.uint64).copy()
+def _said(streams: StreamTable, places: Places, end_ns: int) -> StreamTable:
+    """Return the streams after some series were said; the others' next window starts where it did."""
+    ends = np.frombuffer(streams.ends, np.uint64).copy()
     ends[places] = end_ns
-    return replace(ledger, ends=ends.tobytes())
+    return replace(streams, ends=ends.tobytes())

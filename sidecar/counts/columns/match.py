@@ -19,8 +19,8 @@ def matched(now: bytes, before: bytes, size: int) -> Places:
     """
     Return where each key of *now* stands in *before*, or -1.
 
-    Both are keys of *size* bytes, one after the other, each once. The reading and the roster of a window ask
-    for the same.
+    Both are keys of *size* bytes, one after the other, each once. The reading and the key index of a window
+    ask for the same.
     """
     ours, theirs = _words(now, size), _words(before, size)
     our_hash, their_hash = _hashed(ours), _hashed(theirs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 from sidecar.attributes import decode_attributes
-from sidecar.counts.columns.table import Names
+from sidecar.counts.columns.table import EncodedAttributes
 from sidecar.model import Series
 
 if TYPE_CHECKING:  # whoever asks whether something is a SeriesTable must not pay for numpy
@@ -23,9 +23,9 @@ class SeriesTable(Sequence[Series]):
     Series in columns; `model.Series` says what they mean.
 
     Attributes:
-        names: All series of the ledger.
+        names: All series of the streams.
         places: Which of them these are.
-        birth_ns: Of all.
+        start_time_ns: Of all.
         end_ns: Of all.
         is_new: Of each.
         start_ns: Of each.
@@ -36,9 +36,9 @@ class SeriesTable(Sequence[Series]):
 
     """
 
-    names: Names
+    names: EncodedAttributes
     places: "Places"
-    birth_ns: int
+    start_time_ns: int
     end_ns: int
     is_new: "Mask"
     start_ns: "U64Array"
@@ -65,7 +65,7 @@ class SeriesTable(Sequence[Series]):
     def _one(self, at: int) -> Series:
         return Series(
             decode_attributes(self.names[int(self.places[at])]),
-            self.birth_ns,
+            self.start_time_ns,
             bool(self.is_new[at]),
             int(self.start_ns[at]),
             self.end_ns,

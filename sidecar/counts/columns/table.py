@@ -16,12 +16,12 @@ from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from sidecar.attributes import decode_attributes, encode_attributes
-from sidecar.model import Account, Attributes, Cells
+from sidecar.model import Attributes, Cells, StreamState
 
 # numpy, once it is imported, brings a library that starts a thread for each CPU, for what nobody does here.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-LARGE = 512
+COLUMNAR_FROM = 512
 """
 A map of more entries than this is read into columns.
 
@@ -100,21 +100,21 @@ def key_size(cells: Cells) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Names:
+class EncodedAttributes:
     """
     The names of many series (see `points`).
 
     Attributes:
-        said: One after the other.
+        encoded: One after the other.
         starts: Where each begins, and where the last one ends, u64.
 
     """
 
-    said: bytes
+    encoded: bytes
     starts: bytes
 
     @classmethod
-    def of(cls, names: Iterable[bytes]) -> "Names":
+    def of(cls, names: Iterable[bytes]) -> "EncodedAttributes":
         """Put names together."""
         each = list(names)
         return cls(b"".join(each), packed(accumulate(map(len, each), initial=0)))
@@ -123,26 +123,28 @@ class Names:
         return len(self.starts) // 8 - 1
 
     def __iter__(self) -> Iterator[bytes]:
-        return (self.said[first:last] for first, last in pairwise(memoryview(self.starts).cast("Q")))
+        return (self.encoded[first:last] for first, last in pairwise(memoryview(self.starts).cast("Q")))
 
     def __getitem__(self, at: int) -> bytes:
         first, last = memoryview(self.starts).cast("Q")[at : at + 2]
-        return self.said[first:last]
+        return self.encoded[first:last]
 
-    def __add__(self, more: "Names") -> "Names":
+    def __add__(self, more: "EncodedAttributes") -> "EncodedAttributes":
         ends = memoryview(more.starts).cast("Q")[1:]
-        return Names(self.said + more.said, self.starts + packed(len(self.said) + end for end in ends))
+        return EncodedAttributes(
+            self.encoded + more.encoded, self.starts + packed(len(self.encoded) + end for end in ends)
+        )
 
 
 @dataclass(frozen=True)
-class Roster:
+class KeyIndex:
     """
     To which account each key of one reading was posted.
 
     Attributes:
         schema: By whose labels.
         names: The keys, as in a `Table`.
-        places: For each its place in the ledger, i64; -1 if there was no room for its series.
+        places: For each its place in the streams, i64; -1 if there was no room for its series.
         waiting: The series of those without room, in the order of the keys.
 
     """
@@ -154,35 +156,35 @@ class Roster:
 
 
 @dataclass(frozen=True, eq=False)
-class Ledger(_Held):
+class StreamTable(_Held):
     """
-    The accounts of a source.
+    The streams of a source.
 
     Attributes:
         series: The series.
         width: Fields of an account's totals.
         totals: Of each series, field after field.
-        ends: `Account.end_ns` of each.
-        roster: Where the keys of the last reading were posted, if that is known.
+        ends: `StreamState.end_ns` of each.
+        key_index: Where the keys of the last reading were posted, if that is known.
 
     """
 
-    series: Names
+    series: EncodedAttributes
     width: int
     totals: bytes
     ends: bytes
-    roster: Roster | None = field(default=None, repr=False)
+    key_index: KeyIndex | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, accounts: Mapping[Attributes, Account], width: int) -> "Ledger":
-        """Return the same accounts in columns."""
-        if isinstance(accounts, Ledger):
-            return accounts
+    def of(cls, streams: Mapping[Attributes, StreamState], width: int) -> "StreamTable":
+        """Return the same streams in columns."""
+        if isinstance(streams, StreamTable):
+            return streams
         return cls(
-            Names.of(map(encode_attributes, accounts)),
+            EncodedAttributes.of(map(encode_attributes, streams)),
             width,
-            _by_column(one.totals for one in accounts.values()),
-            packed(one.end_ns for one in accounts.values()),
+            _by_column(one.totals for one in streams.values()),
+            packed(one.end_ns for one in streams.values()),
         )
 
     def __len__(self) -> int:
@@ -191,11 +193,11 @@ class Ledger(_Held):
     def __iter__(self) -> Iterator[Attributes]:
         return map(decode_attributes, self.series)
 
-    def __getitem__(self, attributes: Attributes) -> Account:
+    def __getitem__(self, attributes: Attributes) -> StreamState:
         return self.one_by_one[attributes]
 
     @cached_property
-    def one_by_one(self) -> dict[Attributes, Account]:
+    def one_by_one(self) -> dict[Attributes, StreamState]:
         """The same as a dict, which is large."""
-        accounts = map(Account, _rows(self.totals, len(self)), memoryview(self.ends).cast("Q"))
-        return dict(zip(self, accounts, strict=True))
+        streams = map(StreamState, _rows(self.totals, len(self)), memoryview(self.ends).cast("Q"))
+        return dict(zip(self, streams, strict=True))

@@ -8,15 +8,14 @@ import subprocess
 
 import pytest
 
-from sidecar import cli
-from sidecar.commands import completion
+from sidecar.commands import completion, registry
 from sidecar.commands.registry import COMMANDS
 
 SHELLS = ("bash", "zsh", "fish")
 
 
 def script(shell):
-    return completion.script(cli.parser(), shell)
+    return completion.script(registry.parser(), shell)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def counts(step):
 
 def totals(step):
     """What each series counted since birth, by its account."""
-    return {one: account.totals for one, account in step.baseline.accounts.items()}
+    return {one: account.totals for one, account in step.baseline.streams.items()}
 
 
 def by_key(key):
@@ -73,7 +73,7 @@ def test_the_first_window_holds_everything_since_the_load():
 
     (one,) = step.series
     assert (one.counts, one.totals) == ((7, 700), (7, 700))
-    assert (one.birth_ns, one.start_ns, one.end_ns, one.is_new) == (10, 10, 1000, True)
+    assert (one.start_time_ns, one.start_ns, one.end_ns, one.is_new) == (10, 10, 1000, True)
 
 
 def test_the_next_window_holds_the_difference_and_starts_at_the_last_end():
@@ -82,7 +82,7 @@ def test_the_next_window_holds_the_difference_and_starts_at_the_last_end():
 
     (one,) = step.series
     assert (one.counts, one.totals) == ((2, 300), (9, 1000))
-    assert (one.birth_ns, one.start_ns, one.end_ns, one.is_new) == (10, 1000, 2000, False)
+    assert (one.start_time_ns, one.start_ns, one.end_ns, one.is_new) == (10, 1000, 2000, False)
 
 
 def test_a_new_map_counts_from_zero():
@@ -484,7 +484,7 @@ def test_all_that_a_map_holds_can_be_taken_as_reported():
     step = step_of(as_reported(snapshot(7, at=1000, born=10), PACKETS), snapshot(9, at=2000))
 
     (one,) = step.series
-    assert (one.birth_ns, one.is_new, one.start_ns) == (10, False, 11)
+    assert (one.start_time_ns, one.is_new, one.start_ns) == (10, False, 11)
     assert (one.counts, one.totals) == ((2,), (9,))
 
 
@@ -523,7 +523,7 @@ def test_all_that_a_map_holds_can_be_left_out():
     """When it may have been reported before, only what comes from now on is."""
     (one,) = step_of(from_now_on(snapshot(7, at=1000)), snapshot(9, at=2000)).series
 
-    assert (one.birth_ns, one.start_ns, one.counts, one.totals) == (1000, 1000, (2,), (2,))
+    assert (one.start_time_ns, one.start_ns, one.counts, one.totals) == (1000, 1000, (2,), (2,))
 
 
 def test_maps_that_are_gone_are_reported_from_their_last_reading():
@@ -669,12 +669,12 @@ def test_no_neighbour_changes_what_a_counter_that_did_not_fall_counts(data, bits
 
 def test_no_series_is_left_out_while_the_wall_clock_is_behind(monkeypatch):
     """By the wall clock none would be due for as long as it was stepped back."""
-    monkeypatch.setattr("sidecar.counts.idle.LARGE", 0)
+    monkeypatch.setattr("sidecar.counts.idle.OMIT_IDLE_FROM", 0)
     one = first(snapshot(7, at=10**12))
-    behind = advance(one.baseline, [snapshot(7, at=10**9)], PACKETS, everything=False)
-    after = advance(behind.baseline, [snapshot(7, at=10**12 + 10**9)], PACKETS, everything=False)
+    behind = advance(one.baseline, [snapshot(7, at=10**9)], PACKETS, include_idle=False)
+    after = advance(behind.baseline, [snapshot(7, at=10**12 + 10**9)], PACKETS, include_idle=False)
 
-    assert (len(behind.said), len(after.said)) == (1, 0)
+    assert (len(behind.to_export), len(after.to_export)) == (1, 0)
 
 
 def test_telling_cpus_apart_from_now_on_counts_nothing_twice():

@@ -4,42 +4,42 @@
 import socket
 
 from sidecar.counts import idle
-from sidecar.counts.idle import Told
+from sidecar.counts.idle import CollectorView
 from sidecar.otlp import connections
 
 OURS, NEW = frozenset({7}), frozenset({8})
 
 
 def batch(told, over, *, clean=True):
-    return told.frozen().answered(over, clean=clean)
+    return told.frozen().after_response(over, clean=clean)
 
 
 def test_all_are_said_until_two_batches_came_over_one_connection():
     """The first may have been the one that was dialled anew."""
-    first = batch(Told(), OURS)
+    first = batch(CollectorView(), OURS)
     second = batch(first, OURS)
 
-    assert (first.everything, second.everything) == (False, True)
-    assert batch(second, OURS).everything
+    assert (first.has_all_series, second.has_all_series) == (False, True)
+    assert batch(second, OURS).has_all_series
 
 
 def test_another_connection_may_lead_to_a_collector_that_knows_nothing():
     """All are said over it, and only then some may be left out again."""
-    known = batch(batch(Told(), OURS), OURS)
+    known = batch(batch(CollectorView(), OURS), OURS)
     redialled = batch(known, NEW)
 
-    assert not redialled.everything
-    assert batch(redialled, NEW).everything
+    assert not redialled.has_all_series
+    assert batch(redialled, NEW).has_all_series
 
 
 def test_after_a_failure_all_are_said_again():
     """A batch that was sent again had not all, so it does not do."""
-    failed = batch(batch(batch(Told(), OURS), OURS), OURS, clean=False)
-    again = failed.answered(OURS, clean=True)
+    failed = batch(batch(batch(CollectorView(), OURS), OURS), OURS, clean=False)
+    again = failed.after_response(OURS, clean=True)
 
-    assert not failed.everything
-    assert not again.everything
-    assert batch(again, OURS).everything
+    assert not failed.has_all_series
+    assert not again.has_all_series
+    assert batch(again, OURS).has_all_series
 
 
 def test_a_series_is_due_once_in_each_longest_time_whatever_the_interval():
@@ -49,7 +49,7 @@ def test_a_series_is_due_once_in_each_longest_time_whatever_the_interval():
         for number in (0, 1, 4711):
             said_ns, pauses = 0, []
             for now_ns in range(step, 40 * idle.LONGEST_NS // 10, step):
-                if idle.is_due(number, said_ns, now_ns):
+                if idle.needs_refresh(number, said_ns, now_ns):
                     pauses.append(now_ns - said_ns)
                     said_ns = now_ns
             assert pauses

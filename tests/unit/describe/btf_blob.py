@@ -3,7 +3,7 @@
 
 import struct
 
-from sidecar.describe.btf import Kind
+from sidecar.describe.btf import BtfKind
 
 SIGNED, CHAR, BOOL = 1, 2, 4
 
@@ -28,15 +28,15 @@ class Blob:
 
     def int(self, name, size, flags=0, *, bits=None, offset=0):
         word = flags << 24 | offset << 16 | (8 * size if bits is None else bits)
-        return self.add(Kind.INT, name, size, tail=struct.pack("=I", word))
+        return self.add(BtfKind.INT, name, size, tail=struct.pack("=I", word))
 
     def typedef(self, name, target):
-        return self.add(Kind.TYPEDEF, name, target)
+        return self.add(BtfKind.TYPEDEF, name, target)
 
     def array(self, element, count):
-        return self.add(Kind.ARRAY, tail=struct.pack("=III", element, element, count))
+        return self.add(BtfKind.ARRAY, tail=struct.pack("=III", element, element, count))
 
-    def struct(self, name, size, *members, kind=Kind.STRUCT):
+    def struct(self, name, size, *members, kind=BtfKind.STRUCT):
         """Members are (name, type, bit offset) or, of bitfields, (name, type, bit offset, bits)."""
         flag = any(len(member) == 4 for member in members)
         tail = b"".join(
@@ -46,7 +46,7 @@ class Blob:
         return self.add(kind, name, size, vlen=len(members), flag=flag, tail=tail)
 
     def union(self, name, size, *members):
-        return self.struct(name, size, *((name, type_id, 0) for name, type_id in members), kind=Kind.UNION)
+        return self.struct(name, size, *((name, type_id, 0) for name, type_id in members), kind=BtfKind.UNION)
 
     def enum(self, name, size, numbers, *, signed=False, wide=False):
         mask = (1 << 64) - 1 if wide else (1 << 32) - 1
@@ -54,7 +54,7 @@ class Blob:
         for text, number in numbers:
             words = [number & 0xFFFFFFFF, *([(number & mask) >> 32] if wide else [])]
             tail += struct.pack(f"={1 + len(words)}I", self.name(text), *words)
-        kind = Kind.ENUM64 if wide else Kind.ENUM
+        kind = BtfKind.ENUM64 if wide else BtfKind.ENUM
         return self.add(kind, name, size, vlen=len(numbers), flag=signed, tail=tail)
 
     def bytes(self, *, order="=", magic=0xEB9F, version=1, header=24):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.describe.btf import MAX_DEPTH, Btf, Kind, Member
+from sidecar.describe.btf import MAX_DEPTH, Btf, BtfKind, BtfMember
 from tests.unit.describe.btf_blob import BOOL, CHAR, SIGNED, Blob
 
 
@@ -15,23 +15,23 @@ def every_kind():
     """A blob with a type of each kind, the kind's number being the type's."""
     blob = Blob()
     blob.int("int", 4, SIGNED)
-    blob.add(Kind.PTR, size=1)
+    blob.add(BtfKind.PTR, size=1)
     blob.array(1, 3)
     blob.struct("s", 8, ("a", 1, 0), ("b", 1, 32))
     blob.union("u", 4, ("a", 1), ("b", 1))
     blob.enum("e", 4, [("minus", -1), ("one", 1), ("uno", 1)], signed=True)
-    blob.add(Kind.FWD, "later")
+    blob.add(BtfKind.FWD, "later")
     blob.typedef("number", 1)
-    blob.add(Kind.VOLATILE, size=1)
-    blob.add(Kind.CONST, size=9)
-    blob.add(Kind.RESTRICT, size=2)
-    blob.add(Kind.FUNC, "f", 13)
-    blob.add(Kind.FUNC_PROTO, size=1, vlen=1, tail=struct.pack("=II", 0, 1))
-    blob.add(Kind.VAR, "counter", 10, tail=struct.pack("=I", 0))
-    blob.add(Kind.DATASEC, ".bss", 12, vlen=1, tail=struct.pack("=III", 14, 8, 4))
-    blob.add(Kind.FLOAT, "double", 8)
-    blob.add(Kind.DECL_TAG, "tag", 4, tail=struct.pack("=i", -1))
-    blob.add(Kind.TYPE_TAG, "kptr", 8)
+    blob.add(BtfKind.VOLATILE, size=1)
+    blob.add(BtfKind.CONST, size=9)
+    blob.add(BtfKind.RESTRICT, size=2)
+    blob.add(BtfKind.FUNC, "f", 13)
+    blob.add(BtfKind.FUNC_PROTO, size=1, vlen=1, tail=struct.pack("=II", 0, 1))
+    blob.add(BtfKind.VAR, "counter", 10, tail=struct.pack("=I", 0))
+    blob.add(BtfKind.DATASEC, ".bss", 12, vlen=1, tail=struct.pack("=III", 14, 8, 4))
+    blob.add(BtfKind.FLOAT, "double", 8)
+    blob.add(BtfKind.DECL_TAG, "tag", 4, tail=struct.pack("=i", -1))
+    blob.add(BtfKind.TYPE_TAG, "kptr", 8)
     blob.enum("wide", 8, [("low", -(1 << 40)), ("high", (1 << 40) + 1)], signed=True, wide=True)
     return blob
 
@@ -39,7 +39,7 @@ def every_kind():
 def test_each_kind_is_found_under_its_number():
     """A type of any kind, 1 to 19, is passed over by its right length, so the next one is found."""
     btf = Btf(every_kind().bytes())
-    assert [btf.type(number).kind for number in range(len(btf) + 1)] == list(Kind)
+    assert [btf.type(number).kind for number in range(len(btf) + 1)] == list(BtfKind)
 
 
 def test_what_the_kinds_say():
@@ -48,10 +48,10 @@ def test_what_the_kinds_say():
     assert (btf.type(1).size, btf.type(1).signed, btf.type(1).bits) == (4, True, 32)
     assert (btf.type(2).size, btf.type(2).target) == (8, 1)
     assert (btf.type(3).target, btf.type(3).count) == (1, 3)
-    assert btf.type(4).members == (Member("a", 1, 0), Member("b", 1, 32))
-    assert btf.type(5).members == (Member("a", 1, 0), Member("b", 1, 0))
+    assert btf.type(4).members == (BtfMember("a", 1, 0), BtfMember("b", 1, 32))
+    assert btf.type(5).members == (BtfMember("a", 1, 0), BtfMember("b", 1, 0))
     assert btf.type(6).names == {-1: "minus", 1: "one"}
-    assert btf.type(15).members == (Member("counter", 10, 64),)
+    assert btf.type(15).members == (BtfMember("counter", 10, 64),)
     assert btf.type(16).size == 8
     assert btf.type(19).names == {-(1 << 40): "low", (1 << 40) + 1: "high"}
 
@@ -72,9 +72,9 @@ def test_members_of_a_struct_with_bitfields():
     number = blob.int("unsigned int", 4)
     blob.struct("s", 8, ("a", number, 0, 3), ("b", number, 3, 29), ("c", number, 32, 0))
     assert Btf(blob.bytes()).type(2).members == (
-        Member("a", number, 0, 3),
-        Member("b", number, 3, 29),
-        Member("c", number, 32, 0),
+        BtfMember("a", number, 0, 3),
+        BtfMember("b", number, 3, 29),
+        BtfMember("c", number, 32, 0),
     )
 
 
@@ -102,10 +102,10 @@ def test_peel_looks_behind_typedefs_qualifiers_and_tags():
     blob = Blob()
     number = blob.int("unsigned int", 4)
     at = blob.typedef("inner", number)
-    at = blob.add(Kind.CONST, size=at)
-    at = blob.add(Kind.TYPE_TAG, "tag", at)
+    at = blob.add(BtfKind.CONST, size=at)
+    at = blob.add(BtfKind.TYPE_TAG, "tag", at)
     at = blob.typedef("outer", at)
-    at = blob.add(Kind.VOLATILE, size=blob.add(Kind.RESTRICT, size=at))
+    at = blob.add(BtfKind.VOLATILE, size=blob.add(BtfKind.RESTRICT, size=at))
     btf = Btf(blob.bytes())
     assert btf.peel(at) == (btf.type(number), ("outer", "inner"))
     assert btf.peel(0) == (btf.type(0), ())
@@ -123,9 +123,9 @@ def test_references_in_a_circle_end():
 def test_a_section_of_itself_ends():
     """A section whose variable is the section, or void, is refused."""
     blob = Blob()
-    blob.add(Kind.DATASEC, ".bss", 8, vlen=1, tail=struct.pack("=III", 1, 0, 8))
-    blob.add(Kind.DATASEC, ".data", 8, vlen=1, tail=struct.pack("=III", 0, 0, 8))
-    blob.add(Kind.VAR, "last", 1, tail=bytes(4))
+    blob.add(BtfKind.DATASEC, ".bss", 8, vlen=1, tail=struct.pack("=III", 1, 0, 8))
+    blob.add(BtfKind.DATASEC, ".data", 8, vlen=1, tail=struct.pack("=III", 0, 0, 8))
+    blob.add(BtfKind.VAR, "last", 1, tail=bytes(4))
     with pytest.raises(ValueError, match="type 1, of a section, is no variable"):
         Btf(blob.bytes()).type(1)
     with pytest.raises(ValueError, match="no type 0"):
@@ -165,7 +165,7 @@ def test_damaged_types():
         Btf(blob.bytes())
     blob = Blob()
     blob.int("wide", 4, bits=33)
-    blob.types.append(struct.pack("=III", 1000, Kind.FLOAT << 24, 8))
+    blob.types.append(struct.pack("=III", 1000, BtfKind.FLOAT << 24, 8))
     btf = Btf(blob.bytes())
     with pytest.raises(ValueError, match="integer wide has 33 bits at bit 0 of 4 bytes"):
         btf.type(1)
@@ -175,7 +175,7 @@ def test_damaged_types():
         with pytest.raises(ValueError, match=f"no type {number}"):
             btf.type(number)
     blob = Blob()
-    blob.add(Kind.STRUCT, vlen=0xFFFF)
+    blob.add(BtfKind.STRUCT, vlen=0xFFFF)
     with pytest.raises(ValueError, match="within its last type"):
         Btf(blob.bytes())
 

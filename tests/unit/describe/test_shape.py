@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.describe.btf import MAX_DEPTH, Btf, Kind
+from sidecar.describe.btf import MAX_DEPTH, Btf, BtfKind
 from sidecar.describe.shape import MAX_ELEMENTS, MAX_PARTS, Encoding, Part, part_called, shape_of
 from tests.unit.describe.btf_blob import BOOL, SIGNED, Blob
 
@@ -54,7 +54,7 @@ def test_a_bare_scalar_is_called_key_or_value(types):
 
 def test_scalars_keep_their_outermost_name(types):
     """Sign, bool, and byte order come from the whole chain, the name from its outside."""
-    address = types.typedef("ip4_t", types.add(Kind.CONST, size=types.be32))
+    address = types.typedef("ip4_t", types.add(BtfKind.CONST, size=types.be32))
     record = types.struct(
         "r", 24, ("a", address, 0), ("b", types.be16, 32), ("c", types.bool, 48), ("d", types.s64, 64)
     )
@@ -270,9 +270,9 @@ def test_what_is_no_number_is_refused(types):
         "r",
         56,
         ("wide", types.int("__int128", 16, SIGNED), 0),
-        ("next", types.add(Kind.PTR, size=types.struct("sock", 8)), 128),
-        ("any", types.add(Kind.PTR), 192),
-        ("real", types.add(Kind.FLOAT, "double", 8), 256),
+        ("next", types.add(BtfKind.PTR, size=types.struct("sock", 8)), 128),
+        ("any", types.add(BtfKind.PTR), 192),
+        ("real", types.add(BtfKind.FLOAT, "double", 8), 256),
         ("lock", lock, 320),
         ("packets", types.u64, 384),
     )
@@ -306,12 +306,12 @@ def test_wide_enums_are_enums(types):
 
 def test_global_variables_are_parts_without_a_key(types):
     """A map of globals has a section for a value and no key."""
-    variables = [types.add(Kind.VAR, name, types.u64, tail=bytes(4)) for name in ("seen", "lost")]
+    variables = [types.add(BtfKind.VAR, name, types.u64, tail=bytes(4)) for name in ("seen", "lost")]
     tail = b"".join(
         number.to_bytes(4, "little") + (8 * at).to_bytes(4, "little") + (8).to_bytes(4, "little")
         for at, number in enumerate(variables)
     )
-    section = types.add(Kind.DATASEC, ".bss", 16, vlen=2, tail=tail)
+    section = types.add(BtfKind.DATASEC, ".bss", 16, vlen=2, tail=tail)
     shape = shape_of(Btf(types.bytes()), 0, section, 4, 16)
     assert shape.key == ()
     assert places(shape.value) == [("seen", 0, 64), ("lost", 64, 64)]

@@ -189,8 +189,8 @@ FLOWS = Schema(
     ),
     lambda _: (),
 )
-sayable = st.integers(0, 2**62)
-cells = st.tuples(sayable, st.integers(0, 2**64 - 1))
+encodable = st.integers(0, 2**62)
+cells = st.tuples(encodable, st.integers(0, 2**64 - 1))
 
 
 @st.composite

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import StateError
-from sidecar.model import Account, Baseline, Column, MapIdentity, Reading, Snapshot
+from sidecar.model import Baseline, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.state import journal as journal_module
 from sidecar.state import journal_format
 from sidecar.state.journal import Journal
@@ -34,9 +34,9 @@ def reading(*cells):
 
 
 BASELINE = Baseline(
-    10, 1000, {IDENTITY: reading(1, 2**64 - 1)}, FIELDS, {SERIES: Account((4, 2**64 - 1), 1000)}
+    10, 1000, {IDENTITY: reading(1, 2**64 - 1)}, FIELDS, {SERIES: StreamState((4, 2**64 - 1), 1000)}
 )
-NEXT = Baseline(10, 2000, {IDENTITY: reading(5, 7)}, FIELDS, {SERIES: Account((8, 6), 2000)})
+NEXT = Baseline(10, 2000, {IDENTITY: reading(5, 7)}, FIELDS, {SERIES: StreamState((8, 6), 2000)})
 SETTLED = Record(6, {"interface:eth0": BASELINE}, accepted=True)
 PENDING = replace(
     SETTLED,
@@ -94,7 +94,7 @@ attributes = st.lists(st.tuples(st.text(), values), max_size=3).map(tuple)
 @st.composite
 def baselines_(draw):
     fields = draw(st.lists(st.text(), min_size=1, max_size=3).map(tuple))
-    accounts = st.builds(Account, st.tuples(*[counters] * len(fields)), times)
+    accounts = st.builds(StreamState, st.tuples(*[counters] * len(fields)), times)
     size = draw(sizes)
     return Baseline(
         draw(times),
@@ -549,7 +549,7 @@ import sys
 from itertools import count
 from pathlib import Path
 from sidecar.state.journal import Journal
-from sidecar.model import Batch, Record
+from sidecar.state.record import Batch, Record
 journal = Journal(Path(sys.argv[1]))
 for number in count(journal.load().sequence + 1):
     journal.commit(Record(number, {}, Batch((b"%d" % number * 10_000,), {})))
@@ -587,11 +587,11 @@ def test_a_journal_of_the_version_before_is_read():
 
     assert not acknowledged
     assert (record.sequence, record.accepted, record.pending.requests) == (3, True, (b"one", b"two"))
-    assert record.acknowledged["pin:a"].accounts == {
-        EITHER[0]: Account((5, 3), 1000),
-        EITHER[1]: Account((2**64 - 1, 0), 1000),
+    assert record.acknowledged["pin:a"].streams == {
+        EITHER[0]: StreamState((5, 3), 1000),
+        EITHER[1]: StreamState((2**64 - 1, 0), 1000),
     }
-    assert baseline.accounts[EITHER[1]] == Account((2**64 - 1, 4), 2000)
+    assert baseline.streams[EITHER[1]] == StreamState((2**64 - 1, 4), 2000)
     assert baseline.maps[baseline.identity].cells[bytes(4)] == (9, 1, 2)
 
 
@@ -600,7 +600,7 @@ def test_a_journal_in_columns_of_the_version_before_is_read():
     record, acknowledged = journal_format.decode((OLD / "XDPOTEL3-in-columns").read_bytes())
 
     assert acknowledged
-    assert dict(record.acknowledged["pin:a"].accounts) == {
-        EITHER[0]: Account((9, 3), 2000),
-        EITHER[1]: Account((2**64 - 1, 4), 2000),
+    assert dict(record.acknowledged["pin:a"].streams) == {
+        EITHER[0]: StreamState((9, 3), 2000),
+        EITHER[1]: StreamState((2**64 - 1, 4), 2000),
     }

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.counts import delta
-from sidecar.counts.columns.table import LARGE, Ledger, Table
+from sidecar.counts.columns.table import COLUMNAR_FROM, StreamTable, Table
 from sidecar.errors import SourceError
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.otlp.encode import encode as otlp
@@ -36,7 +36,7 @@ PAYLOAD_AT = MARK_AT + 12
 
 def snapshot(map_id, now, count):
     cells = {n.to_bytes(4, "little"): (now + n, n % 7, 1) for n in range(count)}
-    held = Table.of(cells, 4) if journal_format.LARGE == 0 else cells
+    held = Table.of(cells, 4) if journal_format.COLUMNAR_FROM == 0 else cells
     return Snapshot(IDENTITY._replace(map_id=map_id), 10, now, Reading(COLUMNS, held))
 
 
@@ -46,7 +46,7 @@ def journal(count):
     then, later = snapshot(42, 2_000, count + 1), snapshot(42, 3_000, count)
     one = delta.advance(delta.since_birth(first), [first], SCHEMA)
     two = delta.advance(one.baseline, [first, then], SCHEMA)
-    requests = otlp((("host.name", "n"),), Temporality.DELTA_WITH_BASE, [(SCHEMA, two.said)])
+    requests = otlp((("host.name", "n"),), Temporality.DELTA_WITH_BASE, [(SCHEMA, two.to_export)])
     return Record(
         7,
         {"pin:/a": one.baseline, "pin:/b": one.baseline},
@@ -59,7 +59,7 @@ def journal(count):
 def columns_from(large):
     """Hold maps of more entries than that in columns."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal_format, "LARGE", large)
+        patch.setattr(journal_format, "COLUMNAR_FROM", large)
         yield
 
 
@@ -185,13 +185,13 @@ def live_on(record):
             read = delta.generations(
                 record.seen.get(source, ()), [snapshot(42, 4_000, 3), snapshot(43, 5_000, 4)]
             )
-            step = delta.advance(baseline, read, SCHEMA, everything=False)
+            step = delta.advance(baseline, read, SCHEMA, include_idle=False)
             encode(Record(record.sequence, {source: step.baseline}, None, {source: step.snapshots}))
             with suppress(SourceError):  # more than OTLP can say: the pipeline leaves the source out
-                otlp((), temporality, [(SCHEMA, step.said)])
+                otlp((), temporality, [(SCHEMA, step.to_export)])
 
 
-@pytest.mark.parametrize("large", [0, LARGE])
+@pytest.mark.parametrize("large", [0, COLUMNAR_FROM])
 @given(st.data())
 @settings(max_examples=150)
 def test_a_damaged_journal_is_refused_or_does_no_harm(large, data):
@@ -205,7 +205,7 @@ def test_a_damaged_journal_is_refused_or_does_no_harm(large, data):
         live_on(record)
 
 
-@pytest.mark.parametrize("large", [0, LARGE])
+@pytest.mark.parametrize("large", [0, COLUMNAR_FROM])
 def test_the_journal_that_is_damaged_here_is_a_good_one(large):
     """Or all of this would show nothing: it is read, and gone on from, in columns or not."""
     with columns_from(large):
@@ -214,5 +214,5 @@ def test_the_journal_that_is_damaged_here_is_a_good_one(large):
         header.pop("blobs")
         assert decode(put_together(header, blobs)) == (record, False)
         baseline = record.acknowledged["pin:/a"]
-        assert isinstance(baseline.accounts, Ledger) is (large == 0)
+        assert isinstance(baseline.streams, StreamTable) is (large == 0)
         live_on(record)

@@ -15,7 +15,7 @@ from sidecar.counts import cells, delta, idle
 from sidecar.counts.columns import cells as column_cells
 from sidecar.counts.columns import match, names
 from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import Ledger, Names, Table
+from sidecar.counts.columns.table import EncodedAttributes, StreamTable, Table
 from sidecar.errors import SourceError
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.observe.exposition import Exposition, exposition
@@ -32,8 +32,8 @@ RESOURCE = (("host.name", "node-1"),)
 def _all_are_large():
     """A source of one series may leave it out, and a request has few points."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(idle, "LARGE", 0)
-        patch.setattr(journal_format, "LARGE", 0)
+        patch.setattr(idle, "OMIT_IDLE_FROM", 0)
+        patch.setattr(journal_format, "COLUMNAR_FROM", 0)
         patch.setattr(message, "POINTS_PER_REQUEST", 7)
         yield
 
@@ -174,8 +174,8 @@ def fields_of(falls):
 def same(expected, got, schema):
     """Compare what the two ways made of a window, to the bytes of the requests."""
     assert list(got.series) == list(expected.series)
-    assert list(got.said) == list(expected.said)
-    assert list(got.baseline.accounts.items()) == list(expected.baseline.accounts.items())
+    assert list(got.to_export) == list(expected.to_export)
+    assert list(got.baseline.streams.items()) == list(expected.baseline.streams.items())
     assert got.baseline == expected.baseline
     assert (got.emptied, set(got.vanished)) == (expected.emptied, set(expected.vanished))
     assert (got.fallen, fields_of(got.falls)) == (expected.fallen, fields_of(expected.falls))
@@ -183,7 +183,8 @@ def same(expected, got, schema):
     assert got.gone == expected.gone
     for temporality in Temporality:
         requests = [
-            outcome(encode.encode, RESOURCE, temporality, [(schema, step.said)]) for step in (expected, got)
+            outcome(encode.encode, RESOURCE, temporality, [(schema, step.to_export)])
+            for step in (expected, got)
         ]
         assert requests[0] == requests[1]
 
@@ -220,15 +221,15 @@ def test_every_history_is_said_in_the_same_bytes(data):
         everything, is_large = data.draw(st.booleans()), data.draw(often)
         snapshots = [world.snapshot(of, map_id, now) for map_id in read]
         before = world.plain or delta.since_birth(snapshots[0])
-        expected = delta.advance(before, snapshots, of, everything=everything)
+        expected = delta.advance(before, snapshots, of, include_idle=everything)
         if is_large:
             snapshots = [world.in_columns(one, of) for one in snapshots]
         before = world.fast or delta.since_birth(snapshots[0])
-        got = delta.advance(before, snapshots, of, everything=everything)
+        got = delta.advance(before, snapshots, of, include_idle=everything)
 
         if is_large and len(read) == 1:
             assert isinstance(got.series, SeriesTable)
-            assert isinstance(got.baseline.accounts, Ledger)
+            assert isinstance(got.baseline.streams, StreamTable)
         same(expected, got, of)
         page = "".join(pages.page((), [(of, got.series)]))
         assert page == exposition((), [(of, expected.series)])
@@ -251,7 +252,7 @@ def test_a_level_that_falls_stays_on_the_fast_way(temporality):
         got = delta.advance(world.fast or delta.since_birth(snapshot), [snapshot], levels)
         world.plain, world.fast = expected.baseline, got.baseline
 
-        assert columns_encode.is_plain(temporality, levels, got.said)
+        assert columns_encode.is_plain(temporality, levels, got.to_export)
         same(expected, got, levels)
 
 
@@ -289,7 +290,7 @@ def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
             (at for at, (a, b) in enumerate(zip(each, more, strict=False)) if a != b),
             min(len(each), len(more)),
         )
-        assert names.alike(Names.of(each), Names.of(more)) == expected
+        assert names.alike(EncodedAttributes.of(each), EncodedAttributes.of(more)) == expected
 
 
 @given(attributes.map(tuple))
