@@ -103,6 +103,7 @@ lint: .venv/bin/xdp-otel ## check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo --no-cache
 	.venv/bin/shellcheck $(SCRIPTS)
 	.venv/bin/hadolint Containerfile collector/Containerfile tests/images/*.Containerfile
 	.venv/bin/yamllint --strict --config-file tools/yamllint.yaml collector deploy helm/*.yaml tests/chart/values

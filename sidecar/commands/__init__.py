@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that look at maps, and what they share."""
+"""The commands that a user types, their flags and what they print."""

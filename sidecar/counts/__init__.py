@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO."""
+"""From readings to what was counted: cells, resets, windows and series; no clock, file or socket."""

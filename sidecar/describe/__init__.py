@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a map looks, by its BTF or by the user, and what is made of it."""
+"""What a map means: from BTF, profiles and the user's configuration to a Schema."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO."""
+"""What the sidecar tells of itself: its metrics, its status endpoint and its log."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO."""
+"""What survives a restart: the record, and the journal that keeps it on disk."""

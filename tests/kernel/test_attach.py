@@ -344,7 +344,7 @@ def test_the_pins_of_a_namespace_are_held_from_anywhere(cleanup, bpffs):
 HOLD = """
 import sys
 from sidecar.kernel.interface_lock import InterfaceLock
-from sidecar.kernel.xdp import Interface
+from sidecar.kernel.interface import Interface
 InterfaceLock(Interface(*sys.argv[1:])).hold()
 """
 

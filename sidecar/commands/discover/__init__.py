@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO."""
+"""`xdp-otel discover`: which XDP programs and maps there are, and a configuration to read one."""

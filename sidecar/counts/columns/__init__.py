@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO."""
+"""The same by numpy for large maps: numbers in columns in place of an object for each."""

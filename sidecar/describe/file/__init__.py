@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO."""
+"""The YAML of --config and of profiles, as nodes that know their line."""
