@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which map a source reads: found, told apart from the others, followed while it is replaced, with the least rights."""
+"""Which map a source reads: found, told apart from others, followed while it is replaced, with few rights."""
