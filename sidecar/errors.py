@@ -2,7 +2,8 @@
 """
 The errors a user can meet, each with the exit code it becomes.
 
-Every message is one line, `what failed, on which object: cause: what to do`. `cli.main` is the one place
+Every message is one line, `cannot do what, to which object: cause: what to do`; about a line of a file it begins
+with `file:line`. `cli.main` is the one place
 that turns them into exit codes; anything else that escapes is a bug and shows a traceback.
 """
 
@@ -17,7 +18,19 @@ class SidecarError(Exception):
 
     exit_code = 70
 
-    def __init__(self, what: str, cause: str, remedy: str) -> None:
+    def __init__(self, what: str, cause: str, remedy: str, *, at: str = "") -> None:
+        """
+        Put the message together.
+
+        Args:
+            what: What could not be done, and to what, as it follows "cannot": `open map id 41`. With *at*, the
+                entry there that is wrong: `source, key 'pins'`.
+            cause: Why.
+            remedy: What to do.
+            at: `file:line`, if it is about a line of a file.
+
+        """
+        what = f"{at}: {what}" if at else f"cannot {what}"
         self.what, self.cause, self.remedy = map(printable, (what, cause, remedy))
         super().__init__(f"{self.what}: {self.cause}: {self.remedy}")
 

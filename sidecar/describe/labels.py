@@ -39,7 +39,7 @@ def label_of(said: Sequence[KeySpec], parts: Sequence[Part], what: str, name_of:
             decoders.append((one.attribute, bind(decoder, part, dict(one.table), name_of)))
         except ConfigError as error:
             raise (
-                ConfigError(f"{one.at}: {error.what}", error.cause, error.remedy) if one.at else error
+                ConfigError(error.what, error.cause, error.remedy, at=one.at) if one.at else error
             ) from None
 
     def label(key: bytes) -> Attributes:

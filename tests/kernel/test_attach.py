@@ -110,7 +110,9 @@ def test_detach_leaves_the_interface_bare_and_no_pins(veth, source):
 
 def test_a_missing_interface_is_one_clear_line():
     """The error names the interface and how to find the right one."""
-    with pytest.raises(SourceError, match=r"attach XDP program to nosuchif0: no such interface: `ip link`"):
+    with pytest.raises(
+        SourceError, match=r"cannot attach XDP program to nosuchif0: no such interface: `ip link`"
+    ):
         xdp.attach(Interface("nosuchif0"))
 
 
@@ -204,7 +206,7 @@ def test_an_interface_in_another_namespace_is_attached_from_here(cleanup, bpffs)
 
 def test_a_namespace_that_is_not_there_is_one_clear_line():
     """The error names the namespace."""
-    with pytest.raises(SourceError, match="enter network namespace nosuchns: ENOENT"):
+    with pytest.raises(SourceError, match="cannot enter network namespace nosuchns: ENOENT"):
         xdp.attach(Interface("eth0", "nosuchns"))
 
 
@@ -249,7 +251,7 @@ def test_detach_is_refused_while_a_sidecar_counts(veth, source, lock):
     held = lock()
     held.hold()
     with pytest.raises(
-        SourceError, match=rf"detach XDP .*: a sidecar counts there \(process {os.getpid()}\): stop"
+        SourceError, match=rf"cannot detach XDP .*: a sidecar counts there \(process {os.getpid()}\): stop"
     ):
         xdp.detach(veth)
     send(veth, 3)
@@ -417,7 +419,7 @@ def test_an_interface_that_goes_away_meanwhile_is_one_clear_line(veth, monkeypat
         return load(**how)
 
     monkeypatch.setattr(libbpf, "load_packet_counter", gone_meanwhile)
-    with pytest.raises(SourceError, match=f"attach XDP program to {veth.name}: no such interface"):
+    with pytest.raises(SourceError, match=f"cannot attach XDP program to {veth.name}: no such interface"):
         xdp.attach(veth)
 
 

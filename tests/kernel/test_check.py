@@ -101,7 +101,7 @@ def test_another_program_on_the_interface_is_told_before_run_meets_it(flows, che
     name = flows.interface.name
 
     assert check("--interface", name, code=3) == (
-        f"ERROR attach XDP program to {name}: it carries another XDP program "
+        f"ERROR cannot attach XDP program to {name}: it carries another XDP program "
         f"(id {libbpf.attached_prog_id(socket.if_nametoindex(name))}), which is not replaced: "
         "read that one's maps: `xdp-otel discover` shows how\n"
     )
@@ -152,7 +152,7 @@ def test_a_state_directory_that_cannot_be_used_is_code_6(flows, tmp_path, cleanu
         "check", "--no-endpoint", "--map-path", flows.map, "--state-dir", tmp_path / where, code=6
     )
 
-    assert said.startswith(f"ERROR write into state directory {tmp_path / where}: ")
+    assert said.startswith(f"ERROR cannot write into state directory {tmp_path / where}: ")
     assert "name another with --state-dir" in said
 
 
@@ -190,7 +190,7 @@ def test_a_number_that_cannot_be_said_in_otlp_is_not_ok(make_map, make_pin, chec
     said = check("--map-path", make_pin(fd), "--profile", "packet-counter", code=3)
 
     assert said.splitlines()[-1] == (
-        "ERROR encode field total_packets: 18446744073709551615 is more than the 2^63-1 that OTLP can say, "
+        "ERROR cannot encode field total_packets: 18446744073709551615 is more than the 2^63-1 that OTLP can say, "
         "so it is no count, or was counted down: name the other fields under `metrics:` in a configuration "
         "file, or make it an updowncounter"
     )
@@ -219,7 +219,9 @@ def test_a_metric_that_is_a_counter_in_one_source_only_is_refused(make_map, make
     )
     said = check("--config", config, code=2)
 
-    assert said.startswith(f"ERROR read pin:{pins[1]} and pin:{pins[0]}: metric 'a_b' is a counter in one of")
+    assert said.startswith(
+        f"ERROR cannot read pin:{pins[1]} and pin:{pins[0]}: metric 'a_b' is a counter in one of"
+    )
 
 
 def test_an_interface_may_have_a_name_of_the_users_choice(veth, check, tmp_path):
@@ -241,7 +243,7 @@ def test_what_attaching_takes_is_missed_before_run_misses_it(veth, check):
     said = check("--interface", veth.name, code=4, prefix=prefix)
 
     assert said == (
-        f"ERROR attach XDP program to {veth.name}: without CAP_BPF and CAP_NET_ADMIN: "
+        f"ERROR cannot attach XDP program to {veth.name}: without CAP_BPF and CAP_NET_ADMIN: "
         "run as root, or add what is missing\n"
     )
 

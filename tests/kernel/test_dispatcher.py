@@ -81,5 +81,5 @@ def test_a_program_that_is_no_dispatcher_is_not_taken_for_one(veth, cleanup):
 
 def test_what_libxdp_refuses_is_told_in_its_words(veth, managed):
     """libxdp sees that the program is no dispatcher of its own; its reason is in the one line."""
-    with pytest.raises(KernelError, match=rf"attach XDP program to {veth.name}: EBUSY .*: libxdp: \w"):
+    with pytest.raises(KernelError, match=rf"cannot attach XDP program to {veth.name}: EBUSY .*: libxdp: \w"):
         xdp.attach(veth)

@@ -119,7 +119,7 @@ def test_an_interface_is_read_as_it_is_and_never_attached(veth):
     ifindex = socket.if_nametoindex(veth.name)
 
     assert refused == (
-        f"ERROR read the counts of {veth.name}: xdp-otel has no map there: "
+        f"ERROR cannot read the counts of {veth.name}: xdp-otel has no map there: "
         f"attach the shipped program: `xdp-otel attach --interface {veth.name}`\n"
     )
     assert libbpf.attached_prog_id(ifindex) == 0

@@ -95,20 +95,20 @@ def test_a_map_that_nobody_can_make_sense_of_is_refused(make_map, unique, shape,
     """The error says what the map is and what to do."""
     fd = make_map(**shape, name=unique)
 
-    with pytest.raises(SourceError, match=rf"read map {unique} .*{told}"):
+    with pytest.raises(SourceError, match=rf"cannot read map {unique} .*{told}"):
         by("id", bpf.map_info(fd).id).open()
 
 
 @pytest.mark.parametrize("map_id", [0, 2**31, 2**32 - 1])
 def test_an_id_that_is_not_there_is_one_clear_line(map_id):
     """The error says how to find the ids."""
-    with pytest.raises(SourceError, match=rf"open map id {map_id}: no such map: `xdp-otel discover`"):
+    with pytest.raises(SourceError, match=rf"cannot open map id {map_id}: no such map: `xdp-otel discover`"):
         by("id", map_id).open()
 
 
 def test_a_pin_that_is_not_there_or_no_pin_is_one_clear_line(tmp_path, bpffs):
     """A missing pin and an ordinary file are told apart."""
-    with pytest.raises(SourceError, match=r"open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"):
+    with pytest.raises(SourceError, match=r"cannot open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"):
         by("pin", bpffs / "nosuchpin").open()
     with pytest.raises(SourceError, match=r"bpffs takes no name with a dot.*libbpf pins map"):
         by("pin", bpffs / "prog.bss").open()

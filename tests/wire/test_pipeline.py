@@ -613,7 +613,9 @@ def test_once_sends_what_was_left_and_what_there_is(world):
     """A single cycle ends with everything acknowledged."""
     world.source.count(3)
     world.collector.will(StatusCode.UNAVAILABLE)
-    with pytest.raises(NotAcknowledgedError, match=r"^send batch 1: UNAVAILABLE: .*; the batch is kept$"):
+    with pytest.raises(
+        NotAcknowledgedError, match=r"^cannot send batch 1: UNAVAILABLE: .*; the batch is kept$"
+    ):
         world.pipeline.once()
     world.source.count(4)
     world.restart()
@@ -625,7 +627,7 @@ def test_once_sends_what_was_left_and_what_there_is(world):
 def test_once_with_a_map_that_cannot_be_read_says_so(world):
     """The error of the source is the error of the command; nothing is sent."""
     world.source.unreadable = True
-    with pytest.raises(KernelError, match="read map: EPERM: try again"):
+    with pytest.raises(KernelError, match="cannot read map: EPERM: try again"):
         world.pipeline.once()
 
     assert world.collector.calls == []

@@ -422,7 +422,7 @@ def test_a_file_that_cannot_be_read_is_refused_at_once(tmp_path, name, authoriti
     files = {"certificate": ours.ca, "client_key": ours.client_key, "client_certificate": ours.client}
     for path, why in ((tmp_path / "absent.pem", "ENOENT"), (tmp_path, "EISDIR")):
         with pytest.raises(
-            ConfigError, match=rf"^read {path}: {why} .*: .*OTEL_EXPORTER_OTLP_{name.upper()}$"
+            ConfigError, match=rf"^cannot read {path}: {why} .*: .*OTEL_EXPORTER_OTLP_{name.upper()}$"
         ):
             Pusher(Endpoint("localhost:1", secure=True, **{**files, name: str(path)}))
 

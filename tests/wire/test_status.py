@@ -126,7 +126,9 @@ def test_any_other_path_says_which_there_are(server):
 
 def test_an_address_that_is_taken_is_one_clear_line(server):
     """The error names the address and the flag."""
-    with pytest.raises(ConfigError, match=rf"serve status on 127.0.0.1:{server.port}: EADDRINUSE .*--status"):
+    with pytest.raises(
+        ConfigError, match=rf"cannot serve status on 127.0.0.1:{server.port}: EADDRINUSE .*--status"
+    ):
         StatusServer("127.0.0.1", server.port, Telemetry(), patience_s=1)
 
 

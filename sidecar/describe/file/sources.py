@@ -34,7 +34,9 @@ def load(path: Path) -> tuple[SourceSpec, ...]:
     """
     top = read(path).mapping("the configuration", ("sources",))
     if "sources" not in top:
-        raise ConfigError(f"{path}:1: read it", "no sources", "see docs/configuration.md for an example")
+        raise ConfigError(
+            "cannot read it", "no sources", "see docs/configuration.md for an example", at=f"{path}:1"
+        )
     items = top["sources"].sequence("sources")
     if not items:
         raise top["sources"].refuse("sources", "none", "name one: `- pin: /sys/fs/bpf/stats_map`")

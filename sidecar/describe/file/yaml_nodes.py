@@ -41,7 +41,7 @@ class Node:
 
     def refuse(self, what: str, cause: str, remedy: str) -> ConfigError:
         """Return the error that refuses something of this node."""
-        return ConfigError(f"{self.at}: {what}", cause, remedy)
+        return ConfigError(what, cause, remedy, at=self.at)
 
     def mapping(self, what: str, known: Collection[str] | None = None) -> dict[str, "Node"]:
         """Return the values by key; raise ConfigError unless it is a mapping of unique, *known* keys."""
@@ -170,7 +170,9 @@ def read(path: Path, label: str | None = None) -> Node:
         return parse(raw.decode("utf-8-sig"), file)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{file}:{line}: read it", "not UTF-8", "save the file as UTF-8") from None
+        raise ConfigError(
+            "cannot read it", "not UTF-8", "save the file as UTF-8", at=f"{file}:{line}"
+        ) from None
 
 
 def parse(text: str, file: str) -> Node:
@@ -185,7 +187,9 @@ def parse(text: str, file: str) -> Node:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         problem = error.problem or error.context or "cannot be understood"
-        raise ConfigError(f"{file}:{line}: read it", f"no YAML: {problem}", "correct that line") from None
+        raise ConfigError(
+            "cannot read it", f"no YAML: {problem}", "correct that line", at=f"{file}:{line}"
+        ) from None
     except yaml.YAMLError as error:
         # A character that YAML does not allow; it has a position, and no line.
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
@@ -193,14 +197,18 @@ def parse(text: str, file: str) -> Node:
             f"{file}:{line}: read it", "a character that YAML does not allow", "remove it"
         ) from None
     except RecursionError:
-        raise ConfigError(f"{file}:1: read it", "nested too deeply", "is it the configuration?") from None
+        raise ConfigError(
+            "cannot read it", "nested too deeply", "is it the configuration?", at=f"{file}:1"
+        ) from None
     except (ValueError, OverflowError):
         # PyYAML asks `chr` for whatever `\U` says, and `int` for any version of YAML.
         line = composer.line + 1
         cause = "an escape or a number that is out of range"
-        raise ConfigError(f"{file}:{line}: read it", cause, "correct that line") from None
+        raise ConfigError("cannot read it", cause, "correct that line", at=f"{file}:{line}") from None
     if document is None:
-        raise ConfigError(f"{file}:1: read it", "empty", "see docs/configuration.md for an example")
+        raise ConfigError(
+            "cannot read it", "empty", "see docs/configuration.md for an example", at=f"{file}:1"
+        )
     for node in _walk(document, file):
         if node.tag != _TAGS[node.id]:
             raise Node(node, file).refuse("read it", f"tag {node.tag}", "leave tags out")

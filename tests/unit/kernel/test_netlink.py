@@ -55,7 +55,7 @@ def test_an_answer_that_is_none_is_one_clear_line(monkeypatch, answer, cause):
     made = {name: getattr(socket, name) for name in ("AF_NETLINK", "AF_UNSPEC", "SOCK_RAW", "SOCK_CLOEXEC")}
     fake = SimpleNamespace(socket=lambda *_: Channel(answer), **made)
     monkeypatch.setattr(netlink, "socket", fake)
-    with pytest.raises(KernelError, match=rf"^list interfaces by rtnetlink: .*{cause}.*: try again$"):
+    with pytest.raises(KernelError, match=rf"^cannot list interfaces by rtnetlink: .*{cause}.*: try again$"):
         netlink.links()
 
 

@@ -156,7 +156,7 @@ def test_any_count_that_otlp_can_say_arrives_exactly(counts):
 def test_a_count_that_otlp_cannot_say_is_refused_by_name(temporality, at, name):
     """`as_int` is signed: from 2^63 on it would be read as negative."""
     counts = tuple(2**63 if field == at else 1 for field in range(8))
-    with pytest.raises(SourceError, match=rf"^encode field {name}: .*{2**63}.*: .*updowncounter$"):
+    with pytest.raises(SourceError, match=rf"^cannot encode field {name}: .*{2**63}.*: .*updowncounter$"):
         encode(RESOURCE, temporality, [(SCHEMA, [series(counts=counts, totals=counts)])])
 
 

@@ -215,14 +215,14 @@ def test_a_value_that_cannot_be_used_is_refused(variable, value, message):
 )
 def test_the_variable_that_is_named_is_the_one_that_was_set(variable):
     """Who set OTEL_EXPORTER_OTLP_METRICS_TIMEOUT looks in vain for OTEL_EXPORTER_OTLP_TIMEOUT."""
-    with pytest.raises(ConfigError, match=f"^use {METRICS}{variable}\\b"):
+    with pytest.raises(ConfigError, match=f"^cannot use {METRICS}{variable}\\b"):
         endpoint_from(None, {f"{METRICS}{variable}": "?"})
 
 
 def test_a_flag_that_cannot_be_used_is_named():
     """Not the variable that it won over."""
     with pytest.raises(
-        ConfigError, match=r"^use --otel-endpoint[ =]'here': not a host and a port: write HOST:PORT"
+        ConfigError, match=r"^cannot use --otel-endpoint[ =]'here': not a host and a port: write HOST:PORT"
     ):
         endpoint_from("here", {f"{GENERAL}ENDPOINT": "collector:4317"})
 

@@ -69,7 +69,7 @@ def test_a_directory_in_its_place_is_one_clear_line(tmp_path):
     """Nothing of ours can take that place."""
     (tmp_path / "instance-id").mkdir()
     with pytest.raises(
-        StateError, match=rf"^keep the instance id in {tmp_path}/instance-id: EISDIR .*writable$"
+        StateError, match=rf"^cannot keep the instance id in {tmp_path}/instance-id: EISDIR .*writable$"
     ):
         instance_id(tmp_path)
 

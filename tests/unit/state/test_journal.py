@@ -283,7 +283,7 @@ def test_a_commit_that_fails_half_way_leaves_the_old_record(journal, state_dir):
         full_disk(600),
         pytest.raises(
             StateError,
-            match=rf"^write journal {state_dir}/journal: EFBIG \(File too large\): make it a .*--state-dir$",
+            match=rf"^cannot write journal {state_dir}/journal: EFBIG \(File too large\): make it a .*--state-dir$",
         ),
     ):
         journal.commit(PENDING)
@@ -308,7 +308,9 @@ def test_a_directory_that_was_removed_is_made_again_by_the_next_commit(journal, 
     """What is acknowledged meanwhile cannot be marked; the next record is durable, in a directory of ours."""
     journal.commit(SETTLED)
     shutil.rmtree(state_dir)
-    with pytest.raises(StateError, match=r"^write journal .*: ENOENT \(No such file or directory\): make it"):
+    with pytest.raises(
+        StateError, match=r"^cannot write journal .*: ENOENT \(No such file or directory\): make it"
+    ):
         journal.acknowledge()
     journal.commit(PENDING)
     journal.acknowledge()
@@ -326,7 +328,7 @@ def test_a_directory_that_another_sidecar_made_again_is_its_own(journal, state_d
     shutil.rmtree(state_dir)
     with contextlib.closing(Journal(state_dir)) as other:
         for _ in range(2):
-            with pytest.raises(StateError, match=r"^lock state directory .*: in use by process"):
+            with pytest.raises(StateError, match=r"^cannot lock state directory .*: in use by process"):
                 journal.commit(PENDING)
         other.commit(SETTLED)
         assert other.load() == SETTLED
@@ -402,7 +404,9 @@ def test_no_journal_is_written_that_could_not_be_read(journal, monkeypatch):
     """What is larger than any may be stays unsent."""
     journal.commit(SETTLED)
     monkeypatch.setattr(journal_module, "LARGEST", 500)
-    with pytest.raises(StateError, match=r"^write journal .*: [0-9,]+ bytes are more than it can have: "):
+    with pytest.raises(
+        StateError, match=r"^cannot write journal .*: [0-9,]+ bytes are more than it can have: "
+    ):
         journal.commit(PENDING)
     monkeypatch.undo()
 
@@ -424,7 +428,7 @@ def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path, below):
     (tmp_path / "file").write_text("")
     directory = tmp_path / "file" / below
     with pytest.raises(
-        StateError, match=rf"^open state directory {directory}: (EEXIST|ENOTDIR) .*--state-dir$"
+        StateError, match=rf"^cannot open state directory {directory}: (EEXIST|ENOTDIR) .*--state-dir$"
     ):
         Journal(directory)
 
@@ -485,7 +489,7 @@ def test_a_flush_that_fails_is_an_error(journal, at_each_flush, failing):
 
     journal.commit(SETTLED)
     at_each_flush(fail)
-    with pytest.raises(StateError, match=r"^write journal .*: EIO \(Input/output error\): "):
+    with pytest.raises(StateError, match=r"^cannot write journal .*: EIO \(Input/output error\): "):
         journal.commit(PENDING)
 
     at_each_flush(lambda _flushed: None)
@@ -525,7 +529,7 @@ def test_a_second_process_is_refused_and_told_who_is_there(state_dir):
     try:
         with pytest.raises(
             StateError,
-            match=rf"^lock state directory {state_dir}: in use by process {holder.pid}: stop that",
+            match=rf"^cannot lock state directory {state_dir}: in use by process {holder.pid}: stop that",
         ):
             Journal(state_dir)
     finally:

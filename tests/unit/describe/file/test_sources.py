@@ -309,7 +309,7 @@ def test_the_attributes_of_a_profile_and_of_its_source_may_not_meet(tmp_path):
 
 def test_a_flag_that_names_no_profile_is_refused():
     """Without a file to blame the flag is named, with the nearest profile."""
-    with pytest.raises(ConfigError, match=r"use --profile 'xdp-stat'.*did you mean 'xdp-stats'"):
+    with pytest.raises(ConfigError, match=r"cannot use --profile 'xdp-stat'.*did you mean 'xdp-stats'"):
         profile("xdp-stat")
 
 
