@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The one batch under way: written down, sent, and acknowledged or given up.
+One batch: journaled, sent, resent until it is acknowledged, or given up.
 
-A window that was ever attempted is immutable: no answer but an acknowledgement says whether it was counted,
-so nothing of it is ever merged into a later one. To a receiver that drops what it knows (base points are on)
-every other answer means: the same points again. To others the specification holds: what it forbids to send
-again is given up, and before counts are risked again a probe, a window without any, must be acknowledged.
-docs/delivery.md goes through every point where this can be interrupted.
+A window that was sent once is immutable: only an acknowledgement says whether it was counted, so no part of
+it is ever merged into a later window. A receiver that drops known points (`Temporality.DELTA_WITH_BASE`) is
+sent the same points again after any other response. For all others the specification holds: a batch that must
+not be resent is given up, and before counts are risked again a probe, a window without counts, must be
+acknowledged. docs/delivery.md goes through every point where this can be interrupted.
 """
 
 import logging
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
+from sidecar.counts.idle import CollectorView
 from sidecar.errors import StateError
 from sidecar.model import Baseline, Snapshot, Temporality
 from sidecar.observe.telemetry import Telemetry
+from sidecar.otlp import connections
 from sidecar.otlp.message import LARGEST_REQUEST_BYTES
 from sidecar.otlp.split import SMALLEST_BYTES, split
 from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
@@ -27,16 +30,15 @@ from sidecar.state.record import Batch, Record
 
 log = logging.getLogger(__name__)
 
-FIRST_BACKOFF_S = 1.0
-# Whatever the Collector says, it is not run over.
-SHORTEST_PAUSE_S = 0.1
-LARGEST_BACKOFF_S = 30.0
-# RetryInfo may ask for more, but not for ever.
-LONGEST_PAUSE_S = 300.0
+_FIRST_BACKOFF_S = 1.0
+_LARGEST_BACKOFF_S = 30.0
+# The Collector's RetryInfo is followed within these bounds: it is neither flooded nor waited for without end.
+_SHORTEST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 300.0
 
 
 class Clock(Protocol):
-    """Time as delivery and pipeline see it: monotonic, in seconds."""
+    """Monotonic time, in seconds."""
 
     def now(self) -> float:
         """Return the present time."""
@@ -46,7 +48,11 @@ class Clock(Protocol):
 
 
 class Delivery:
-    """Takes batches one at a time; the journal keeps what must not be forgotten."""
+    """
+    Deliver one batch at a time; the journal keeps it until it is acknowledged or given up.
+
+    Whether, when and in requests of which size a batch is resent is decided here and nowhere else.
+    """
 
     def __init__(
         self,
@@ -56,7 +62,7 @@ class Delivery:
         temporality: Temporality,
         telemetry: Telemetry | None = None,
     ) -> None:
-        """Go on from the journal's record; raise StateError if it cannot be read."""
+        """Continue from the journal's record; raise StateError if it cannot be read."""
         self._telemetry = telemetry or Telemetry()
         self._journal = journal
         self._pusher = pusher
@@ -66,20 +72,29 @@ class Delivery:
         # Attempts since the last acknowledgement, and when the next one may be made.
         self._attempts = 0
         self._retry_at = 0.0
-        # The most that the receiver is known to take in one request.
+        # The largest request that the receiver is known to accept.
         self._most_bytes = LARGEST_REQUEST_BYTES
-        if self.busy:
+        # Which series the Collector has, tracked only while there are enough of them to omit idle ones.
+        self._may_omit_idle = False
+        self._view = CollectorView()
+        if self.has_pending:
             self._telemetry.pending_since = clock.now()
-            log.info("batch %d was not acknowledged: sending it again", self.sequence)
+            log.info("batch %d was not acknowledged before the restart: resending it", self.sequence)
+
+    def __repr__(self) -> str:
+        state = "pending" if self.has_pending else "acknowledged" if self._record.accepted else "not accepted"
+        pause_s = max(0.0, self._retry_at - self._clock.now())
+        attempts = f"attempts: {self._attempts}, next in {pause_s:.1f} s"
+        return f"<{type(self).__name__} [batch {self.sequence}: {state}, {attempts}]>"
 
     @property
-    def busy(self) -> bool:
-        """Whether a batch is under way; only one can be."""
+    def has_pending(self) -> bool:
+        """Whether a batch waits for its acknowledgement; there is never more than one."""
         return self._record.pending is not None
 
     @property
-    def under_way(self) -> Mapping[str, Baseline]:
-        """The baselines that the batch under way leads to; none if there is no batch."""
+    def pending_baselines(self) -> Mapping[str, Baseline]:
+        """The baseline of each source once the pending batch is acknowledged; empty without one."""
         return self._record.pending.baselines if self._record.pending else {}
 
     @property
@@ -89,90 +104,117 @@ class Delivery:
 
     @property
     def acknowledged(self) -> Mapping[str, Baseline]:
-        """The baseline of each source, as of the last acknowledged batch."""
+        """The baseline of each source as of the last acknowledged batch."""
         return self._record.acknowledged
 
     @property
-    def seen(self) -> Mapping[str, Sequence[Snapshot]]:
-        """What each source was last read as, but for what was reported with an earlier batch."""
-        return self._record.seen
+    def snapshots(self) -> Mapping[str, Sequence[Snapshot]]:
+        """The last snapshots of each source's maps that the journal holds."""
+        return self._record.snapshots
 
     @property
-    def retry_at(self) -> float:
-        """When the next attempt may be made, on the clock: of the batch under way, or of a new one."""
-        return self._retry_at
+    def collector_has_all_series(self) -> bool:
+        """Whether idle series may be omitted from the next batch."""
+        return self._view.has_all_series
 
     @property
     def needs_probe(self) -> bool:
         """
-        Whether the next batch may be refused for good, so that it should have no counts.
+        Whether the next batch should have no counts, since it may be refused for good.
 
-        Totals come again with the next batch, and with base points nothing is given up.
+        Cumulative totals come again with the next batch, and with base points nothing is given up.
         """
         return self._temporality is Temporality.DELTA and not self._record.accepted
 
-    def adopt(self, baselines: Mapping[str, Baseline]) -> None:
-        """Take baselines as acknowledged for sources that are first met; the next batch writes them down."""
+    @property
+    def can_submit(self) -> bool:
+        """Whether a new batch may be submitted: none is pending, and no backoff is in force."""
+        return not self.has_pending and self._clock.now() >= self._retry_at
+
+    @property
+    def resend_at(self) -> float:
+        """When the pending batch may be sent again, on the clock; infinity without one."""
+        return self._retry_at if self.has_pending else math.inf
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a batch is pending and may be sent now."""
+        return self._clock.now() >= self.resend_at
+
+    def add_sources(self, baselines: Mapping[str, Baseline]) -> None:
+        """Take the baselines of new sources as acknowledged; the next commit writes them to the journal."""
         self._record = replace(self._record, acknowledged={**self.acknowledged, **baselines})
 
-    def submit(self, batch: Batch, seen: Mapping[str, Sequence[Snapshot]]) -> None:
+    def submit(
+        self, batch: Batch, snapshots: Mapping[str, Sequence[Snapshot]], *, may_omit_idle: bool = False
+    ) -> None:
         """
-        Write a batch down, and the readings it was made of; from now on it is under way.
+        Journal a batch and the snapshots it was made of; from then on it is pending.
+
+        Args:
+            batch: The batch.
+            snapshots: The snapshots, by source.
+            may_omit_idle: Whether some source has so many series that idle ones may be omitted.
 
         Raises:
-            StateError: It could not be written. It is not under way, and its counts are still in the map.
+            StateError: It could not be written. It is not pending, and its counts are still in the maps.
 
         """
-        self._commit(
-            replace(self._record, sequence=self.sequence + 1, pending=batch, seen={**self.seen, **seen})
-        )
+        held = {**self.snapshots, **snapshots}
+        self._commit(replace(self._record, sequence=self.sequence + 1, pending=batch, snapshots=held))
         self._telemetry.pending_since = self._clock.now()
+        self._may_omit_idle = may_omit_idle
+        self._view = self._view.after_submit()
 
-    def keep_seen(self, readings: Mapping[str, Sequence[Snapshot]]) -> None:
+    def record_snapshots(self, snapshots: Mapping[str, Sequence[Snapshot]]) -> None:
         """
-        Write down what the sources hold while a batch is under way: a reboot would take it otherwise.
+        Journal what the maps hold while no new batch can be submitted: a reboot would lose it otherwise.
 
         Raises:
             StateError: It could not be written.
 
         """
-        self._commit(replace(self._record, seen={**self.seen, **readings}))
-
-    def _commit(self, record: Record) -> None:
-        with self._telemetry.stage("journal"):
-            self._telemetry.journal_bytes = self._journal.commit(record)
-        self._record = record
+        self._commit(replace(self._record, snapshots={**self.snapshots, **snapshots}))
 
     def send(self, *, timeout_s: float | None = None) -> Outcome | None:
-        """Send the batch under way once, if there is one, and act upon the answer; return the answer."""
+        """
+        Send the pending batch once, if there is one, and decide by the response what becomes of it.
+
+        *timeout_s* shortens the deadline of each request. Returns the response.
+        """
         if self._record.pending is None:
             return None
         self._attempts += 1
         with self._telemetry.stage("send"):
             outcome = self._push_all(self._record.pending.requests, timeout_s)
         if isinstance(outcome, Delivered):
-            self._delivered(outcome)
-        elif isinstance(outcome, Retry):
-            self._postpone(outcome, "retry", outcome.after_s)
+            self._acknowledge(outcome)
+        elif self._may_resend(outcome):
+            self._postpone(outcome)
         else:
-            self._rejected(outcome)
-        if not self.busy:
+            self._give_up(outcome)
+        self._update_view(outcome)
+        if not self.has_pending:
             self._telemetry.pending_since = None
         return outcome
 
+    def _may_resend(self, outcome: Retry | Rejected) -> bool:
+        """Return whether the same points may be sent again: a receiver that drops known ones may get any."""
+        return isinstance(outcome, Retry) or self._temporality is Temporality.DELTA_WITH_BASE
+
     def _push_all(self, requests: Sequence[bytes], timeout_s: float | None) -> Outcome:
-        rejected, said = 0, ""
-        for request in chain.from_iterable(split(one, self._most_bytes) for one in requests):
+        rejected, message = 0, ""
+        for request in chain.from_iterable(split(each, self._most_bytes) for each in requests):
             outcome = self._pusher.push(request, timeout_s=timeout_s)
             if isinstance(outcome, Rejected) and outcome.too_large:
                 self._most_bytes = max(SMALLEST_BYTES, min(self._most_bytes, len(request)) // 2)
             if not isinstance(outcome, Delivered):
                 return outcome
             rejected += outcome.rejected
-            said = said or outcome.message
-        return Delivered(rejected, said)
+            message = message or outcome.message
+        return Delivered(rejected, message)
 
-    def _delivered(self, outcome: Delivered) -> None:
+    def _acknowledge(self, outcome: Delivered) -> None:
         self._telemetry.batches["delivered"] += 1
         if self._attempts > 1:
             log.info("batch %d acknowledged at attempt %d", self.sequence, self._attempts)
@@ -181,36 +223,11 @@ class Delivery:
             self._telemetry.points_rejected += outcome.rejected
             log.error("the Collector refused %d points: %s", outcome.rejected, outcome.message)
         elif outcome.message:
-            log.warning("the Collector says: %s", outcome.message)
-        self._record = self._record.after_acknowledgement()
-        try:
-            self._journal.acknowledge()
-        except StateError as error:
-            # Only a restart before the next batch would notice, and send the same bytes again.
-            log.warning("%s", error)
+            log.warning("the Collector warns: %s", outcome.message)
+        self._settle(self._record.after_acknowledgement(), self._journal.acknowledge)
 
-    def _rejected(self, outcome: Rejected) -> None:
-        """Send it again to who drops what it knows; otherwise do as the specification demands: give it up."""
-        if self._temporality is Temporality.DELTA_WITH_BASE:
-            self._postpone(outcome, "refused", None)
-            return
-        self._telemetry.batches["given_up"] += 1
-        pause_s = self._pause(None)
-        log.error(
-            "batch %d refused (%s: %s): given up, since it may have been counted; next attempt in %.1f s",
-            self.sequence,
-            outcome.code,
-            outcome.message,
-            pause_s,
-        )
-        record = self._record = self._record.after_give_up()
-        try:
-            self._commit(record)
-        except StateError as error:
-            # Only a restart before the next batch would notice, and send the same bytes again.
-            log.warning("%s", error)
-
-    def _postpone(self, outcome: Retry | Rejected, kind: str, after_s: float | None) -> None:
+    def _postpone(self, outcome: Retry | Rejected) -> None:
+        kind, after_s = ("retry", outcome.after_s) if isinstance(outcome, Retry) else ("refused", None)
         self._telemetry.batches[kind] += 1
         log.warning(
             "batch %d not acknowledged (%s: %s): kept, next attempt in %.1f s",
@@ -220,11 +237,51 @@ class Delivery:
             self._pause(after_s),
         )
 
+    def _give_up(self, outcome: Retry | Rejected) -> None:
+        self._telemetry.batches["given_up"] += 1
+        log.error(
+            "batch %d refused (%s: %s): given up, since it may have been counted; next attempt in %.1f s",
+            self.sequence,
+            outcome.code,
+            outcome.message,
+            self._pause(None),
+        )
+        record = self._record.after_give_up()
+        self._settle(record, lambda: self._write(record))
+
+    def _settle(self, record: Record, write: Callable[[], None]) -> None:
+        """Hold *record*, in which no batch is pending; only log it if the journal cannot be written."""
+        self._record = record
+        try:
+            write()
+        except StateError as error:
+            # It matters only if the process restarts before the next batch: the same bytes are sent again.
+            log.warning("%s", error)
+
+    def _commit(self, record: Record) -> None:
+        self._write(record)
+        self._record = record
+
+    def _write(self, record: Record) -> None:
+        with self._telemetry.stage("journal"):
+            self._telemetry.journal_bytes = self._journal.commit(record)
+
+    def _update_view(self, outcome: Outcome) -> None:
+        if not self._may_omit_idle:
+            self._view = CollectorView()
+            return
+        clean = isinstance(outcome, Delivered) and not outcome.rejected
+        self._view = self._view.after_response(connections.present(), clean=clean)
+
     def _pause(self, after_s: float | None) -> float:
-        """Let no attempt be made for a while; return for how long, seconds."""
-        ceiling = min(LARGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
-        # Jitter below the cap, or all nodes would knock together.
-        jittered_s = random.uniform(ceiling / 2, ceiling)  # noqa: S311
-        pause_s = max(SHORTEST_PAUSE_S, min(LONGEST_PAUSE_S, jittered_s if after_s is None else after_s))
+        """
+        Start the pause before the next attempt and return its length, seconds.
+
+        *after_s* is the delay that the Collector asked for, if any (RetryInfo); otherwise it is a backoff.
+        """
+        ceiling_s = min(_LARGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
+        # The jitter lies below the cap, or all nodes would retry at the same time once they reach it.
+        jittered_s = random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311
+        pause_s = max(_SHORTEST_PAUSE_S, min(_LONGEST_PAUSE_S, jittered_s if after_s is None else after_s))
         self._retry_at = self._clock.now() + pause_s
         return pause_s

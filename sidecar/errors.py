@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The errors a user can meet, each with the exit code it becomes.
+The errors that users see, each with its exit code.
 
-Every message is one line, `cannot do what, to which object: cause: what to do`; about a line of a file it begins
-with `file:line`. `cli.main` is the one place
-that turns them into exit codes; anything else that escapes is a bug and shows a traceback.
+Each message is one line, `cannot <do what, to what>: <cause>: <remedy>`; about an entry of a file it begins
+with `file:line: entry`. `cli.main` alone turns errors into exit codes; any other exception that reaches it is
+a bug, exits with 70 and shows a traceback.
 """
 
 import errno
@@ -14,20 +14,20 @@ from contextlib import contextmanager
 
 
 class SidecarError(Exception):
-    """The root of the tree; never raised itself."""
+    """Base of all errors; never raised itself, so its exit code is that of a bug."""
 
     exit_code = 70
 
     def __init__(self, what: str, cause: str, remedy: str, *, at: str = "") -> None:
         """
-        Put the message together.
+        Compose the message.
 
         Args:
-            what: What could not be done, and to what, as it follows "cannot": `open map id 41`. With *at*, the
-                entry there that is wrong: `source, key 'pins'`.
+            what: What could not be done, and to what, as it follows "cannot": `open map id 41`. With *at*,
+                the invalid entry: `source, key 'pins'`.
             cause: Why.
             remedy: What to do.
-            at: `file:line`, if it is about a line of a file.
+            at: `file:line`, if the error is in a file.
 
         """
         what = f"{at}: {what}" if at else f"cannot {what}"
@@ -37,10 +37,11 @@ class SidecarError(Exception):
 
 def printable(text: str, most: int | None = 500) -> str:
     r"""
-    Return *text* so that it writes no second line and controls no terminal, and cut to *most* characters.
+    Return *text* on one line, harmless to a terminal, and cut to *most* characters.
 
-    Whoever typed it, sent it or named something so: controls, line separators, what changes the direction of
-    text, what has no width, and lone surrogates become escapes, `\x1b`.
+    Text from users, the network and the kernel may contain anything: control characters, line separators,
+    marks that change the direction of text, characters without width and lone surrogates become escapes,
+    `\x1b`.
     """
     shown = text if most is None else text[: most + 1]
     if not shown.isprintable():
@@ -49,7 +50,7 @@ def printable(text: str, most: int | None = 500) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Return whether *text* is Unicode, and not bytes that are no UTF-8, nor half of a pair, made a `str`."""
+    """Return whether *text* can be encoded as UTF-8, so has no lone surrogate (an undecodable byte)."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -58,67 +59,68 @@ def is_text(text: str) -> bool:
 
 
 class ConfigError(SidecarError):
-    """A flag or a variable cannot be used; raised before anything starts."""
+    """A flag, a variable or a configuration file is invalid; raised before anything starts."""
 
     exit_code = 2
 
 
 class SourceError(SidecarError):
-    """A map or an interface is not there, is ambiguous, or has another shape than the one asked for."""
+    """A map or an interface does not exist, is ambiguous, or does not have the configured shape."""
 
     exit_code = 3
 
 
 class RightsError(SidecarError):
-    """The kernel or a file refused for want of a capability or a permission."""
+    """A capability or a file permission is missing."""
 
     exit_code = 4
 
 
 class KernelError(SidecarError):
-    """The kernel refused to load, attach, pin or read."""
+    """The kernel refused to load, attach, pin or read, or the machine lacks a resource."""
 
     exit_code = 5
 
 
 class VerifierError(KernelError):
-    """The verifier refused the program; the message has its last word."""
+    """The verifier rejected the program; the message quotes the last line of its log."""
 
 
 class StateError(SidecarError):
-    """The state directory cannot be written, is damaged, or belongs to a running sidecar."""
+    """The state directory cannot be read or written, or another process uses it."""
 
     exit_code = 6
 
 
 class NotAcknowledgedError(SidecarError):
-    """`--once` ended without an acknowledgement; the batch stays in the journal."""
+    """The Collector acknowledged nothing: `run --once`, whose journal keeps the batch, or `check`."""
 
     exit_code = 7
 
 
 def explain(error: OSError) -> str:
-    """Return an errno as people look it up: `EPERM (Operation not permitted)`."""
+    """Return an errno by name and description: `EPERM (Operation not permitted)`."""
     code = error.errno or 0
     return f"{errno.errorcode.get(code, code)} ({os.strerror(code)})"
 
 
-_OF_THE_KERNEL = ("/proc/", "/sys/", "/dev/")
+_KERNEL_FILES = ("/proc/", "/sys/", "/dev/")
+# What fails at each limit, and the remedy.
 _LIMITS = {
     errno.EMFILE: ("open a file", "raise the limit of open files: `ulimit -n`, or LimitNOFILE= in systemd"),
     errno.ENFILE: ("open a file", "the whole machine has too many open: raise fs.file-max"),
-    errno.ENOMEM: ("get memory", "raise its limit"),
+    errno.ENOMEM: ("allocate memory", "raise the memory limit"),
 }
 
 
 def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> SidecarError:
     """
-    Translate an OSError of a bpf(2) call.
+    Return the error that an OSError of a system call means to users.
 
     Args:
-        what: The step and its object, `open map id 41`.
-        error: What the kernel answered.
-        rights: The remedy when a right is missing.
+        what: What failed, as it follows "cannot": `open map id 41`.
+        error: The kernel's error.
+        rights: The remedy if a capability or permission is missing.
         otherwise: The remedy in any other case.
 
     """
@@ -129,15 +131,15 @@ def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> 
 
 
 def of_the_machine(error: BaseException) -> KernelError | None:
-    """Return what is wrong with the machine if that is why *error* was raised, wherever it was; else None."""
+    """Return the KernelError for an exception that the machine causes, wherever it was raised, or None."""
     if isinstance(error, MemoryError):
-        return KernelError("get memory", "there is none left", _LIMITS[errno.ENOMEM][1])
+        return KernelError(_LIMITS[errno.ENOMEM][0], "out of memory", _LIMITS[errno.ENOMEM][1])
     if not isinstance(error, OSError):
         return None
     if error.errno in _LIMITS:
         what, remedy = _LIMITS[error.errno]
         return KernelError(what, explain(error), remedy)
-    if str(error.filename).startswith(_OF_THE_KERNEL):
+    if str(error.filename).startswith(_KERNEL_FILES):
         return KernelError(f"open {error.filename}", explain(error), "mount /proc, /sys and /dev")
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and not error.filename:
         return KernelError("write the output", explain(error), "make room there, or raise its limit")
@@ -146,7 +148,7 @@ def of_the_machine(error: BaseException) -> KernelError | None:
 
 @contextmanager
 def translated(what: str, *, rights: str, otherwise: str) -> Iterator[None]:
-    """Run the block; an OSError in it becomes what `from_os_error` makes of it."""
+    """Run the block; raise an OSError in it as the error that `from_os_error` returns."""
     try:
         yield
     except OSError as error:

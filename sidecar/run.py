@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel run`: put the parts together and let the pipeline run until a signal."""
+"""`xdp-otel run`: build the parts from the configuration and run the pipeline until a signal."""
 
 import contextlib
 import logging
@@ -27,82 +27,102 @@ from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.pipeline import Pipeline
 from sidecar.sources import locate, privileges
-from sidecar.sources.source import boot_id, tell_apart
+from sidecar.sources.source import Source, boot_id, tell_apart
 from sidecar.state.journal import Journal
 from sidecar.state.retention import Retention, living_maps
 
 log = logging.getLogger(__name__)
 
-# Not worth a wait: they come again.
-SELF_METRICS_TIMEOUT_S = 0.5
+# Lost self-metrics are cumulative, so the next ones replace them: not worth a longer wait.
+_SELF_METRICS_TIMEOUT_S = 0.5
 
 
 def run(config: Config) -> None:
     """
-    Read and send until SIGTERM or SIGINT, or once; raise SidecarError for what cannot be.
+    Read and send until SIGTERM or SIGINT, or for one cycle with `--once`.
 
-    Everything that can be wrong is found out before the first cycle.
+    Raises:
+        SidecarError: Something cannot be used, which is found before the first cycle; or `--once` failed.
+
     """
     locks = [_lock(spec.place) for spec in config.sources]
     sources = [locate.source(spec, lock) for spec, lock in zip(config.sources, locks, strict=True)]
     telemetry = Telemetry()
-    with ExitStack() as stack:
+    with ExitStack() as cleanup:
         if config.endpoint.secure:
             CertificateFiles(config.endpoint).load()
         journal = Journal(config.state_dir)
-        stack.callback(journal.close)
+        cleanup.callback(journal.close)
         for lock, source in zip(locks, sources, strict=True):
-            if lock:
-                stack.callback(lock.close)
-            info = source.open()
-            stack.callback(source.close)
-            log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, MAP_TYPE_NAMES[info.type])
+            _open(source, lock, cleanup)
         tell_apart(sources)
-        telemetry.maps = lambda: {
-            source.name: (source.info.name, source.info.id, MAP_TYPE_NAMES[source.info.type])
-            for source in sources
-        }
-        # While maps may still be listed.
-        names = {source.name for source in sources}
-        journal.of_use = Retention(names, boot_id(), living_maps()).kept
-        # Before the first thread, which would keep all: gRPC and the status endpoint have some.
-        opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
-        port = config.status[1] if config.status else None
-        privileges.give_up(opened, config.state_dir, port, config.endpoint.files)
+        telemetry.maps = lambda: {source.name: _map_info(source) for source in sources}
+        # Maps can be listed only before the privileges are dropped.
+        journal.retain = Retention({source.name for source in sources}, boot_id(), living_maps()).retain
+        _drop_privileges(config, sources)
         pusher = Nowhere(config.endpoint) if config.endpoint.target == NOWHERE else Pusher(config.endpoint)
-        stack.callback(pusher.close)
-        how = "TLS" if config.endpoint.secure else "plaintext"
-        log.info(
-            "endpoint %s (%s), %s, every %g s",
-            config.endpoint.target,
-            how,
-            config.temporality.value,
-            config.interval_s,
-        )
+        cleanup.callback(pusher.close)
+        _log_endpoint(config)
         resource = resource_attributes(config.state_dir)
-        journal.made_again = partial(keep_instance_id, config.state_dir, resource)
-        clock = _stoppable_clock(pusher)
-        delivery = Delivery(journal, pusher, clock, config.temporality, telemetry)
-        pipeline = Pipeline(
-            sources,
-            resource,
-            config.temporality,
-            delivery,
-            clock,
-            telemetry,
-            _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None,
-        )
+        journal.on_recreated = partial(keep_instance_id, config.state_dir, resource)
+        pipeline = _pipeline(config, sources, journal, pusher, resource, telemetry)
         if config.status:
-            stack.callback(_serve_status(config, config.status, telemetry, resource))
+            cleanup.callback(_serve_status(config, config.status, telemetry, resource))
         if config.once:
             pipeline.once()
         else:
             pipeline.run(config.interval_s)
-            log.info("stopped; the kernel goes on counting")
+            log.info("stopped; the kernel keeps counting")
 
 
 def _lock(place: Place) -> InterfaceLock | None:
     return InterfaceLock(Interface(place.value, place.netns)) if place.kind == "interface" else None
+
+
+def _open(source: Source, lock: InterfaceLock | None, cleanup: ExitStack) -> None:
+    if lock:
+        cleanup.callback(lock.close)
+    source.open()
+    cleanup.callback(source.close)
+    name, map_id, map_type = _map_info(source)
+    log.info("%s: map %s, id %s, %s", source.name, name, map_id, map_type)
+
+
+def _map_info(source: Source) -> tuple[str, int, str]:
+    """Return name, id and type of the map that a source reads now."""
+    return source.info.name, source.info.id, MAP_TYPE_NAMES[source.info.type]
+
+
+def _drop_privileges(config: Config, sources: Sequence[Source]) -> None:
+    """Keep only the capabilities that are still needed, before any thread starts that would keep all."""
+    opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
+    port = config.status[1] if config.status else None
+    privileges.give_up(opened, config.state_dir, port, config.endpoint.files)
+
+
+def _log_endpoint(config: Config) -> None:
+    transport = "TLS" if config.endpoint.secure else "plaintext"
+    log.info(
+        "endpoint %s (%s), %s, every %g s",
+        config.endpoint.target,
+        transport,
+        config.temporality.value,
+        config.interval_s,
+    )
+
+
+def _pipeline(
+    config: Config,
+    sources: Sequence[Source],
+    journal: Journal,
+    pusher: Pusher,
+    resource: Sequence[Attribute],
+    telemetry: Telemetry,
+) -> Pipeline:
+    clock = _stoppable_clock(pusher)
+    delivery = Delivery(journal, pusher, clock, config.temporality, telemetry)
+    after_delivery = _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None
+    return Pipeline(sources, resource, config.temporality, delivery, clock, telemetry, after_delivery)
 
 
 def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Telemetry) -> Callable[[], None]:
@@ -110,9 +130,9 @@ def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Tele
 
     def send() -> None:
         request = encode_telemetry(resource, telemetry.families(), start_ns, time.time_ns())
-        outcome = pusher.push(request, timeout_s=SELF_METRICS_TIMEOUT_S)
+        outcome = pusher.push(request, timeout_s=_SELF_METRICS_TIMEOUT_S)
         if not isinstance(outcome, Delivered):
-            log.debug("own metrics not taken (%s: %s)", outcome.code, outcome.message)
+            log.debug("cannot send the sidecar's own metrics (%s: %s)", outcome.code, outcome.message)
 
     return send
 
@@ -120,7 +140,7 @@ def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Tele
 def _serve_status(
     config: Config, address: tuple[str, int], telemetry: Telemetry, resource: Sequence[Attribute]
 ) -> Callable[[], None]:
-    # A cycle may take its interval and, if the Collector swallows calls, two deadlines.
+    # A cycle may take its interval and, if the Collector never responds, two deadlines.
     patience_s = 3 * config.interval_s + 2 * config.endpoint.timeout_s
     server = StatusServer(*address, telemetry, patience_s, resource)
     log.info("status at http://%s:%d/metrics", address[0] or "localhost", server.port)
@@ -128,12 +148,12 @@ def _serve_status(
 
 
 class _Clock:
-    """The process's clock; `stop`, which a signal handler may call at any moment, ends its waits."""
+    """The process's monotonic clock; a signal handler may call `stop` at any moment to end its waits."""
 
     def __init__(self) -> None:
-        # Not an Event: its lock may be held by the very wait that the handler interrupts.
+        # Not a threading.Event: the wait that the handler interrupts may hold its lock.
         stopped, self._stop = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        # Not select(2), which knows no descriptor from 1024 on: each map has one.
+        # Not select(2), which takes no descriptor from 1024 on: each map has one.
         self._stopped = select.poll()
         self._stopped.register(stopped, select.POLLIN)
 

@@ -54,29 +54,36 @@ def select(series: Sequence[Series]) -> list[Series]:
 @dataclass(frozen=True)
 class CollectorView:
     """
-    Whether the Collector at the other end has every series: if not, none may be left out.
+    Whether the Collector has every series: if not, none may be omitted.
 
-    It has them all once it took a batch with all of them, over the same connection as the batch before. After
-    an answer that was not a clean OK, or over another connection, it may be one that knows nothing.
+    It has them all once it acknowledged a batch with all of them over the same connections as the batch
+    before. After any other response, or over another connection, it may have been restarted and have none.
 
     Attributes:
-        has_all_series: It has every series.
-        under_way: The batch under way has every series.
-        connections: What the last answer came over.
+        has_all_series: The Collector has every series.
+        pending_has_all: The pending batch has every series.
+        connections: Inodes of the sockets that were open at the last response.
 
     """
 
     has_all_series: bool = False
-    under_way: bool = False
+    pending_has_all: bool = False
     connections: frozenset[int] = frozenset()
 
-    def frozen(self) -> "CollectorView":
-        """Return what holds after a batch was made under this."""
-        return replace(self, under_way=not self.has_all_series)
+    def __repr__(self) -> str:
+        state = "has all series" if self.has_all_series else "may lack series"
+        batch = "all series" if self.pending_has_all else "may omit idle series"
+        return f"<CollectorView [{state}, last batch: {batch}, connections: {sorted(self.connections)}]>"
+
+    def after_submit(self) -> "CollectorView":
+        """Return the view once a batch was made under this one."""
+        return replace(self, pending_has_all=not self.has_all_series)
 
     def after_response(self, connections: frozenset[int], *, clean: bool) -> "CollectorView":
-        """Return what holds after an answer."""
+        """Return the view after a response; *clean*: it acknowledged every point."""
         same = clean and connections == self.connections
         return replace(
-            self, has_all_series=same and (self.has_all_series or self.under_way), connections=connections
+            self,
+            has_all_series=same and (self.has_all_series or self.pending_has_all),
+            connections=connections,
         )

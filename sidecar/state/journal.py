@@ -2,14 +2,14 @@
 """
 The durable record: one frozen batch and the baselines around it, in one file.
 
-A record is replaced as a whole: written to a temporary file, flushed, renamed, and the directory flushed. So
-after a crash the file holds the old record or the new one, never a mixture, and whatever does not match its
-checksum is damage, not an interrupted write. Invariants:
+A record is replaced as a whole: written to a temporary file, flushed, renamed, and the directory flushed.
+After a crash the file holds the old record or the new one, never a mixture, so a checksum that does not match
+means damage, not an interrupted write. Invariants:
 
 - A batch is sent only after `commit` has returned: what may have been counted is always on disk.
-- The acknowledgement is a small mark within the file, not flushed: if a power cut loses it, the batch is sent
-  once more, the same bytes, and the receiver drops it as known.
-- The file holds at most one batch, however long the Collector is away.
+- The acknowledgement is a small mark within the file and is not flushed: if a power cut loses it, the same
+  bytes are sent once more, and the receiver drops them as known.
+- The file holds at most one batch, however long the Collector is unreachable.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from sidecar.state.record import Record
 
 log = logging.getLogger(__name__)
 
-LARGEST = 1 << 30
-"""Bytes of a journal, at most: one of a million series with many fields has some hundred million."""
+LARGEST_BYTES = 1 << 30
+"""Largest journal that is written or read; a million series with many fields take a few hundred MB."""
 
-_WRITTEN_AT_ONCE = 256 * 1024
+_WRITE_BYTES = 256 * 1024
 
-_NAME, _NEW, _ASIDE = "journal", "journal.new", "journal.damaged"
+_NAME, _NEW, _DAMAGED = "journal", "journal.new", "journal.damaged"
 _REMEDY = "make it a writable directory with free space, or name another with --state-dir"
 
 
@@ -38,12 +38,12 @@ class Journal:
     """
     The journal in one state directory, locked against a second writer while it is open.
 
-    The lock is on the directory itself, and all names are looked up in the one that is locked. Should it be
-    removed meanwhile, the next commit makes and locks it again.
+    The directory itself is locked, and all names are looked up in the locked one. If it is removed, the next
+    commit recreates and locks it.
 
     Attributes:
-        made_again: Called when that was done, to put back what else belongs there; may raise StateError.
-        of_use: What of a record that is loaded is still of use; None: all of it.
+        on_recreated: Called after that, to restore the other files of the directory; may raise StateError.
+        retain: Returns the part of a loaded record that is kept; None: all of it.
 
     """
 
@@ -52,15 +52,15 @@ class Journal:
         Create and lock the directory.
 
         Raises:
-            StateError: It cannot be written, or another sidecar uses it.
+            StateError: It cannot be written, or another process uses it.
 
         """
         self._directory = directory
         self._path = directory / _NAME
         self._mark = b""
-        self.made_again: Callable[[], None] | None = None
-        self.of_use: Callable[[Record], Record] | None = None
-        self._fd = self._locked()
+        self.on_recreated: Callable[[], None] | None = None
+        self.retain: Callable[[Record], Record] | None = None
+        self._fd = self._lock_directory()
 
     def close(self) -> None:
         """Release the lock."""
@@ -68,22 +68,22 @@ class Journal:
 
     def load(self) -> Record:
         """
-        Return the record, or an empty one if there is none.
+        Return the record, or an empty one if there is no journal.
 
-        What is damaged, or no file of ours, is set aside as `journal.damaged`, with an error in the log.
+        A file that is damaged or untrusted is renamed to `journal.damaged`, with an error in the log.
 
         Raises:
             StateError: The file cannot be read.
 
         """
-        with _errors(f"read journal {self._path}"):
+        with _state_errors(f"read journal {self._path}"):
             try:
-                data = trusted.read_file(_NAME, self._fd, LARGEST)
+                data = trusted.read_file(_NAME, self._fd, LARGEST_BYTES)
             except FileNotFoundError:
                 return Record()
             except trusted.UntrustedError as error:
                 return self._set_aside(error)
-            # The last process may have ended between the renaming and this, and what we find will be sent.
+            # The last process may have been killed before it flushed the rename, and its batch will be sent.
             os.fsync(self._fd)
         try:
             record, acknowledged = journal_format.decode(data)
@@ -91,24 +91,24 @@ class Journal:
             return self._set_aside(error)
         self._mark = journal_format.mark(data)
         record = record.after_acknowledgement() if acknowledged else record
-        return self.of_use(record) if self.of_use else record
+        return self.retain(record) if self.retain else record
 
     def commit(self, record: Record) -> int:
         """
-        Replace the record, durably; return the size of the file, bytes.
+        Replace the record durably; return the size of the file in bytes.
 
         Raises:
-            StateError: It could not be written, or not durably: nothing of it may be sent.
+            StateError: It could not be written durably, so its batch must not be sent.
 
         """
         parts = journal_format.encode(record)
         size = sum(map(len, parts))
-        if size > LARGEST:
-            what, cause = f"write journal {self._path}", f"{size:,} bytes are more than it can have"
-            raise StateError(what, cause, "have fewer series (--series-limit)")
-        self._keep_locked()
-        with _errors(f"write journal {self._path}"):
-            trusted.write_file(_NEW, self._fd, _gathered(parts))
+        if size > LARGEST_BYTES:
+            cause = f"its {size:,} bytes exceed the limit of {LARGEST_BYTES:,}"
+            raise StateError(f"write journal {self._path}", cause, "lower --series-limit")
+        self._relock_if_removed()
+        with _state_errors(f"write journal {self._path}"):
+            trusted.write_file(_NEW, self._fd, _coalesced(parts))
             os.rename(_NEW, _NAME, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             self._mark = journal_format.mark(parts[0])
             os.fsync(self._fd)
@@ -119,20 +119,20 @@ class Journal:
         Mark the committed batch as acknowledged.
 
         Raises:
-            StateError: The mark could not be written; the batch would be sent again after a restart.
+            StateError: The mark could not be written, so the batch will be sent again after a restart.
 
         """
-        with _errors(f"write journal {self._path}"):
+        with _state_errors(f"write journal {self._path}"):
             fd = os.open(_NAME, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
             try:
                 os.pwrite(fd, self._mark, journal_format.MARK_AT)
             finally:
                 os.close(fd)
 
-    def _locked(self) -> int:
-        with _errors(f"open state directory {self._directory}"):
+    def _lock_directory(self) -> int:
+        with _state_errors(f"open state directory {self._directory}"):
             try:
-                return path_lock.lock(self._directory, _opened)
+                return path_lock.lock(self._directory, _open_directory)
             except BlockingIOError as error:
                 raise StateError(
                     f"lock state directory {self._directory}",
@@ -140,47 +140,52 @@ class Journal:
                     "stop that sidecar, or name another directory with --state-dir",
                 ) from None
 
-    def _keep_locked(self) -> None:
-        """Lock the directory that is there now, if it is another one: somebody removed ours."""
+    def _relock_if_removed(self) -> None:
+        """Recreate and lock the directory if the locked one was removed or replaced."""
         if path_lock.leads_to(self._directory, self._fd):
             return
-        now = self._locked()
+        recreated = self._lock_directory()
         os.close(self._fd)
-        self._fd = now
-        log.warning("state directory %s was removed: made again", self._directory)
-        if self.made_again:
-            self.made_again()
+        self._fd = recreated
+        log.warning("state directory %s was removed: recreated", self._directory)
+        if self.on_recreated:
+            self.on_recreated()
 
     def _set_aside(self, error: Exception) -> Record:
-        aside = self._path.with_name(_ASIDE)
-        with _errors(f"set damaged journal {self._path} aside"):
-            os.rename(_NAME, _ASIDE, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        log.error("read journal %s: damaged (%s): kept as %s, starting without it", self._path, error, aside)
+        damaged = self._path.with_name(_DAMAGED)
+        with _state_errors(f"rename damaged journal {self._path}"):
+            os.rename(_NAME, _DAMAGED, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        log.error(
+            "cannot read journal %s: damaged (%s): kept as %s, starting without it",
+            self._path,
+            error,
+            damaged,
+        )
         return Record()
 
 
-def _opened(directory: Path) -> int:
+def _open_directory(directory: Path) -> int:
     trusted.make_directory(directory, 0o700)
-    # The user named it, so it may be a link: systemd makes one for a dynamic user.
+    # The user chose the path, so it may be a symbolic link: systemd creates one for a dynamic user.
     return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 @contextlib.contextmanager
-def _errors(what: str) -> Iterator[None]:
+def _state_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise StateError(what, explain(error), _REMEDY) from error
 
 
-def _gathered(parts: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the parts again: small ones joined, for fewer writes, large ones as they are, for less memory."""
-    some: list[bytes] = []
+def _coalesced(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in parts: small ones joined to save writes, large ones uncopied to save memory."""
+    buffered: list[bytes] = []
     size = 0
     for part in parts:
-        if some and size + len(part) > _WRITTEN_AT_ONCE:
-            yield b"".join(some)
-            some, size = [], 0
-        some.append(part)
+        if buffered and size + len(part) > _WRITE_BYTES:
+            yield b"".join(buffered)
+            buffered, size = [], 0
+        buffered.append(part)
         size += len(part)
-    yield b"".join(some)
+    yield b"".join(buffered)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a journal must be beyond its checksum, so that nothing after it has to doubt the record (pure).
+What a journal must satisfy beyond its checksum, so that no code after it has to validate the record (pure).
 
-A checksum finds what a disk does to a file. This finds the rest: the file of a version that had an error, one
-that somebody edited, one that was made to look like ours. All of it is damage, told by ValueError.
+The checksum detects what a disk does to a file. This detects the rest: files written by a faulty version,
+edited by hand or forged. All of it is damage and raises ValueError.
 """
 
 import json
@@ -20,18 +20,17 @@ from sidecar.schema import CPU_BYTES
 from sidecar.state.record import Batch, Record
 
 _LENGTH = struct.Struct("=I")
-_COUNTS = 1 << 64
-# A window ends at least 1 ns after the last one, and OTLP has 64 bits for that.
+# Exclusive limits. A window ends at least 1 ns after the last one, and OTLP's 64 bits must hold that too.
+_U64 = 1 << 64
 _TIMES = 1 << 63
-_IDS = 1 << 32
-_MOST_CELLS = 1 << 16
+_U32 = 1 << 32
+_CELLS = 1 << 16
 
 
 class Blobs(Sequence[bytes]):
-    """The blobs of a payload by number; a number that is none of theirs is damage, also one from the end."""
+    """The blobs of a payload by number; any other number, also a negative one, is damage."""
 
     def __init__(self, blobs: Sequence[bytes]) -> None:
-        """Take the blobs in their order."""
         self._blobs = blobs
 
     def __len__(self) -> int:
@@ -42,12 +41,12 @@ class Blobs(Sequence[bytes]):
     @overload
     def __getitem__(self, number: "slice") -> Sequence[bytes]: ...
     def __getitem__(self, number: "int | slice") -> "bytes | Sequence[bytes]":
-        return self._blobs[_number(number, len(self._blobs), "number of a blob")]
+        return self._blobs[_number(number, len(self._blobs), "blob number")]
 
 
 @contextmanager
 def malformed() -> Iterator[None]:
-    """Run the block, which takes a header apart; what it trips over is damage: ValueError."""
+    """Run the block, which decodes a header; any error that a malformed one causes becomes ValueError."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -55,42 +54,43 @@ def malformed() -> Iterator[None]:
 
 
 def split(payload: memoryview) -> tuple[dict[str, Any], Blobs]:
-    """Return the header and the blobs, which must be all there is, or raise what `malformed` takes."""
+    """Return the header and the blobs, which fill the payload, or raise an error that `malformed` handles."""
     (length,) = _LENGTH.unpack_from(payload)
-    at = _LENGTH.size + length
-    header = json.loads(bytes(payload[_LENGTH.size : at]))
-    sizes = [_number(size, _COUNTS, "size of a blob") for size in header["blobs"]]
-    _require(at + sum(sizes) == len(payload), "sizes that do not add up")
+    start = _LENGTH.size + length
+    header = json.loads(bytes(payload[_LENGTH.size : start]))
+    sizes = [_number(size, _U64, "blob size") for size in header["blobs"]]
+    _require(start + sum(sizes) == len(payload), "the blob sizes do not add up")
     blobs = []
     for size in sizes:
-        blobs.append(bytes(payload[at : at + size]))
-        at += size
+        blobs.append(bytes(payload[start : start + size]))
+        start += size
     return header, Blobs(blobs)
 
 
 def rows(count: object, *columns: bytes) -> None:
-    """Raise ValueError unless each of the *columns* is of *count* entries of one size."""
-    of = _number(count, _COUNTS, "number of entries")
+    """Raise ValueError unless each of the *columns* divides into *count* entries of one size."""
+    entries = _number(count, _U64, "number of entries")
     for column in columns:
-        _require(len(column) % of == 0 if of else not column, f"{len(column)} bytes for {of} entries")
+        fits = len(column) % entries == 0 if entries else not column
+        _require(fits, f"{len(column)} bytes for {entries} entries")
 
 
-def distinct(held: Mapping[Any, Any], count: int) -> Mapping[Any, Any]:
-    """Return what *count* entries came to; raise ValueError if some of them were one."""
-    _require(len(held) == count, "one key twice")
-    return held
+def distinct(entries: Mapping[Any, Any], count: int) -> Mapping[Any, Any]:
+    """Return the mapping; raise ValueError unless it has *count* entries, so that no key came twice."""
+    _require(len(entries) == count, "duplicate keys")
+    return entries
 
 
 def check(record: Record) -> Record:
-    """Return the record; raise ValueError unless it is one that a sidecar may have written."""
-    _number(record.sequence, _COUNTS, "sequence")
+    """Return the record; raise ValueError unless a sidecar may have written it."""
+    _number(record.sequence, _U64, "sequence")
     _is(record.accepted, bool)
     checked: set[tuple[int, int]] = set()
     _baselines(record.acknowledged, checked)
     if record.pending is not None:
         _is(record.pending, Batch)
         _baselines(record.pending.baselines, checked)
-    for snapshots in record.seen.values():
+    for snapshots in record.snapshots.values():
         for snapshot in snapshots:
             _snapshot(snapshot)
     return record
@@ -99,16 +99,16 @@ def check(record: Record) -> Record:
 def _baselines(baselines: Mapping[str, Baseline], checked: set[tuple[int, int]]) -> None:
     for baseline in baselines.values():
         _times(baseline.start_time_ns, baseline.end_ns)
-        _require(bool(baseline.maps), "a source without a map")
+        _require(bool(baseline.maps), "a baseline without a map")
         for identity, reading in baseline.maps.items():
             _identity(identity)
             _reading(reading, identity)
         for field in baseline.fields:
             _is(field, str)
         if isinstance(baseline.streams, StreamTable):
-            _ledger(baseline.streams, len(baseline.fields), checked)
+            _stream_table(baseline.streams, len(baseline.fields), checked)
         else:
-            _accounts(baseline.streams, len(baseline.fields))
+            _streams(baseline.streams, len(baseline.fields))
 
 
 def _snapshot(snapshot: Snapshot) -> None:
@@ -120,7 +120,7 @@ def _snapshot(snapshot: Snapshot) -> None:
 def _identity(identity: MapIdentity) -> None:
     _is(identity.boot_id, str)
     for number in identity[1:]:
-        _number(number, _IDS, "number of a map")
+        _number(number, _U32, "number in a map's identity")
 
 
 def _reading(reading: Reading, identity: MapIdentity) -> None:
@@ -128,10 +128,9 @@ def _reading(reading: Reading, identity: MapIdentity) -> None:
         _column(column)
     _cells(reading.cells, sum(column.cells for column in reading.columns))
     size = key_size(reading.cells)
-    # Where CPUs are told apart, the CPU's number is part of the key.
-    _require(
-        size in (0, identity.key_size, identity.key_size + CPU_BYTES), "keys of another size than the map's"
-    )
+    # With an attribute for the CPU, its number is part of the key.
+    sizes = (0, identity.key_size, identity.key_size + CPU_BYTES)
+    _require(size in sizes, "the keys do not have the map's key size")
 
 
 def _column(column: Column) -> None:
@@ -139,83 +138,83 @@ def _column(column: Column) -> None:
     _is(column.signed, bool)
     _is(column.monotonic, bool)
     _require(_number(column.bits, 65, "bits") > 0, "a column without bits")
-    _require(_number(column.cells, _MOST_CELLS, "cells") > 0, "a column without cells")
+    _require(_number(column.cells, _CELLS, "cells") > 0, "a column without cells")
 
 
 def _cells(cells: Cells, width: int) -> None:
     if isinstance(cells, Table):
-        _require(
-            len(cells.numbers) == 8 * width * len(cells), "cells that are not as many as the columns say"
-        )
-        return
-    _require(
-        all(len(one) == width for one in cells.values()), "cells that are not as many as the columns say"
-    )
+        fits = len(cells.numbers) == 8 * width * len(cells)
+    else:
+        fits = all(len(row) == width for row in cells.values())
+    _require(fits, "the cells do not match the columns")
 
 
-def _accounts(streams: Mapping[Attributes, StreamState], width: int) -> None:
-    for attributes, account in streams.items():
+def _streams(streams: Mapping[Attributes, StreamState], width: int) -> None:
+    for attributes, stream in streams.items():
         _attributes(attributes)
-        _require(len(account.totals) == width, "totals that are not as many as the fields")
-        _times(account.end_ns)
+        _require(len(stream.totals) == width, "the totals do not match the fields")
+        _times(stream.end_ns)
 
 
-def _ledger(streams: StreamTable, width: int, checked: set[tuple[int, int]]) -> None:
+def _stream_table(streams: StreamTable, width: int, checked: set[tuple[int, int]]) -> None:
     count = len(streams)
-    _require(streams.width == width, "totals that are not as many as the fields")
-    _require(len(streams.totals) == 8 * width * count, "totals that are not as many as the series")
-    _require(len(streams.ends) == 8 * count, "times that are not as many as the series")
+    _require(streams.width == width, "the totals do not match the fields")
+    _require(len(streams.totals) == 8 * width * count, "the totals do not match the series")
+    _require(len(streams.ends) == 8 * count, "the end times do not match the series")
     _times(max(memoryview(streams.ends).cast("Q"), default=0))
-    # A batch under way mostly has the names of the one before it, which are the same blobs then.
-    names = (id(streams.series.encoded), id(streams.series.starts))
-    if names not in checked:
-        checked.add(names)
-        _names(streams.series)
+    # A pending batch mostly has the series of the one before it, and then these are the same blobs.
+    blobs = (id(streams.series.encoded), id(streams.series.starts))
+    if blobs not in checked:
+        checked.add(blobs)
+        _encoded_attributes(streams.series)
 
 
-def _names(names: EncodedAttributes) -> None:
-    starts = memoryview(names.starts).cast("Q")
-    _require(starts[0] == 0 and starts[-1] == len(names.encoded), "names that do not add up")
-    _require(all(first <= last for first, last in pairwise(starts)), "names that do not add up")
-    # As `points.attributes` says: only who has such names pays for the classes.
+def _encoded_attributes(series: EncodedAttributes) -> None:
+    starts = memoryview(series.starts).cast("Q")
+    in_bounds = starts[0] == 0 and starts[-1] == len(series.encoded)
+    in_order = all(first <= last for first, last in pairwise(starts))
+    _require(in_bounds and in_order, "the series do not add up")
+    # Imported here since only large maps need the classes, which take memory.
     from google.protobuf.message import DecodeError  # noqa: PLC0415
     from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint  # noqa: PLC0415
 
     from sidecar.attributes import from_key_values  # noqa: PLC0415
 
-    parsed = NumberDataPoint.FromString
+    def is_canonical(encoded: bytes) -> bool:
+        return encode_attributes(from_key_values(NumberDataPoint.FromString(encoded).attributes)) == encoded
+
     try:
-        fits = all(encode_attributes(from_key_values(parsed(name).attributes)) == name for name in names)
+        valid = all(map(is_canonical, series))
     except DecodeError as error:
-        raise ValueError(f"malformed journal: a series whose name says nothing ({error})") from None
-    _require(fits, "a series whose name says nothing")
+        raise ValueError(f"malformed journal: cannot decode the attributes of a series ({error})") from None
+    _require(valid, "cannot decode the attributes of a series")
 
 
 def _attributes(attributes: Attributes) -> None:
     for key, value in attributes:
         _is(key, str)
         if type(value) is int:
-            _require(-_TIMES <= value < _COUNTS, "an attribute of more than 64 bits")
+            _require(-_TIMES <= value < _U64, "an attribute of more than 64 bits")
         elif type(value) is not bool:
             _is(value, str)
-    encode_attributes(attributes)  # UnicodeEncodeError, a ValueError, if that is no text
+    encode_attributes(attributes)  # raises UnicodeEncodeError, a ValueError, for invalid text
 
 
 def _times(*times: object) -> None:
-    for one in times:
-        _number(one, _TIMES, "time")
+    for time in times:
+        _number(time, _TIMES, "time")
 
 
 def _number(value: object, limit: int, what: str) -> int:
     if type(value) is not int or not 0 <= value < limit:
-        raise ValueError(f"{what} {value!r:.40}")
+        raise ValueError(f"malformed journal: invalid {what}: {value!r:.40}")
     return value
 
 
 def _is(value: object, kind: type) -> None:
-    _require(type(value) is kind, f"{value!r:.40} in the place of a {kind.__name__}")
+    _require(type(value) is kind, f"{value!r:.40} instead of a {kind.__name__}")
 
 
-def _require(holds: bool, otherwise: str) -> None:  # the statement is all there is
+def _require(holds: bool, cause: str) -> None:
     if not holds:
-        raise ValueError(f"malformed journal: {otherwise}")
+        raise ValueError(f"malformed journal: {cause}")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Which sources of a record are still of use.
+Which sources of a record are kept.
 
-A journal that forgot none would grow by one for each map that is read by its id, and each pin with a name of
-its own. One that forgot a source whose map lives would count that map again, should the source come back.
+A journal that forgot none would grow with every map that is read by its id, and with every pin whose name is
+used once. A journal that forgot a source whose map is alive would count that map again if the source
+returned.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from sidecar.kernel import syscall as bpf
@@ -17,12 +18,12 @@ from sidecar.state.record import Record
 @dataclass(frozen=True)
 class Retention:
     """
-    What tells the sources that are of use.
+    What decides whether a source is kept.
 
     Attributes:
-        configured: The names of the sources that are read.
-        boot_id: Which boot of the machine this is.
-        living: The ids of all maps that live; None if that may not be known (it takes CAP_SYS_ADMIN).
+        configured: The names of the configured sources.
+        boot_id: The kernel's id of the present boot.
+        living: The ids of all maps that exist; None if they cannot be listed, which takes CAP_SYS_ADMIN.
 
     """
 
@@ -30,19 +31,24 @@ class Retention:
     boot_id: str
     living: Collection[int] | None
 
-    def kept(self, record: Record) -> Record:
+    def retain(self, record: Record) -> Record:
         """
-        Return the record without the sources that nobody asks for and whose maps have ended, all of them.
+        Return the record without the sources that are not configured and whose maps no longer exist.
 
-        What is in the batch under way stays until that is behind us: the next start has another look.
+        Sources in the pending batch are kept until it is completed: the next start decides again.
         """
-        wanted = {*self.configured, *(record.pending.baselines if record.pending else ())}
-        useless = {*record.acknowledged, *record.seen} - wanted
-        gone = {one for one in useless if not any(map(self._may_live, _maps(record, one)))}
+        kept = {*self.configured, *(record.pending.baselines if record.pending else ())}
+        kept |= {
+            source
+            for source in (*record.acknowledged, *record.snapshots)
+            if any(map(self._may_live, _maps(record, source)))
+        }
         return replace(
             record,
-            acknowledged={name: one for name, one in record.acknowledged.items() if name not in gone},
-            seen={name: snapshots for name, snapshots in record.seen.items() if name not in gone},
+            acknowledged={
+                source: baseline for source, baseline in record.acknowledged.items() if source in kept
+            },
+            snapshots={source: snapshots for source, snapshots in record.snapshots.items() if source in kept},
         )
 
     def _may_live(self, identity: MapIdentity) -> bool:
@@ -52,14 +58,14 @@ class Retention:
 
 
 def living_maps() -> frozenset[int] | None:
-    """Return the ids of all maps that live, or None without CAP_SYS_ADMIN, which listing them takes."""
+    """Return the ids of all maps that exist, or None without CAP_SYS_ADMIN, which listing them takes."""
     try:
         return frozenset(bpf.map_ids())
     except OSError:
         return None
 
 
-def _maps(record: Record, source: str) -> list[MapIdentity]:
-    baseline = record.acknowledged.get(source)
-    seen = [snapshot.identity for snapshot in record.seen.get(source, ())]
-    return seen + (list(baseline.maps) if baseline else [])
+def _maps(record: Record, source: str) -> Iterator[MapIdentity]:
+    yield from (snapshot.identity for snapshot in record.snapshots.get(source, ()))
+    if source in record.acknowledged:
+        yield from record.acknowledged[source].maps

@@ -181,7 +181,7 @@ def _frozen(record: Record) -> set[tuple[int, int]]:
 
 def _seen(record: Record) -> set[tuple[int, int]]:
     """Return the maps, and what they held, that a new process knows of."""
-    snapshots = chain.from_iterable(record.seen.values())
+    snapshots = chain.from_iterable(record.snapshots.values())
     return _frozen(record) | {(one.identity.map_id, one.reading.cells[KEY][0]) for one in snapshots}
 
 
@@ -254,7 +254,7 @@ REPLACED = {
         CLOCK_BOOTTIME=7,
     ),
     "sidecar.sources.source.Path": lambda _path: SimpleNamespace(read_text=_boot_id),
-    "sidecar.pipeline.reported": Reported(),
+    "sidecar.state.lost_journal.reported": Reported(),
     # Nobody notices that a Collector is another one: the harder case.
-    "sidecar.pipeline.connections": SimpleNamespace(present=frozenset),
+    "sidecar.delivery.connections": SimpleNamespace(present=frozenset),
 }

@@ -27,7 +27,7 @@ ONE_SUM = replace(SCHEMA, instruments=SCHEMA.instruments[:1])
 NO_STATE = {
     *("_sources", "_delivery", "_journal", "_pusher", "_clock", "_telemetry", "_after_delivery"),
     *("_resource", "_temporality", "_locate", "_resolve", "_born", "_follow"),
-    *("_attempts", "_retry_at", "_most_bytes", "_summary", "_trouble"),
+    *("_attempts", "_retry_at", "_most_bytes", "_report", "_reported_maps", "_trouble"),
 }
 
 
@@ -103,6 +103,7 @@ def _remember(pipeline: Pipeline) -> Memory:
     sources = pipeline._sources
     objects = (
         pipeline,
+        pipeline._reported_maps,
         delivery,
         delivery._journal,
         *sources,

@@ -22,13 +22,13 @@ class Merging(Delivery):
 class WrittenAfter(Delivery):
     """The journal is written once the answer is there."""
 
-    def submit(self, batch: Batch, *_: Any) -> None:
+    def submit(self, batch: Batch, *_: Any, **_options: Any) -> None:
         self._record = replace(self._record, sequence=self.sequence + 1, pending=batch)
 
     def send(self, **options: Any) -> Outcome | None:
-        was_busy = self.busy
+        was_pending = self.has_pending
         outcome = super().send(**options)
-        if was_busy and not self.busy:
+        if was_pending and not self.has_pending:
             self._journal.commit(self._record)
         return outcome
 
@@ -37,7 +37,7 @@ class AcknowledgedFirst(Delivery):
     """The mark is set before the answer is there."""
 
     def send(self, **options: Any) -> Outcome | None:
-        if self.busy:
+        if self.has_pending:
             self._journal.acknowledge()
         return super().send(**options)
 

@@ -80,7 +80,7 @@ def test_a_state_directory_that_is_made_again_keeps_its_id(tmp_path, monkeypatch
     (tmp_path / "state" / "instance-id").write_text(KNOWN)
     with contextlib.closing(Journal(tmp_path / "state")) as journal:
         resource = resource_attributes(tmp_path / "state")
-        journal.made_again = lambda: keep_instance_id(tmp_path / "state", resource)
+        journal.on_recreated = lambda: keep_instance_id(tmp_path / "state", resource)
         shutil.rmtree(tmp_path / "state")
         journal.commit(Record())
 

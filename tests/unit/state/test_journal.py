@@ -42,7 +42,7 @@ PENDING = replace(
     SETTLED,
     sequence=7,
     pending=Batch((b"first request", b"", b"third"), {"interface:eth0": NEXT, "pin:/sys/fs/bpf/m": BASELINE}),
-    seen={"interface:eth0": (Snapshot(IDENTITY, 10, 3000, reading(6, 8)),)},
+    snapshots={"interface:eth0": (Snapshot(IDENTITY, 10, 3000, reading(6, 8)),)},
 )
 ACKNOWLEDGED = replace(PENDING, acknowledged=PENDING.pending.baselines, pending=None)
 
@@ -241,7 +241,7 @@ def test_a_damaged_file_is_kept_aside(journal, state_dir, data, caplog):
     assert aside.read_bytes() == data
     assert not path.exists()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert caplog.messages[0].startswith(f"read journal {path}: damaged (")
+    assert caplog.messages[0].startswith(f"cannot read journal {path}: damaged (")
     assert str(aside) in caplog.messages[0]
 
 
@@ -283,7 +283,7 @@ def test_a_commit_that_fails_half_way_leaves_the_old_record(journal, state_dir):
         full_disk(600),
         pytest.raises(
             StateError,
-            match=rf"^cannot write journal {state_dir}/journal: EFBIG \(File too large\): make it a .*--state-dir$",
+            match=rf"^cannot write journal {state_dir}/journal: EFBIG \(.*\): make it a .*--state-dir$",
         ),
     ):
         journal.commit(PENDING)
@@ -317,7 +317,7 @@ def test_a_directory_that_was_removed_is_made_again_by_the_next_commit(journal, 
 
     assert journal.load() == ACKNOWLEDGED
     assert state_dir.stat().st_mode & 0o777 == 0o700
-    assert caplog.messages == [f"state directory {state_dir} was removed: made again"]
+    assert caplog.messages == [f"state directory {state_dir} was removed: recreated"]
     with pytest.raises(StateError, match=f"in use by process {os.getpid()}"):
         Journal(state_dir)
 
@@ -403,9 +403,10 @@ def test_a_journal_larger_than_any_is_damaged(journal, state_dir, caplog):
 def test_no_journal_is_written_that_could_not_be_read(journal, monkeypatch):
     """What is larger than any may be stays unsent."""
     journal.commit(SETTLED)
-    monkeypatch.setattr(journal_module, "LARGEST", 500)
+    monkeypatch.setattr(journal_module, "LARGEST_BYTES", 500)
     with pytest.raises(
-        StateError, match=r"^cannot write journal .*: [0-9,]+ bytes are more than it can have: "
+        StateError,
+        match=r"^cannot write journal .*: its [0-9,]+ bytes exceed the limit of 500: lower --series-limit$",
     ):
         journal.commit(PENDING)
     monkeypatch.undo()
@@ -472,8 +473,8 @@ def test_before_a_record_is_seen_it_is_on_disk(journal, state_dir, at_each_flush
 def test_small_parts_are_written_together(parts):
     """And large ones as they are; all of them, in their order."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal_module, "_WRITTEN_AT_ONCE", 8)
-        written = list(journal_module._gathered(parts))
+        patch.setattr(journal_module, "_WRITE_BYTES", 8)
+        written = list(journal_module._coalesced(parts))
 
     assert b"".join(written) == b"".join(parts)
     assert all(len(one) <= 8 or one in parts for one in written)

@@ -183,7 +183,7 @@ def live_on(record):
         for source, baseline in record.acknowledged.items():
             assert baseline.identity in baseline.maps
             read = delta.generations(
-                record.seen.get(source, ()), [snapshot(42, 4_000, 3), snapshot(43, 5_000, 4)]
+                record.snapshots.get(source, ()), [snapshot(42, 4_000, 3), snapshot(43, 5_000, 4)]
             )
             step = delta.advance(baseline, read, SCHEMA, include_idle=False)
             encode(Record(record.sequence, {source: step.baseline}, None, {source: step.snapshots}))

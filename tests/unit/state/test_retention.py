@@ -49,7 +49,7 @@ def test_a_source_is_forgotten_once_nobody_asks_for_it_and_no_map_of_it_lives(na
         {name: tuple(map(snapshot, seen))} if seen else {},
         accepted=True,
     )
-    assert NOW.kept(record) == (record if stays else Record(3, accepted=True))
+    assert NOW.retain(record) == (record if stays else Record(3, accepted=True))
 
 
 def test_where_no_map_can_be_looked_up_those_of_this_boot_stay():
@@ -57,14 +57,14 @@ def test_where_no_map_can_be_looked_up_those_of_this_boot_stay():
     unknown = replace(NOW, living=None)
     record = Record(3, {"id:7": baseline(ENDED), "id:8": baseline(BEFORE)})
 
-    assert unknown.kept(record).acknowledged.keys() == {"id:7"}
+    assert unknown.retain(record).acknowledged.keys() == {"id:7"}
 
 
 def test_the_batch_under_way_is_never_touched():
     """Nor where its sources stood before it, to which a refusal would lead back."""
     batch = Batch((b"request",), {"id:7": baseline(ENDED)})
     record = Record(3, {"id:7": baseline(ENDED), "id:8": baseline(ENDED)}, batch)
-    kept = NOW.kept(record)
+    kept = NOW.retain(record)
 
     assert kept.pending is batch
     assert kept.acknowledged.keys() == {"id:7"}
@@ -76,7 +76,7 @@ def test_a_journal_no_longer_grows_by_each_map_that_is_read_by_its_id(tmp_path):
     for map_id in range(100, 150):
         name, one = f"id:{map_id}", identity(map_id)
         with contextlib.closing(Journal(tmp_path)) as journal:
-            journal.of_use = Retention({name}, "this boot", {map_id}).kept
+            journal.retain = Retention({name}, "this boot", {map_id}).retain
             record = journal.load()
             held = {name: baseline(one)}
             sizes.append(journal.commit(replace(record, acknowledged={**record.acknowledged, **held})))
