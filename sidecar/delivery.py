@@ -82,7 +82,8 @@ class Delivery:
             log.info("batch %d was not acknowledged before the restart: resending it", self.sequence)
 
     def __repr__(self) -> str:
-        state = "pending" if self.has_pending else "acknowledged" if self._record.accepted else "not accepted"
+        completed = "acknowledged" if self._record.accepted else "not acknowledged"
+        state = "pending" if self.has_pending else completed
         pause_s = max(0.0, self._retry_at - self._clock.now())
         attempts = f"attempts: {self._attempts}, next in {pause_s:.1f} s"
         return f"<{type(self).__name__} [batch {self.sequence}: {state}, {attempts}]>"

@@ -73,7 +73,7 @@ class CollectorView:
     def __repr__(self) -> str:
         state = "has all series" if self.has_all_series else "may lack series"
         batch = "all series" if self.pending_has_all else "may omit idle series"
-        return f"<CollectorView [{state}, last batch: {batch}, connections: {sorted(self.connections)}]>"
+        return f"<CollectorView [{state}, last batch: {batch}, sockets: {sorted(self.connections)}]>"
 
     def after_submit(self) -> "CollectorView":
         """Return the view once a batch was made under this one."""

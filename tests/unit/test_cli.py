@@ -296,7 +296,7 @@ def test_a_low_limit_of_open_files_is_raised(run):
     [
         (OSError(errno.EMFILE, "", "/lib/x.py"), 5, "open a file: EMFILE (Too many open files): raise the"),
         (FileNotFoundError(errno.ENOENT, "", "/proc/self/task"), 5, "open /proc/self/task: ENOENT ("),
-        (MemoryError(), 5, "get memory: "),
+        (MemoryError(), 5, "allocate memory: "),
         (FileNotFoundError(errno.ENOENT, "", "/etc/x"), 70, "this is a bug"),
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text from outside writes one line and controls nothing."""
+"""Text from outside is one line and cannot control a terminal."""
 
 import errno
 import json
@@ -20,18 +20,18 @@ EVIL = (
 
 
 @pytest.mark.parametrize("char", EVIL.replace("[2J", "").replace("31m", ""))
-def test_what_controls_becomes_an_escape(char):
-    """ESC, BEL, C0 and C1, line separators, direction, no width, lone surrogates."""
+def test_control_characters_become_escapes(char):
+    """ESC, BEL, C0 and C1, line separators, bidirectional marks, zero-width characters, lone surrogates."""
     assert printable(f"a{char}b") == f"a{ascii(char)[1:-1]}b"
 
 
-def test_what_can_be_read_stays():
-    """In any script."""
+def test_readable_text_is_unchanged():
+    """Whatever the script."""
     assert printable("naïve Ελλάδα 日本 🙂") == "naïve Ελλάδα 日本 🙂"
 
 
-def test_what_is_long_is_cut():
-    """To what was asked for, escapes included."""
+def test_long_text_is_cut():
+    """To the requested length, escapes included."""
     assert printable("x" * 500) == "x" * 500
     assert printable("x" * 501) == "x" * 499 + "…"
     assert printable("\n" * 10**6, 10) == r"\n\n\n\n\…"
@@ -40,32 +40,32 @@ def test_what_is_long_is_cut():
 
 @given(st.text(st.characters(), max_size=600))
 def test_any_text_is_one_short_line(text):
-    """And made printable twice it is the same: what quotes an error need not know."""
-    said = printable(text)
+    """A second call changes nothing, so an error may quote another."""
+    shown = printable(text)
 
-    assert said.isprintable()
-    assert len(said) <= 500
-    assert printable(said) == said
+    assert shown.isprintable()
+    assert len(shown) <= 500
+    assert printable(shown) == shown
 
 
 def test_no_part_of_an_error_hides_the_others():
-    """However long what it quotes is, the remedy is there."""
-    error = ConfigError("read it", EVIL * 100_000, "mend it")
+    """However long a quoted text is, the remedy is shown."""
+    error = ConfigError("read it", EVIL * 100_000, "fix it")
 
     assert str(error).isprintable()
-    assert str(error).endswith("…: mend it")
+    assert str(error).endswith("…: fix it")
     assert len(str(error)) < 600
 
 
-def test_want_of_descriptors_is_not_taken_for_want_of_the_object():
-    """Whatever was being opened."""
-    lacking = from_os_error("open x", OSError(errno.EMFILE, ""), rights="r", otherwise="name a pinned map")
+def test_a_lack_of_descriptors_is_not_reported_as_a_missing_object():
+    """Whatever was to be opened."""
+    error = from_os_error("open x", OSError(errno.EMFILE, ""), rights="r", otherwise="name a pinned map")
 
-    assert "raise the limit of open files" in str(lacking)
+    assert "raise the limit of open files" in str(error)
 
 
-def test_no_record_writes_a_second_line():
-    """Whoever logs it: a library, or we without thinking."""
+def test_no_log_record_writes_a_second_line():
+    """Whether a library logs it or the sidecar."""
     formatter = OneLine("%(levelname)s %(message)s")
     record = logging.LogRecord("x", logging.INFO, "", 0, "%s said %s", ("it", EVIL * 1000), None)
     line = formatter.format(record)
@@ -76,7 +76,7 @@ def test_no_record_writes_a_second_line():
 
 
 def test_tables_and_json_control_no_terminal():
-    """Strings in maps and names in the kernel are anybody's; JSON says the same in ASCII."""
+    """Strings in maps and names in the kernel are untrusted; JSON escapes them in ASCII."""
     lines = table([EVIL, "b"], [["a", EVIL * 10_000]])
 
     assert all(line.isprintable() for line in lines)
@@ -85,8 +85,8 @@ def test_tables_and_json_control_no_terminal():
     assert json.loads(json_text({EVIL: [EVIL]}, indent=1)) == {EVIL: [EVIL]}
 
 
-def test_a_traceback_controls_nothing():
-    """It has lines, and what it quotes has none."""
+def test_a_traceback_cannot_control_a_terminal():
+    """It has several lines, but what it quotes adds none."""
     try:
         raise RuntimeError(EVIL)
     except RuntimeError as error:

@@ -25,15 +25,15 @@ assert clock.wait(60)
 """
 
 
-def test_a_signal_ends_the_wait_whenever_it_comes():
-    """At any point of the waiting itself, and as often as it likes: nothing is locked, nothing is full."""
+def test_a_signal_ends_the_wait_at_any_moment():
+    """Even during the wait itself and many times over: no lock is held, and a full pipe does no harm."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=30, check=False)
 
     assert (done.returncode, done.stderr.decode()) == (0, "")
 
 
-def test_more_maps_than_select_knows_descriptors_are_no_trouble(many_files):
-    """The clock's pipe is opened after them."""
+def test_the_clock_works_with_more_descriptors_than_select_takes(many_files):
+    """Its pipe is opened after the maps."""
     clock = run._Clock()
 
     assert not clock.wait(0.001)
@@ -43,7 +43,7 @@ def test_more_maps_than_select_knows_descriptors_are_no_trouble(many_files):
 
 @pytest.fixture
 def many_files():
-    """More than 1024 open files."""
+    """Open more than 1024 files."""
     limits.raise_open_files()
     files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
     yield
@@ -52,7 +52,7 @@ def many_files():
 
 
 def test_no_second_openssl_is_loaded(tmp_path):
-    """gRPC has its own; Python's, and numpy, are memory that the default map does not need."""
+    """gRPC has its own; Python's would take memory, as would numpy, which small maps do not need."""
     program = f"""
 import sys
 from pathlib import Path

@@ -37,9 +37,9 @@ BASELINE = Baseline(
     10, 1000, {IDENTITY: reading(1, 2**64 - 1)}, FIELDS, {SERIES: StreamState((4, 2**64 - 1), 1000)}
 )
 NEXT = Baseline(10, 2000, {IDENTITY: reading(5, 7)}, FIELDS, {SERIES: StreamState((8, 6), 2000)})
-SETTLED = Record(6, {"interface:eth0": BASELINE}, accepted=True)
+COMPLETED = Record(6, {"interface:eth0": BASELINE}, accepted=True)
 PENDING = replace(
-    SETTLED,
+    COMPLETED,
     sequence=7,
     pending=Batch((b"first request", b"", b"third"), {"interface:eth0": NEXT, "pin:/sys/fs/bpf/m": BASELINE}),
     snapshots={"interface:eth0": (Snapshot(IDENTITY, 10, 3000, reading(6, 8)),)},
@@ -49,18 +49,18 @@ ACKNOWLEDGED = replace(PENDING, acknowledged=PENDING.pending.baselines, pending=
 
 @pytest.fixture
 def journal(state_dir):
-    """A journal that is open."""
+    """An open journal."""
     with contextlib.closing(Journal(state_dir)) as opened:
         yield opened
 
 
 def encoded(record):
-    """The bytes of a record's file."""
+    """The bytes of a record's journal file."""
     return b"".join(journal_format.encode(record))
 
 
 def reopened(directory):
-    """What the next process would load."""
+    """The record that the next process loads."""
     with contextlib.closing(Journal(directory)) as opened:
         return opened.load()
 
@@ -81,9 +81,9 @@ def identities(size):
 
 @st.composite
 def readings(draw, size):
-    of = draw(columns)
-    cells = st.tuples(*[counters] * sum(one.cells for one in of))
-    return Reading(of, draw(st.dictionaries(st.binary(min_size=size, max_size=size), cells, max_size=4)))
+    drawn = draw(columns)
+    cells = st.tuples(*[counters] * sum(column.cells for column in drawn))
+    return Reading(drawn, draw(st.dictionaries(st.binary(min_size=size, max_size=size), cells, max_size=4)))
 
 
 sizes = st.integers(1, 9)
@@ -92,29 +92,29 @@ attributes = st.lists(st.tuples(st.text(), values), max_size=3).map(tuple)
 
 
 @st.composite
-def baselines_(draw):
+def a_baseline(draw):
     fields = draw(st.lists(st.text(), min_size=1, max_size=3).map(tuple))
-    accounts = st.builds(StreamState, st.tuples(*[counters] * len(fields)), times)
+    streams = st.builds(StreamState, st.tuples(*[counters] * len(fields)), times)
     size = draw(sizes)
     return Baseline(
         draw(times),
         draw(times),
         draw(st.dictionaries(identities(size), readings(size), min_size=1, max_size=2)),
         fields,
-        draw(st.dictionaries(attributes, accounts, max_size=3)),
+        draw(st.dictionaries(attributes, streams, max_size=3)),
     )
 
 
 @st.composite
-def snapshots_(draw):
+def a_snapshot(draw):
     size = draw(sizes)
     return Snapshot(draw(identities(size)), draw(times), draw(times), draw(readings(size)))
 
 
 names = st.text(st.characters())  # surrogates too: a path need not be UTF-8
-baselines = st.dictionaries(names, baselines_(), max_size=3)
+baselines = st.dictionaries(names, a_baseline(), max_size=3)
 batches = st.builds(Batch, st.lists(st.binary()).map(tuple), baselines)
-snapshots = st.lists(snapshots_(), max_size=3).map(tuple)
+snapshots = st.lists(a_snapshot(), max_size=3).map(tuple)
 records = st.builds(
     Record,
     counters,
@@ -127,8 +127,8 @@ records = st.builds(
 
 @given(records)
 @settings(max_examples=60)
-def test_any_record_comes_back_as_it_was(record):
-    """Encoding loses nothing; the mark says that it is acknowledged, and changes nothing else."""
+def test_any_record_survives_encoding_and_decoding(record):
+    """Encoding loses nothing; the mark acknowledges the record and changes nothing else."""
     data = encoded(record)
 
     assert journal_format.decode(data) == (record, False)
@@ -140,9 +140,9 @@ def marked(data):
     return data[:at] + mark + data[at + len(mark) :]
 
 
-def test_a_mark_acknowledges_one_record_only():
-    """The mark of another record in the same place is none."""
-    other = journal_format.mark(encoded(SETTLED))
+def test_a_mark_acknowledges_only_its_own_record():
+    """The mark of another record in the same place is ignored."""
+    other = journal_format.mark(encoded(COMPLETED))
     data = bytearray(encoded(PENDING))
     data[journal_format.MARK_AT : journal_format.MARK_AT + len(other)] = other
 
@@ -150,8 +150,8 @@ def test_a_mark_acknowledges_one_record_only():
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
-def test_every_flipped_bit_is_noticed(acknowledged):
-    """Damage is refused; in the mark it can only take the acknowledgement back."""
+def test_every_flipped_bit_is_detected(acknowledged):
+    """Damage is refused; in the mark it can only revoke the acknowledgement."""
     good = encoded(PENDING)
     good = marked(good) if acknowledged else good
     mark = range(journal_format.MARK_AT, journal_format.MARK_AT + len(journal_format.mark(good)))
@@ -167,8 +167,8 @@ def test_every_flipped_bit_is_noticed(acknowledged):
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
-def test_every_truncation_and_every_addition_is_noticed(acknowledged):
-    """A file of another length is damaged, whatever the length."""
+def test_every_change_of_length_is_detected(acknowledged):
+    """A file that was cut short or extended is damaged."""
     good = encoded(PENDING)
     good = marked(good) if acknowledged else good
     for data in [*(good[:length] for length in range(len(good))), good + b"\0", good * 2]:
@@ -176,28 +176,28 @@ def test_every_truncation_and_every_addition_is_noticed(acknowledged):
             journal_format.decode(data)
 
 
-def test_a_first_start_finds_an_empty_record(journal, state_dir):
-    """No file is no damage; the directory is made, for nobody else to look into."""
+def test_the_first_start_loads_an_empty_record(journal, state_dir):
+    """A missing file is not damage; the directory is created with mode 0700."""
     assert journal.load() == Record()
     assert state_dir.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_directories_above_are_made(tmp_path):
-    """A state directory need not exist, nor what it lies in."""
+def test_missing_parent_directories_are_created(tmp_path):
+    """Neither the state directory nor its parents need to exist."""
     assert reopened(tmp_path / "a" / "b" / "c") == Record()
 
 
-@pytest.mark.parametrize("record", [SETTLED, PENDING])
+@pytest.mark.parametrize("record", [COMPLETED, PENDING])
 def test_a_committed_record_is_loaded_by_the_next_process(state_dir, record):
-    """What was written is what is read."""
+    """What was written is read back."""
     with contextlib.closing(Journal(state_dir)) as journal:
         journal.commit(record)
 
     assert reopened(state_dir) == record
 
 
-def test_an_acknowledgement_survives_reopening(state_dir):
-    """The batch is gone, and the baselines have moved to where it led, those of other sources kept."""
+def test_an_acknowledgement_survives_a_restart(state_dir):
+    """The batch is gone, its baselines hold, and those of other sources are kept."""
     with contextlib.closing(Journal(state_dir)) as journal:
         journal.commit(replace(PENDING, acknowledged={"interface:eth1": BASELINE}))
         journal.acknowledge()
@@ -208,7 +208,7 @@ def test_an_acknowledgement_survives_reopening(state_dir):
 
 
 def test_an_acknowledgement_does_not_outlive_the_next_commit(journal):
-    """A new batch begins unacknowledged, also if it has the same bytes."""
+    """A new batch starts unacknowledged, even with the same bytes."""
     journal.commit(PENDING)
     journal.acknowledge()
     acknowledged = journal.load()
@@ -218,7 +218,7 @@ def test_an_acknowledgement_does_not_outlive_the_next_commit(journal):
 
 
 def test_a_loaded_batch_can_be_acknowledged(state_dir):
-    """The batch of an earlier process is marked like one of our own."""
+    """The batch of an earlier process can be marked too."""
     with contextlib.closing(Journal(state_dir)) as journal:
         journal.commit(PENDING)
     with contextlib.closing(Journal(state_dir)) as following:
@@ -231,8 +231,8 @@ def test_a_loaded_batch_can_be_acknowledged(state_dir):
 @pytest.mark.parametrize(
     "data", [b"", b"XDPOTEL1", b"XDPOTEL3" + bytes(100), encoded(PENDING)[:-1], b"\xff" * 5000]
 )
-def test_a_damaged_file_is_kept_aside(journal, state_dir, data, caplog):
-    """The error is logged with both names, the start is an empty one, and the file can be looked at."""
+def test_a_damaged_journal_is_renamed(journal, state_dir, data, caplog):
+    """The log names both files, the record is empty, and the damaged file is kept for inspection."""
     path, aside = state_dir / "journal", state_dir / "journal.damaged"
     path.write_bytes(data)
     loaded = journal.load()
@@ -245,8 +245,8 @@ def test_a_damaged_file_is_kept_aside(journal, state_dir, data, caplog):
     assert str(aside) in caplog.messages[0]
 
 
-def test_a_journal_goes_on_after_damage(journal, state_dir):
-    """A damaged file stands in nobody's way."""
+def test_a_journal_can_be_written_after_damage(journal, state_dir):
+    """A damaged file does not prevent the next commit."""
     (state_dir / "journal").write_bytes(b"?")
     journal.load()
     journal.commit(PENDING)
@@ -254,12 +254,12 @@ def test_a_journal_goes_on_after_damage(journal, state_dir):
     assert journal.load() == PENDING
 
 
-def test_what_a_crash_left_half_written_is_ignored(journal, state_dir):
-    """The temporary file of a process that died is no record, and is written over."""
-    journal.commit(SETTLED)
+def test_a_half_written_file_is_ignored(journal, state_dir):
+    """The temporary file of a killed process is not a record and is overwritten."""
+    journal.commit(COMPLETED)
     (state_dir / "journal.new").write_bytes(encoded(PENDING)[:50])
 
-    assert journal.load() == SETTLED
+    assert journal.load() == COMPLETED
     journal.commit(PENDING)
     assert journal.load() == PENDING
     assert sorted(path.name for path in state_dir.iterdir()) == ["journal"]
@@ -267,7 +267,7 @@ def test_what_a_crash_left_half_written_is_ignored(journal, state_dir):
 
 @contextlib.contextmanager
 def full_disk(limit):
-    """Let no file grow past a limit, as on a disk that is full."""
+    """Let no file grow beyond *limit*, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -276,9 +276,9 @@ def full_disk(limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_commit_that_fails_half_way_leaves_the_old_record(journal, state_dir):
-    """The kernel takes some of the bytes and refuses the rest: the record holds, the rest is cleaned up."""
-    journal.commit(SETTLED)
+def test_a_commit_that_fails_midway_keeps_the_old_record(journal, state_dir):
+    """The kernel writes some bytes and refuses the rest: the temporary file is removed."""
+    journal.commit(COMPLETED)
     with (
         full_disk(600),
         pytest.raises(
@@ -288,14 +288,14 @@ def test_a_commit_that_fails_half_way_leaves_the_old_record(journal, state_dir):
     ):
         journal.commit(PENDING)
 
-    assert journal.load() == SETTLED
+    assert journal.load() == COMPLETED
     assert not (state_dir / "journal.new").exists()
     journal.commit(PENDING)
     assert journal.load() == PENDING
 
 
-def test_a_commit_that_failed_does_not_change_what_is_acknowledged(journal):
-    """The mark that is written next is that of the record on disk."""
+def test_a_failed_commit_does_not_change_which_record_is_acknowledged(journal):
+    """The next mark belongs to the record on disk."""
     journal.commit(PENDING)
     with full_disk(600), contextlib.suppress(StateError):
         journal.commit(replace(PENDING, sequence=8))
@@ -304,9 +304,9 @@ def test_a_commit_that_failed_does_not_change_what_is_acknowledged(journal):
     assert journal.load() == ACKNOWLEDGED
 
 
-def test_a_directory_that_was_removed_is_made_again_by_the_next_commit(journal, state_dir, caplog):
-    """What is acknowledged meanwhile cannot be marked; the next record is durable, in a directory of ours."""
-    journal.commit(SETTLED)
+def test_a_removed_directory_is_recreated_by_the_next_commit(journal, state_dir, caplog):
+    """An acknowledgement in between cannot be marked; the next record is durable, and the directory locked."""
+    journal.commit(COMPLETED)
     shutil.rmtree(state_dir)
     with pytest.raises(
         StateError, match=r"^cannot write journal .*: ENOENT \(No such file or directory\): make it"
@@ -322,32 +322,32 @@ def test_a_directory_that_was_removed_is_made_again_by_the_next_commit(journal, 
         Journal(state_dir)
 
 
-def test_a_directory_that_another_sidecar_made_again_is_its_own(journal, state_dir):
-    """The first one writes nothing there, so it sends nothing; once the other has ended it goes on."""
-    journal.commit(SETTLED)
+def test_a_directory_that_another_process_recreated_belongs_to_it(journal, state_dir):
+    """The first process writes nothing there, so sends nothing, until the other one has ended."""
+    journal.commit(COMPLETED)
     shutil.rmtree(state_dir)
     with contextlib.closing(Journal(state_dir)) as other:
         for _ in range(2):
             with pytest.raises(StateError, match=r"^cannot lock state directory .*: in use by process"):
                 journal.commit(PENDING)
-        other.commit(SETTLED)
-        assert other.load() == SETTLED
+        other.commit(COMPLETED)
+        assert other.load() == COMPLETED
     journal.commit(PENDING)
 
     assert journal.load() == PENDING
 
 
-def test_nothing_in_the_directory_can_be_removed_to_get_at_the_lock(journal, state_dir):
-    """It is the directory's own."""
-    journal.commit(SETTLED)
+def test_removing_files_does_not_release_the_lock(journal, state_dir):
+    """The directory itself is locked."""
+    journal.commit(COMPLETED)
     for path in state_dir.iterdir():
         path.unlink()
     with pytest.raises(StateError, match="in use by"):
         Journal(state_dir)
 
 
-def test_a_directory_may_be_reached_by_a_link(tmp_path):
-    """As that of a service with a dynamic user is; both paths are one directory, with one lock."""
+def test_the_directory_may_be_a_symbolic_link(tmp_path):
+    """As for a systemd service with a dynamic user; both paths share one lock."""
     (tmp_path / "private").mkdir()
     (tmp_path / "public").symlink_to("private")
     with contextlib.closing(Journal(tmp_path / "public")) as journal:
@@ -366,21 +366,21 @@ def planted_link(path):
 @pytest.mark.parametrize("name", ["journal", "journal.new"])
 @pytest.mark.parametrize("plant", [planted_link, os.mkfifo], ids=lambda plant: plant.__name__)
 @pytest.mark.timeout(20)
-def test_what_is_no_file_of_ours_is_neither_followed_nor_waited_for(state_dir, name, plant, caplog):
-    """In a directory that others may write to: it is set aside, or written over, and what it led to stays."""
+def test_a_planted_link_or_fifo_is_neither_followed_nor_read(state_dir, name, plant, caplog):
+    """It is renamed or replaced, and the file that a link leads to stays as it was."""
     state_dir.mkdir()
     plant(state_dir / name)
     with contextlib.closing(Journal(state_dir)) as journal:
         assert journal.load() == Record()
-        journal.commit(SETTLED)
-        assert journal.load() == SETTLED
+        journal.commit(COMPLETED)
+        assert journal.load() == COMPLETED
     assert [path.read_bytes() for path in state_dir.parent.glob("elsewhere")] in ([], [encoded(PENDING)])
     assert len(caplog.messages) == (name == "journal")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_journal_of_somebody_else_is_not_believed(journal, state_dir, caplog):
-    """Unless the directory is his."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change owners")
+def test_a_journal_of_another_user_is_not_trusted(journal, state_dir, caplog):
+    """Unless that user owns the directory."""
     journal.commit(PENDING)
     os.chown(state_dir / "journal", 12345, 12345)
     os.chown(state_dir, 12345, 12345)
@@ -391,8 +391,8 @@ def test_a_journal_of_somebody_else_is_not_believed(journal, state_dir, caplog):
     assert "damaged (it belongs to user 12345): kept as" in caplog.text
 
 
-def test_a_journal_larger_than_any_is_damaged(journal, state_dir, caplog):
-    """And costs no memory."""
+def test_a_journal_beyond_the_size_limit_is_damaged(journal, state_dir, caplog):
+    """It is not read into memory."""
     (state_dir / "journal").write_bytes(b"XDPOTEL3")
     os.truncate(state_dir / "journal", 1 << 40)
 
@@ -400,9 +400,9 @@ def test_a_journal_larger_than_any_is_damaged(journal, state_dir, caplog):
     assert "bytes are more than it can have" in caplog.text
 
 
-def test_no_journal_is_written_that_could_not_be_read(journal, monkeypatch):
-    """What is larger than any may be stays unsent."""
-    journal.commit(SETTLED)
+def test_no_journal_is_written_beyond_the_size_limit(journal, monkeypatch):
+    """It could not be read back, so the batch is not sent."""
+    journal.commit(COMPLETED)
     monkeypatch.setattr(journal_module, "LARGEST_BYTES", 500)
     with pytest.raises(
         StateError,
@@ -411,11 +411,11 @@ def test_no_journal_is_written_that_could_not_be_read(journal, monkeypatch):
         journal.commit(PENDING)
     monkeypatch.undo()
 
-    assert journal.load() == SETTLED
+    assert journal.load() == COMPLETED
 
 
-def test_a_journal_that_is_a_directory_is_set_aside(journal, state_dir):
-    """It stands in nobody's way."""
+def test_a_directory_named_journal_is_renamed(journal, state_dir):
+    """It does not prevent the next commit."""
     (state_dir / "journal").mkdir()
     assert journal.load() == Record()
     journal.commit(PENDING)
@@ -424,8 +424,8 @@ def test_a_journal_that_is_a_directory_is_set_aside(journal, state_dir):
 
 
 @pytest.mark.parametrize("below", ["", "state"])
-def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path, below):
-    """One line, with the remedy."""
+def test_a_file_in_place_of_the_directory_is_an_error(tmp_path, below):
+    """The message is one line with the remedy."""
     (tmp_path / "file").write_text("")
     directory = tmp_path / "file" / below
     with pytest.raises(
@@ -436,7 +436,7 @@ def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path, below):
 
 @pytest.fixture
 def at_each_flush(state_dir, monkeypatch):
-    """Call a function with the path of each file of the journal that is flushed, before it is."""
+    """Call a function before each flush in the state directory, with the path that is flushed."""
     fsync = os.fsync
 
     def watch(function):
@@ -451,19 +451,19 @@ def at_each_flush(state_dir, monkeypatch):
     return watch
 
 
-def test_before_a_record_is_seen_it_is_on_disk(journal, state_dir, at_each_flush):
-    """Written, flushed, renamed, and the directory flushed: at each flush everything before it is there."""
-    journal.commit(SETTLED)
-    seen = []
+def test_a_record_is_on_disk_before_its_name_is(journal, state_dir, at_each_flush):
+    """Written, flushed, renamed, and the directory flushed: each step is complete before the next flush."""
+    journal.commit(COMPLETED)
+    flushes = []
 
-    def look(flushed):
-        seen.append((flushed, {path.name: path.read_bytes() for path in state_dir.iterdir()}))
+    def note(flushed):
+        flushes.append((flushed, {path.name: path.read_bytes() for path in state_dir.iterdir()}))
 
-    at_each_flush(look)
+    at_each_flush(note)
     journal.commit(PENDING)
-    old, new = encoded(SETTLED), encoded(PENDING)
+    old, new = encoded(COMPLETED), encoded(PENDING)
 
-    assert seen == [
+    assert flushes == [
         (state_dir / "journal.new", {"journal": old, "journal.new": new}),
         (state_dir, {"journal": new}),
     ]
@@ -471,30 +471,30 @@ def test_before_a_record_is_seen_it_is_on_disk(journal, state_dir, at_each_flush
 
 @given(st.lists(st.binary(max_size=9), max_size=12))
 def test_small_parts_are_written_together(parts):
-    """And large ones as they are; all of them, in their order."""
+    """Large ones are written as they are; none is lost and the order is kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journal_module, "_WRITE_BYTES", 8)
         written = list(journal_module._coalesced(parts))
 
     assert b"".join(written) == b"".join(parts)
-    assert all(len(one) <= 8 or one in parts for one in written)
+    assert all(len(part) <= 8 or part in parts for part in written)
 
 
 @pytest.mark.parametrize("failing", ["journal.new", "state"])
 def test_a_flush_that_fails_is_an_error(journal, at_each_flush, failing):
-    """A record whose flush failed may not be sent, be it that of the file or that of the directory."""
+    """A record must not be sent if the flush of the file or of the directory failed."""
 
     def fail(flushed):
         if flushed.name == failing:
             raise OSError(errno.EIO, "Input/output error")
 
-    journal.commit(SETTLED)
+    journal.commit(COMPLETED)
     at_each_flush(fail)
     with pytest.raises(StateError, match=r"^cannot write journal .*: EIO \(Input/output error\): "):
         journal.commit(PENDING)
 
     at_each_flush(lambda _flushed: None)
-    assert journal.load() in (SETTLED, PENDING)
+    assert journal.load() in (COMPLETED, PENDING)
 
 
 HOLDER = """
@@ -508,7 +508,7 @@ sys.stdin.read()
 
 
 def started(program, *arguments):
-    """A process of its own, which has said its first line."""
+    """A separate process that has printed its first line."""
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -524,8 +524,8 @@ def killed(process):
     process.communicate()
 
 
-def test_a_second_process_is_refused_and_told_who_is_there(state_dir):
-    """One writer a directory; the lock goes with the process, however it ends."""
+def test_a_second_process_is_refused_and_the_error_names_the_first(state_dir):
+    """One writer per directory; the lock ends with the process, however it ends."""
     holder = started(HOLDER, state_dir)
     try:
         with pytest.raises(
@@ -539,8 +539,8 @@ def test_a_second_process_is_refused_and_told_who_is_there(state_dir):
     assert reopened(state_dir) == Record()
 
 
-def test_a_refused_second_journal_takes_nothing_from_the_first(journal, state_dir):
-    """Neither the lock nor the name in it; closing ends the lock."""
+def test_a_refused_second_journal_leaves_the_first_locked(journal, state_dir):
+    """Also after several attempts; the error still names the holder."""
     for _ in range(2):
         with pytest.raises(StateError, match=f"in use by process {os.getpid()}: "):
             Journal(state_dir)
@@ -564,8 +564,8 @@ for number in count(journal.load().sequence + 1):
 """
 
 
-def test_a_process_killed_at_any_moment_leaves_a_good_record(state_dir):
-    """SIGKILL again and again in the middle of writing: never damage, never an older record than the last."""
+def test_a_process_killed_at_any_moment_leaves_a_valid_record(state_dir):
+    """SIGKILL while it writes, repeatedly: no damage, and no record older than the last one committed."""
     for delay_s in (0, 0.003, 0.011, 0.026, 0.05):
         writer = started(WRITER, state_dir)
         time.sleep(delay_s)
@@ -581,31 +581,41 @@ def test_a_process_killed_at_any_moment_leaves_a_good_record(state_dir):
             assert record.sequence % 2 == 0
 
 
-OLD = Path(__file__).with_name("journals")
-EITHER = (("network.interface.name", "eth0"), ("cpu", 1)), (("ok", True),)
+JOURNALS = Path(__file__).with_name("journals")
+SERIES_IN_FILES = (("network.interface.name", "eth0"), ("cpu", 1)), (("ok", True),)
 
 
-def test_a_journal_of_the_version_before_is_read():
-    """Its batch is sent as it is, and the accounts go on; the file was written by that version's code."""
-    record, acknowledged = journal_format.decode((OLD / "XDPOTEL3-pending").read_bytes())
-    baseline = record.pending.baselines["pin:a"]
+@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4"])
+def test_a_journal_of_an_earlier_release_is_read(version):
+    """Its batch is kept as it is, and the streams continue; that release's code wrote the file."""
+    record, acknowledged = journal_format.decode((JOURNALS / f"{version}-pending").read_bytes())
+    before, after = record.acknowledged["pin:a"], record.pending.baselines["pin:a"]
 
     assert not acknowledged
     assert (record.sequence, record.accepted, record.pending.requests) == (3, True, (b"one", b"two"))
-    assert record.acknowledged["pin:a"].streams == {
-        EITHER[0]: StreamState((5, 3), 1000),
-        EITHER[1]: StreamState((2**64 - 1, 0), 1000),
+    assert before.streams == {
+        SERIES_IN_FILES[0]: StreamState((5, 3), 1000),
+        SERIES_IN_FILES[1]: StreamState((2**64 - 1, 0), 1000),
     }
-    assert baseline.streams[EITHER[1]] == StreamState((2**64 - 1, 4), 2000)
-    assert baseline.maps[baseline.identity].cells[bytes(4)] == (9, 1, 2)
+    assert after.streams[SERIES_IN_FILES[1]] == StreamState((2**64 - 1, 4), 2000)
+    assert after.maps[after.identity].cells[bytes(4)] == (9, 1, 2)
 
 
-def test_a_journal_in_columns_of_the_version_before_is_read():
-    """Large maps, too; and the mark of an acknowledgement holds."""
-    record, acknowledged = journal_format.decode((OLD / "XDPOTEL3-in-columns").read_bytes())
+@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4"])
+def test_a_journal_in_columns_of_an_earlier_release_is_read(version):
+    """As large maps are held; and the mark of an acknowledgement is valid."""
+    record, acknowledged = journal_format.decode((JOURNALS / f"{version}-in-columns").read_bytes())
 
     assert acknowledged
     assert dict(record.acknowledged["pin:a"].streams) == {
-        EITHER[0]: StreamState((9, 3), 2000),
-        EITHER[1]: StreamState((2**64 - 1, 4), 2000),
+        SERIES_IN_FILES[0]: StreamState((9, 3), 2000),
+        SERIES_IN_FILES[1]: StreamState((2**64 - 1, 4), 2000),
     }
+
+
+def test_the_format_has_not_changed():
+    """The record in a file of this version is encoded to the bytes of that file."""
+    pending, in_columns = ((JOURNALS / f"XDPOTEL4-{name}").read_bytes() for name in ("pending", "in-columns"))
+
+    assert encoded(journal_format.decode(pending)[0]) == pending
+    assert marked(encoded(journal_format.decode(in_columns)[0])) == in_columns

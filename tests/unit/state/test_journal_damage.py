@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Journals that are damaged although their checksum is right: found when they are read, or harmless."""
+"""Journals that are damaged although their checksum matches: refused when they are read, or harmless."""
 
 import json
 import struct
@@ -41,23 +41,23 @@ def snapshot(map_id, now, count):
 
 
 def journal(count):
-    """A journal as a sidecar writes it: two sources, a batch, a map replaced, what was seen since."""
+    """A record as a sidecar writes it: two sources, a batch, a replaced map and newer snapshots."""
     first = snapshot(41, 1_000, count)
-    then, later = snapshot(42, 2_000, count + 1), snapshot(42, 3_000, count)
-    one = delta.advance(delta.since_birth(first), [first], SCHEMA)
-    two = delta.advance(one.baseline, [first, then], SCHEMA)
-    requests = otlp((("host.name", "n"),), Temporality.DELTA_WITH_BASE, [(SCHEMA, two.to_export)])
+    second, newest = snapshot(42, 2_000, count + 1), snapshot(42, 3_000, count)
+    before = delta.advance(delta.since_birth(first), [first], SCHEMA)
+    pending = delta.advance(before.baseline, [first, second], SCHEMA)
+    requests = otlp((("host.name", "n"),), Temporality.DELTA_WITH_BASE, [(SCHEMA, pending.to_export)])
     return Record(
         7,
-        {"pin:/a": one.baseline, "pin:/b": one.baseline},
-        Batch(requests, {"pin:/a": two.baseline}),
-        {"pin:/a": (first, later)},
+        {"pin:/a": before.baseline, "pin:/b": before.baseline},
+        Batch(requests, {"pin:/a": pending.baseline}),
+        {"pin:/a": (first, newest)},
     )
 
 
 @contextmanager
 def columns_from(large):
-    """Hold maps of more entries than that in columns."""
+    """Hold maps of more than *large* entries in columns."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journal_format, "COLUMNAR_FROM", large)
         yield
@@ -75,23 +75,23 @@ def taken_apart(data):
 
 
 def put_together(header, blobs, *, sizes=None):
-    """A file with a checksum that is right, whatever else is."""
+    """A file with a valid checksum."""
     header = header | {"blobs": list(map(len, blobs)) if sizes is None else sizes}
     text = json.dumps(header).encode()
     payload = struct.pack("=I", len(text)) + text + b"".join(blobs)
     return b"".join(encode(Record()))[: MARK_AT + 8] + struct.pack("=I", zlib.crc32(payload)) + payload
 
 
-def places(value, path=()):
-    """Every place in a JSON value."""
+def paths(value, path=()):
+    """The path of every part of a JSON value."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, one in items:
-        yield from places(one, (*path, key))
+    for key, item in items:
+        yield from paths(item, (*path, key))
 
 
 def changed(value, path, change):
-    """Return a JSON value with another one in some place."""
+    """Return a JSON value in which the part at *path* is changed."""
     if not path:
         return change(value)
     copy = value.copy()
@@ -120,12 +120,12 @@ NEAR = [lambda was, by=by: was + by if type(was) is int else [was] for by in (-1
 
 @st.composite
 def damaged(draw, record):
-    """A journal with one, two or three things about it changed, and the checksum that belongs to it."""
+    """A journal with up to three changes and a valid checksum."""
     header, blobs = taken_apart(b"".join(encode(record)))
     header.pop("blobs")
     for _ in range(draw(st.integers(1, 3))):
         if draw(st.booleans()):
-            path = draw(st.sampled_from(list(places(header))[1:]))
+            path = draw(st.sampled_from(list(paths(header))[1:]))
             how = draw(st.sampled_from(["other", "near", "gone"]))
             if how == "gone":
                 header = without(header, path)
@@ -143,7 +143,7 @@ def damaged(draw, record):
 
 @st.composite
 def other_blob(draw, blobs, was):
-    """What becomes of a blob."""
+    """A blob in place of *was*."""
     at = draw(st.integers(0, max(0, len(was) - 1)))
     word = at // 8 * 8
     if was[:1] == b"[" and draw(st.booleans()):
@@ -170,44 +170,44 @@ def other_json(draw, was):
         value = json.loads(was)
     except ValueError:  # damaged already
         return b""
-    path = draw(st.sampled_from(list(places(value))))
+    path = draw(st.sampled_from(list(paths(value))))
     return json.dumps(changed(value, path, lambda _: draw(anything))).encode()
 
 
-def live_on(record):
-    """Do with a record all that a sidecar does with the one it finds."""
+def continue_from(record):
+    """Do with a record what a sidecar does with the one it loads."""
     assert decode(b"".join(encode(record)))[0] == record
-    for behind_us in (record.after_acknowledgement(), record.after_give_up()):
-        assert behind_us.pending is None
+    for completed in (record.after_acknowledgement(), record.after_give_up()):
+        assert completed.pending is None
     for temporality in Temporality:
         for source, baseline in record.acknowledged.items():
             assert baseline.identity in baseline.maps
-            read = delta.generations(
+            snapshots = delta.generations(
                 record.snapshots.get(source, ()), [snapshot(42, 4_000, 3), snapshot(43, 5_000, 4)]
             )
-            step = delta.advance(baseline, read, SCHEMA, include_idle=False)
-            encode(Record(record.sequence, {source: step.baseline}, None, {source: step.snapshots}))
-            with suppress(SourceError):  # more than OTLP can say: the pipeline leaves the source out
-                otlp((), temporality, [(SCHEMA, step.to_export)])
+            window = delta.advance(baseline, snapshots, SCHEMA, include_idle=False)
+            encode(Record(record.sequence, {source: window.baseline}, None, {source: window.snapshots}))
+            with suppress(SourceError):  # beyond what OTLP can encode: the pipeline leaves the source out
+                otlp((), temporality, [(SCHEMA, window.to_export)])
 
 
 @pytest.mark.parametrize("large", [0, COLUMNAR_FROM])
 @given(st.data())
 @settings(max_examples=150)
 def test_a_damaged_journal_is_refused_or_does_no_harm(large, data):
-    """Whatever was changed: ValueError, or a record that a sidecar can go on from."""
+    """Decoding raises ValueError, or returns a record that a sidecar can continue from."""
     with columns_from(large):
         file = data.draw(damaged(journal(3)))
         try:
             record, _ = decode(file)
         except ValueError:
             return
-        live_on(record)
+        continue_from(record)
 
 
 @pytest.mark.parametrize("large", [0, COLUMNAR_FROM])
-def test_the_journal_that_is_damaged_here_is_a_good_one(large):
-    """Or all of this would show nothing: it is read, and gone on from, in columns or not."""
+def test_the_journal_is_valid_before_it_is_damaged(large):
+    """Otherwise the tests above would prove nothing: it is read and continued from, in columns or not."""
     with columns_from(large):
         record = journal(3)
         header, blobs = taken_apart(b"".join(encode(record)))
@@ -215,4 +215,4 @@ def test_the_journal_that_is_damaged_here_is_a_good_one(large):
         assert decode(put_together(header, blobs)) == (record, False)
         baseline = record.acknowledged["pin:/a"]
         assert isinstance(baseline.streams, StreamTable) is (large == 0)
-        live_on(record)
+        continue_from(record)

@@ -18,18 +18,18 @@ def identity(map_id, boot="this boot"):
 
 
 def baseline(*maps):
-    return Baseline(1, 2, {one: Reading(COLUMNS, {}) for one in maps}, ("packets",))
+    return Baseline(1, 2, {map_identity: Reading(COLUMNS, {}) for map_identity in maps}, ("packets",))
 
 
-def snapshot(one):
-    return Snapshot(one, 1, 2, Reading(COLUMNS, {bytes(4): (1,)}))
+def snapshot(map_identity):
+    return Snapshot(map_identity, 1, 2, Reading(COLUMNS, {bytes(4): (1,)}))
 
 
 LIVES, ENDED, BEFORE = identity(42), identity(7), identity(42, "another boot")
 
 
 @pytest.mark.parametrize(
-    ("name", "maps", "seen", "stays"),
+    ("name", "maps", "snapshots", "kept"),
     [
         ("id:7", [ENDED], [ENDED], False),
         ("id:7", [BEFORE], [], False),
@@ -40,45 +40,45 @@ LIVES, ENDED, BEFORE = identity(42), identity(7), identity(42, "another boot")
         ("pin:/b", [ENDED], [LIVES], True),
     ],
 )
-def test_a_source_is_forgotten_once_nobody_asks_for_it_and_no_map_of_it_lives(name, maps, seen, stays):
-    """A map that lives may be read again under that name: what was reported of it must be known then."""
+def test_a_source_is_dropped_once_it_is_not_configured_and_its_maps_are_gone(name, maps, snapshots, kept):
+    """A living map may be configured again under that name: what was reported of it must be known then."""
     record = Record(
         3,
         {name: baseline(*maps)} if maps else {},
         None,
-        {name: tuple(map(snapshot, seen))} if seen else {},
+        {name: tuple(map(snapshot, snapshots))} if snapshots else {},
         accepted=True,
     )
-    assert NOW.retain(record) == (record if stays else Record(3, accepted=True))
+    assert NOW.retain(record) == (record if kept else Record(3, accepted=True))
 
 
-def test_where_no_map_can_be_looked_up_those_of_this_boot_stay():
-    """That takes CAP_SYS_ADMIN: what may live is kept."""
+def test_without_a_list_of_maps_those_of_this_boot_are_kept():
+    """Listing takes CAP_SYS_ADMIN: maps that may be alive are kept."""
     unknown = replace(NOW, living=None)
     record = Record(3, {"id:7": baseline(ENDED), "id:8": baseline(BEFORE)})
 
     assert unknown.retain(record).acknowledged.keys() == {"id:7"}
 
 
-def test_the_batch_under_way_is_never_touched():
-    """Nor where its sources stood before it, to which a refusal would lead back."""
+def test_sources_of_the_pending_batch_are_kept():
+    """Also their baselines before it."""
     batch = Batch((b"request",), {"id:7": baseline(ENDED)})
     record = Record(3, {"id:7": baseline(ENDED), "id:8": baseline(ENDED)}, batch)
-    kept = NOW.retain(record)
+    retained = NOW.retain(record)
 
-    assert kept.pending is batch
-    assert kept.acknowledged.keys() == {"id:7"}
+    assert retained.pending is batch
+    assert retained.acknowledged.keys() == {"id:7"}
 
 
-def test_a_journal_no_longer_grows_by_each_map_that_is_read_by_its_id(tmp_path):
-    """Each start reads another id, the map before it having ended: the file stays as large as it is."""
+def test_a_journal_does_not_grow_with_each_map_that_is_read_by_id(tmp_path):
+    """Each start reads another id, and the map before it is gone: the size of the file stays the same."""
     sizes = []
     for map_id in range(100, 150):
-        name, one = f"id:{map_id}", identity(map_id)
+        name = f"id:{map_id}"
         with contextlib.closing(Journal(tmp_path)) as journal:
             journal.retain = Retention({name}, "this boot", {map_id}).retain
             record = journal.load()
-            held = {name: baseline(one)}
-            sizes.append(journal.commit(replace(record, acknowledged={**record.acknowledged, **held})))
+            acknowledged = {**record.acknowledged, name: baseline(identity(map_id))}
+            sizes.append(journal.commit(replace(record, acknowledged=acknowledged)))
 
     assert sizes[-1] < 1.1 * sizes[1]
