@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What the sidecar's own code calls instead of kernel, disk and clock.
+Fakes that the sidecar's code calls in place of kernel, disk and clock.
 
-Each call acts on the one world in `HERE`. After each that changed something the process may be killed: what
-the world is then is kept as a crash.
+Each call acts on the environment in `HERE`. After each change the process may be killed: the environment at
+that moment is kept as a crash.
 """
 
 import errno
@@ -16,61 +16,61 @@ from typing import Any, NamedTuple
 
 from sidecar.model import Reading, Temporality
 from sidecar.state.record import Record
-from tests.model.explorer import Asked
+from tests.model.environment import Environment
+from tests.model.explorer import Decisions
 from tests.model.machine import EPOCH, decoded
-from tests.model.outside import Outside
 
 KEY = bytes(4)
 
 
 class Crash(NamedTuple):
-    """The process killed after some edge: what had happened by then, and the world it leaves."""
+    """The process killed after a call: the labels of what had happened, and the environment it leaves."""
 
     labels: tuple[str, ...]
     faults: int
-    outside: Outside
+    environment: Environment
 
 
 class Here:
-    """The world that is acted on, and who decides in it."""
+    """The environment of the present run, and what decides in it."""
 
-    outside: Outside
-    asked: Asked
+    environment: Environment
+    decisions: Decisions
     kinds: frozenset[str]
-    answers: tuple[str, ...]
+    responses: tuple[str, ...]
     durable_first: bool
     temporality: Temporality
 
-    def enter(self, outside: Outside, asked: Asked) -> None:
-        """Begin a run in *outside*."""
-        self.outside = outside
-        self.asked = asked
+    def enter(self, environment: Environment, decisions: Decisions) -> None:
+        """Start a run in *environment*."""
+        self.environment = environment
+        self.decisions = decisions
         self.crashes: list[Crash] = []
         self.readings: dict[int, int] = {}
         self.pushes = 0
         self.troubled = False
 
     def become(self, what: str, **changes: Any) -> None:
-        """Change the world; the process may be killed right after it."""
-        changed = self.outside._replace(**changes)
-        if changed != self.outside:
-            self.outside = changed
+        """Change the environment; the process may be killed right after."""
+        changed = self.environment._replace(**changes)
+        if changed != self.environment:
+            self.environment = changed
             self.may_crash(what)
 
     def temporary(self, **changes: bytes | None) -> None:
-        """Change the temporary file: killed after that, the process leaves what it would have left before."""
-        self.outside = self.outside._replace(disk=self.outside.disk._replace(**changes))
+        """Change the temporary file: a process killed after that leaves the same as one killed before."""
+        self.environment = self.environment._replace(disk=self.environment.disk._replace(**changes))
 
     def may_crash(self, after: str) -> None:
-        """Keep the world as the process would leave it if it were killed now."""
-        asked = self.asked
-        if "crash" in self.kinds and asked.is_new and asked.can_fail:
-            labels = (*asked.labels, f"killed after {after}")
-            self.crashes.append(Crash(labels, asked.faults + 1, self.outside))
+        """Keep the environment as the process leaves it if it is killed now."""
+        decisions = self.decisions
+        if "crash" in self.kinds and decisions.is_new and decisions.can_fail:
+            labels = (*decisions.labels, f"killed after {after}")
+            self.crashes.append(Crash(labels, decisions.faults + 1, self.environment))
 
     def may_fail(self, kind: str, what: str, code: int) -> None:
-        """Raise OSError if the world decides so."""
-        if kind in self.kinds and self.asked.choose("", what):
+        """Raise OSError if it is decided to fail."""
+        if kind in self.kinds and self.decisions.choose("", what):
             self.troubled = True
             raise OSError(code, os.strerror(code))
 
@@ -94,37 +94,39 @@ class Path:
 
 
 class Os:
-    """`os` as the journal and `trusted` know it; state directory and files are their own descriptors."""
+    """`os` for the journal and `trusted`; the names of directory and files serve as their descriptors."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)  # the flags
 
     def open(self, name: str, flags: int, _mode: int = 0, *, dir_fd: str) -> str:
-        if name == "journal" and HERE.outside.disk.journal is None:
+        if name == "journal" and HERE.environment.disk.journal is None:
             raise FileNotFoundError(errno.ENOENT, "no journal")
         if flags & os.O_CREAT:
             HERE.temporary(new=b"", new_flushed=b"")
         return name
 
     def fstat(self, fd: str) -> SimpleNamespace:
-        return SimpleNamespace(st_mode=stat.S_IFREG, st_uid=0, st_size=len(HERE.outside.disk.journal or b""))
+        return SimpleNamespace(
+            st_mode=stat.S_IFREG, st_uid=0, st_size=len(HERE.environment.disk.journal or b"")
+        )
 
     def read(self, _fd: str, _size: int) -> bytes:
-        return HERE.outside.disk.journal or b""
+        return HERE.environment.disk.journal or b""
 
     def write(self, _fd: str, data: memoryview) -> int:
         HERE.may_fail("disk", "disk full", errno.ENOSPC)
-        HERE.temporary(new=(HERE.outside.disk.new or b"") + bytes(data))
+        HERE.temporary(new=(HERE.environment.disk.new or b"") + bytes(data))
         return len(data)
 
     def pwrite(self, _fd: str, data: bytes, at: int) -> None:
         HERE.may_fail("disk", "mark not written", errno.EIO)
-        disk = HERE.outside.disk
+        disk = HERE.environment.disk
         was = disk.journal or b""
         HERE.become("mark", disk=disk._replace(journal=was[:at] + data + was[at + len(data) :]))
 
     def fsync(self, fd: str) -> None:
-        disk = HERE.outside.disk
+        disk = HERE.environment.disk
         if fd == "state":
             HERE.may_fail("disk", "directory not flushed", errno.EIO)
             _committed(already=disk.entry_flushed)
@@ -134,7 +136,7 @@ class Os:
             HERE.become("flush", disk=disk._replace(flushed=disk.journal))
 
     def rename(self, name: str, target: str, **_: str) -> None:
-        disk = HERE.outside.disk
+        disk = HERE.environment.disk
         renamed = disk.renamed() if name == "journal.new" else disk.removed()
         HERE.become(f"{name} became {target}", disk=renamed)
 
@@ -149,26 +151,26 @@ class Os:
 
 
 def _committed(*, already: bool) -> None:
-    """The journal's name is durable: what was read before it was written is safe from now on."""
-    disk = HERE.outside.disk.entry_synced()
+    """The journal's rename is durable: readings in it are safe from now on."""
+    disk = HERE.environment.disk.entry_synced()
     record = decoded(disk.journal or b"")
     if already or record is None:
         return
-    kernel, ledger = HERE.outside.kernel, HERE.outside.ledger
+    kernel, expected = HERE.environment.kernel, HERE.environment.expected
     for map_id, read in HERE.readings.items():
-        if (map_id, read) in _seen(record):
+        if (map_id, read) in _known(record):
             kernel = kernel.changed(map_id, written=read)
         if "empty" in HERE.kinds and (map_id, read) in _frozen(record):
             kernel = kernel.changed(map_id, frozen=read)
-    if ledger.journal_lost and HERE.temporality is not Temporality.CUMULATIVE:
-        for source, truth in enumerate(ledger.truth):
-            unshown = truth - ledger.shown[source] - ledger.lost[source]
-            ledger = ledger.may_lose(source, max(0, unshown))
-    HERE.become("commit", disk=disk, kernel=kernel, ledger=ledger.journal_written())
+    if expected.journal_lost and HERE.temporality is not Temporality.CUMULATIVE:
+        for source, truth in enumerate(expected.truth):
+            unshown = truth - expected.shown[source] - expected.lost[source]
+            expected = expected.may_lose(source, max(0, unshown))
+    HERE.become("commit", disk=disk, kernel=kernel, expected=expected.journal_written())
 
 
 def _frozen(record: Record) -> set[tuple[int, int]]:
-    """Return the maps, and what they held, that are in a batch, or were."""
+    """Return the maps in the pending batch or an earlier one, each with its count."""
     batch = record.pending.baselines if record.pending else {}
     baselines = (*record.acknowledged.values(), *batch.values())
     return {
@@ -179,20 +181,26 @@ def _frozen(record: Record) -> set[tuple[int, int]]:
     }
 
 
-def _seen(record: Record) -> set[tuple[int, int]]:
-    """Return the maps, and what they held, that a new process knows of."""
+def _known(record: Record) -> set[tuple[int, int]]:
+    """Return the maps that a new process knows, each with its count."""
     snapshots = chain.from_iterable(record.snapshots.values())
-    return _frozen(record) | {(one.identity.map_id, one.reading.cells[KEY][0]) for one in snapshots}
+    return _frozen(record) | {
+        (snapshot.identity.map_id, snapshot.reading.cells[KEY][0]) for snapshot in snapshots
+    }
 
 
 def _read_map(fd: int, _info: Any, schema: Any) -> Reading:
-    kernel = HERE.outside.kernel
+    kernel = HERE.environment.kernel
     read = kernel.map(fd)
     try:
         HERE.may_fail("read", "read failed", errno.EIO)
     except OSError:
-        # What was read of the source's other maps is not used either.
-        HERE.readings = {one: n for one, n in HERE.readings.items() if kernel.map(one).source != read.source}
+        # Readings of the source's other maps are discarded too.
+        HERE.readings = {
+            map_id: count
+            for map_id, count in HERE.readings.items()
+            if kernel.map(map_id).source != read.source
+        }
         raise
     HERE.readings[fd] = read.count
     return Reading(schema.columns(1), {KEY: (read.count,) + (0,) * (len(schema.layout.fields) - 1)})
@@ -203,17 +211,17 @@ def _map_info(fd: int) -> SimpleNamespace:
 
 
 def _boot_id() -> str:
-    return f"boot-{HERE.outside.kernel.boot}\n"
+    return f"boot-{HERE.environment.kernel.boot}\n"
 
 
 def locate(source: int) -> Callable[[object], int]:
-    """Return what finds the map of a source; a file descriptor is the map's id."""
-    return lambda _: HERE.outside.kernel.pinned[source]
+    """Return the function that opens the map of a source; the map's id serves as file descriptor."""
+    return lambda _: HERE.environment.kernel.pinned[source]
 
 
 def born(map_id: int) -> int:
-    """Return the load time of a map as the wall clock of now would have shown it."""
-    kernel = HERE.outside.kernel
+    """Return the load time of a map on the present wall clock."""
+    kernel = HERE.environment.kernel
     return EPOCH + kernel.clock_offset + kernel.map(map_id).loaded
 
 
@@ -221,21 +229,21 @@ class Reported:
     """The marks in bpffs."""
 
     def mark(self, map_id: int, start_time_ns: int) -> None:
-        kernel = HERE.outside.kernel
+        kernel = HERE.environment.kernel
         if self.start_time_ns(map_id) is None:
             HERE.become(
                 "mark in bpffs", kernel=kernel._replace(marks=kernel.marks | {(map_id, start_time_ns)})
             )
 
     def start_time_ns(self, map_id: int) -> int | None:
-        return dict(HERE.outside.kernel.marks).get(map_id)
+        return dict(HERE.environment.kernel.marks).get(map_id)
 
 
 class Clock:
-    """A clock by which every retry is due in the next tick."""
+    """A clock on which every retry is due in the next tick."""
 
     def now(self) -> float:
-        return HERE.outside.tick * 1000.0
+        return HERE.environment.tick * 1000.0
 
     def wait(self, _seconds: float) -> bool:
         return False
@@ -249,12 +257,12 @@ REPLACED = {
     "sidecar.sources.source.bpf_reader": SimpleNamespace(read=_read_map),
     "sidecar.sources.source.os": SimpleNamespace(close=lambda _fd: None),
     "sidecar.sources.source.time": SimpleNamespace(
-        time_ns=lambda: HERE.outside.kernel.wall_clock,
-        clock_gettime_ns=lambda _: HERE.outside.kernel.uptime,
+        time_ns=lambda: HERE.environment.kernel.wall_clock,
+        clock_gettime_ns=lambda _: HERE.environment.kernel.uptime,
         CLOCK_BOOTTIME=7,
     ),
     "sidecar.sources.source.Path": lambda _path: SimpleNamespace(read_text=_boot_id),
     "sidecar.state.lost_journal.reported": Reported(),
-    # Nobody notices that a Collector is another one: the harder case.
+    # A restart of the Collector is never detected by its connection: the harder case.
     "sidecar.delivery.connections": SimpleNamespace(present=frozenset),
 }

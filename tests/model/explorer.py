@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Explore every state that a system can reach, and find the shortest way to one that is wrong.
+Explore every state that a system can reach, and find the shortest trace to a violation.
 
-The system is code that runs: wherever the world outside decides (a crash, an answer, a failing disk) it asks,
-and the explorer runs it again for each other answer. The first option is the normal one and is free; any
-other is a fault. States are met in the order of their faults, then of their steps: the first trace is the
-shortest.
+The system is running code: wherever its environment decides (a crash, a response, a failing disk) it calls
+`Decisions.choose`, and the explorer runs it again for each other option. The first option is the normal one
+and free; any other is a fault. States are explored in the order of their faults, then of their steps, so the
+first trace is the shortest.
 """
 
 import heapq
@@ -19,12 +19,12 @@ State = TypeVar("State")
 Result = TypeVar("Result")
 
 
-class Wrong(Exception):  # noqa: N818 - what the explorer looks for, not a failure of it
-    """What must not be has happened."""
+class Violation(Exception):  # noqa: N818 - a result of the explorer, not an error of it
+    """A property that must hold is violated."""
 
 
-class Asked:
-    """The questions of one run: follows a script as far as it goes, then takes the first option of each."""
+class Decisions:
+    """The decisions of one run: follow a script to its end, then take the first option each time."""
 
     def __init__(self, script: Sequence[str], budget: int) -> None:
         self._script = script
@@ -48,51 +48,51 @@ class Asked:
 
     @property
     def is_new(self) -> bool:
-        """Whether the script is used up: what is done from here on, no other run has done."""
+        """Whether the script has ended, so that no other run has taken the same decisions."""
         return len(self.taken) >= len(self._script)
 
     @property
     def can_fail(self) -> bool:
-        """Whether one more fault may be asked for."""
+        """Whether the budget allows one more fault."""
         return self.faults < self._budget
 
     def note(self, label: str) -> None:
-        """Say in the trace what happened."""
+        """Add a label to the trace."""
         self.labels.append(label)
 
 
-def every_run(run: Callable[[Asked], Result], budget: int) -> Iterator[tuple[Asked, Result]]:
-    """Run with every combination of answers that has at most *budget* faults."""
+def every_run(run: Callable[[Decisions], Result], budget: int) -> Iterator[tuple[Decisions, Result]]:
+    """Run with every combination of decisions that has at most *budget* faults."""
     scripts: list[Sequence[str]] = [()]
     while scripts:
         script = scripts.pop()
-        asked = Asked(script, budget)
-        result = run(asked)
-        yield asked, result
-        for at in range(len(script), len(asked.taken)):
-            scripts += [(*asked.taken[:at], other) for other in asked.alternatives[at]]
+        decisions = Decisions(script, budget)
+        result = run(decisions)
+        yield decisions, result
+        for at in range(len(script), len(decisions.taken)):
+            scripts += [(*decisions.taken[:at], other) for other in decisions.alternatives[at]]
 
 
 @dataclass(frozen=True)
 class Step(Generic[State]):
-    """One step to another state: what happened, how many faults it took, and what is wrong with it, if so."""
+    """One step to another state: its label, the faults it took, and what is violated in the state, if any."""
 
     label: str
     faults: int
     state: State
-    wrong: str = ""
+    violation: str = ""
 
 
 @dataclass
 class Exploration:
     """
-    What was found.
+    The result of an exploration.
 
     Attributes:
-        states: Different states that were met.
-        steps: Steps that were made.
+        states: Distinct states that were reached.
+        steps: Steps that were taken.
         seconds: How long it took.
-        wrong: What is wrong with the state that the trace leads to; empty if nothing is wrong anywhere.
+        violation: What is violated in the state that the trace leads to; empty if there is no such state.
         trace: The steps to it.
 
     """
@@ -100,12 +100,12 @@ class Exploration:
     states: int = 0
     steps: int = 0
     seconds: float = 0.0
-    wrong: str = ""
+    violation: str = ""
     trace: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        found = "\n".join((f"WRONG: {self.wrong}", *self.trace)) if self.wrong else "nothing is wrong"
-        return f"{self.states} states, {self.steps} steps, {self.seconds:.1f} s: {found}"
+        trace = "\n".join((f"VIOLATION: {self.violation}", *self.trace)) if self.violation else "no violation"
+        return f"{self.states} states, {self.steps} steps, {self.seconds:.1f} s: {trace}"
 
 
 def explore(
@@ -115,31 +115,31 @@ def explore(
     *,
     faults: int,
 ) -> Exploration:
-    """Explore all that can be reached with at most *faults* faults, up to the first state that is wrong."""
-    found, began, order = Exploration(), time.monotonic(), count()
+    """Explore all states within *faults* faults, up to the first violation."""
+    result, began, order = Exploration(), time.monotonic(), count()
     ways: dict[Hashable, tuple[Hashable, str]] = {}
     best = {key(start): (0, 0)}
     queue = [((0, 0), next(order), Step("", 0, start), key(start))]
     while queue:
         cost, _, reached, here = heapq.heappop(queue)
-        if reached.wrong:
-            found.wrong, found.trace = reached.wrong, [*_trace(ways, here), reached.label]
+        if reached.violation:
+            result.violation, result.trace = reached.violation, [*_trace(ways, here), reached.label]
             break
         if best[here] != cost:
-            continue  # a shorter way was found while it waited
-        found.states += 1
+            continue  # a shorter way was found meanwhile
+        result.states += 1
         for step in steps(reached.state, faults - cost[0]):
-            found.steps += 1
+            result.steps += 1
             there = key(step.state)
             after = (cost[0] + step.faults, cost[1] + 1)
-            if step.wrong:
+            if step.violation:
                 heapq.heappush(queue, (after, next(order), step, here))
             elif there not in best or after < best[there]:
                 best[there] = after
                 ways[there] = (here, step.label)
                 heapq.heappush(queue, (after, next(order), step, there))
-    found.seconds = time.monotonic() - began
-    return found
+    result.seconds = time.monotonic() - began
+    return result
 
 
 def _trace(ways: dict[Hashable, tuple[Hashable, str]], at: Hashable) -> list[str]:

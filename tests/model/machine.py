@@ -2,7 +2,7 @@
 """
 The machine that the sidecar runs on, as frozen values: kernel and disk.
 
-Time is in ns and passes with the ticks alone, so the same history told in another order is the same state.
+Time is in ns and only passes with ticks, so the same events in another order lead to the same state.
 """
 
 from functools import cache
@@ -22,13 +22,12 @@ class Map(NamedTuple):
 
     Attributes:
         id: Its id.
-        source: Whose map it is.
-        loaded: Since when it counts.
-        count: What it holds.
-        written: What it held at the last reading that is in the journal: what it counts beyond dies with it.
-        frozen: What it held at the last reading that is in a batch: what it counts beyond is lost if somebody
-            empties it.
-        cycled: What it held in the last whole cycle, which must have been written.
+        source: Number of the source that reads it.
+        loaded: When it began to count, uptime in ns.
+        count: Its value.
+        written: Its value at the last reading in the journal: what it counts after that is lost with it.
+        frozen: Its value at the last reading in a batch: what it counts after that is lost if it is emptied.
+        cycled: Its value in the last complete cycle, which must be in the journal.
 
     """
 
@@ -43,9 +42,10 @@ class Map(NamedTuple):
 
 class Kernel(NamedTuple):
     """
-    *pinned*: where each source finds its map; *active*: the map that its program counts in.
+    The kernel: for each source the id of the *pinned* map, which it reads, and of the *active* one, which
+    counts.
 
-    They differ between the pinning of a new map and the attaching of its program, in the tick *attached_in*.
+    They differ from when a new map is pinned until its program is attached, in the tick *attached_in*.
     """
 
     boot: int
@@ -63,10 +63,10 @@ class Kernel(NamedTuple):
         return EPOCH + self.uptime + self.clock_offset
 
     def map(self, map_id: int) -> Map:
-        return next(one for one in self.maps if one.id == map_id)
+        return next(held for held in self.maps if held.id == map_id)
 
     def changed(self, map_id: int, **changes: int) -> "Kernel":
-        maps = tuple(one._replace(**changes) if one.id == map_id else one for one in self.maps)
+        maps = tuple(held._replace(**changes) if held.id == map_id else held for held in self.maps)
         return self._replace(maps=maps)
 
     def counted(self, source: int, packets: int) -> "Kernel":
@@ -74,7 +74,7 @@ class Kernel(NamedTuple):
         return self.changed(active.id, count=active.count + packets)
 
     def pinned_new(self, source: int, attached_in: int) -> "Kernel":
-        """A new map takes the pin; its program is not attached yet."""
+        """Return the kernel with a new map at the pin, whose program is not attached yet."""
         new = Map(self.next_id, source, self.uptime)
         return self._replace(
             maps=(*self.maps, new),
@@ -84,30 +84,30 @@ class Kernel(NamedTuple):
         )
 
     def attached(self) -> "Kernel":
-        """The programs of the pinned maps count, and no others."""
+        """Return the kernel in which exactly the programs of the pinned maps count."""
         return self._replace(active=self.pinned, attached_in=0)
 
     def without(self, dead: set[int]) -> "Kernel":
-        return self._replace(maps=tuple(one for one in self.maps if one.id not in dead))
+        return self._replace(maps=tuple(held for held in self.maps if held.id not in dead))
 
     def rebooted(self) -> "Kernel":
-        """Other boot id, the same map ids, all counters at zero."""
+        """Return the kernel after a reboot: another boot id, the same map ids, all counters at zero."""
         fresh = tuple(Map(1 + source, source, self.uptime) for source in range(len(self.pinned)))
-        ids = tuple(one.id for one in fresh)
+        ids = tuple(held.id for held in fresh)
         return Kernel(self.boot + 1, self.uptime, self.clock_offset, fresh, ids, ids, len(ids) + 1)
 
 
 class Disk(NamedTuple):
     """
-    The journal in the state directory, as the page cache has it and as the platter has it.
+    The journal in the state directory, in the page cache and on the disk.
 
     Attributes:
-        journal: What a reader of the file gets, or None if there is no file.
-        flushed: What of it is durable.
+        journal: The bytes that a reader gets, or None without a file.
+        flushed: Its durable bytes.
         entry_flushed: Whether the rename that made it the journal is durable.
-        before: What the name leads to after a power cut if the rename is not.
+        before: The journal after a power cut if the rename is not durable.
         new: The temporary file.
-        new_flushed: What of that is durable.
+        new_flushed: Its durable bytes.
 
     """
 
@@ -130,18 +130,18 @@ class Disk(NamedTuple):
 
     @property
     def is_readable(self) -> bool:
-        """Whether there is a journal, undamaged."""
+        """Whether there is an undamaged journal."""
         return decoded(self.journal or b"") is not None
 
     @property
     def durable(self) -> bytes | None:
-        """What surely survives a power cut."""
+        """The bytes that survive a power cut in any case."""
         return self.flushed if self.entry_flushed else self.before
 
     def after_power_cut(self) -> "set[Disk]":
-        """Everything that may be found then."""
-        found = {self.flushed, self.journal} | (set() if self.entry_flushed else {self.before})
-        return {Disk(content, content) for content in found}
+        """Return every disk that a power cut may leave."""
+        contents = {self.flushed, self.journal} | (set() if self.entry_flushed else {self.before})
+        return {Disk(content, content) for content in contents}
 
 
 @cache
@@ -154,5 +154,5 @@ def decoded(journal: bytes) -> Record | None:
 
 
 def put(values: tuple, at: int, value: object) -> tuple:  # type: ignore[type-arg]
-    """Return *values* with another one at a place."""
+    """Return *values* with the one at index *at* replaced."""
     return (*values[:at], value, *values[at + 1 :])

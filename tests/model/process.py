@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The sidecar's process: the real pipeline with all its real parts, put together, kept and brought back.
+The sidecar's process: the real pipeline with its real parts, built, saved and restored.
 
-Between two steps a process is its objects and their attributes. It is restored from them, and told apart by
-them, but for what only the log or the length of a pause depends on.
+Between two steps a process is its objects and their attributes. It is restored from them, and two processes
+are the same if these are equal, except for those that only affect the log or the length of a pause.
 """
 
 import io
@@ -23,11 +23,11 @@ from tests.model.scenario import Scenario
 from tests.packet_counter import SCHEMA
 
 ONE_SUM = replace(SCHEMA, instruments=SCHEMA.instruments[:1])
-# Attributes that lead to another object, never change, or matter to nothing but the log and the pauses.
+# Attributes that refer to another object, never change, or affect nothing but the log and the pauses.
 NO_STATE = {
     *("_sources", "_delivery", "_journal", "_pusher", "_clock", "_telemetry", "_after_delivery"),
     *("_resource", "_temporality", "_locate", "_resolve", "_born", "_follow"),
-    *("_attempts", "_retry_at", "_most_bytes", "_report", "_reported_maps", "_trouble"),
+    *("_attempts", "_retry_at", "_most_bytes", "_summary", "_trouble", "_report", "_reported_maps"),
 }
 
 
@@ -36,51 +36,51 @@ class Memory(NamedTuple):
 
     pipeline: Pipeline
     attributes: tuple[tuple[object, dict[str, Any]], ...]
-    face: bytes
+    key: bytes
 
 
 def held(memory: Memory) -> set[int]:
-    """Return the maps that a process holds open."""
-    return {one.info.id for _, attributes in memory.attributes for one in attributes.get("_maps", ())}
+    """Return the ids of the maps that a process holds open."""
+    return {held.info.id for _, attributes in memory.attributes for held in attributes.get("_maps", ())}
 
 
-def cycle(found: Memory | Scenario) -> Memory | None:
-    """Make one cycle; start the process before, if it does not run."""
+def cycle(process: Memory | Scenario) -> Memory | None:
+    """Run one cycle, after starting the process if it does not run."""
     try:
-        pipeline = _alive(found)
+        pipeline = _resumed(process)
     except SidecarError as error:
-        HERE.asked.note(f"not started: {error}")
+        HERE.decisions.note(f"not started: {error}")
         return None
     pipeline.cycle()
-    return _remember(pipeline)
+    return _saved(pipeline)
 
 
-def farewell(found: Memory | Scenario) -> None:
-    """Do what SIGTERM makes it do, and end."""
-    _alive(found)._shutdown()
+def shut_down(process: Memory | Scenario) -> None:
+    """Do what SIGTERM causes, and end."""
+    _resumed(process)._shutdown()
 
 
-def once(found: Memory | Scenario) -> None:
+def once(process: Memory | Scenario) -> None:
     """Run with `--once`."""
     try:
-        _alive(found).once()
+        _resumed(process).once()
     except SidecarError as error:
-        HERE.asked.note(str(error))
+        HERE.decisions.note(str(error))
 
 
-def _alive(found: Memory | Scenario) -> Pipeline:
-    if isinstance(found, Scenario):
-        return _start(found)
-    for obj, attributes in found.attributes:
+def _resumed(process: Memory | Scenario) -> Pipeline:
+    if isinstance(process, Scenario):
+        return _start(process)
+    for obj, attributes in process.attributes:
         obj.__dict__.clear()
         obj.__dict__.update({name: _copy(value) for name, value in attributes.items()})
-    return found.pipeline
+    return process.pipeline
 
 
 def _start(scenario: Scenario) -> Pipeline:
-    outside = HERE.outside
-    if outside.ledger.wiped and not outside.disk.is_readable:
-        HERE.outside = outside._replace(ledger=outside.ledger._replace(journal_lost=True))
+    environment = HERE.environment
+    if environment.expected.wiped and not environment.disk.is_readable:
+        HERE.environment = environment._replace(expected=environment.expected._replace(journal_lost=True))
     sources = [_source(number) for number in range(scenario.sources)]
     journal: Any = Journal(edges.Path())  # type: ignore[arg-type]
     for source in sources:
@@ -98,19 +98,20 @@ def _source(number: int) -> Source:
     return Source(f"interface:{number}", place, lambda _: schema, edges.born)
 
 
-def _remember(pipeline: Pipeline) -> Memory:
+def _saved(pipeline: Pipeline) -> Memory:
     delivery = pipeline._delivery
     sources = pipeline._sources
     objects = (
         pipeline,
+        pipeline._report,
         pipeline._reported_maps,
         delivery,
         delivery._journal,
         *sources,
-        *(held for one in sources for held in one._maps),
+        *(held for source in sources for held in source._maps),
     )
     attributes = tuple((obj, {name: _copy(value) for name, value in vars(obj).items()}) for obj in objects)
-    return Memory(pipeline, attributes, _face(objects))
+    return Memory(pipeline, attributes, _key(objects))
 
 
 def _copy(value: Any) -> Any:
@@ -119,15 +120,15 @@ def _copy(value: Any) -> Any:
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
-        # It never changes, and has a function in it.
+        # It never changes, and its functions cannot be pickled.
         return (str, (obj.name,)) if isinstance(obj, Schema) else NotImplemented
 
 
-def _face(objects: tuple[object, ...]) -> bytes:
-    """Return all that makes a process behave as it does, and nothing else, as bytes."""
-    shown = [{name: one for name, one in vars(obj).items() if name not in NO_STATE} for obj in objects]
+def _key(objects: tuple[object, ...]) -> bytes:
+    """Return everything that a process's behaviour depends on, and nothing else, as bytes."""
+    state = [{name: value for name, value in vars(obj).items() if name not in NO_STATE} for obj in objects]
     buffer = io.BytesIO()
     pickler = _Pickler(buffer)
-    pickler.fast = True  # by value: what is equal looks equal
-    pickler.dump(shown)
+    pickler.fast = True  # by value: equal objects give equal bytes
+    pickler.dump(state)
     return buffer.getvalue()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Those who add up, as frozen values: the Collector and Prometheus.
+What adds up the points, as frozen values: the Collector and Prometheus.
 
-The Collector is `deltatocumulative` and the prometheus exporter of contrib v0.155.0, rule by rule: their
+The Collector follows `deltatocumulative` and the prometheus exporter of contrib v0.155.0 rule by rule:
 `Aggregate` in internal/delta/delta.go and `accumulateSum` in accumulator.go.
 """
 
@@ -18,7 +18,7 @@ _CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
 class Point(NamedTuple):
-    """One point of the sum `xdp.packets.total`."""
+    """A data point of the sum `xdp.packets.total`."""
 
     source: int
     start: int
@@ -29,12 +29,12 @@ class Point(NamedTuple):
 
 @cache
 def points(request: bytes) -> tuple[Point, ...]:
-    """Return the points of a request; a source is numbered by its interface's name."""
-    found = []
+    """Return the points of a request; the interface's name is the number of its source."""
+    decoded = []
     for resource in ExportMetricsServiceRequest.FromString(request).resource_metrics:
         for metric in resource.scope_metrics[0].metrics:
             cumulative = metric.sum.aggregation_temporality == _CUMULATIVE
-            found += [
+            decoded += [
                 Point(
                     int(point.attributes[0].value.string_value),
                     point.start_time_unix_nano,
@@ -44,11 +44,11 @@ def points(request: bytes) -> tuple[Point, ...]:
                 )
                 for point in metric.sum.data_points
             ]
-    return tuple(found)
+    return tuple(decoded)
 
 
 class Stream(NamedTuple):
-    """The state that `deltatocumulative` keeps of a stream."""
+    """The state of a stream in `deltatocumulative`."""
 
     start: int
     end: int
@@ -56,7 +56,7 @@ class Stream(NamedTuple):
 
 
 class Collector(NamedTuple):
-    """`deltatocumulative`, and behind it the prometheus exporter with the time and value that it serves."""
+    """`deltatocumulative`, and after it the prometheus exporter with the time and value that it serves."""
 
     streams: tuple[Stream | None, ...]
     served: tuple[tuple[int, int] | None, ...]
@@ -89,7 +89,7 @@ class Collector(NamedTuple):
 
 
 class Series(NamedTuple):
-    """What Prometheus has scraped: the newest sample, and the growth from zero, with resets as in PromQL."""
+    """A series in Prometheus: the newest sample, and the increase from zero with resets as in PromQL."""
 
     value: int | None = None
     increase: int = 0

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from sidecar.delivery import Delivery
 from sidecar.model import Temporality
 
-# Ticks without faults at the end of every history, in which all that is under way must arrive.
+# Ticks without faults at the end of every history, in which everything must be delivered.
 CALM_TICKS = 2
 
-# What may happen beside what becomes of a request: between the sidecar's steps, or at them.
+# Events other than the responses to requests, between the sidecar's steps or during them.
 KINDS = frozenset(
     {
-        *("crash", "stop", "disk", "read", "wipe", "clock_back", "clock_forward", "quiet"),
-        *("reload", "quiet_reload", "slow_reload", "roll_back", "empty", "reboot"),
+        *("crash", "stop", "disk", "read", "wipe", "clock_back", "clock_forward", "idle"),
+        *("reload", "idle_reload", "slow_reload", "roll_back", "empty", "reboot"),
         *("collector", "failover", "forget", "scrape", "scrape_inside"),
     }
 )
@@ -26,21 +26,21 @@ class Scenario:
 
     Attributes:
         temporality: How the sidecar sends.
-        kinds: What may happen, of `KINDS`.
-        answers: What may become of a request, beside being answered.
-        faults: How many faults one history may have.
-        ticks: How many cycles may have faults.
-        sources: How many maps are read.
-        once: Each cycle is a process of its own, `--once`.
-        growing: Each tick counts more packets than all before it, instead of fewer.
-        durable_first: It is wrong to send what is not durable.
+        kinds: Which of `KINDS` may happen.
+        responses: What may happen to a request other than being acknowledged.
+        faults: Most faults in one history.
+        ticks: Cycles in which faults may happen.
+        sources: Number of maps.
+        once: Whether each cycle is a process of its own, `--once`.
+        growing: Whether each tick counts more packets than all before it, instead of fewer.
+        durable_first: Whether it is a violation to send a batch that is not durable.
         delivery: The delivery rule.
 
     """
 
     temporality: Temporality
     kinds: frozenset[str]
-    answers: tuple[str, ...]
+    responses: tuple[str, ...]
     faults: int
     ticks: int
     sources: int = 1
@@ -53,6 +53,6 @@ class Scenario:
         assert self.kinds <= KINDS, f"unknown: {self.kinds - KINDS}"
 
     def packets(self, tick: int) -> int:
-        """Each tick has a hexadecimal digit of its own: what is missing or doubled can be read off."""
+        """Each tick has a hexadecimal digit of its own, which shows what is missing or doubled."""
         last = self.ticks + CALM_TICKS
         return int(16 ** (tick if self.growing else last - tick))

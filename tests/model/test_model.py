@@ -2,8 +2,8 @@
 """
 The delivery rule, explored: every history of a few cycles and a few faults, with the sidecar's own code.
 
-MODEL_DEPTH=n adds n faults and n cycles to each history. `pytest -rP tests/model` prints how much was met,
-and the traces that were found.
+MODEL_DEPTH=n adds n faults and n cycles to each history. `pytest -rP tests/model` prints how many states were
+explored, and the traces to violations.
 """
 
 import logging
@@ -23,13 +23,13 @@ from tests.model.world import run
 
 DEPTH = int(os.environ.get("MODEL_DEPTH", "0"))
 PLAIN, BASE, CUMULATIVE = Temporality.DELTA, Temporality.DELTA_WITH_BASE, Temporality.CUMULATIVE
-LOST = ("answer lost", "request lost")
+LOST = ("response lost", "request lost")
 REFUSED = ("refused", "refused after counting", "points refused")
 
 
 @pytest.fixture(autouse=True)
 def _edges(monkeypatch):
-    """The sidecar's own modules call the model instead of kernel, disk, network and clock."""
+    """Let the sidecar's modules call the model instead of kernel, disk, network and clock."""
     for name, edge in edges.REPLACED.items():
         monkeypatch.setattr(name, edge)
     logging.disable(logging.CRITICAL)
@@ -37,35 +37,36 @@ def _edges(monkeypatch):
     logging.disable(logging.NOTSET)
 
 
-def scenario(temporality, kinds, answers=(), *, faults, ticks=3, **options):
-    happens = frozenset(kinds.split())
-    return Scenario(temporality, happens, tuple(answers), faults + DEPTH, ticks + DEPTH, **options)
+def scenario(temporality, kinds, responses=(), *, faults, ticks=3, **options):
+    return Scenario(
+        temporality, frozenset(kinds.split()), tuple(responses), faults + DEPTH, ticks + DEPTH, **options
+    )
 
 
-def explored(one):
-    found = run(one)
-    sys.stdout.write(f"{one.temporality.value}, {one.ticks} cycles, {one.faults} faults: {found}\n")
-    return found
+def explored(what):
+    result = run(what)
+    sys.stdout.write(f"{what.temporality.value}, {what.ticks} cycles, {what.faults} faults: {result}\n")
+    return result
 
 
-# Who takes the journal away takes away what was durable.
+# Removing the journal removes what was durable.
 WIPED = {"durable_first": False}
 
-# For each: what may happen, what may become of a request, how many faults, and the rest.
+# For each scenario: what may happen, the responses, how many faults, and further options.
 EXACT = {
     "killed at every step": ("crash stop", (*LOST, "request late"), 3, {}),
     "disk and reads fail": ("crash disk read", ("request lost",), 2, {}),
-    "Collector restarted": ("crash collector forget scrape", ("answer lost", "request late"), 3, {}),
+    "Collector restarted": ("crash collector forget scrape", ("response lost", "request late"), 3, {}),
     "refused": ("collector", (*REFUSED, *LOST), 3, {}),
     "refused and killed": ("crash collector", REFUSED, 2, {"ticks": 4}),
-    "failed over": ("crash failover collector", ("answer lost", "request late"), 3, {}),
+    "failed over": ("crash failover collector", ("response lost", "request late"), 3, {}),
     "program reloaded": ("crash reload", ("request lost", "refused"), 3, {}),
-    "program reloaded twice": ("quiet_reload", ("answer lost",), 5, {"ticks": 4}),
+    "program reloaded twice": ("idle_reload", ("response lost",), 5, {"ticks": 4}),
     "rolled back": ("crash reload roll_back", ("request lost",), 3, {}),
     "machine rebooted": ("crash reboot", ("request lost", "refused"), 3, {}),
     "map emptied": ("crash empty", LOST, 2, {}),
-    "clock steps": ("crash clock_back clock_forward collector", ("answer lost",), 3, {}),
-    "journal lost": ("crash wipe clock_forward collector", ("answer lost",), 3, WIPED),
+    "clock steps": ("crash clock_back clock_forward collector", ("response lost",), 3, {}),
+    "journal lost": ("crash wipe clock_forward collector", ("response lost",), 3, WIPED),
     "two sources": ("crash read reload collector", ("refused",), 2, {"sources": 2}),
     "one cycle a process": ("crash reboot collector", ("request lost",), 2, {"once": True}),
 }
@@ -74,90 +75,90 @@ EXACT = {
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE], ids=["base-point", "cumulative"])
 def test_nothing_is_lost_or_doubled(temporality, name):
-    """No history loses or doubles a packet, but for what docs/delivery.md says of that fault."""
-    kinds, answers, faults, options = EXACT[name]
+    """No history loses or doubles a packet beyond what docs/delivery.md says about that fault."""
+    kinds, responses, faults, options = EXACT[name]
 
-    found = explored(scenario(temporality, kinds, answers, faults=faults, **options))
+    result = explored(scenario(temporality, kinds, responses, faults=faults, **options))
 
-    assert found.wrong == "", found
+    assert result.violation == "", result
 
 
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE], ids=["base-point", "cumulative"])
 def test_a_batch_of_several_requests_is_one_batch(temporality, monkeypatch):
-    """Each request may meet another fate."""
+    """Each request may get another response."""
     monkeypatch.setattr("sidecar.otlp.message.LARGEST_REQUEST_BYTES", 1)
 
-    found = explored(
+    result = explored(
         scenario(temporality, "crash collector", ("request lost", *REFUSED[:2]), faults=2, sources=2)
     )
 
-    assert found.wrong == "", found
+    assert result.violation == "", result
 
 
-QUIET = {
-    "killed": ("crash quiet", LOST, 3),
-    "map emptied": ("crash quiet empty", (), 2),
-    "refused": ("quiet", REFUSED, 3),
-    "maps come and go": ("crash quiet reload roll_back", ("request lost",), 3),
-    "Collector restarted": ("crash quiet collector forget scrape", ("answer lost",), 3),
-    "journal lost": ("crash quiet wipe collector", (), 3),
+IDLE = {
+    "killed": ("crash idle", LOST, 3),
+    "map emptied": ("crash idle empty", (), 2),
+    "refused": ("idle", REFUSED, 3),
+    "maps come and go": ("crash idle reload roll_back", ("request lost",), 3),
+    "Collector restarted": ("crash idle collector forget scrape", ("response lost",), 3),
+    "journal lost": ("crash idle wipe collector", (), 3),
 }
 
 
-@pytest.mark.parametrize("name", QUIET)
+@pytest.mark.parametrize("name", IDLE)
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE], ids=["base-point", "cumulative"])
-def test_a_series_that_is_left_out_while_it_counts_nothing_is_exact(temporality, name, monkeypatch):
-    """Also if the Collector that knew it is not there any more."""
+def test_omitting_idle_series_is_exact(temporality, name, monkeypatch):
+    """Even if the Collector that had them was restarted."""
     monkeypatch.setattr("sidecar.counts.idle.OMIT_IDLE_FROM", 0)
-    kinds, answers, faults = QUIET[name]
+    kinds, responses, faults = IDLE[name]
     options = WIPED if "wipe" in kinds else {}
 
-    found = explored(scenario(temporality, kinds, answers, faults=faults, **options))
+    result = explored(scenario(temporality, kinds, responses, faults=faults, **options))
 
-    assert found.wrong == "", found
+    assert result.violation == "", result
 
 
 def test_plain_delta_is_exact_while_the_collector_lives():
-    """Whatever happens to the sidecar, its answers, its maps and the clock."""
+    """Whatever happens to the sidecar, the responses, the maps and the clock."""
     kinds = "crash stop reload clock_back"
 
-    found = explored(scenario(PLAIN, kinds, LOST, faults=2))
+    result = explored(scenario(PLAIN, kinds, LOST, faults=2))
 
-    assert found.wrong == "", found
+    assert result.violation == "", result
 
 
 @pytest.mark.parametrize("kinds", ["", "crash", "reload", "reboot", "collector"])
-def test_plain_delta_loses_one_batch_by_refusals_however_many(kinds):
-    """And none that may have been counted is sent again, nor its counts."""
-    found = explored(scenario(PLAIN, kinds, REFUSED[:2], faults=3, ticks=4))
+def test_plain_delta_loses_one_batch_however_many_refusals_follow(kinds):
+    """A batch that may have been counted is never resent, nor are its counts."""
+    result = explored(scenario(PLAIN, kinds, REFUSED[:2], faults=3, ticks=4))
 
-    assert found.wrong == "", found
+    assert result.violation == "", result
 
 
 def test_plain_delta_does_not_double_when_the_journal_is_lost():
     """A mark in bpffs tells a lost journal from a first start."""
-    found = explored(scenario(PLAIN, "crash wipe", LOST, faults=3, **WIPED))
+    result = explored(scenario(PLAIN, "crash wipe", LOST, faults=3, **WIPED))
 
-    assert found.wrong == "", found
+    assert result.violation == "", result
 
 
-# What cannot be had. Each of these is a row of "Where exactness ends" in docs/delivery.md.
+# The limits: each is a row of "Where exactness ends" in docs/delivery.md.
 
 
 def test_finds_that_plain_delta_loses_when_the_collector_restarts():
-    """What was acknowledged but not scraped is gone."""
-    found = explored(scenario(PLAIN, "collector scrape", faults=2))
+    """Counts that were acknowledged but not scraped are gone."""
+    result = explored(scenario(PLAIN, "collector scrape", faults=2))
 
-    assert found.wrong.startswith("lost: increase")
-    assert "Collector restarted" in found.trace
+    assert result.violation.startswith("lost: increase")
+    assert "Collector restarted" in result.trace
 
 
 def test_finds_that_a_loader_that_pins_the_new_map_first_may_lose():
-    """What the old program counts after a cycle that saw the new pin, until its successor is attached."""
-    found = explored(scenario(BASE, "slow_reload", faults=1, ticks=4))
+    """Namely what the old program counts between a cycle that read the new pin and its replacement."""
+    result = explored(scenario(BASE, "slow_reload", faults=1, ticks=4))
 
-    assert found.wrong.startswith("lost: increase")
-    assert "new map pinned, its program not attached yet" in found.trace
+    assert result.violation.startswith("lost: increase")
+    assert "new map pinned, its program not attached yet" in result.trace
 
 
 @pytest.mark.parametrize(
@@ -166,148 +167,150 @@ def test_finds_that_a_loader_that_pins_the_new_map_first_may_lose():
     ids=["cumulative", "base-point"],
 )
 def test_finds_that_totals_of_earlier_maps_are_lost_with_the_journal(temporality, kinds):
-    """The total falls back to what the present map holds; Prometheus sees a reset and adds it again."""
-    found = explored(scenario(temporality, kinds, faults=4, **WIPED))
+    """The total falls to the value of the present map; Prometheus sees a reset and adds it again."""
+    result = explored(scenario(temporality, kinds, faults=4, **WIPED))
 
-    assert found.wrong.startswith("doubled: increase")
+    assert result.violation.startswith("doubled: increase")
 
 
 def test_finds_that_a_lost_journal_and_a_clock_stepped_back_lose_together():
-    """Nobody knows any more that the Collector has seen later times, and it drops what seems old."""
-    found = explored(scenario(BASE, "crash wipe clock_back", faults=3, **WIPED))
+    """The Collector has later times than the sidecar, and drops points that look old."""
+    result = explored(scenario(BASE, "crash wipe clock_back", faults=3, **WIPED))
 
-    assert found.wrong.startswith("lost")
+    assert result.violation.startswith("lost")
 
 
 def test_finds_that_a_scrape_between_base_point_and_delta_sees_too_little():
-    """For the microseconds in which a new Collector takes a batch that was counted by the last one."""
-    found = explored(scenario(BASE, "collector scrape_inside", ("answer lost",), faults=3))
+    """Within the microseconds in which a new Collector processes a batch that the last one had counted."""
+    result = explored(scenario(BASE, "collector scrape_inside", ("response lost",), faults=3))
 
-    assert found.wrong.startswith("doubled: increase")
+    assert result.violation.startswith("doubled: increase")
 
 
-# Rules that look as good as ours: what the explorer says of them.
+# Delivery rules that look correct: the explorer finds what they violate.
 
 
 @pytest.mark.parametrize("temporality", [PLAIN, BASE], ids=["delta", "base-point"])
 def test_finds_that_merging_an_attempted_batch_doubles(temporality):
-    """Its window overlaps the one that was counted, and both are added in full."""
-    found = explored(scenario(temporality, "crash", LOST, faults=2, delivery=Merging))
+    """The merged window overlaps the counted one, and both are added in full."""
+    result = explored(scenario(temporality, "crash", LOST, faults=2, delivery=Merging))
 
-    assert found.wrong.startswith("doubled")
-    assert any("answer lost" in step for step in found.trace)
+    assert result.violation.startswith("doubled")
+    assert any("response lost" in step for step in result.trace)
 
 
 @pytest.mark.parametrize("temporality", [PLAIN, BASE], ids=["delta", "base-point"])
 def test_finds_that_a_journal_written_after_sending_doubles(temporality):
-    """Killed in between, the sidecar counts from the old baseline again."""
-    found = explored(
+    """A sidecar killed in between counts from the old baseline again."""
+    result = explored(
         scenario(temporality, "crash", LOST, faults=2, delivery=WrittenAfter, durable_first=False)
     )
 
-    assert found.wrong.startswith("doubled")
-    assert any("killed after answered" in step for step in found.trace)
+    assert result.violation.startswith("doubled")
+    assert any("killed after acknowledged" in step for step in result.trace)
 
 
 def test_finds_that_a_journal_written_after_sending_is_not_durable_first():
-    """The invariant alone is enough to find it."""
-    found = explored(scenario(BASE, "", faults=0, delivery=WrittenAfter))
+    """The invariant alone finds it, without a fault."""
+    result = explored(scenario(BASE, "", faults=0, delivery=WrittenAfter))
 
-    assert found.wrong == "sent what is not durable"
+    assert result.violation == "sent what is not durable"
 
 
-def test_finds_that_a_mark_before_the_answer_loses():
-    """Killed in between, the sidecar takes for acknowledged what never arrived."""
-    found = explored(scenario(PLAIN, "crash", LOST, faults=2, delivery=AcknowledgedFirst))
+def test_finds_that_a_mark_before_the_response_loses():
+    """After a crash in between, a batch that never arrived counts as acknowledged."""
+    result = explored(scenario(PLAIN, "crash", LOST, faults=2, delivery=AcknowledgedFirst))
 
-    assert found.wrong.startswith("lost")
-    assert any("killed after" in step for step in found.trace)
+    assert result.violation.startswith("lost")
+    assert any("killed after" in step for step in result.trace)
 
 
 @pytest.mark.parametrize(
     ("forgotten", "kind"), [({"map_id": 0}, "reload"), ({"boot_id": ""}, "reboot")], ids=["map id", "boot id"]
 )
 def test_finds_that_a_baseline_without_map_identity_is_wrong(forgotten, kind, monkeypatch):
-    """A new map that has counted more than the old one had looks like the old one."""
+    """A new map that counted more than the old one looks like the old one."""
     monkeypatch.setattr(
         "sidecar.sources.source.MapIdentity", lambda **given: MapIdentity(**{**given, **forgotten})
     )
 
-    found = explored(scenario(BASE, kind, faults=1, growing=True))
+    result = explored(scenario(BASE, kind, faults=1, growing=True))
 
-    assert found.wrong.startswith(("lost", "doubled"))
+    assert result.violation.startswith(("lost", "doubled"))
 
 
 def test_finds_that_a_journal_that_is_not_flushed_is_not_durable(monkeypatch):
-    """A rename may be on the disk before what it names."""
+    """A rename may reach the disk before the file's content."""
     monkeypatch.setattr(edges.Os, "fsync", lambda *_: None)
 
-    found = explored(scenario(BASE, "", faults=0))
+    result = explored(scenario(BASE, "", faults=0))
 
-    assert found.wrong == "sent what is not durable"
+    assert result.violation == "sent what is not durable"
 
 
 def test_finds_that_a_window_that_follows_the_clock_back_is_wrong(monkeypatch):
-    """The Collector drops it as known, and the base point of the next one is new to it."""
+    """The Collector drops it as known, but adds the base point of the next one."""
 
     def advance(baseline, snapshots, schema, **how):
-        step = delta.advance(baseline, snapshots, schema, **how)
+        window = delta.advance(baseline, snapshots, schema, **how)
         end_ns = snapshots[-1].taken_ns
-        accounts = {one: replace(account, end_ns=end_ns) for one, account in step.baseline.streams.items()}
-        following = replace(step.baseline, end_ns=end_ns, streams=accounts)
-        return replace(
-            step, to_export=[replace(one, end_ns=end_ns) for one in step.to_export], baseline=following
-        )
+        streams = {
+            attributes: replace(stream, end_ns=end_ns)
+            for attributes, stream in window.baseline.streams.items()
+        }
+        following = replace(window.baseline, end_ns=end_ns, streams=streams)
+        to_export = [replace(series, end_ns=end_ns) for series in window.to_export]
+        return replace(window, to_export=to_export, baseline=following)
 
     monkeypatch.setattr("sidecar.pipeline.delta", SimpleNamespace(**{**vars(delta), "advance": advance}))
 
-    found = explored(scenario(BASE, "clock_back", faults=1))
+    result = explored(scenario(BASE, "clock_back", faults=1))
 
-    assert found.wrong.startswith(("lost", "doubled"))
+    assert result.violation.startswith(("lost", "doubled"))
 
 
-@pytest.mark.parametrize(("kinds", "answers"), [("", ("points refused",)), ("failover", ())])
-def test_finds_that_a_base_point_up_to_the_last_window_doubles(monkeypatch, kinds, answers):
-    """A Collector that did not count that window takes the base point for news, and adds it all again."""
+@pytest.mark.parametrize(("kinds", "responses"), [("", ("points refused",)), ("failover", ())])
+def test_finds_that_a_base_point_up_to_the_last_window_doubles(monkeypatch, kinds, responses):
+    """A Collector that did not count that window adds the whole base point again."""
 
-    def points(one, at, _temporality):
-        yield one.start_time_ns, one.start_ns, one.totals[at] - one.counts[at]
-        yield one.start_ns, one.end_ns, one.counts[at]
+    def points(series, at, _temporality):
+        yield series.start_time_ns, series.start_ns, series.totals[at] - series.counts[at]
+        yield series.start_ns, series.end_ns, series.counts[at]
 
     monkeypatch.setattr("sidecar.otlp.encode._windows", points)
 
-    found = explored(scenario(BASE, kinds, answers, faults=2))
+    result = explored(scenario(BASE, kinds, responses, faults=2))
 
-    assert found.wrong.startswith("doubled")
+    assert result.violation.startswith("doubled")
 
 
 @pytest.mark.parametrize("temporality", [PLAIN, BASE], ids=["delta", "base-point"])
-def test_finds_that_a_refused_batch_whose_counts_go_out_again_doubles(temporality):
-    """A refusal does not say that nothing was counted."""
-    found = explored(
+def test_finds_that_resending_the_counts_of_a_refused_batch_doubles(temporality):
+    """A refusal does not mean that nothing was counted."""
+    result = explored(
         scenario(temporality, "", ("refused after counting",), faults=1, delivery=RefusedIsForgotten)
     )
 
-    assert found.wrong.startswith("doubled")
+    assert result.violation.startswith("doubled")
 
 
 def test_finds_that_giving_up_batch_after_batch_loses():
-    """Without a probe each batch of a refusing hour is lost."""
-    found = explored(scenario(PLAIN, "", ("refused",), faults=2, delivery=Reckless))
+    """Without probes every batch in an hour of refusals is lost."""
+    result = explored(scenario(PLAIN, "", ("refused",), faults=2, delivery=Reckless))
 
-    assert found.wrong.startswith("lost")
+    assert result.violation.startswith("lost")
 
 
-def test_finds_that_a_map_forgotten_while_it_is_held_doubles(monkeypatch):
-    """It is read, found to be unknown, and counted from zero."""
+def test_finds_that_forgetting_a_map_that_is_still_held_doubles(monkeypatch):
+    """It is read as an unknown map and counted from zero."""
 
     def advance(baseline, snapshots, schema, **how):
-        step = delta.advance(baseline, snapshots, schema, **how)
-        two = dict(list(step.baseline.maps.items())[-2:])
-        return replace(step, baseline=replace(step.baseline, maps=two))
+        window = delta.advance(baseline, snapshots, schema, **how)
+        newest_two = dict(list(window.baseline.maps.items())[-2:])
+        return replace(window, baseline=replace(window.baseline, maps=newest_two))
 
     monkeypatch.setattr("sidecar.pipeline.delta", SimpleNamespace(**{**vars(delta), "advance": advance}))
 
-    found = explored(scenario(BASE, "reload", ("answer lost",), faults=4))
+    result = explored(scenario(BASE, "reload", ("response lost",), faults=4))
 
-    assert found.wrong.startswith("doubled")
+    assert result.violation.startswith("doubled")

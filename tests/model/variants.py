@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Delivery rules that look as good as ours, and are not."""
+"""Delivery rules that look correct and are not."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from sidecar.state.record import Batch
 
 
 class Merging(Delivery):
-    """A batch that is not acknowledged is made again, with what was counted meanwhile."""
+    """A batch that is not acknowledged is replaced by one that includes the counts since."""
 
     def send(self, **options: Any) -> Outcome | None:
         outcome = super().send(**options)
@@ -20,7 +20,7 @@ class Merging(Delivery):
 
 
 class WrittenAfter(Delivery):
-    """The journal is written once the answer is there."""
+    """The journal is written after the response."""
 
     def submit(self, batch: Batch, *_: Any, **_options: Any) -> None:
         self._record = replace(self._record, sequence=self.sequence + 1, pending=batch)
@@ -34,7 +34,7 @@ class WrittenAfter(Delivery):
 
 
 class AcknowledgedFirst(Delivery):
-    """The mark is set before the answer is there."""
+    """The mark is set before the response."""
 
     def send(self, **options: Any) -> Outcome | None:
         if self.has_pending:
@@ -43,7 +43,7 @@ class AcknowledgedFirst(Delivery):
 
 
 class RefusedIsForgotten(Delivery):
-    """A refused batch is forgotten, and its counts go out with the next one."""
+    """A refused batch is dropped, and its counts are sent with the next one."""
 
     def send(self, **options: Any) -> Outcome | None:
         before = self._record
@@ -54,6 +54,6 @@ class RefusedIsForgotten(Delivery):
 
 
 class Reckless(Delivery):
-    """No probe: the next batch has counts, whatever became of the last one."""
+    """No probe: the next batch has counts even after one was given up."""
 
     needs_probe = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sidecar in a world that may do anything to it: the steps from each state to the next ones."""
+"""The steps from each state of sidecar and environment to the next ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -8,203 +8,211 @@ from typing import Any, NamedTuple
 from sidecar.model import Temporality
 from tests.model import process
 from tests.model.edges import HERE
-from tests.model.explorer import Asked, Exploration, Step, Wrong, every_run, explore
+from tests.model.environment import Environment, new_environment
+from tests.model.explorer import Decisions, Exploration, Step, Violation, every_run, explore
 from tests.model.machine import CLOCK_STEP, TICK, Disk
-from tests.model.outside import Outside, new_world
 from tests.model.process import Memory
 from tests.model.scenario import CALM_TICKS, Scenario
 
 
 class State(NamedTuple):
-    """A world and, if it runs, the sidecar in it."""
+    """The environment and, while it runs, the sidecar's process."""
 
-    outside: Outside
+    environment: Environment
     memory: Memory | None
 
 
 def run(scenario: Scenario) -> Exploration:
     """Explore a scenario."""
     HERE.kinds = scenario.kinds
-    HERE.answers = ("answered", *scenario.answers)
+    HERE.responses = ("acknowledged", *scenario.responses)
     HERE.durable_first = scenario.durable_first
     HERE.temporality = scenario.temporality
-    start = State(new_world(scenario.sources, scenario.packets(0)), None)
+    start = State(new_environment(scenario.sources, scenario.packets(0)), None)
     return explore(start, _Steps(scenario), _key, faults=scenario.faults)
 
 
-def _key(state: State) -> tuple[Outside, bytes]:
-    return state.outside, state.memory.face if state.memory else b""
+def _key(state: State) -> tuple[Environment, bytes]:
+    return state.environment, state.memory.key if state.memory else b""
 
 
 class _Steps:
-    """Everything that may happen next in a scenario."""
+    """Every step that may come next in a scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
 
     def __call__(self, state: State, budget: int) -> Iterator[Step[State]]:
-        tick = state.outside.tick
+        tick = state.environment.tick
         if tick >= self._scenario.ticks + CALM_TICKS:
             return
         if tick >= self._scenario.ticks:
             budget = 0
         yield from self._cycles(state, budget)
-        if state.outside.late:
-            late = state.outside.late_arrived()
+        if state.environment.late:
+            late = state.environment.late_arrived()
             yield self._step("the late request arrives", 0, late, state.memory)
         if budget:
             if "stop" in self._scenario.kinds and state.memory:
-                yield from self._runs(state, budget, "SIGTERM", process.farewell)
-            for label, outside, alive in self._events(state):
-                yield self._step(label, 1, outside, state.memory if alive else None)
+                yield from self._runs(state, budget, "SIGTERM", process.shut_down)
+            for label, environment, alive in self._events(state):
+                yield self._step(label, 1, environment, state.memory if alive else None)
 
-    def _step(self, label: str, faults: int, outside: Outside, memory: Memory | None) -> Step[State]:
+    def _step(self, label: str, faults: int, environment: Environment, memory: Memory | None) -> Step[State]:
         if memory is None:
-            outside = _abandoned(outside)
-        settled = outside.tick >= self._scenario.ticks + CALM_TICKS
+            environment = _abandoned(environment)
+        settled = environment.tick >= self._scenario.ticks + CALM_TICKS
         plain = self._scenario.temporality is Temporality.DELTA
-        wrong = outside.wrong(settled=settled, value_counts=not plain)
-        return Step(label, faults, State(outside, memory), wrong)
+        violation = environment.violation(settled=settled, value_counts=not plain)
+        return Step(label, faults, State(environment, memory), violation)
 
     def _cycles(self, state: State, budget: int) -> Iterator[Step[State]]:
         cycle = process.once if self._scenario.once else process.cycle
-        outside = _with_traffic(self._scenario, state.outside)
-        yield from self._runs(State(outside, state.memory), budget, f"tick {outside.tick}", cycle)
-        if budget and "quiet" in self._scenario.kinds:
-            quiet = _later(state.outside)
-            name = f"tick {quiet.tick} without packets"
-            for step in self._runs(State(quiet, state.memory), budget - 1, name, cycle):
+        environment = _with_traffic(self._scenario, state.environment)
+        yield from self._runs(State(environment, state.memory), budget, f"tick {environment.tick}", cycle)
+        if budget and "idle" in self._scenario.kinds:
+            idle = _later(state.environment)
+            name = f"tick {idle.tick} without packets"
+            for step in self._runs(State(idle, state.memory), budget - 1, name, cycle):
                 yield replace(step, faults=step.faults + 1)
 
     def _runs(self, state: State, budget: int, name: str, act: Any) -> Iterator[Step[State]]:
-        def one(asked: Asked) -> tuple[State, str]:
-            HERE.enter(state.outside, asked)
+        def run_once(decisions: Decisions) -> tuple[State, str]:
+            HERE.enter(state.environment, decisions)
             HERE.may_crash("nothing")
             try:
                 memory = act(state.memory or self._scenario)
-            except Wrong as wrong:
-                return State(HERE.outside, None), str(wrong)
-            return State(_collected(_cycled(HERE.outside, memory), memory), memory), ""
+            except Violation as violation:
+                return State(HERE.environment, None), str(violation)
+            return State(_collected(_cycled(HERE.environment, memory), memory), memory), ""
 
-        for asked, (after, wrong) in every_run(one, budget):
-            if wrong:
-                yield Step(_label(name, asked.labels), asked.faults, after, wrong)
+        for decisions, (after, violation) in every_run(run_once, budget):
+            if violation:
+                yield Step(_label(name, decisions.labels), decisions.faults, after, violation)
                 continue
-            yield from self._scraped(_label(name, asked.labels), asked.faults, after, budget)
+            yield from self._scraped(_label(name, decisions.labels), decisions.faults, after, budget)
             for crash in HERE.crashes:
-                left = State(crash.outside, None)
+                left = State(crash.environment, None)
                 yield from self._scraped(_label(name, crash.labels), crash.faults, left, budget)
 
     def _scraped(self, label: str, faults: int, state: State, budget: int) -> Iterator[Step[State]]:
-        yield self._step(label, faults, state.outside.scraped(), state.memory)
+        yield self._step(label, faults, state.environment.scraped(), state.memory)
         if "scrape" in self._scenario.kinds and faults < budget:
-            yield self._step(f"{label}, not scraped", faults + 1, state.outside, state.memory)
+            yield self._step(f"{label}, not scraped", faults + 1, state.environment, state.memory)
 
-    def _events(self, state: State) -> Iterator[tuple[str, Outside, bool]]:
-        outside, alive, kinds = state.outside, state.memory is not None, self._scenario.kinds
+    def _events(self, state: State) -> Iterator[tuple[str, Environment, bool]]:
+        environment, alive, kinds = state.environment, state.memory is not None, self._scenario.kinds
         if "crash" in kinds and alive:
-            yield "sidecar killed", outside, False
+            yield "sidecar killed", environment, False
         if "collector" in kinds:
-            yield "Collector restarted", outside.collector_restarted(), alive
+            yield "Collector restarted", environment.collector_restarted(), alive
         if "failover" in kinds:
-            yield "failed over", outside.failed_over(), alive
+            yield "failed over", environment.failed_over(), alive
         if "forget" in kinds:
-            yield "Collector forgot the streams", outside.collector_forgot(), alive
-        kernel = outside.kernel
+            yield "Collector forgot the streams", environment.collector_forgot(), alive
+        kernel = environment.kernel
         for sign, way in ((-1, "back"), (1, "forward")):
             if f"clock_{way}" in kinds:
                 offset = kernel.clock_offset + sign * CLOCK_STEP
                 stepped = kernel._replace(clock_offset=offset)
-                yield f"clock stepped {way}", outside._replace(kernel=stepped), alive
-        ledger = outside.ledger._replace(wiped=True)
-        if "wipe" in kinds and outside.disk.journal:
-            yield "journal wiped", outside._replace(disk=Disk(), ledger=ledger), alive
+                yield f"clock stepped {way}", environment._replace(kernel=stepped), alive
+        expected = environment.expected._replace(wiped=True)
+        if "wipe" in kinds and environment.disk.journal:
+            yield "journal wiped", environment._replace(disk=Disk(), expected=expected), alive
             damaged = Disk(b"damaged", b"damaged")
-            yield "journal damaged", outside._replace(disk=damaged, ledger=ledger), alive
-        yield from self._map_events(outside, state.memory)
+            yield "journal damaged", environment._replace(disk=damaged, expected=expected), alive
+        yield from self._map_events(environment, state.memory)
 
-    def _map_events(self, outside: Outside, memory: Memory | None) -> Iterator[tuple[str, Outside, bool]]:
-        kinds, busy, alive = self._scenario.kinds, outside, memory is not None
+    def _map_events(
+        self, environment: Environment, memory: Memory | None
+    ) -> Iterator[tuple[str, Environment, bool]]:
+        kinds, alive = self._scenario.kinds, memory is not None
+        # Traffic goes on until the map is replaced, and no cycle reads it.
+        counted = environment
         for source in range(self._scenario.sources):
-            busy = busy.counted(source, 4 * self._scenario.packets(outside.tick))
-        kernel = busy.kernel
+            counted = counted.counted(source, 4 * self._scenario.packets(environment.tick))
+        kernel = counted.kernel
         if "reboot" in kinds:
-            for disk in outside.disk.after_power_cut():
-                lost = "" if disk.journal == outside.disk.journal else ", what was not flushed is lost"
-                dead = busy.buried({one.id for one in kernel.maps})
-                rebooted = dead._replace(kernel=kernel.rebooted(), disk=disk)
+            for disk in environment.disk.after_power_cut():
+                lost = "" if disk.journal == environment.disk.journal else ", what was not flushed is lost"
+                freed = counted.freed({held.id for held in kernel.maps})
+                rebooted = freed._replace(kernel=kernel.rebooted(), disk=disk)
                 yield f"machine rebooted{lost}", rebooted, False
         if kernel.active != kernel.pinned:
             return
-        # A map that no process has opened yet is nobody's to read once its pin is gone.
-        unseen = {kernel.pinned[0]} - process.held(memory) if memory else set()
-        for label, before in self._reloads(outside, busy):
-            reloaded = before.kernel.pinned_new(0, 0).attached().without(unseen)
-            yield label, before.buried(unseen)._replace(kernel=reloaded), alive
+        # A map that no process has opened yet cannot be read once its pin is gone.
+        unopened = {kernel.pinned[0]} - process.held(memory) if memory else set()
+        for label, before in self._reloads(environment, counted):
+            reloaded = before.kernel.pinned_new(0, 0).attached().without(unopened)
+            yield label, before.freed(unopened)._replace(kernel=reloaded), alive
         if "slow_reload" in kinds and alive:
-            pinned = outside.kernel.pinned_new(0, outside.tick + 2)
-            reloaded = outside._replace(kernel=pinned)
+            pinned = environment.kernel.pinned_new(0, environment.tick + 2)
+            reloaded = environment._replace(kernel=pinned)
             yield "new map pinned, its program not attached yet", reloaded, alive
         for older in kernel.maps:
             if "roll_back" in kinds and alive and older.source == 0 and older.id != kernel.pinned[0]:
                 back = kernel._replace(pinned=(older.id, *kernel.pinned[1:])).attached()
-                rolled = busy.buried(unseen)._replace(kernel=back.without(unseen))
+                rolled = counted.freed(unopened)._replace(kernel=back.without(unopened))
                 yield "rolled back to the map before", rolled, alive
         if "empty" in kinds:
             here = kernel.map(kernel.pinned[0])
             emptied = kernel.changed(here.id, count=0, written=0, frozen=0, cycled=0)
-            ledger = busy.ledger.may_lose(0, here.count - here.frozen)
-            yield "map emptied", busy._replace(kernel=emptied, ledger=ledger), alive
+            expected = counted.expected.may_lose(0, here.count - here.frozen)
+            yield "map emptied", counted._replace(kernel=emptied, expected=expected), alive
 
-    def _reloads(self, outside: Outside, busy: Outside) -> Iterator[tuple[str, Outside]]:
+    def _reloads(self, environment: Environment, counted: Environment) -> Iterator[tuple[str, Environment]]:
         if "reload" in self._scenario.kinds:
-            yield "program reloaded", busy
-        if "quiet_reload" in self._scenario.kinds:
-            yield "program reloaded before it counted anything more", outside
+            yield "program reloaded", counted
+        if "idle_reload" in self._scenario.kinds:
+            yield "program reloaded before it counted anything more", environment
 
 
 def _label(name: str, labels: Sequence[str]) -> str:
     return f"{name}: {', '.join(labels)}" if labels else name
 
 
-def _later(outside: Outside) -> Outside:
-    """A tick passes."""
-    uptime = outside.kernel.uptime + TICK
-    return outside._replace(tick=outside.tick + 1, kernel=outside.kernel._replace(uptime=uptime))
+def _later(environment: Environment) -> Environment:
+    """Return the environment one tick later."""
+    uptime = environment.kernel.uptime + TICK
+    return environment._replace(tick=environment.tick + 1, kernel=environment.kernel._replace(uptime=uptime))
 
 
-def _with_traffic(scenario: Scenario, outside: Outside) -> Outside:
-    """A tick passes and packets come; in the middle of it a program may take over with its pinned map."""
-    outside = _later(outside)
-    packets = scenario.packets(outside.tick)
-    if 0 < outside.kernel.attached_in <= outside.tick:
-        outside = outside.counted(0, 2 * packets)
-        outside = outside._replace(kernel=outside.kernel.attached())
+def _with_traffic(scenario: Scenario, environment: Environment) -> Environment:
+    """Return the environment after a tick with packets, in the middle of which a program may be attached."""
+    environment = _later(environment)
+    packets = scenario.packets(environment.tick)
+    if 0 < environment.kernel.attached_in <= environment.tick:
+        environment = environment.counted(0, 2 * packets)
+        environment = environment._replace(kernel=environment.kernel.attached())
     for source in range(scenario.sources):
-        outside = outside.counted(source, packets)
-    return outside
+        environment = environment.counted(source, packets)
+    return environment
 
 
-def _abandoned(outside: Outside) -> Outside:
-    """No process holds a map or a temporary file any more."""
-    kernel = outside.kernel.attached()
-    outside = outside._replace(kernel=kernel, disk=outside.disk._replace(new=None, new_flushed=None))
-    return outside.buried({one.id for one in kernel.maps if one.id not in kernel.pinned})
+def _abandoned(environment: Environment) -> Environment:
+    """Return the environment when no process holds a map or a temporary file."""
+    kernel = environment.kernel.attached()
+    environment = environment._replace(
+        kernel=kernel, disk=environment.disk._replace(new=None, new_flushed=None)
+    )
+    return environment.freed({held.id for held in kernel.maps if held.id not in kernel.pinned})
 
 
-def _cycled(outside: Outside, memory: Memory | None) -> Outside:
-    """After a whole cycle, all that the maps hold must be in the journal."""
-    kernel = outside.kernel
+def _cycled(environment: Environment, memory: Memory | None) -> Environment:
+    """Note what a complete cycle read, which must be in the journal."""
+    kernel = environment.kernel
     if memory is not None and not HERE.troubled:
         for map_id in process.held(memory) | set(kernel.pinned):
             kernel = kernel.changed(map_id, cycled=kernel.map(map_id).count)
-    return outside._replace(kernel=kernel)
+    return environment._replace(kernel=kernel)
 
 
-def _collected(outside: Outside, memory: Memory | None) -> Outside:
-    """A map ends when neither pin nor program nor process holds it. It was let go as reported: no loss."""
+def _collected(environment: Environment, memory: Memory | None) -> Environment:
+    """Remove maps that no pin, program or process holds; the sidecar released them as reported: no loss."""
     if memory is None:
-        return outside
-    kernel = outside.kernel
+        return environment
+    kernel = environment.kernel
     held = process.held(memory) | {*kernel.pinned, *kernel.active}
-    return outside._replace(kernel=kernel.without({one.id for one in kernel.maps if one.id not in held}))
+    return environment._replace(
+        kernel=kernel.without({each.id for each in kernel.maps if each.id not in held})
+    )

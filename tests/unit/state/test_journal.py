@@ -305,7 +305,7 @@ def test_a_failed_commit_does_not_change_which_record_is_acknowledged(journal):
 
 
 def test_a_removed_directory_is_recreated_by_the_next_commit(journal, state_dir, caplog):
-    """An acknowledgement in between cannot be marked; the next record is durable, and the directory locked."""
+    """An acknowledgement before it cannot be marked; the next record is durable, the directory locked."""
     journal.commit(COMPLETED)
     shutil.rmtree(state_dir)
     with pytest.raises(
