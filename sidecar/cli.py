@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from sidecar.commands import registry
-from sidecar.errors import ConfigError, SidecarError, is_text, of_the_machine
+from sidecar.errors import ConfigError, SidecarError, is_text, machine_error
 from sidecar.kernel import limits, standard_streams
 from sidecar.observe.log_handler import LogHandler, OneLine
 
@@ -45,7 +45,7 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         standard_streams.drop_output()
         return _BROKEN_PIPE
-    if found := of_the_machine(error):
+    if found := machine_error(error):
         log.error("%s", found)
         standard_streams.drop_output()
         return found.exit_code

@@ -14,7 +14,16 @@ from contextlib import contextmanager
 
 
 class SidecarError(Exception):
-    """Base of all errors; never raised itself, so its exit code is that of a bug."""
+    """
+    Base of all errors; never raised itself.
+
+    Attributes:
+        exit_code: Exit code of the command when this error ends it; here that of a bug.
+        what: What could not be done, with "cannot".
+        cause: Why.
+        remedy: What to do.
+
+    """
 
     exit_code = 70
 
@@ -130,10 +139,11 @@ def from_os_error(what: str, error: OSError, *, rights: str, otherwise: str) -> 
     return KernelError(what, explain(error), remedy)
 
 
-def of_the_machine(error: BaseException) -> KernelError | None:
-    """Return the KernelError for an exception that the machine causes, wherever it was raised, or None."""
+def machine_error(error: BaseException) -> KernelError | None:
+    """Return the KernelError for *error* if a lack of memory, files, space or /proc caused it, else None."""
     if isinstance(error, MemoryError):
-        return KernelError(_LIMITS[errno.ENOMEM][0], "out of memory", _LIMITS[errno.ENOMEM][1])
+        what, remedy = _LIMITS[errno.ENOMEM]
+        return KernelError(what, "out of memory", remedy)
     if not isinstance(error, OSError):
         return None
     if error.errno in _LIMITS:
