@@ -80,7 +80,7 @@ class Environment(NamedTuple):
         return self._replace(collector=Collector(nothing, nothing), late=b"")
 
     def collector_forgot(self) -> "Environment":
-        """Return the environment after `max_stale`: the processor forgot the streams, the exporter did not."""
+        """Return the environment after `max_stale`: the processor, not the exporter, forgot the streams."""
         nothing = (None,) * len(self.prometheus)
         return self._replace(collector=self.collector._replace(streams=nothing), late=b"")
 
