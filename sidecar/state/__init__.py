@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What survives a restart: the record, and the journal that keeps it on disk."""
+"""What survives a restart: the record, the journal on disk, and the marks that outlive a lost journal."""
