@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sidecar.describe.file import sources
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError
 from sidecar.kernel.interface import Interface
 from sidecar.model import Temporality
@@ -118,10 +118,10 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
         ConfigError: Nothing is named, or something twice; or the file cannot be used.
 
     """
-    places = [Place("interface", one.name, one.netns) for one in interfaces_from(flags)]
-    places += [Place("pin", str(path)) for path in flags.map_path or ()]
-    places += [Place("name", name) for name in flags.map_name or ()]
-    places += [Place("id", str(number)) for number in flags.map_id or ()]
+    places = [MapRef("interface", one.name, one.netns) for one in interfaces_from(flags)]
+    places += [MapRef("pin", str(path)) for path in flags.map_path or ()]
+    places += [MapRef("name", name) for name in flags.map_name or ()]
+    places += [MapRef("id", str(number)) for number in flags.map_id or ()]
     if flags.profile and not places:
         raise ConfigError(
             f"use --profile {flags.profile}",
@@ -141,7 +141,7 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
             "no source",
             "give --interface, --map-path, --map-name, --map-id or --config",
         )
-    twice = _first_met_twice(spec.place for spec in specs)
+    twice = _first_met_twice(spec.map_ref for spec in specs)
     if twice is not None:
         raise ConfigError(f"read {twice}", "it is named twice", "name it once")
     return tuple(specs)

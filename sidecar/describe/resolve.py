@@ -11,11 +11,11 @@ from sidecar.describe.decoders import NameOf
 from sidecar.describe.defaults import completed, title
 from sidecar.describe.file import sources
 from sidecar.describe.instruments import build_instruments
-from sidecar.describe.labels import label_of, tells_apart
+from sidecar.describe.labels import keeps_keys_distinct, label_of
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import fitting
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import LayoutSpec, Place, ProfileSpec, SourceSpec
+from sidecar.describe.spec import LayoutSpec, MapRef, ProfileSpec, SourceSpec
 from sidecar.describe.stale import refuse_stale
 from sidecar.describe.suggest import at_line
 from sidecar.errors import ConfigError, RightsError, SourceError
@@ -65,7 +65,7 @@ def resolve(
     if not (profile or spec.metrics or spec.key is not None):
         known = sources.built_in() if profiles is None else profiles
         profile = fitting(known, info, described)
-    is_guess = described is None and not spec.profile and not _is_ours(spec.place)
+    is_guess = described is None and not spec.profile and not _is_ours(spec.map_ref)
     plan = spec.with_profile(profile)
     if described is None:
         described = _shape_of_layout(plan.layout, info) if plan.layout else _unknown(info, unusable)
@@ -87,7 +87,7 @@ def resolve(
         cpu=plan.cpu,
         series_limit=plan.series_limit,
         labels=tuple(one.attribute for one in plan.key or ()),
-        told_apart=tells_apart(plan.key or (), described.key),
+        distinct_keys=keeps_keys_distinct(plan.key or (), described.key),
         notes=notes,
         warnings=(
             *([f"{what}: its BTF cannot be used: {unusable}"] if unusable else []),
@@ -109,7 +109,7 @@ def _refuse_unreadable(info: MapInfo) -> None:
     )
 
 
-def _is_ours(place: Place) -> bool:
+def _is_ours(place: MapRef) -> bool:
     """Return whether the map is the shipped program's: its pin is under the directory that only we use."""
     return place.kind == "interface" or pins.PIN_ROOT in Path(place.value).parents
 

@@ -8,11 +8,11 @@ from typing import Literal
 from sidecar.model import Attributes
 from sidecar.schema import LARGEST_CARDINALITY, Kind
 
-PlaceKind = Literal["interface", "pin", "name", "id"]
+MapRefKind = Literal["interface", "pin", "name", "id"]
 
 
 @dataclass(frozen=True)
-class Place:
+class MapRef:
     """
     Where a map is found.
 
@@ -23,7 +23,7 @@ class Place:
 
     """
 
-    kind: PlaceKind
+    kind: MapRefKind
     value: str
     netns: str | None = None
 
@@ -182,7 +182,7 @@ class SourceSpec:
 
     """
 
-    place: Place
+    map_ref: MapRef
     profile: ProfileSpec | None = None
     attributes: Attributes = ()
     series_limit: int = LARGEST_CARDINALITY

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.commands.registry import parser
 from sidecar.config import config_from
-from sidecar.describe.spec import Place
+from sidecar.describe.spec import MapRef
 from sidecar.errors import ConfigError
 from sidecar.model import Temporality
 
@@ -34,7 +34,7 @@ def test_all_configuration_files_are_read(tmp_path):
         file.write_text(f"sources: [{{pin: /sys/fs/bpf/{file.stem}}}]")
     found = config("--config", str(files[0]), "--config", str(files[1]))
 
-    assert [spec.place.value for spec in found.sources] == ["1", "/sys/fs/bpf/a", "/sys/fs/bpf/b"]
+    assert [spec.map_ref.value for spec in found.sources] == ["1", "/sys/fs/bpf/a", "/sys/fs/bpf/b"]
 
 
 def test_many_sources_take_no_more_than_their_number():
@@ -72,13 +72,13 @@ def test_flags_say_what_to_read():
     )
     found = config(*flags.split())
 
-    assert [source.place for source in found.sources] == [
-        Place("interface", "eth0", "blue"),
-        Place("interface", "eth1", "blue"),
-        Place("pin", "/sys/fs/bpf/m"),
-        Place("name", "flows"),
-        Place("id", "1"),
-        Place("id", "41"),
+    assert [source.map_ref for source in found.sources] == [
+        MapRef("interface", "eth0", "blue"),
+        MapRef("interface", "eth1", "blue"),
+        MapRef("pin", "/sys/fs/bpf/m"),
+        MapRef("name", "flows"),
+        MapRef("id", "1"),
+        MapRef("id", "41"),
     ]
     assert config("--once").once
 
@@ -264,7 +264,7 @@ def test_a_file_and_flags_go_together(tmp_path):
     plain = config("--config", str(path))
     limited = config("--config", str(path), "--series-limit", "50", "--profile", "xdp-stats")
 
-    assert [(str(one.place), one.series_limit) for one in plain.sources] == [
+    assert [(str(one.map_ref), one.series_limit) for one in plain.sources] == [
         ("id:1", 100_000),
         ("pin:/sys/fs/bpf/flows", 7),
     ]

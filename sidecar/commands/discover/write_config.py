@@ -17,7 +17,7 @@ from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import fitting
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import KeySpec, MetricSpec, Place, SourceSpec
+from sidecar.describe.spec import KeySpec, MapRef, MetricSpec, SourceSpec
 from sidecar.errors import ConfigError, SidecarError, SourceError, printable
 from sidecar.kernel import pins
 from sidecar.kernel import syscall as bpf
@@ -190,7 +190,7 @@ def _named(found: FoundMap, shape: Shape) -> Iterator[MetricSpec]:
 
 
 def _can_be(metric: MetricSpec, found: FoundMap, shape: Shape) -> bool:
-    spec = SourceSpec(Place("id", str(found.info.id)), key=(), metrics=(metric,))
+    spec = SourceSpec(MapRef("id", str(found.info.id)), key=(), metrics=(metric,))
     try:
         resolve(spec, found.info, shape)
     except SidecarError:

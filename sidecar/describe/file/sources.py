@@ -10,14 +10,14 @@ from sidecar.describe.clashes import refuse_clashes
 from sidecar.describe.file.layout import layout
 from sidecar.describe.file.metrics import attributes, key, metrics, text
 from sidecar.describe.file.yaml_nodes import Node, read
-from sidecar.describe.spec import MatchSpec, Place, PlaceKind, ProfileSpec, SourceSpec
+from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, SourceSpec
 from sidecar.describe.suggest import nearest
 from sidecar.errors import ConfigError
 from sidecar.schema import LARGEST_CARDINALITY
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
 MAP_KINDS = ("ARRAY", "PERCPU_ARRAY", "HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
-_PLACES: Mapping[str, PlaceKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
+_PLACES: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
 _PROFILE_KEYS = ("match", "layout", "cpu", "key", "metrics")
 _SOURCE_KEYS = (*_PLACES, "netns", "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
 _U32 = (1 << 32) - 1
@@ -40,15 +40,15 @@ def load(path: Path) -> tuple[SourceSpec, ...]:
     items = top["sources"].sequence("sources")
     if not items:
         raise top["sources"].refuse("sources", "none", "name one: `- pin: /sys/fs/bpf/stats_map`")
-    found: dict[Place, SourceSpec] = {}
+    found: dict[MapRef, SourceSpec] = {}
     profiles: dict[str, ProfileSpec] = {}
     for item in items:
         source = _source(item, path.parent, profiles)
-        if source.place in found:
+        if source.map_ref in found:
             raise item.refuse(
-                f"source {source.place}", f"also at {found[source.place].at}", "keep one of the two"
+                f"source {source.map_ref}", f"also at {found[source.map_ref].at}", "keep one of the two"
             )
-        found[source.place] = source
+        found[source.map_ref] = source
     return tuple(found.values())
 
 
@@ -127,7 +127,7 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec]) -> SourceS
     chosen = found.get("profile")
     limit = found.get("series_limit")
     spec = SourceSpec(
-        place=place,
+        map_ref=place,
         profile=_named_profile(chosen, near, profiles) if chosen else None,
         attributes=attributes(found),
         series_limit=limit.integer("series_limit", 1, _U32) if limit else LARGEST_CARDINALITY,
@@ -148,7 +148,7 @@ def _named_profile(node: Node, near: Path, profiles: dict[str, ProfileSpec]) -> 
     return profiles[name]
 
 
-def _place(node: Node, found: Mapping[str, Node]) -> Place:
+def _place(node: Node, found: Mapping[str, Node]) -> MapRef:
     kinds = [name for name in _PLACES if name in found]
     if len(kinds) != 1:
         remedy = f"write exactly one of {', '.join(_PLACES)}"
@@ -157,7 +157,7 @@ def _place(node: Node, found: Mapping[str, Node]) -> Place:
     if "netns" in found and kind != "interface":
         raise found["netns"].refuse("netns", f"it goes with interface, not with {kind}", "leave it out")
     if kind == "id":
-        return Place(kind, str(found[kind].integer("id", 1, _U32)))
+        return MapRef(kind, str(found[kind].integer("id", 1, _U32)))
     value = _clean(found[kind], kind)
     if kind == "interface" and (len(value.encode()) > 15 or re.search(r"[/\s]", value)):
         raise found[kind].refuse(
@@ -165,7 +165,7 @@ def _place(node: Node, found: Mapping[str, Node]) -> Place:
         )
     if kind == "pin" and not value.startswith("/"):
         raise found[kind].refuse(f"pin {value!r}", "not an absolute path", "write /sys/fs/bpf/…")
-    return Place(kind, value, _clean(found["netns"], "netns") if "netns" in found else None)
+    return MapRef(kind, value, _clean(found["netns"], "netns") if "netns" in found else None)
 
 
 def _clean(node: Node, what: str) -> str:

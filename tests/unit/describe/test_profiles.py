@@ -10,14 +10,14 @@ from sidecar.describe.file.sources import built_in, built_in_names, profile
 from sidecar.describe.layout import shape_from
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
 from sidecar.model import Field
 from sidecar.schema import Instrument, Kind
 
-SOURCE = SourceSpec(Place("pin", "/sys/fs/bpf/stats_map"))
+SOURCE = SourceSpec(MapRef("pin", "/sys/fs/bpf/stats_map"))
 STATS = MapInfo(1, uapi.MAP_PERCPU_ARRAY, "stats_map", 4, 64, 1, 0, 0, 0)
 ACTIONS = MapInfo(1, uapi.MAP_PERCPU_ARRAY, "xdp_stats_map", 4, 16, 5, 0, 0, 0)
 INDEX = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")

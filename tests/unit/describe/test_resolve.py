@@ -6,14 +6,14 @@ import pytest
 
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place, SourceSpec
+from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, MetricSpec, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
 from sidecar.model import Field
 from sidecar.schema import Instrument, Kind
 
-PIN = Place("pin", "/sys/fs/bpf/flows")
+PIN = MapRef("pin", "/sys/fs/bpf/flows")
 ADDRESS = "struct in6_addr"
 KEY = (
     Part("ifindex", 0, 32, Encoding.UNSIGNED, "__u32"),
@@ -413,11 +413,11 @@ def test_whether_keys_were_meant_to_share_series_is_known():
     """Not if all parts are said by decoders that tell values apart; padding is nobody's wish."""
     every = tuple(KeySpec(name, name, at="f:1") for name in ("ifindex", "proto", "port"))
 
-    assert made().told_apart
-    assert made(key=every).told_apart
-    assert not made(key=every[:2]).told_apart
-    assert not made(key=()).told_apart
-    assert not made(key=(*every[1:], replace(every[0], decoder="ifname"))).told_apart
+    assert made().distinct_keys
+    assert made(key=every).distinct_keys
+    assert not made(key=every[:2]).distinct_keys
+    assert not made(key=()).distinct_keys
+    assert not made(key=(*every[1:], replace(every[0], decoder="ifname"))).distinct_keys
 
 
 def test_btf_that_is_of_no_use_is_not_a_missing_right():
@@ -447,5 +447,5 @@ def test_a_guess_without_btf_is_said():
         "by its name and its 64 bytes alone, since its BTF cannot be"
         in made(of=hidden, shape=None).warnings[0]
     )
-    for place in (Place("interface", "eth0"), Place("pin", "/sys/fs/bpf/xdp-otel/eth0/stats_map")):
+    for place in (MapRef("interface", "eth0"), MapRef("pin", "/sys/fs/bpf/xdp-otel/eth0/stats_map")):
         assert resolve(SourceSpec(place), stats, None).warnings == ()

@@ -86,7 +86,7 @@ def test_what_is_written_can_be_read(tmp_path):
     (tmp_path / "flows.yaml").write_text(configuration(one, with_layout=True))
     (spec,) = sources.load(tmp_path / "flows.yaml")
 
-    assert spec.place.value == '/sys/fs/bpf/a "pin": #1'
+    assert spec.map_ref.value == '/sys/fs/bpf/a "pin": #1'
     assert [(part.field, part.decoder, part.table) for part in spec.key] == [
         ("on", "integer", ()),
         ("kind", "table", ((0, "no"), (1, "a: b"))),
