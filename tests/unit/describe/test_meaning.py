@@ -44,10 +44,10 @@ def unsigned(name, bits=64, kind="__u64", **more):
     ("names", "meaning"),
     [
         (COUNTS, Meaning.COUNT),
-        (MOMENTS, Meaning.MOMENT),
-        (FIGURES, Meaning.FIGURE),
+        (MOMENTS, Meaning.TIME),
+        (FIGURES, Meaning.NON_ADDITIVE),
         (LEVELS, Meaning.LEVEL),
-        (MARKS, Meaning.MARK),
+        (MARKS, Meaning.IDENTIFIER),
     ],
 )
 def test_a_name_says_what_a_field_is(names, meaning):
@@ -59,8 +59,8 @@ def test_a_name_says_what_a_field_is(names, meaning):
 
 def test_a_type_says_what_a_field_is():
     """Times, ids, and what is in network order, unless its name is a count's."""
-    assert meaning_of(unsigned("x", kind="ktime_t")) is Meaning.MOMENT
-    assert meaning_of(unsigned("owner", 32, "pid_t")) is Meaning.MARK
-    assert meaning_of(unsigned("nexthop", 32, "__be32", big_endian=True)) is Meaning.MARK
+    assert meaning_of(unsigned("x", kind="ktime_t")) is Meaning.TIME
+    assert meaning_of(unsigned("owner", 32, "pid_t")) is Meaning.IDENTIFIER
+    assert meaning_of(unsigned("nexthop", 32, "__be32", big_endian=True)) is Meaning.IDENTIFIER
     assert meaning_of(unsigned("packets", 32, "__be32", big_endian=True)) is Meaning.COUNT
-    assert meaning_of(unsigned("port", 16, "__u16")) is Meaning.MARK
+    assert meaning_of(unsigned("port", 16, "__u16")) is Meaning.IDENTIFIER

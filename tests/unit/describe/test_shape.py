@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.describe.btf import MAX_DEPTH, Btf, BtfKind
-from sidecar.describe.shape import MAX_ELEMENTS, MAX_PARTS, Encoding, Part, part_called, shape_of
+from sidecar.describe.btf_shape import MAX_ELEMENTS, MAX_PARTS, shape_of
+from sidecar.describe.shape import Encoding, Part, part_called
 from tests.unit.describe.btf_blob import BOOL, SIGNED, Blob
 
 
@@ -180,7 +181,7 @@ def test_unions_of_different_types_are_refused(types):
     """A struct over a number, signed over unsigned, big over little: each a part, none to be exported."""
     pair = types.struct("pair", 8, ("low", types.u32, 0), ("high", types.u32, 32))
     union = types.union("u", 8, ("all", types.u64), ("half", pair))
-    refused = "member of a union: all, half.low lie in one place"
+    refused = "member of a union: all, half.low share the same bytes"
     assert types.value(types.struct("r", 8, ("u", union, 0)), 8) == (
         Part("u.all", 0, 64, Encoding.UNSIGNED, "__u64", refused=refused),
         Part("u.half.low", 0, 32, Encoding.UNSIGNED, "__u32", refused=refused),
@@ -206,7 +207,7 @@ def test_unions_of_bytes(types):
     octets = types.array(types.u8, 16)
     in6 = types.struct("in6_addr", 16, ("u8", octets, 0))
     union = types.union("", 16, ("six", in6), ("raw", octets))
-    refused = "member of a union: six, raw lie in one place"
+    refused = "member of a union: six, raw share the same bytes"
     assert types.key(union, 16) == (
         Part("six", 0, 128, Encoding.BYTES, "struct in6_addr", refused=refused),
         Part("raw", 0, 128, Encoding.BYTES, "__u8[16]", refused=refused),
@@ -284,7 +285,7 @@ def test_what_is_no_number_is_refused(types):
         Part("any", 192, 64, Encoding.POINTER, "void *", refused="a pointer"),
         Part("real", 256, 64, Encoding.OTHER, "double", refused="a floating-point number"),
         Part(
-            "lock", 320, 32, Encoding.OTHER, "struct bpf_spin_lock", refused="kept by the kernel for itself"
+            "lock", 320, 32, Encoding.OTHER, "struct bpf_spin_lock", refused="private to the kernel"
         ),
         Part("packets", 384, 64, Encoding.UNSIGNED, "__u64"),
     )
@@ -395,7 +396,7 @@ def test_sizes_must_agree(types):
         types.value(record, 8)
     with pytest.raises(ValueError, match="has a VOID where a value must be"):
         types.value(types.struct("r", 8, ("a", 0, 0)), 8)
-    with pytest.raises(ValueError, match="a bitfield of 40 bits, a, of another type"):
+    with pytest.raises(ValueError, match="a bit-field of 40 bits, a, of another type"):
         types.value(types.struct("r", 8, ("a", types.u32, 0, 40)), 8)
 
 

@@ -55,7 +55,7 @@ def test_all_that_can_be_said_is_read(tmp_path):
     """Each key of a source arrives in its specification."""
     flows, interface, name, number = loaded(tmp_path, FULL)
 
-    assert flows.place == MapRef("pin", "/sys/fs/bpf/flows")
+    assert flows.map_ref == MapRef("pin", "/sys/fs/bpf/flows")
     assert flows.attributes == (("site", "fra1"), ("rack", 7), ("spare", True), ("word", "7"))
     assert (flows.series_limit, flows.cpu) == (1000, "cpu")
     assert flows.layout == LayoutSpec(
@@ -71,7 +71,7 @@ def test_all_that_can_be_said_is_read(tmp_path):
         MetricSpec("flow.packets", "packets", "{packet}", "Packets.", Kind.COUNTER, (("dir", "in"),)),
         MetricSpec("flow.fill", "fill", kind=Kind.GAUGE),
     )
-    assert (interface.place, name.place, number.place) == (
+    assert (interface.map_ref, name.map_ref, number.map_ref) == (
         MapRef("interface", "eth0", "blue"),
         MapRef("name", "stats_map"),
         MapRef("id", "7"),
@@ -260,7 +260,7 @@ def test_words_that_older_yaml_takes_for_booleans_are_text(tmp_path):
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
     """Editors that write one are forgiven."""
-    assert loaded(tmp_path, b"\xef\xbb\xbfsources: [{id: 1}]")[0].place == MapRef("id", "1")
+    assert loaded(tmp_path, b"\xef\xbb\xbfsources: [{id: 1}]")[0].map_ref == MapRef("id", "1")
 
 
 def test_a_profile_file_lies_next_to_the_configuration(tmp_path):
