@@ -141,8 +141,8 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
         specs = [replace(spec, series_limit=flags.series_limit) for spec in specs]
     if not specs:
         raise ConfigError(
-            "read any map",
-            "no source is given",
+            "choose what to read",
+            "no source",
             "give --interface, --map-path, --map-name, --map-id or --config",
         )
     repeated = _first_repeated(spec.map_ref for spec in specs)
@@ -220,7 +220,7 @@ def _seconds(text: str, name: str, divisor: float) -> float:
     if not SHORTEST_INTERVAL_S <= seconds <= LONGEST_INTERVAL_S:
         raise ConfigError(
             f"use {name} {text!r}",
-            f"not between {SHORTEST_INTERVAL_S:g} s and {LONGEST_INTERVAL_S:g} s",
+            f"not a time between {SHORTEST_INTERVAL_S:g} s and {LONGEST_INTERVAL_S:g} s",
             f"the default is {DEFAULT_INTERVAL_S:g} s",
         )
     return seconds

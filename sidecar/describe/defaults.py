@@ -51,7 +51,7 @@ def with_defaults(spec: SourceSpec, info: MapInfo, shape: Shape) -> tuple[Source
         return spec, ()
     more = [f"{len(left_out) - _MAX_LISTED:,} more"] if len(left_out) > _MAX_LISTED else []
     listed = ", ".join(left_out[:_MAX_LISTED] + more)
-    return spec, (f"not exported, since not counts: {listed}; list them under `metrics:` to export them",)
+    return spec, (f"left out, as they are not counts: {listed}; list them under `metrics:` to export them",)
 
 
 def key_of(info: MapInfo, shape: Shape) -> tuple[KeySpec, ...]:

@@ -95,7 +95,7 @@ def test_an_interval_is_in_seconds_and_may_be_fractional(text, seconds):
 def test_an_invalid_interval_is_refused(text):
     """The error has the flag, the value, the range and the default."""
     assert refusal(f"--interval={text}") == (
-        f"cannot use --interval {text!r}: not between 0.1 s and 86400 s: the default is 10 s"
+        f"cannot use --interval {text!r}: not a time between 0.1 s and 86400 s: the default is 10 s"
     )
 
 
@@ -111,7 +111,7 @@ def test_an_invalid_variable_for_the_interval_is_refused(text):
     """The error names the unit, for a 10 that means ten seconds."""
     assert refusal(**{INTERVAL_MS: text}) == (
         f"cannot use {INTERVAL_MS} (milliseconds) {text!r}: "
-        "not between 0.1 s and 86400 s: the default is 10 s"
+        "not a time between 0.1 s and 86400 s: the default is 10 s"
     )
 
 
@@ -254,9 +254,7 @@ def test_without_an_endpoint_the_status_endpoint_is_required():
 
 def test_a_source_is_required():
     """The error names the flags that give one."""
-    with pytest.raises(
-        ConfigError, match=r"no source is given: give --interface, --map-path, .* or --config"
-    ):
+    with pytest.raises(ConfigError, match=r"no source: give --interface, --map-path, .* or --config"):
         config_from(parser().parse_args(["run"]), {})
 
 

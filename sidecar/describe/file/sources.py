@@ -69,7 +69,8 @@ def profile(name_or_path: str, near: Path = Path(), at: str = "") -> ProfileSpec
         return _profile(read(path), path.stem, str(path))
     if name_or_path not in built_in_names():
         remedy = f"{suggest(name_or_path, built_in_names())}; or write the path of a file"
-        raise entry_error(at, f"profile {name_or_path!r}", "no built-in profile has that name", remedy)
+        entry = f"{'' if at else '--'}profile {name_or_path!r}"
+        raise entry_error(at, entry, "no built-in profile has that name", remedy)
     return _built_in(name_or_path)
 
 

@@ -312,7 +312,7 @@ def test_a_source_cannot_repeat_an_attribute_of_its_profile(tmp_path):
 
 def test_an_unknown_profile_in_a_flag_is_refused():
     """The error names the profile and the nearest one."""
-    with pytest.raises(ConfigError, match=r"cannot use profile 'xdp-stat'.*did you mean 'xdp-stats'"):
+    with pytest.raises(ConfigError, match=r"cannot use --profile 'xdp-stat'.*did you mean 'xdp-stats'"):
         profile("xdp-stat")
 
 
