@@ -32,9 +32,9 @@ def test_all_configuration_files_are_read(tmp_path):
     files = [tmp_path / name for name in ("a.yaml", "b.yaml")]
     for file in files:
         file.write_text(f"sources: [{{pin: /sys/fs/bpf/{file.stem}}}]")
-    found = config("--config", str(files[0]), "--config", str(files[1]))
+    result = config("--config", str(files[0]), "--config", str(files[1]))
 
-    assert [spec.map_ref.value for spec in found.sources] == ["1", "/sys/fs/bpf/a", "/sys/fs/bpf/b"]
+    assert [spec.map_ref.value for spec in result.sources] == ["1", "/sys/fs/bpf/a", "/sys/fs/bpf/b"]
 
 
 def test_the_time_is_linear_in_the_number_of_sources():
@@ -42,22 +42,22 @@ def test_the_time_is_linear_in_the_number_of_sources():
     sources = [word for number in range(2, 20_000) for word in ("--map-id", str(number))]
     flags = parser().parse_args(["run", "--map-id", "1", *sources])
     began = time.process_time()
-    found = config_from(flags, {})
+    result = config_from(flags, {})
 
-    assert len(found.sources) == 19_999
+    assert len(result.sources) == 19_999
     assert time.process_time() - began < 5
 
 
 def test_the_defaults_are_the_documented_ones():
     """Ten seconds, /var/lib/xdp-otel, delta to localhost:4317, no status endpoint, until stopped."""
-    found = config()
+    result = config()
 
-    assert (found.interval_s, found.state_dir, found.temporality) == (
+    assert (result.interval_s, result.state_dir, result.temporality) == (
         10.0,
         Path("/var/lib/xdp-otel"),
         Temporality.DELTA,
     )
-    assert (found.endpoint.target, found.endpoint.secure, found.status, found.once) == (
+    assert (result.endpoint.target, result.endpoint.secure, result.status, result.once) == (
         "localhost:4317",
         False,
         None,
@@ -70,9 +70,9 @@ def test_sources_come_from_flags():
     flags = (
         "--interface eth0 --interface eth1 --netns blue --map-path /sys/fs/bpf/m --map-name flows --map-id 41"
     )
-    found = config(*flags.split())
+    result = config(*flags.split())
 
-    assert [source.map_ref for source in found.sources] == [
+    assert [source.map_ref for source in result.sources] == [
         MapRef("interface", "eth0", "blue"),
         MapRef("interface", "eth1", "blue"),
         MapRef("pin", "/sys/fs/bpf/m"),
@@ -227,23 +227,23 @@ def test_no_value_breaks_the_line():
 
 def test_the_endpoint_comes_from_the_flag_and_the_variables():
     """It is made from the whole environment."""
-    found = config("--otel-endpoint", "http://c:1", OTEL_EXPORTER_OTLP_TIMEOUT="250").endpoint
+    result = config("--otel-endpoint", "http://c:1", OTEL_EXPORTER_OTLP_TIMEOUT="250").endpoint
 
-    assert (found.target, found.timeout_s) == ("c:1", 0.25)
+    assert (result.target, result.timeout_s) == ("c:1", 0.25)
 
 
 def test_flags_take_precedence_over_the_standard_variables(tmp_path):
     """Every OTEL_EXPORTER_OTLP_* variable has a flag."""
-    found = config(
+    result = config(
         *("--otel-endpoint", "collector:4317", "--otel-insecure", "true", "--otel-timeout", "250"),
         *("--otel-compression", "gzip", "--otel-headers", "a=b", "--otel-certificate", "/ca.pem"),
         *("--otel-temporality-preference", "cumulative"),
         OTEL_EXPORTER_OTLP_TIMEOUT="7000",
     )
 
-    assert (found.endpoint.secure, found.endpoint.timeout_s, found.endpoint.gzip) == (False, 0.25, True)
-    assert (found.endpoint.headers, found.endpoint.certificate) == ((("a", "b"),), "/ca.pem")
-    assert found.temporality is Temporality.CUMULATIVE
+    assert (result.endpoint.secure, result.endpoint.timeout_s, result.endpoint.gzip) == (False, 0.25, True)
+    assert (result.endpoint.headers, result.endpoint.certificate) == ((("a", "b"),), "/ca.pem")
+    assert result.temporality is Temporality.CUMULATIVE
 
 
 def test_without_an_endpoint_the_status_endpoint_is_required():

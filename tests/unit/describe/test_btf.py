@@ -93,8 +93,8 @@ def test_char_and_bool(name, size, flags, char, boolean):
     """A char is recognized by its name or its encoding, a bool by its encoding."""
     blob = Blob()
     blob.int(name, size, flags)
-    found = Btf(blob.bytes()).type(1)
-    assert (found.char, found.boolean) == (char, boolean)
+    decoded = Btf(blob.bytes()).type(1)
+    assert (decoded.char, decoded.boolean) == (char, boolean)
 
 
 def test_peel_removes_typedefs_qualifiers_and_tags():

@@ -52,9 +52,9 @@ def unsigned(name, bits=64, kind="__u64", **more):
 )
 def test_the_name_of_a_field_suggests_its_meaning(names, meaning):
     """By whole words, of which the last decides: `window_drops` are drops."""
-    found = {name: meaning_of(unsigned(name)) for name in names.split()}
+    meanings = {name: meaning_of(unsigned(name)) for name in names.split()}
 
-    assert {name: one for name, one in found.items() if one is not meaning} == {}
+    assert {name: other for name, other in meanings.items() if other is not meaning} == {}
 
 
 def test_the_type_of_a_field_suggests_its_meaning():

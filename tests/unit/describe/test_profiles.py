@@ -37,7 +37,7 @@ def shape_for(name):
 def test_there_are_three_built_in_profiles():
     """Each can be read."""
     assert built_in_names() == ("packet-counter", "semantic-conventions", "xdp-stats")
-    assert [one.name for one in built_in()] == list(built_in_names())
+    assert [profile.name for profile in built_in()] == list(built_in_names())
 
 
 def test_the_packet_counter_has_its_nine_metrics():
@@ -103,7 +103,7 @@ def test_a_map_with_btf_matches_the_packet_counter_by_its_fields():
     renamed = replace(shape, value=(replace(shape.value[0], name="packets"), *shape.value[1:]))
 
     assert resolve(SOURCE, counts, shape).name == "packet-counter"
-    assert [one.name for one in resolve(SOURCE, counts, renamed).instruments][:2] == [
+    assert [instrument.name for instrument in resolve(SOURCE, counts, renamed).instruments][:2] == [
         "counts.packets",
         "counts.total_bytes",
     ]
@@ -130,7 +130,7 @@ def test_xdp_stats_counts_by_action():
         schema = resolve(SOURCE, ACTIONS, shape)
 
         assert schema.name == "xdp-stats"
-        assert [(one.name, one.unit) for one in schema.instruments] == [
+        assert [(instrument.name, instrument.unit) for instrument in schema.instruments] == [
             ("xdp.action.packets", PACKETS),
             ("xdp.action.bytes", "By"),
         ]
@@ -143,7 +143,7 @@ def test_a_map_of_another_name_is_not_counted_by_action():
     """An index is an action only in the map of xdp-tools."""
     schema = resolve(SOURCE, replace(ACTIONS, name="by_queue"), Shape((INDEX,), RECORD, 4, 16))
 
-    assert [one.name for one in schema.instruments] == ["by_queue.packets", "by_queue.bytes"]
+    assert [instrument.name for instrument in schema.instruments] == ["by_queue.packets", "by_queue.bytes"]
     assert schema.label(struct.pack("=I", 2)) == (("key", 2),)
 
 
@@ -152,15 +152,15 @@ def test_no_packet_is_counted_twice_under_one_conventional_name():
     schema = resolve(replace(SOURCE, profile=profile("semantic-conventions")), STATS, None)
 
     views = {}
-    for one in schema.instruments:
-        views.setdefault(one.name, set()).add(one.field)
+    for instrument in schema.instruments:
+        views.setdefault(instrument.name, set()).add(instrument.field)
     assert views == {
         "system.network.packet.count": {"tcp_packets", "udp_packets", "icmp_packets", "other_packets"},
         "system.network.io": {"total_bytes"},
         "xdp.network.packet.count": {"ipv4_packets", "ipv6_packets"},
     }
     assert {("network.io.direction", "receive")} <= set.intersection(
-        *(set(one.attributes) for one in schema.instruments)
+        *(set(instrument.attributes) for instrument in schema.instruments)
     )
 
 

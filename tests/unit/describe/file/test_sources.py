@@ -80,17 +80,17 @@ def test_every_key_of_a_source_is_read(tmp_path):
 
 def test_a_source_may_leave_all_but_its_map_open(tmp_path):
     """It then has neither key nor metrics, and the default limit."""
-    (found,) = loaded(tmp_path, "sources: [{id: 1}]")
+    (source,) = loaded(tmp_path, "sources: [{id: 1}]")
 
-    assert (found.key, found.metrics, found.layout, found.cpu, found.profile) == (None,) * 5
-    assert (found.attributes, found.series_limit) == ((), 100_000)
+    assert (source.key, source.metrics, source.layout, source.cpu, source.profile) == (None,) * 5
+    assert (source.attributes, source.series_limit) == ((), 100_000)
 
 
 def test_an_empty_key_differs_from_an_absent_one(tmp_path):
     """`key: []` sums all keys into one series."""
-    (found,) = loaded(tmp_path, "sources: [{id: 1, key: []}]")
+    (source,) = loaded(tmp_path, "sources: [{id: 1, key: []}]")
 
-    assert found.key == ()
+    assert source.key == ()
 
 
 def test_specs_know_their_lines(tmp_path):
@@ -256,9 +256,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 
 def test_booleans_of_yaml_1_1_are_text(tmp_path):
     """`no`, `on` and 1:30 are text, as in YAML 1.2."""
-    (found,) = loaded(tmp_path, "sources: [{id: 1, attributes: {a: no, b: on, d: 1:30, e: -5}}]")
+    (source,) = loaded(tmp_path, "sources: [{id: 1, attributes: {a: no, b: on, d: 1:30, e: -5}}]")
 
-    assert found.attributes == (("a", "no"), ("b", "on"), ("d", "1:30"), ("e", -5))
+    assert source.attributes == (("a", "no"), ("b", "on"), ("d", "1:30"), ("e", -5))
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path):
@@ -270,9 +270,9 @@ def test_the_path_of_a_profile_is_relative_to_the_configuration(tmp_path):
     """Errors in the profile name its own lines."""
     (tmp_path / "mine.yaml").write_text("metrics:\n  - {name: a, field: b}\n")
 
-    (found,) = loaded(tmp_path, "sources: [{id: 1, profile: mine.yaml}]")
+    (source,) = loaded(tmp_path, "sources: [{id: 1, profile: mine.yaml}]")
 
-    assert (found.profile.name, found.profile.metrics) == ("mine", (MetricSpec("a", "b"),))
+    assert (source.profile.name, source.profile.metrics) == ("mine", (MetricSpec("a", "b"),))
     (tmp_path / "mine.yaml").write_text("metrics:\n  - {name: a, feld: b}\n")
     assert refusal(tmp_path, "sources: [{id: 1, profile: mine.yaml}]").startswith(
         "mine.yaml:2: metric, key 'feld'"
@@ -283,9 +283,9 @@ def test_a_profile_that_many_sources_name_is_read_once(tmp_path):
     """Otherwise a file of 1 MiB could cost hours."""
     (tmp_path / "mine.yaml").write_text("metrics:\n  - {name: a, field: b}\n")
 
-    found = loaded(tmp_path, "sources:" + "".join(f"\n- {{id: {i}, profile: mine.yaml}}" for i in (1, 2, 3)))
+    many = loaded(tmp_path, "sources:" + "".join(f"\n- {{id: {i}, profile: mine.yaml}}" for i in (1, 2, 3)))
 
-    assert len({id(source.profile) for source in found}) == 1
+    assert len({id(source.profile) for source in many}) == 1
 
 
 def test_a_source_takes_precedence_over_its_profile(tmp_path):
@@ -293,8 +293,8 @@ def test_a_source_takes_precedence_over_its_profile(tmp_path):
     (tmp_path / "mine.yaml").write_text("cpu: cpu\nkey: []\nmetrics: [{name: a, field: b}]\n")
     text = "sources: [{id: 1, profile: mine.yaml, key: [{field: x}], metrics: [{name: c, field: d}]}]"
 
-    (found,) = loaded(tmp_path, text)
-    merged = found.with_profile(found.profile)
+    (source,) = loaded(tmp_path, text)
+    merged = source.with_profile(source.profile)
 
     assert (merged.cpu, merged.key, merged.metrics) == (
         "cpu",

@@ -194,12 +194,12 @@ def test_unions_of_different_types_are_refused(types):
 
 def test_unions_of_enums_with_other_names_are_refused(types):
     """Numbers with different meanings are not one counter."""
-    one = types.enum("one", 4, [("A", 0)])
-    two = types.enum("two", 4, [("B", 0)])
-    assert [bool(part.refused) for part in types.value(types.union("", 4, ("a", one), ("b", two)), 4)] == [
-        True
-    ] * 2
-    assert len(types.value(types.union("", 4, ("a", one), ("b", one)), 4)) == 1
+    first = types.enum("one", 4, [("A", 0)])
+    second = types.enum("two", 4, [("B", 0)])
+    assert [
+        bool(part.refused) for part in types.value(types.union("", 4, ("a", first), ("b", second)), 4)
+    ] == [True] * 2
+    assert len(types.value(types.union("", 4, ("a", first), ("b", first)), 4)) == 1
 
 
 def test_unions_of_bytes(types):
@@ -338,9 +338,11 @@ def test_an_element_of_an_array_that_is_too_long_can_be_named(types):
     size = 8 + 24 * 70_000
     record = types.struct("r", size, ("n", types.u64, 0), ("q", types.array(slot, 70_000), 64))
     parts = types.value(record, size)
-    place = 64 + 192 * 69_999 + 128
+    bit_offset = 64 + 192 * 69_999 + 128
 
-    assert part_called(parts, "q.69999.by.1") == Part("q.69999.by.1", place, 64, Encoding.UNSIGNED, "__u64")
+    assert part_called(parts, "q.69999.by.1") == Part(
+        "q.69999.by.1", bit_offset, 64, Encoding.UNSIGNED, "__u64"
+    )
     assert part_called(parts, "n") == Part("n", 0, 64, Encoding.UNSIGNED, "__u64")
     for name in ("q.70000.hits", "q.-1.hits", "q.1", "q.1.miss", "q.x", "r.1", "q."):
         assert part_called(parts, name) is None
