@@ -17,7 +17,7 @@ from bench.sidecar_process import environment, running
 from bench.table import Goal, Row, Samples, row
 from bench.xdp_program import FRAMES
 from sidecar import bpf_reader
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel import libbpf
 from sidecar.kernel import syscall as bpf
 from sidecar.sources import locate
@@ -53,7 +53,7 @@ def rows() -> Iterator[Row]:
 
 def _rows(pin: Path, map_fd: int, receiver: Receiver) -> Iterator[Row]:
     info = bpf.map_info(map_fd)
-    schema = locate.schema(SourceSpec(Place("pin", str(pin))), info)
+    schema = locate.schema(SourceSpec(MapRef("pin", str(pin))), info)
     read = in_turns({"read": partial(bpf_reader.read, map_fd, info, schema)}, _READS)["read"]
     why = lacking("bpftool")
     theirs = partial(bpftool.read, info.id)

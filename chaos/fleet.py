@@ -22,7 +22,7 @@ from typing import Any
 from demo.frames import every_kind
 from sidecar import otlp_push
 from sidecar.delivery import Delivery
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel import libbpf
 from sidecar.kernel import syscall as bpf
 from sidecar.model import Temporality
@@ -68,7 +68,7 @@ class _Member:
     def __init__(self, cleanup: ExitStack, port: int, state: Path, stopped: threading.Event) -> None:
         self._program = cleanup.enter_context(libbpf.load_packet_counter())
         self.map_id = bpf.map_info(self._program.map_fd).id
-        source = locate.source(SourceSpec(Place("id", str(self.map_id))))
+        source = locate.source(SourceSpec(MapRef("id", str(self.map_id))))
         source.open()
         cleanup.callback(source.close)
         journal = Journal(state)

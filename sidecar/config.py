@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of `xdp-otel run`: flags first, then the environment, then defaults."""
+"""The configuration of `xdp-otel run`: flags take precedence over the environment, it over the defaults."""
 
 import argparse
 import math
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from sidecar.describe.file import sources
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError
-from sidecar.kernel.interface import Interface
+from sidecar.kernel.interface import Interface, is_interface_name
 from sidecar.model import Temporality
 from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from
 
 DEFAULT_INTERVAL_S = 10.0
 SHORTEST_INTERVAL_S = 0.1
 LONGEST_INTERVAL_S = 86_400.0
-# Each is a flag, `--otel-client-key` for CLIENT_KEY.
+# Each of these OTEL_EXPORTER_OTLP_METRICS_* variables has a flag: CLIENT_KEY is `--otel-client-key`.
 OTLP_FLAGS = {
     "CERTIFICATE": "file with the trusted roots, PEM",
     "CLIENT_KEY": "file with the client's key for mTLS, PEM",
@@ -42,14 +42,14 @@ class Config:
     What to read, where to send it, and how often.
 
     Attributes:
-        sources: What to read, at least one.
+        sources: The maps to read, at least one.
         endpoint: Where to send.
-        temporality: How counts are said.
+        temporality: Aggregation temporality of the sums.
         interval_s: Seconds between cycles.
-        state_dir: Directory of journal and instance id.
+        state_dir: Directory of the journal and the instance id.
         status: Host and port of the status endpoint, or None.
-        self_metrics: Send the sidecar's own metrics too.
-        once: Make one cycle and end.
+        self_metrics: Whether to send the sidecar's own metrics too.
+        once: Whether to end after one cycle.
 
     """
 
@@ -68,7 +68,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
     Return the configuration.
 
     Raises:
-        ConfigError: A flag or a variable cannot be used.
+        ConfigError: A flag, a variable or a configuration file is refused.
 
     """
     environ = {**environ, **_flags_as_variables(flags)}
@@ -76,7 +76,9 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
     status = _status(flags.status_address or environ.get("XDP_OTEL_STATUS_ADDRESS") or None)
     if endpoint.target == NOWHERE and status is None:
         raise ConfigError(
-            f"use --otel-endpoint {NOWHERE}", "nobody would see the counts", "give --status-address too"
+            f"use --otel-endpoint {NOWHERE}",
+            "the counts would be visible nowhere",
+            "give --status-address too",
         )
     return Config(
         sources=source_specs(flags),
@@ -91,45 +93,47 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
 
 
 def _flags_as_variables(flags: argparse.Namespace) -> dict[str, str]:
-    """Return the flags that stand for a variable, as the variable that wins."""
-    given = {variable: getattr(flags, f"otel_{variable.lower()}") for variable in OTLP_FLAGS}
-    return {f"OTEL_EXPORTER_OTLP_METRICS_{name}": text for name, text in given.items() if text is not None}
+    """Return the `--otel-*` flags as the most specific variables, which take precedence."""
+    values = {name: getattr(flags, f"otel_{name.lower()}") for name in OTLP_FLAGS}
+    return {f"OTEL_EXPORTER_OTLP_METRICS_{name}": text for name, text in values.items() if text is not None}
 
 
 def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
     """Return the interfaces of `--interface` and `--netns`; raise ConfigError if one is named twice."""
     names = flags.interface or []
     if flags.netns and not names:
-        raise ConfigError(f"use --netns {flags.netns}", "it goes with --interface", "name the interface too")
-    twice = _first_met_twice(names)
-    if twice is not None:
-        raise ConfigError(f"use --interface {twice}", "it is named twice", "name it once")
+        raise ConfigError(f"use --netns {flags.netns}", "it needs --interface", "name the interface too")
+    repeated = _first_repeated(names)
+    if repeated is not None:
+        raise ConfigError(f"use --interface {repeated}", "given twice", "give it once")
     for name in names:
-        if not name or len(name.encode()) > 15 or "/" in name or any(char.isspace() for char in name):
-            raise ConfigError(f"use --interface {name!r}", "no interface can have that name", "see `ip link`")
+        if not is_interface_name(name):
+            raise ConfigError(
+                f"use --interface {name!r}", "not a valid interface name", "`ip link` lists the interfaces"
+            )
     return tuple(Interface(name, flags.netns) for name in names)
 
 
 def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
     """
-    Return what is to be read: what the flags name, and then what the configuration files do.
+    Return the sources: those of the flags, then those of the configuration files.
 
     Raises:
-        ConfigError: Nothing is named, or something twice; or the file cannot be used.
+        ConfigError: There is no source, one is given twice, or a configuration file is refused.
 
     """
-    places = [Place("interface", one.name, one.netns) for one in interfaces_from(flags)]
-    places += [Place("pin", str(path)) for path in flags.map_path or ()]
-    places += [Place("name", name) for name in flags.map_name or ()]
-    places += [Place("id", str(number)) for number in flags.map_id or ()]
-    if flags.profile and not places:
+    map_refs = [MapRef("interface", interface.name, interface.netns) for interface in interfaces_from(flags)]
+    map_refs += [MapRef("pin", str(path)) for path in flags.map_path or ()]
+    map_refs += [MapRef("name", name) for name in flags.map_name or ()]
+    map_refs += [MapRef("id", str(number)) for number in flags.map_id or ()]
+    if flags.profile and not map_refs:
         raise ConfigError(
             f"use --profile {flags.profile}",
             "no flag names a map",
-            "in a file, write `profile:` at the source",
+            "in a configuration file, write `profile:` in the source",
         )
     profile = sources.profile(flags.profile) if flags.profile else None
-    specs = [SourceSpec(place, profile) for place in places]
+    specs = [SourceSpec(map_ref, profile) for map_ref in map_refs]
     by_variable = os.environ.get("XDP_OTEL_CONFIG")
     for file in flags.config or ([Path(by_variable)] if by_variable else []):
         specs += sources.load(file)
@@ -141,24 +145,26 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
             "no source",
             "give --interface, --map-path, --map-name, --map-id or --config",
         )
-    twice = _first_met_twice(spec.place for spec in specs)
-    if twice is not None:
-        raise ConfigError(f"read {twice}", "it is named twice", "name it once")
+    repeated = _first_repeated(spec.map_ref for spec in specs)
+    if repeated is not None:
+        raise ConfigError(f"read {repeated}", "given twice", "give it once")
     return tuple(specs)
 
 
-def _first_met_twice(items: Iterable[_Item]) -> _Item | None:
-    met: set[_Item] = set()
+def _first_repeated(items: Iterable[_Item]) -> _Item | None:
+    seen: set[_Item] = set()
     for item in items:
-        if item in met:
+        if item in seen:
             return item
-        met.add(item)
+        seen.add(item)
     return None
 
 
 def _state_dir(flag: str | None, environ: Mapping[str, str]) -> Path:
     if flag == "":
-        raise ConfigError("use --state-dir ''", "it is empty", f"the default is {DEFAULT_STATE_DIR}")
+        raise ConfigError(
+            "use --state-dir ''", "empty", f"name a directory; the default is {DEFAULT_STATE_DIR}"
+        )
     return Path(flag or environ.get("XDP_OTEL_STATE_DIR") or DEFAULT_STATE_DIR)
 
 
@@ -168,14 +174,16 @@ def _status(address: str | None) -> tuple[str, int] | None:
     host, colon, port = address.rpartition(":")
     if not colon or not host.isascii() or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigError(
-            f"use --status-address {address!r}", "not HOST:PORT", "write localhost:9464, or :9464 for all"
+            f"use --status-address {address!r}",
+            "not HOST:PORT",
+            "write localhost:9464, or :9464 for all addresses",
         )
     return host.strip("[]"), int(port)
 
 
 def _temporality(environ: Mapping[str, str], *, base_point: bool) -> Temporality:
     name = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
-    # lowmemory means delta for the synchronous counters that these are.
+    # lowmemory means delta for synchronous counters, and these count as such.
     known = {"delta": Temporality.DELTA, "lowmemory": Temporality.DELTA, "cumulative": Temporality.CUMULATIVE}
     text = environ.get(name) or "delta"
     if text.lower() not in known:
@@ -184,7 +192,7 @@ def _temporality(environ: Mapping[str, str], *, base_point: bool) -> Temporality
     if not base_point and not _boolean(environ, "XDP_OTEL_BASE_POINT"):
         return temporality
     if temporality is Temporality.CUMULATIVE:
-        raise ConfigError("use --base-point", f"{name} is cumulative", "it goes with delta only")
+        raise ConfigError("use --base-point", f"{name} is cumulative", "use it with delta")
     return Temporality.DELTA_WITH_BASE
 
 
@@ -212,7 +220,7 @@ def _seconds(text: str, name: str, divisor: float) -> float:
     if not SHORTEST_INTERVAL_S <= seconds <= LONGEST_INTERVAL_S:
         raise ConfigError(
             f"use {name} {text!r}",
-            f"not a time from {SHORTEST_INTERVAL_S:g} s to {LONGEST_INTERVAL_S:g} s",
+            f"not a time between {SHORTEST_INTERVAL_S:g} s and {LONGEST_INTERVAL_S:g} s",
             f"the default is {DEFAULT_INTERVAL_S:g} s",
         )
     return seconds

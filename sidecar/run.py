@@ -13,7 +13,7 @@ from functools import partial
 
 from sidecar.config import Config
 from sidecar.delivery import Delivery
-from sidecar.describe.spec import Place
+from sidecar.describe.spec import MapRef
 from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.kernel.uapi import MAP_TYPE_NAMES
@@ -45,7 +45,7 @@ def run(config: Config) -> None:
         SidecarError: Something cannot be used, which is found before the first cycle; or `--once` failed.
 
     """
-    locks = [_lock(spec.place) for spec in config.sources]
+    locks = [_lock(spec.map_ref) for spec in config.sources]
     sources = [locate.source(spec, lock) for spec, lock in zip(config.sources, locks, strict=True)]
     telemetry = Telemetry()
     with ExitStack() as cleanup:
@@ -75,7 +75,7 @@ def run(config: Config) -> None:
             log.info("stopped; the kernel keeps counting")
 
 
-def _lock(place: Place) -> InterfaceLock | None:
+def _lock(place: MapRef) -> InterfaceLock | None:
     return InterfaceLock(Interface(place.value, place.netns)) if place.kind == "interface" else None
 
 

@@ -89,7 +89,7 @@ class Schema:
         cpu: Attribute that says which CPU counted; None to add the CPUs up.
         series_limit: How many series there may be; what is beyond goes to one more, which says so.
         labels: Names of the attributes that *label* may give.
-        told_apart: Whether nobody asked for keys to be added up: two that share a series differ in padding.
+        distinct_keys: Whether the attributes keep keys distinct: two that share a series differ in padding.
         notes: What the user should know of the choices that were left to us.
         warnings: The same, of guesses that may be wrong.
 
@@ -103,7 +103,7 @@ class Schema:
     cpu: str | None = None
     series_limit: int = LARGEST_CARDINALITY
     labels: tuple[str, ...] = ()
-    told_apart: bool = False
+    distinct_keys: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     _columns: dict[int, tuple[Column, ...]] = field(

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 from sidecar.describe.file.sources import profile
 from sidecar.describe.resolve import resolve
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel import uapi
 from sidecar.model import Reading
 
 INFO = SimpleNamespace(
     id=41, type=uapi.MAP_PERCPU_ARRAY, name="stats_map", key_size=4, value_size=64, max_entries=1, btf_id=0
 )
-SCHEMA = resolve(SourceSpec(Place("pin", "/sys/fs/bpf/stats_map"), profile("packet-counter")), INFO, None)
+SCHEMA = resolve(SourceSpec(MapRef("pin", "/sys/fs/bpf/stats_map"), profile("packet-counter")), INFO, None)
 FIELDS = [field.name for field in SCHEMA.layout.fields]
 SUMS = {one.field: one.name for one in SCHEMA.instruments if one.kind.value == "counter"}
 COLUMNS = SCHEMA.columns(1)

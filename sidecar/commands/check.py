@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sidecar.commands import peek
 from sidecar.config import Config, config_from
-from sidecar.describe.spec import Place
+from sidecar.describe.spec import MapRef
 from sidecar.errors import NotAcknowledgedError, RightsError, SourceError, StateError, explain, printable
 from sidecar.kernel import dispatcher, netlink, netns, path_lock
 from sidecar.kernel.capabilities import Capability, missing
@@ -42,8 +42,8 @@ def check(flags: argparse.Namespace) -> int:
     """Print what was found to work; raise SidecarError for the first thing that would not."""
     config = config_from(flags, os.environ)
     # In their order, and found at once.
-    absent = {spec.place: None for spec in config.sources if not _is_there(spec.place)}
-    with peek.opened([spec for spec in config.sources if spec.place not in absent]) as sources:
+    absent = {spec.map_ref: None for spec in config.sources if not _is_there(spec.map_ref)}
+    with peek.opened([spec for spec in config.sources if spec.map_ref not in absent]) as sources:
         for source in sources:
             _show(source)
     for place in absent:
@@ -61,7 +61,7 @@ def _say(line: str) -> None:
     print(printable(line, _LONGEST_LINE))
 
 
-def _is_there(place: Place) -> bool:
+def _is_there(place: MapRef) -> bool:
     """Return False for an interface that only `run` will attach to; raise SidecarError if it could not."""
     interface = peek.interface_of(place)
     if interface is None or peek.is_counted(interface):

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from sidecar.counts import delta
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel import pins
 from sidecar.kernel.interface import Interface
@@ -45,7 +45,7 @@ def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
 
 
 def _source(spec: SourceSpec) -> Source:
-    interface = interface_of(spec.place)
+    interface = interface_of(spec.map_ref)
     if interface is None:
         return locate.source(spec)
     if not is_counted(interface):
@@ -56,13 +56,13 @@ def _source(spec: SourceSpec) -> Source:
             f"attach the shipped program: `xdp-otel attach --interface {interface.name}{where}`",
         )
     # The source of an interface would attach; that of its pin does not.
-    pin = Place("pin", str(interface.map_pin))
-    source = locate.source(replace(locate.with_interface_name(spec, interface), place=pin))
+    pin = MapRef("pin", str(interface.map_pin))
+    source = locate.source(replace(locate.with_interface_name(spec, interface), map_ref=pin))
     source.name = f"interface:{interface}"
     return source
 
 
-def interface_of(place: Place) -> Interface | None:
+def interface_of(place: MapRef) -> Interface | None:
     """Return the interface that *place* names, or None if it names a map."""
     return Interface(place.value, place.netns) if place.kind == "interface" else None
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read the kernel's type information, BTF, from the raw blob that it hands out (pure).
+BTF, the kernel's type information, decoded from the raw blob (pure).
 
-After Documentation/bpf/btf.rst: a header, then types, numbered from 1 in the order they lie, then names.
-Only an index is made at first; a type is decoded when it is asked for.
+Documentation/bpf/btf.rst: a header, then the types, numbered from 1 in the order of the blob, then the names.
+Opening a blob only indexes its types; each is decoded on first use.
 """
 
 import struct
@@ -17,12 +17,12 @@ _HEADER = struct.Struct("=HBBIIIII")
 _TYPE = struct.Struct("=III")
 _WORD = struct.Struct("=I")
 _POINTER_SIZE = 8  # BPF is a 64-bit machine, whatever the host is
-# The kernel follows 32 references at most (kernel/bpf/btf.c, MAX_RESOLVE_DEPTH).
+# kernel/bpf/btf.c, MAX_RESOLVE_DEPTH.
 MAX_DEPTH = 32
 
 
 class BtfKind(IntEnum):
-    """`BTF_KIND_*`; VOID is type 0, which no blob spells out."""
+    """`BTF_KIND_*`; VOID is type 0, which is in no blob."""
 
     VOID = 0
     INT = 1
@@ -47,7 +47,7 @@ class BtfKind(IntEnum):
 
 
 _MODIFIERS = frozenset({BtfKind.TYPEDEF, BtfKind.VOLATILE, BtfKind.CONST, BtfKind.RESTRICT, BtfKind.TYPE_TAG})
-# Bytes that follow a `struct btf_type`: so many, and so many for each of its `vlen` items.
+# Bytes that follow a `struct btf_type`: a fixed number, and a number for each of its `vlen` items.
 _TAIL = {BtfKind.INT: 4, BtfKind.ARRAY: 12, BtfKind.VAR: 4, BtfKind.DECL_TAG: 4}
 _ITEM = {
     BtfKind.STRUCT: 12,
@@ -68,29 +68,29 @@ class BtfMember:
     type_id: int
     bit_offset: int
     bits: int = 0
-    """Width of a bitfield; 0: the type's own."""
+    """Width of a bit-field; 0: the type's own."""
 
 
 @dataclass(frozen=True)
 class Type:
-    """One type; what its kind does not have is zero or empty."""
+    """One type; fields that its kind does not have are zero or empty."""
 
     kind: BtfKind
     name: str = ""
     size: int = 0
     """In bytes; of INT, PTR, STRUCT, UNION, ENUM, ENUM64, FLOAT and DATASEC."""
     target: int = 0
-    """Type id of what a reference refers to, of an array's element."""
+    """Type id of what a reference refers to, or of an array's element."""
     count: int = 0
     """Elements of an array."""
     members: tuple[BtfMember, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict, hash=False)
-    """Of an enum: what each number is called; the first name where one number has several."""
+    """The enumerators of an enum by number; the first where a number has several."""
     signed: bool = False
     char: bool = False
     boolean: bool = False
     bit_offset: int = 0
-    """Of an INT, with `bits`: where in its bytes it lies; compilers before 2018 put bitfields so."""
+    """Of an INT, with `bits`: its place in its bytes. Compilers before 2018 described bit-fields so."""
     bits: int = 0
 
 
@@ -99,7 +99,7 @@ class Btf:
     The types of one BTF blob.
 
     Raises:
-        ValueError: The blob is damaged, of the other byte order, or of a kind this does not know.
+        ValueError: The blob is damaged, of the other byte order, or has a type of an unknown kind.
 
     """
 
@@ -111,31 +111,31 @@ class Btf:
             raise ValueError("BTF of the other byte order")
         if magic != _MAGIC or version != _VERSION:
             raise ValueError(f"not BTF version {_VERSION}: magic {magic:#06x}, version {version}")
-        # Newer kernels have a longer header; what it adds describes kinds, all of which are known here.
+        # Newer kernels have a longer header, which describes the kinds; all of them are known here.
         if header_length < _HEADER.size:
             raise ValueError(f"BTF header of {header_length} bytes")
         self._data = _section(blob, "types", header_length + sections[0], sections[1])
         self._strings = _section(blob, "names", header_length + sections[2], sections[3])
-        self._places = self._index()
+        self._offsets = self._index()
         self._types: dict[int, Type] = {0: Type(BtfKind.VOID, "void")}
 
     def __len__(self) -> int:
         """Return the number of types, without void."""
-        return len(self._places)
+        return len(self._offsets)
 
     def _index(self) -> list[int]:
-        places: list[int] = []
+        offsets: list[int] = []
         at = 0
         while at < len(self._data):
             _, info, _ = self._unpack(_TYPE, at)
             kind = (info >> 24) & 0x1F
             if kind == BtfKind.VOID or kind > max(BtfKind):
-                raise ValueError(f"BTF type {len(places) + 1} is of the unknown kind {kind}")
-            places.append(at)
+                raise ValueError(f"BTF type {len(offsets) + 1} is of the unknown kind {kind}")
+            offsets.append(at)
             at += _TYPE.size + _TAIL.get(BtfKind(kind), 0) + _ITEM.get(BtfKind(kind), 0) * (info & 0xFFFFFF)
         if at > len(self._data):
             raise ValueError("BTF ends within its last type")
-        return places
+        return offsets
 
     def _unpack(self, layout: struct.Struct, at: int) -> tuple[int, ...]:
         try:
@@ -146,19 +146,19 @@ class Btf:
     def _string(self, offset: int) -> str:
         end = self._strings.find(b"\0", offset)
         if end < 0:
-            raise ValueError(f"BTF name at {offset} is outside of the names")
+            raise ValueError(f"BTF name at {offset} is outside the names")
         return self._strings[offset:end].decode(errors="replace")
 
     def type(self, type_id: int) -> Type:
-        """Return the type of this number; raise ValueError if there is none, or it is damaged."""
+        """Return the type of this id; raise ValueError if there is none, or it is damaged."""
         if type_id not in self._types:
-            self._types[type_id] = self._decode(self._place(type_id))
+            self._types[type_id] = self._decode(self._offset(type_id))
         return self._types[type_id]
 
-    def _place(self, type_id: int) -> int:
-        if not 0 < type_id <= len(self._places):
+    def _offset(self, type_id: int) -> int:
+        if not 0 < type_id <= len(self._offsets):
             raise ValueError(f"BTF has no type {type_id}")
-        return self._places[type_id - 1]
+        return self._offsets[type_id - 1]
 
     def _decode(self, at: int) -> Type:
         name_offset, info, size_or_type = self._unpack(_TYPE, at)
@@ -166,68 +166,68 @@ class Btf:
         name = self._string(name_offset)
         count, flag = info & 0xFFFFFF, bool(info >> 31)
         at += _TYPE.size
-        found = Type(kind, name)
+        decoded = Type(kind, name)
         if kind is BtfKind.INT:
-            found = _int(name, size_or_type, *self._unpack(_WORD, at))
+            decoded = _int(name, size_or_type, *self._unpack(_WORD, at))
         elif kind is BtfKind.ARRAY:
             element, _, elements = self._unpack(_TYPE, at)
-            found = Type(kind, target=element, count=elements)
+            decoded = Type(kind, target=element, count=elements)
         elif kind in (BtfKind.STRUCT, BtfKind.UNION):
-            found = Type(kind, name, size_or_type, members=self._members(at, count, bitfields=flag))
+            decoded = Type(kind, name, size_or_type, members=self._members(at, count, bitfields=flag))
         elif kind is BtfKind.DATASEC:
-            found = Type(kind, name, size_or_type, members=self._variables(at, count))
+            decoded = Type(kind, name, size_or_type, members=self._variables(at, count))
         elif kind in (BtfKind.ENUM, BtfKind.ENUM64):
             names = self._enumerators(at, count, wide=kind is BtfKind.ENUM64, signed=flag)
-            found = Type(kind, name, size_or_type, names=names, signed=flag)
+            decoded = Type(kind, name, size_or_type, names=names, signed=flag)
         elif kind is BtfKind.FLOAT:
-            found = Type(kind, name, size_or_type)
+            decoded = Type(kind, name, size_or_type)
         elif kind is BtfKind.PTR or kind in _MODIFIERS:
-            found = Type(kind, name, _POINTER_SIZE if kind is BtfKind.PTR else 0, target=size_or_type)
-        return found
+            decoded = Type(kind, name, _POINTER_SIZE if kind is BtfKind.PTR else 0, target=size_or_type)
+        return decoded
 
     def _members(self, at: int, count: int, *, bitfields: bool) -> tuple[BtfMember, ...]:
         members = []
-        for place in range(at, at + 12 * count, 12):
-            name, type_id, offset = self._unpack(_TYPE, place)
+        for item in range(at, at + 12 * count, 12):
+            name, type_id, offset = self._unpack(_TYPE, item)
             width, offset = (offset >> 24, offset & 0xFFFFFF) if bitfields else (0, offset)
             members.append(BtfMember(self._string(name), type_id, offset, width))
         return tuple(members)
 
     def _variables(self, at: int, count: int) -> tuple[BtfMember, ...]:
         members = []
-        for place in range(at, at + 12 * count, 12):
-            variable, offset, _ = self._unpack(_TYPE, place)
-            name, info, target = self._unpack(_TYPE, self._place(variable))
+        for item in range(at, at + 12 * count, 12):
+            variable, offset, _ = self._unpack(_TYPE, item)
+            name, info, target = self._unpack(_TYPE, self._offset(variable))
             if (info >> 24) & 0x1F != BtfKind.VAR:
-                raise ValueError(f"BTF type {variable}, of a section, is no variable")
+                raise ValueError(f"BTF type {variable}, of a section, is not a variable")
             members.append(BtfMember(self._string(name), target, offset * 8))
         return tuple(members)
 
     def _enumerators(self, at: int, count: int, *, wide: bool, signed: bool) -> dict[int, str]:
         layout = struct.Struct("=I" + "I" * wide + ("i" if signed else "I"))
         names: dict[int, str] = {}
-        for place in range(at, at + layout.size * count, layout.size):
-            name, *words = self._unpack(layout, place)
+        for item in range(at, at + layout.size * count, layout.size):
+            name, *words = self._unpack(layout, item)
             number = words[0] | words[1] << 32 if wide else words[0]
             names.setdefault(number, self._string(name))
         return names
 
     def peel(self, type_id: int) -> tuple[Type, tuple[str, ...]]:
         """
-        Return the type behind typedefs, const, volatile, restrict and tags; and the typedefs on the way.
+        Return the type behind typedefs, qualifiers and tags, and the names of the typedefs on the way.
 
         Raises:
-            ValueError: They refer to each other in a circle, or to a type that is not there.
+            ValueError: The references form a cycle, or end at a type that does not exist.
 
         """
         typedefs: list[str] = []
         for _ in range(MAX_DEPTH):
-            found = self.type(type_id)
-            if found.kind not in _MODIFIERS:
-                return found, tuple(typedefs)
-            if found.kind is BtfKind.TYPEDEF:
-                typedefs.append(found.name)
-            type_id = found.target
+            referred = self.type(type_id)
+            if referred.kind not in _MODIFIERS:
+                return referred, tuple(typedefs)
+            if referred.kind is BtfKind.TYPEDEF:
+                typedefs.append(referred.name)
+            type_id = referred.target
         raise ValueError(f"BTF type {type_id} is behind more than {MAX_DEPTH} references")
 
 
@@ -242,7 +242,7 @@ def _int(name: str, size: int, word: int) -> Type:
     bit_offset, bits = word >> 16 & 0xFF, word & 0xFF
     if not 0 < bits <= 8 * size - bit_offset:
         raise ValueError(f"BTF integer {name} has {bits} bits at bit {bit_offset} of {size} bytes")
-    # Of char, clang says so by the name alone.
+    # clang marks char by its name only.
     signed, char, boolean = bool(flags & _SIGNED), name == "char" or bool(flags & _CHAR), bool(flags & _BOOL)
     char = char and size == 1
     return Type(

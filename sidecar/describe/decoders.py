@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a part of a map's key is said in an attribute (pure, but for the lookup of an interface's name)."""
+"""
+From the bytes of a key to the value of an attribute (pure, but for the lookup of interface names).
+
+A new decoder is one entry of `DECODERS`, and one of the enum in config.schema.json.
+"""
 
 import os
 import re
@@ -9,33 +13,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sidecar.describe.entry_error import entry_error
 from sidecar.describe.shape import Encoding, Part
-from sidecar.describe.suggest import nearest
-from sidecar.errors import ConfigError
+from sidecar.describe.suggest import suggest
 
 Value = str | int | bool
 Decode = Callable[[bytes], Value]
 """From a key's raw bytes to an attribute's value."""
 
 NameOf = Callable[[int], str]
-"""From a number to its name; raise OSError if it has none."""
+"""From an interface's index to its name; raises OSError if there is no such interface."""
 
-LARGEST_ATTRIBUTE = (1 << 63) - 1
-"""An integer attribute of OTLP is an int64; a larger number is said in text."""
+_LARGEST_INTEGER = (1 << 63) - 1
+"""An integer attribute of OTLP is an int64; a larger number becomes text."""
 
 MERGING = frozenset({"string", "bool", "table", "ifname"})
-"""The decoders that may say two values alike, for those who ask for it; the others never do."""
+"""The decoders that may give two values the same text, if configured; the others never do."""
 
-# An array of six chars that is called so: if_ether.h has `unsigned char h_source[ETH_ALEN]`.
+# Six chars under such a name are a MAC address: if_ether.h has `unsigned char h_source[ETH_ALEN]`.
 _MAC = re.compile(r"(^|[._])(h_source|h_dest|[a-z]*addr|[sd]?mac|eth)([._]|$)")
-# What no text has, for ever the same in Unicode: the control characters.
+# The control characters, a set that Unicode guarantees never to change.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 # include/uapi/linux/bpf.h, enum xdp_action
-XDP_ACTIONS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
+_XDP_ACTIONS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
 
-# IANA, "Assigned Internet Protocol Numbers": those that meet XDP programs, by their keyword in lower case.
-PROTOCOLS = {
+# IANA, "Assigned Internet Protocol Numbers": those an XDP program may see, by keyword in lower case.
+_PROTOCOLS = {
     0: "hopopt",
     1: "icmp",
     2: "igmp",
@@ -68,8 +72,8 @@ PROTOCOLS = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a decoder needs besides the bytes: the table of `table`, the interface names of `ifname`."""
+class _Settings:
+    """What some decoders need besides the bytes: the table of `table`, the interface names of `ifname`."""
 
     table: Mapping[int, str]
     name_of: NameOf
@@ -78,58 +82,56 @@ class Settings:
 @dataclass(frozen=True)
 class Decoder:
     """
-    One way to say bytes.
+    One way to turn bytes into an attribute's value.
 
     Attributes:
-        bits: Widths that it can read; empty: up to 64 bits if *whole_bytes* is false, any if it is true.
-        whole_bytes: Whether it takes bytes as they lie; a number is read otherwise.
-        build: Makes the function for one part.
+        bits: The widths that it can read; empty: any width, for a number up to 64 bits.
+        whole_bytes: Whether it reads bytes in memory order; otherwise it reads a number.
+        build: Returns the function that decodes one part.
 
     """
 
     bits: tuple[int, ...]
     whole_bytes: bool
-    build: Callable[[Part, Settings], Decode]
+    build: Callable[[Part, _Settings], Decode]
 
 
 def bind(
-    name: str, part: Part, table: Mapping[int, str] | None = None, name_of: NameOf | None = None
+    name: str,
+    part: Part,
+    table: Mapping[int, str] | None = None,
+    name_of: NameOf | None = None,
+    *,
+    at: str = "",
 ) -> Decode:
     """
-    Return the function that says *part* of a key, given the key's raw bytes.
+    Return the function that decodes *part*, given the key's raw bytes.
 
     Args:
-        name: Of a decoder; empty: the one that the part's type suggests.
-        part: Where the bytes are.
+        name: The decoder; empty: the default for the part's type.
+        part: Which bits of the key to decode.
         table: For the decoder `table`.
-        name_of: Interface names by index; by default those of our network namespace.
+        name_of: Interface names by index; by default those of the sidecar's network namespace.
+        at: `file:line` of the entry that asks for it, for messages.
 
     Raises:
-        ConfigError: No decoder has that name, or it cannot read bytes like these.
+        ConfigError: There is no such decoder, or it cannot read this part.
 
     """
     chosen = name or default_for(part)
     if chosen not in DECODERS:
-        raise ConfigError(f"use decoder {name!r}", "unknown", nearest(name, DECODERS))
-    wrong = _misfit(DECODERS[chosen], part)
-    if wrong:
-        fitting = [one for one, decoder in DECODERS.items() if not _misfit(decoder, part)]
-        raise ConfigError(
-            f"use decoder {chosen} for {part.name} ({part.type})",
-            wrong,
-            f"use one of {', '.join(fitting)}" if fitting else "leave it out",
-        )
+        raise entry_error(at, f"decoder {name!r}", "unknown", suggest(name, DECODERS))
+    entry = f"decoder {chosen} for {part.name} ({part.type})"
+    if cause := _misfit(DECODERS[chosen], part):
+        fitting = [other for other, decoder in DECODERS.items() if not _misfit(decoder, part)]
+        raise entry_error(at, entry, cause, f"use one of {', '.join(fitting)}" if fitting else "leave it out")
     if chosen == "enum" and not part.names:
-        raise ConfigError(
-            f"use decoder enum for {part.name} ({part.type})",
-            "BTF has no names for it",
-            "use integer or table",
-        )
-    return DECODERS[chosen].build(part, Settings(table or {}, name_of or socket.if_indextoname))
+        raise entry_error(at, entry, "BTF has no names for it", "use integer or table")
+    return DECODERS[chosen].build(part, _Settings(table or {}, name_of or socket.if_indextoname))
 
 
 def default_for(part: Part) -> str:
-    """Return the decoder that a part's type suggests."""
+    """Return the name of the default decoder for a part's type."""
     if part.type == "struct in_addr":
         return "ipv4"
     if part.type == "struct in6_addr":
@@ -148,26 +150,26 @@ def default_for(part: Part) -> str:
 
 
 def _misfit(decoder: Decoder, part: Part) -> str:
-    """Return why a decoder cannot read a part, or nothing."""
+    """Return why a decoder cannot read a part; empty if it can."""
     if not part.bits:
-        return "it has no bytes"
+        return "the field is empty"
     if decoder.bits and part.bits not in decoder.bits:
-        wanted = " or ".join(f"{bits // 8}" for bits in decoder.bits)
-        return f"it wants {wanted} bytes, and there are {part.bits / 8:g}"
+        needed = " or ".join(f"{bits // 8}" for bits in decoder.bits)
+        return f"it needs {needed} bytes, the field has {part.bits / 8:g}"
     if decoder.whole_bytes and (part.bits % 8 or part.bit_offset % 8):
-        return "it wants whole bytes, and this is a bit-field"
+        return "it needs whole bytes, the field is a bit-field"
     if not decoder.whole_bytes and part.bits > 64:
-        return f"it wants at most 8 bytes, and there are {part.bits // 8}"
+        return f"it reads at most 8 bytes, the field has {part.bits // 8}"
     return ""
 
 
-def number_reader(part: Part, *, big_endian: bool) -> Callable[[bytes], int]:
-    """Return the function that reads a part as a number: in two's complement if the part is signed."""
+def _number_reader(part: Part, *, big_endian: bool) -> Callable[[bytes], int]:
+    """Return the function that reads a part as a number, in two's complement if it is signed."""
     first, shift = divmod(part.bit_offset, 8)
     last = first + (shift + part.bits + 7) // 8
     order: Literal["little", "big"] = "big" if big_endian else sys.byteorder
     if order == "big":
-        # BTF counts bits from the most significant one there.
+        # BTF counts bits from the most significant one on a big-endian machine.
         shift = 8 * (last - first) - shift - part.bits
     mask, sign = (1 << part.bits) - 1, 1 << (part.bits - 1)
     signed = part.encoding is Encoding.SIGNED or any(number < 0 for number in part.names)
@@ -188,20 +190,20 @@ def _bytes_reader(part: Part) -> Callable[[bytes], bytes]:
 
 
 def _integer(part: Part, *, big_endian: bool) -> Decode:
-    read = number_reader(part, big_endian=big_endian)
+    read = _number_reader(part, big_endian=big_endian)
     if part.bits < 64:
         return read
 
     def decode(raw: bytes) -> Value:
         number = read(raw)
-        return number if number <= LARGEST_ATTRIBUTE else str(number)
+        return number if number <= _LARGEST_INTEGER else str(number)
 
     return decode
 
 
 def _named(part: Part, names: Mapping[int, str]) -> Decode:
-    """Say a number by its name, and one that has none in digits: text in any case."""
-    read = number_reader(part, big_endian=part.big_endian)
+    """Decode a number to its name, or to its digits if it has none: the attribute is always text."""
+    read = _number_reader(part, big_endian=part.big_endian)
 
     def decode(raw: bytes) -> Value:
         number = read(raw)
@@ -211,8 +213,8 @@ def _named(part: Part, names: Mapping[int, str]) -> Decode:
 
 
 def _ifname(part: Part, name_of: NameOf) -> Decode:
-    """Say an interface by the name that it had when it was first seen: a series keeps its name."""
-    read = number_reader(part, big_endian=part.big_endian)
+    """Decode an interface index to the name that it had when first seen: a series keeps its attributes."""
+    read = _number_reader(part, big_endian=part.big_endian)
     seen: dict[int, str] = {}
 
     def decode(raw: bytes) -> Value:
@@ -220,62 +222,42 @@ def _ifname(part: Part, name_of: NameOf) -> Decode:
         if index not in seen:
             try:
                 seen[index] = _string(os.fsencode(name_of(index)))
-            except (OSError, OverflowError):  # gone, or no index that an interface can have
+            except (OSError, OverflowError):  # removed, or out of range
                 return str(index)
         return seen[index]
 
     return decode
 
 
-def _by_bytes(say: Callable[[bytes], Value]) -> Callable[[Part, Settings], Decode]:
-    def build(part: Part, _: Settings) -> Decode:
+def _by_bytes(decode: Callable[[bytes], Value]) -> Callable[[Part, _Settings], Decode]:
+    def build(part: Part, _: _Settings) -> Decode:
         read = _bytes_reader(part)
-        return lambda raw: say(read(raw))
+        return lambda raw: decode(read(raw))
 
     return build
 
 
 def _text(raw: bytes) -> str:
     """
-    Return text that fills the bytes up to NULs at their end, and any other bytes whole, as `0x…`.
+    Return text without its trailing NULs; bytes that are not printable UTF-8 become `0x…`, all of them.
 
-    So two values are never said alike: `0x…` is longer than any text of as many bytes.
+    Distinct values give distinct texts: `0x…` is longer than any text of as many bytes.
     """
     try:
-        said = raw.rstrip(b"\0").decode()
+        text = raw.rstrip(b"\0").decode()
     except UnicodeDecodeError:
         return f"0x{raw.hex()}"
-    return f"0x{raw.hex()}" if _CONTROL.search(said) else said
+    return f"0x{raw.hex()}" if _CONTROL.search(text) else text
 
 
 def _string(raw: bytes) -> str:
-    r"""Return text up to the first NUL, whatever is behind it; what is not UTF-8 as `\xff`."""
+    r"""Return the text before the first NUL, whatever follows; bytes that are not UTF-8 become `\xff`."""
     return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
-DECODERS: Mapping[str, Decoder] = {
-    "integer": Decoder((), False, lambda part, _: _integer(part, big_endian=False)),
-    "integer_be": Decoder((), False, lambda part, _: _integer(part, big_endian=True)),
-    "bool": Decoder((), False, lambda part, _: _truth(part)),
-    "enum": Decoder((), False, lambda part, _: _named(part, part.names)),
-    "ifname": Decoder((), False, lambda part, given: _ifname(part, given.name_of)),
-    "ipv4": Decoder((32,), True, _by_bytes(lambda raw: socket.inet_ntop(socket.AF_INET, raw))),
-    "ipv6": Decoder((128,), True, _by_bytes(lambda raw: socket.inet_ntop(socket.AF_INET6, raw))),
-    "mac": Decoder((48,), True, _by_bytes(lambda raw: raw.hex(":"))),
-    "port": Decoder((16,), True, _by_bytes(lambda raw: int.from_bytes(raw, "big"))),
-    "protocol": Decoder((), False, lambda part, _: _named(part, PROTOCOLS)),
-    "xdp_action": Decoder((), False, lambda part, _: _named(part, XDP_ACTIONS)),
-    "text": Decoder((), True, _by_bytes(_text)),
-    "string": Decoder((), True, _by_bytes(_string)),
-    "hex": Decoder((), True, _by_bytes(bytes.hex)),
-    "table": Decoder((), False, lambda part, given: _named(part, given.table)),
-}
-"""The decoders by name."""
-
-
-def _truth(part: Part) -> Decode:
-    """Say whether it is another number than 0; of a C bool, which is 0 or 1, any other by its digits."""
-    read = number_reader(part, big_endian=False)
+def _bool(part: Part) -> Decode:
+    """Decode a number to whether it is not 0; a C bool, which is 0 or 1, to its digits if it is neither."""
+    read = _number_reader(part, big_endian=False)
     if part.encoding is not Encoding.BOOL:
         return lambda raw: read(raw) != 0
 
@@ -284,3 +266,23 @@ def _truth(part: Part) -> Decode:
         return bool(number) if number in (0, 1) else str(number)
 
     return decode
+
+
+DECODERS: Mapping[str, Decoder] = {
+    "integer": Decoder((), False, lambda part, _: _integer(part, big_endian=False)),
+    "integer_be": Decoder((), False, lambda part, _: _integer(part, big_endian=True)),
+    "bool": Decoder((), False, lambda part, _: _bool(part)),
+    "enum": Decoder((), False, lambda part, _: _named(part, part.names)),
+    "ifname": Decoder((), False, lambda part, settings: _ifname(part, settings.name_of)),
+    "ipv4": Decoder((32,), True, _by_bytes(lambda raw: socket.inet_ntop(socket.AF_INET, raw))),
+    "ipv6": Decoder((128,), True, _by_bytes(lambda raw: socket.inet_ntop(socket.AF_INET6, raw))),
+    "mac": Decoder((48,), True, _by_bytes(lambda raw: raw.hex(":"))),
+    "port": Decoder((16,), True, _by_bytes(lambda raw: int.from_bytes(raw, "big"))),
+    "protocol": Decoder((), False, lambda part, _: _named(part, _PROTOCOLS)),
+    "xdp_action": Decoder((), False, lambda part, _: _named(part, _XDP_ACTIONS)),
+    "text": Decoder((), True, _by_bytes(_text)),
+    "string": Decoder((), True, _by_bytes(_string)),
+    "hex": Decoder((), True, _by_bytes(bytes.hex)),
+    "table": Decoder((), False, lambda part, settings: _named(part, settings.table)),
+}
+"""The decoders by name."""

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the metrics that are wanted to the fields that are read and the instruments made of them (pure)."""
+"""From the metrics of a source to the fields that are read and the instruments that export them (pure)."""
 
 from collections.abc import Mapping, Sequence
 
+from sidecar.describe.entry_error import entry_error
 from sidecar.describe.shape import Encoding, Part, part_called
 from sidecar.describe.spec import MetricSpec
-from sidecar.describe.suggest import at_line, nearest
-from sidecar.errors import ConfigError
+from sidecar.describe.suggest import suggest
 from sidecar.model import Field
 from sidecar.schema import Instrument, Kind
 
@@ -16,36 +16,37 @@ _KINDS: Mapping[Encoding, tuple[Kind, ...]] = {
     Encoding.BOOL: (Kind.GAUGE,),
     Encoding.ENUM: (Kind.GAUGE,),
 }
-"""What can be made of a field."""
+"""The kinds of metric that a field can be, the usual one first."""
 
 
 def build_instruments(
     metrics: Sequence[MetricSpec], parts: Sequence[Part], what: str, *, summed: bool
 ) -> tuple[tuple[Field, ...], tuple[Instrument, ...]]:
     """
-    Return the fields that are read, in the map's order, and what is made of them.
+    Return the fields to read, in the map's order, and the instruments that export them.
 
     Args:
-        metrics: What is wanted.
-        parts: What there is.
+        metrics: The metrics of the source.
+        parts: The parts of the map's value.
         what: The map, for messages.
-        summed: Whether the value is added up over CPUs.
+        summed: Whether the value is summed over CPUs.
 
     Raises:
-        ConfigError: A field is not there, or is not what its metric's kind wants.
+        ConfigError: The value has no such field, or the field cannot be a metric of that kind.
 
     """
     used: dict[str, tuple[Part, set[Kind]]] = {}
     instruments = []
     for metric in metrics:
-        part = find(parts, metric.field, metric.at, what)
+        part = find_part(parts, metric.field, metric.at, what)
         kinds = used.setdefault(part.name, (part, set()))[1]
         kinds.add(metric.kind)
         _refuse_kind(metric, part, kinds)
         if part.encoding in (Encoding.BOOL, Encoding.ENUM) and summed:
-            raise ConfigError(
-                at_line(metric.at, f"metric {metric.name!r}"),
-                f"{part.name} is {part.encoding.value}, and means nothing when added up over CPUs",
+            raise entry_error(
+                metric.at,
+                f"metric {metric.name!r}",
+                f"{part.name} is {part.encoding.value}, and a sum over CPUs would mean nothing",
                 "write `cpu: cpu` in the source, for one series per CPU",
             )
         instruments.append(
@@ -53,42 +54,43 @@ def build_instruments(
                 metric.name, metric.unit, metric.description, part.name, metric.kind, metric.attributes
             )
         )
-    ordered = sorted(used.values(), key=lambda one: one[0].bit_offset)
-    return tuple(_field(part, kinds) for part, kinds in ordered), tuple(instruments)
+    in_order = sorted(used.values(), key=lambda use: use[0].bit_offset)
+    return tuple(_field(part, kinds) for part, kinds in in_order), tuple(instruments)
 
 
 def _field(part: Part, kinds: set[Kind]) -> Field:
-    # An unsigned field that is counted down as well is right on one CPU only in two's complement.
+    # An unsigned field that the program also decrements is right on one CPU only in two's complement.
     signed = part.encoding is Encoding.SIGNED or Kind.UPDOWNCOUNTER in kinds
     signed = signed or any(number < 0 for number in part.names)
     return Field(part.name, part.bit_offset, part.bits, signed, part.big_endian)
 
 
 def _refuse_kind(metric: MetricSpec, part: Part, kinds: set[Kind]) -> None:
-    what = at_line(metric.at, f"metric {metric.name!r}")
+    at, entry = metric.at, f"metric {metric.name!r}"
     if part.bits > 64 or part.encoding not in _KINDS:
-        raise ConfigError(
-            what, f"field {part.name} is {part.type}, no number of up to 64 bits", "leave it out"
-        )
+        cause = f"field {part.name} is {part.type}, not a number of up to 64 bits"
+        raise entry_error(at, entry, cause, "leave it out")
     if metric.kind not in _KINDS[part.encoding]:
-        cause = "may fall" if part.encoding is Encoding.SIGNED else "is no count"
-        raise ConfigError(
-            what,
+        cause = "may fall" if part.encoding is Encoding.SIGNED else "is not a count"
+        raise entry_error(
+            at,
+            entry,
             f"kind {metric.kind.value}, but field {part.name} is {part.encoding.value} and {cause}",
             f"write `kind: {_KINDS[part.encoding][0].value}`",
         )
     if {Kind.COUNTER, Kind.UPDOWNCOUNTER} <= kinds:
-        raise ConfigError(
-            what,
+        raise entry_error(
+            at,
+            entry,
             f"field {part.name} is both a counter, which never falls, and an updowncounter",
             "write one of the two, or gauge",
         )
 
 
-def find(parts: Sequence[Part], name: str, at: str, what: str) -> Part:
-    """Return the part with a name, its own or an alias; raise ConfigError naming the nearest."""
+def find_part(parts: Sequence[Part], name: str, at: str, what: str) -> Part:
+    """Return the part with this name or alias; raise ConfigError, with the nearest name, if there is none."""
     part = part_called(parts, name)
     if part:
         return part
-    known = [one for part in parts for one in (part.name, *part.aliases)]
-    raise ConfigError(at_line(at, f"field {name!r}"), f"{what} has no such field", nearest(name, known))
+    known = [name for part in parts for name in (part.name, *part.aliases)]
+    raise entry_error(at, f"field {name!r}", f"{what} has no such field", suggest(name, known))

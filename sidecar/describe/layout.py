@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a layout that the user wrote to the shape of a map, aligned as C does it (pure)."""
+"""From a written layout to the shape of a map, aligned as in C (pure)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sidecar.describe.entry_error import entry_error
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, Member
-from sidecar.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Scalar:
-    """A type that a layout can name: its size and alignment in bytes, and what BTF would say."""
+class _Scalar:
+    """A type that a layout can name: its size and alignment in bytes, and how BTF describes it."""
 
     size: int
     encoding: Encoding
@@ -19,27 +19,28 @@ class Scalar:
     big_endian: bool = False
 
 
-TYPES: Mapping[str, Scalar] = {
-    **{f"u{8 * size}": Scalar(size, Encoding.UNSIGNED, f"__u{8 * size}") for size in (1, 2, 4, 8)},
-    **{f"s{8 * size}": Scalar(size, Encoding.SIGNED, f"__s{8 * size}") for size in (1, 2, 4, 8)},
+TYPES: Mapping[str, _Scalar] = {
+    **{f"u{8 * size}": _Scalar(size, Encoding.UNSIGNED, f"__u{8 * size}") for size in (1, 2, 4, 8)},
+    **{f"s{8 * size}": _Scalar(size, Encoding.SIGNED, f"__s{8 * size}") for size in (1, 2, 4, 8)},
     **{
-        f"be{8 * size}": Scalar(size, Encoding.UNSIGNED, f"__be{8 * size}", big_endian=True)
+        f"be{8 * size}": _Scalar(size, Encoding.UNSIGNED, f"__be{8 * size}", big_endian=True)
         for size in (2, 4, 8)
     },
-    "bool": Scalar(1, Encoding.BOOL, "_Bool"),
-    "char": Scalar(1, Encoding.STRING, "char"),
+    "bool": _Scalar(1, Encoding.BOOL, "_Bool"),
+    "char": _Scalar(1, Encoding.STRING, "char"),
 }
-"""The types by the name that they have in a layout."""
+"""The types by their names in a layout."""
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A struct laid out: where its members are, in bytes, and what it takes up."""
+class _Struct:
+    """A struct laid out as C does: its members with their offsets, its size and alignment, in bytes."""
 
-    members: tuple[tuple[Member, int, "_Placed | None"], ...]
+    members: tuple[tuple[Member, int, "_Struct | None"], ...]
     size: int
     align: int
     explicit: bool
+    """Whether some member has a written offset: the layout may then leave bytes out."""
 
 
 def shape_from(layout: LayoutSpec, opaque_key: Part, key_size: int, value_size: int) -> Shape:
@@ -47,13 +48,13 @@ def shape_from(layout: LayoutSpec, opaque_key: Part, key_size: int, value_size: 
     Return the shape that a layout describes.
 
     Args:
-        layout: What the user says.
-        opaque_key: The key, if the layout does not say how it looks.
-        key_size: The map's, in bytes.
-        value_size: The same.
+        layout: What the user wrote.
+        opaque_key: The key, if the layout leaves it out.
+        key_size: Bytes of the map's key.
+        value_size: Bytes of the map's value.
 
     Raises:
-        ConfigError: The layout has another size than the map.
+        ConfigError: The layout and the map differ in size.
 
     """
     key = (opaque_key,) if layout.key is None else _parts(layout, layout.key, "key", key_size)
@@ -61,39 +62,40 @@ def shape_from(layout: LayoutSpec, opaque_key: Part, key_size: int, value_size: 
 
 
 def _parts(layout: LayoutSpec, members: Sequence[Member], what: str, size: int) -> tuple[Part, ...]:
-    placed = _place(members, packed=layout.packed)
-    if placed.size > size or (placed.size != size and not placed.explicit):
-        raise ConfigError(
-            f"{layout.at}: use the layout's {what}" if layout.at else f"use the layout's {what}",
-            f"it has {placed.size} bytes, the map's {what} has {size}",
+    struct = _lay_out(members, packed=layout.packed)
+    if struct.size > size or (struct.size != size and not struct.explicit):
+        raise entry_error(
+            layout.at,
+            f"the layout's {what}",
+            f"it has {struct.size} bytes, the map's {what} has {size}",
             f"describe all of it, or place members: `{members[-1].name}: u64 @ 8`",
         )
-    return tuple(_flat(placed, "", 0, in_key=what == "key"))
+    return tuple(_flat(struct, "", 0, in_key=what == "key"))
 
 
-def _place(members: Sequence[Member], *, packed: bool) -> _Placed:
-    """Lay members out one after the other; a struct's size is a multiple of its alignment, as in C."""
-    placed: list[tuple[Member, int, _Placed | None]] = []
+def _lay_out(members: Sequence[Member], *, packed: bool) -> _Struct:
+    """Lay out members one after the other; a struct's size is a multiple of its alignment, as in C."""
+    placed: list[tuple[Member, int, _Struct | None]] = []
     here, end, align, explicit = 0, 0, 1, False
     for member in members:
-        inner = _place(member.members, packed=packed) if member.members else None
+        inner = _lay_out(member.members, packed=packed) if member.members else None
         unit = inner.align if inner else TYPES[member.type].size
         size = inner.size if inner else unit * (member.count or 1)
         unit = 1 if packed else unit
-        at = _up(here, unit) if member.offset is None else member.offset
+        at = _round_up(here, unit) if member.offset is None else member.offset
         placed.append((member, at, inner))
         here, align = at + size, max(align, unit)
         end = max(end, here)
         explicit = explicit or member.offset is not None or (inner is not None and inner.explicit)
-    return _Placed(tuple(placed), end if explicit else _up(end, align), align, explicit)
+    return _Struct(tuple(placed), end if explicit else _round_up(end, align), align, explicit)
 
 
-def _up(number: int, multiple: int) -> int:
+def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def _flat(placed: _Placed, prefix: str, base: int, *, in_key: bool) -> Iterator[Part]:
-    for member, at, inner in placed.members:
+def _flat(struct: _Struct, prefix: str, base: int, *, in_key: bool) -> Iterator[Part]:
+    for member, at, inner in struct.members:
         if inner:
             yield from _flat(inner, f"{prefix}{member.name}.", base + at, in_key=in_key)
         else:
@@ -101,12 +103,12 @@ def _flat(placed: _Placed, prefix: str, base: int, *, in_key: bool) -> Iterator[
 
 
 def _leaves(member: Member, name: str, at: int, *, in_key: bool) -> Iterator[Part]:
-    """Yield the parts of a member: text and a key's bytes are one part, other arrays one for each element."""
+    """Yield the parts of a member: one for text and for a key's bytes, one per element for other arrays."""
     scalar = TYPES[member.type]
     bits = 8 * scalar.size
     whole = Part(name, 8 * at, bits * (member.count or 1), scalar.encoding, scalar.type, scalar.big_endian)
     if not member.count:
-        # A char alone is a small number, as BTF says it too.
+        # A single char is a small number, as in BTF.
         yield replace(whole, encoding=Encoding.SIGNED) if member.type == "char" else whole
     elif member.type == "char":
         yield whole

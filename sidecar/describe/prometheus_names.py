@@ -1,62 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What Prometheus makes of names (pure).
+The names that the Collector's Prometheus exporter makes of OpenTelemetry's (pure).
 
-Names that differ here may be one there; of two metrics or labels of one name the Collector's exporter serves
-one, or neither, and only its own log says so. So they are refused before anything starts.
+Names that differ in OTLP may be the same in Prometheus. The exporter then serves one of the two metrics or
+labels, or neither, and only its own log says so: `clashes` refuses such names before anything starts.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
-# What the exporter makes of the resource (service.name, service.instance.id).
-_OF_RESOURCE = frozenset(("instance", "job"))
+from sidecar.model import Attribute
+
+# The exporter derives these from the resource (service.name, service.instance.id).
+_FROM_RESOURCE = frozenset(("instance", "job"))
 
 
 def metric(name: str) -> str:
-    """Return a metric's name as the exporter has it after its namespace."""
+    """Return the exporter's name of a metric, without its namespace."""
     return "_".join(filter(None, re.split(r"[^A-Za-z0-9_:]+", name)))
 
 
 @lru_cache(maxsize=1024)
 def label(attribute: str) -> str:
-    """Return the label of an attribute."""
+    """Return the label name of an attribute."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", attribute)
     return f"key_{plain}" if plain[:1].isdigit() else plain
 
 
-def value(said: str | int | bool) -> str:
-    """Return the value of a label."""
-    return str(said).lower() if isinstance(said, bool) else str(said)
+def value(attribute_value: str | int | bool) -> str:
+    """Return the label value of an attribute's value."""
+    return str(attribute_value).lower() if isinstance(attribute_value, bool) else str(attribute_value)
+
+
+def label_pair(attribute: Attribute) -> tuple[str, str]:
+    """Return an attribute as a label: its name and its value."""
+    name, attribute_value = attribute
+    return label(name), value(attribute_value)
 
 
 def refused(attribute: str) -> str:
-    """Return why no point can have an attribute of this name; empty: it can."""
-    found = label(attribute)
-    if found in _OF_RESOURCE:
-        return f"Prometheus has {found!r} of the sidecar itself"
-    if found.startswith("__") or not found.strip("_"):
-        return f"Prometheus takes no label {found!r}"
+    """Return why no series can have an attribute of this name; empty if it can."""
+    name = label(attribute)
+    if name in _FROM_RESOURCE:
+        return f"Prometheus sets {name!r} itself, from the resource"
+    if name.startswith("__") or not name.strip("_"):
+        return f"Prometheus reserves the label {name!r}"
     return ""
 
 
-def told_apart(names: Iterable[str], shown: Callable[[str], str], taken: Iterable[str] = ()) -> Iterator[str]:
-    """
-    Yield the names, a number behind those that are *shown* (`metric`, `label`) as one before them is.
+def usable(attribute: str) -> str:
+    """Return the name of the attribute, prefixed if it would be refused."""
+    return f"key.{attribute}" if refused(attribute) else attribute
 
-    Those that are *taken* come before them all.
+
+def make_distinct(
+    names: Iterable[str], in_prometheus: Callable[[str], str], taken: Iterable[str] = ()
+) -> Iterator[str]:
     """
-    met = {shown(name) for name in taken}
+    Yield the names, numbered where Prometheus would merge one with an earlier one.
+
+    Args:
+        names: OpenTelemetry names.
+        in_prometheus: `metric` or `label`.
+        taken: Names that come before all of these.
+
+    """
+    seen = {in_prometheus(name) for name in taken}
     for name in names:
         chosen, number = name, 1
-        while shown(chosen) in met:
+        while in_prometheus(chosen) in seen:
             number += 1
             chosen = f"{name}_{number}"
-        met.add(shown(chosen))
+        seen.add(in_prometheus(chosen))
         yield chosen
-
-
-def usable(attribute: str) -> str:
-    """Return the name itself, or one like it that is not refused."""
-    return f"key.{attribute}" if refused(attribute) else attribute

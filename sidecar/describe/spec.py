@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user says should be read and made of it, before any map was looked at (frozen values)."""
+"""
+What the user asks for, before any map is opened: which maps to read and which metrics they yield.
+
+All values are frozen. `at` is the `file:line` of an entry, empty if no file has it; comparisons ignore it.
+"""
 
 import dataclasses
 from dataclasses import dataclass, replace
@@ -8,22 +12,22 @@ from typing import Literal
 from sidecar.model import Attributes
 from sidecar.schema import LARGEST_CARDINALITY, Kind
 
-PlaceKind = Literal["interface", "pin", "name", "id"]
+MapRefKind = Literal["interface", "pin", "name", "id"]
 
 
 @dataclass(frozen=True)
-class Place:
+class MapRef:
     """
-    Where a map is found.
+    How a source refers to its map.
 
     Attributes:
-        kind: By what it is found.
+        kind: Which of the four ways.
         value: The interface's name, the pin's path, the map's name, or its id in decimal.
-        netns: Network namespace of an interface: a name, a path, or None for our own.
+        netns: Network namespace of an interface: a name, a path, or None for the sidecar's own.
 
     """
 
-    kind: PlaceKind
+    kind: MapRefKind
     value: str
     netns: str | None = None
 
@@ -40,9 +44,9 @@ class KeySpec:
     Attributes:
         field: The part's dotted name; `key` for a bare integer.
         attribute: The attribute's name.
-        decoder: How its bytes are said; empty: as its type suggests.
-        table: Number → text, of the decoder `table`.
-        at: `file:line` that says so; empty if no file does.
+        decoder: A name of `decoders.DECODERS`; empty: the default for the part's type.
+        table: Number to text, for the decoder `table`.
+        at: `file:line`.
 
     """
 
@@ -56,16 +60,16 @@ class KeySpec:
 @dataclass(frozen=True)
 class MetricSpec:
     """
-    One metric that is made of one field of a map's value.
+    One metric of one field of a map's value.
 
     Attributes:
         name: OpenTelemetry name.
         field: The field's dotted name; `value` for a bare integer.
         unit: UCUM.
         description: One sentence.
-        kind: What is made of the field.
-        attributes: On each of its points.
-        at: `file:line` that says so; empty if no file does.
+        kind: Which kind of metric the field yields.
+        attributes: Attributes of each of its data points.
+        at: `file:line`.
 
     """
 
@@ -81,15 +85,15 @@ class MetricSpec:
 @dataclass(frozen=True)
 class Member:
     """
-    One member of a struct that the user describes.
+    One member of a struct in a written layout.
 
     Attributes:
         name: Its name.
         type: `u32`, `be16`, `char` and so on; empty for a struct.
-        count: Elements of an array, or 0 if it is none.
-        offset: Bytes from the start of the struct around it; None: as C aligns it.
-        members: Members of the struct that it is, if it is one.
-        at: `file:line` that says so.
+        count: Elements of an array; 0 if it is not an array.
+        offset: Bytes from the start of the enclosing struct; None: aligned as in C.
+        members: The members of a struct.
+        at: `file:line`.
 
     """
 
@@ -104,13 +108,13 @@ class Member:
 @dataclass(frozen=True)
 class LayoutSpec:
     """
-    The key and the value of a map that has no BTF.
+    The key and the value of a map as the user writes them, for a map without BTF.
 
     Attributes:
-        value: Members of the value; one with the name `value` if it is a bare integer.
-        key: Members of the key, likewise; None: not said.
-        packed: No padding, as with `__attribute__((packed))`.
-        at: `file:line` that says so.
+        value: Members of the value; a single one named `value` if it is a bare integer.
+        key: Members of the key, likewise; None if the layout leaves the key out.
+        packed: Whether there is no padding, as with `__attribute__((packed))`.
+        at: `file:line`.
 
     """
 
@@ -123,13 +127,13 @@ class LayoutSpec:
 @dataclass(frozen=True)
 class MatchSpec:
     """
-    Which maps a built-in profile is made for, besides having exactly its fields.
+    Which maps a built-in profile applies to by default, provided that they have exactly its fields.
 
     Attributes:
-        types: Kinds of map, `PERCPU_ARRAY`; empty: any.
+        types: Map types, `PERCPU_ARRAY`; empty: any.
         name: The map's name; empty: any.
         name_if_btf_is_hidden: The name of a map whose fields cannot be compared; empty: *name*.
-        max_entries: 0: any.
+        max_entries: The map's size in entries; 0: any.
 
     """
 
@@ -142,15 +146,15 @@ class MatchSpec:
 @dataclass(frozen=True)
 class ProfileSpec:
     """
-    Which metrics are made of a map of one layout; what is None is not said.
+    Which metrics the maps of one layout yield; what is None is left open.
 
     Attributes:
         name: `packet-counter`, or the file's name.
-        match: Maps that it is taken for without being asked; None: none.
-        layout: How the map looks, for one without BTF.
-        cpu: Attribute with the CPU's number, instead of the sum over CPUs.
-        key: Which parts of the key become attributes; None: all, empty: none.
-        metrics: None: one for each integer field.
+        match: The maps that it applies to by default; None: none.
+        layout: The key and the value, for a map without BTF.
+        cpu: Attribute with the CPU's number; None: the CPUs are summed.
+        key: The parts of the key that become attributes; None: all of them, empty: none.
+        metrics: The metrics; None: one for each integer field.
         at: The file.
 
     """
@@ -167,22 +171,22 @@ class ProfileSpec:
 @dataclass(frozen=True)
 class SourceSpec:
     """
-    One source: where its map is, and what is made of it. What it says itself goes before its profile.
+    One source: which map, and which metrics it yields. Its own settings take precedence over its profile's.
 
     Attributes:
-        place: Where the map is.
-        profile: What is made of it, unless said here; None: the built-in profile that fits, if any.
-        attributes: On each point of the source.
-        series_limit: Most series; what is beyond goes to one.
+        map_ref: Which map.
+        profile: The profile; None: the built-in profile that matches, if any.
+        attributes: Attributes of each data point of the source.
+        series_limit: Most series; the rest is aggregated into one overflow series.
         cpu: As in a profile.
-        layout: How the map looks; this goes before its BTF.
+        layout: The key and the value; takes precedence over BTF.
         key: As in a profile.
         metrics: As in a profile.
-        at: `file:line` that says so; empty if a flag does.
+        at: `file:line`; empty if the source comes from a flag.
 
     """
 
-    place: Place
+    map_ref: MapRef
     profile: ProfileSpec | None = None
     attributes: Attributes = ()
     series_limit: int = LARGEST_CARDINALITY
@@ -193,7 +197,7 @@ class SourceSpec:
     at: str = dataclasses.field(default="", compare=False)
 
     def with_profile(self, profile: ProfileSpec | None) -> "SourceSpec":
-        """Return the same source with all that *profile* says and it does not say itself."""
+        """Return the same source with what it leaves open taken from *profile*."""
         if profile is None:
             return self
         return replace(

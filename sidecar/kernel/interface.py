@@ -6,6 +6,14 @@ from pathlib import Path
 
 from sidecar.kernel import libbpf, pins
 
+_MAX_NAME_BYTES = 15  # IFNAMSIZ, without the NUL
+
+
+def is_interface_name(name: str) -> bool:
+    """Return whether an interface can have this name (net/core/dev.c, `dev_valid_name`)."""
+    fits = 0 < len(name.encode()) <= _MAX_NAME_BYTES
+    return fits and not any(char in "/\0" or char.isspace() for char in name)
+
 
 @dataclass(frozen=True)
 class Interface:

@@ -35,9 +35,7 @@ def streams_of(schema: Schema) -> Streams:
     names = [*schema.labels, *(name for one in schema.instruments for name, _ in one.attributes)]
     return Streams(
         frozenset(prometheus_names.metric(one.name) for one in schema.instruments),
-        frozenset(
-            (prometheus_names.label(name), prometheus_names.value(value)) for name, value in schema.attributes
-        ),
+        frozenset(map(prometheus_names.label_pair, schema.attributes)),
         frozenset(prometheus_names.label(name) for name in (*names, *([schema.cpu] if schema.cpu else ()))),
     )
 

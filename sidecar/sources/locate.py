@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sidecar.describe.map_shape import shape_by_btf
+from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Shape
 from sidecar.describe.spec import SourceSpec
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
     """Return the source that a specification names, not open yet; *lock* holds an interface, if given."""
-    kind, value = spec.place.kind, spec.place.value
+    kind, value = spec.map_ref.kind, spec.map_ref.value
     if kind == "interface":
-        return _by_interface(spec, Interface(value, spec.place.netns), lock)
+        return _by_interface(spec, Interface(value, spec.map_ref.netns), lock)
     if kind == "pin":
         path = Path(value)
         return _source(f"pin:{value}", spec, _Pin(path).open, pin=path)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.describe.resolve import resolve
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SidecarError, explain
 from sidecar.kernel import capabilities, dispatcher, pins, xdp
 from sidecar.kernel.capabilities import Capability
@@ -37,7 +37,7 @@ def give_up(
     To be called before the first thread is started: it would keep them all. *port* is the status endpoint's,
     if there is one; *certificates* are files that are read again when they change.
     """
-    places = [spec.place for spec, _ in opened]
+    places = [spec.map_ref for spec, _ in opened]
     try:
         kept = capabilities.keep_only(needed(places, look(opened, state_dir, port, certificates)))
     except OSError as error:
@@ -61,7 +61,7 @@ class Machine:
         writes_as_other: A directory that we write to is closed to us but for CAP_DAC_OVERRIDE.
         reads_as_other: A certificate file is closed to us but for CAP_DAC_READ_SEARCH.
         binds_low_port: The status endpoint has a port below 1024.
-        shared: The interfaces (as `str(Place)`) where libxdp's dispatcher calls our program.
+        shared: The interfaces (as `str(MapRef)`) where libxdp's dispatcher calls our program.
         known_by_btf: The places whose map's fields nothing but BTF tells.
 
     """
@@ -75,7 +75,7 @@ class Machine:
     known_by_btf: frozenset[str] = frozenset()
 
 
-def needed(places: Iterable[Place], machine: Machine) -> frozenset[Capability]:
+def needed(places: Iterable[MapRef], machine: Machine) -> frozenset[Capability]:
     """Return the capabilities that reading and following these places may still take."""
     keep: set[Capability] = set()
     for place in places:
@@ -98,7 +98,7 @@ def look(
     certificates: Sequence[str] = (),
 ) -> Machine:
     """Look at this machine, once the sources are open; raise OSError if capset(2) is forbidden."""
-    places = [spec.place for spec, _ in opened]
+    places = [spec.map_ref for spec, _ in opened]
     interfaces = {
         str(place): Interface(place.value, place.netns) for place in places if place.kind == "interface"
     }
@@ -114,11 +114,11 @@ def look(
         reads_as_other=reads_as_other,
         binds_low_port=port is not None and 0 < port < 1024,
         shared=frozenset(name for name, interface in interfaces.items() if xdp.is_shared(interface)),
-        known_by_btf=frozenset(str(spec.place) for spec, info in opened if _known_by_btf(spec, info)),
+        known_by_btf=frozenset(str(spec.map_ref) for spec, info in opened if _known_by_btf(spec, info)),
     )
 
 
-def _for_place(place: Place, machine: Machine) -> set[Capability]:
+def _for_place(place: MapRef, machine: Machine) -> set[Capability]:
     if place.kind == "pin":
         # The next map there has BTF of its own.
         btf = {Capability.SYS_ADMIN} if str(place) in machine.known_by_btf else set()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.describe.file import sources
-from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place, SourceSpec
+from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, MetricSpec, SourceSpec
 from sidecar.errors import ConfigError
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
@@ -29,7 +29,7 @@ def world(make_map, make_pin, cleanup):
     class World:
         def source(self, letter, **said):
             self.put(letter, said.pop("first", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"}))
-            source = locate.source(SourceSpec(Place("pin", str(pins[letter])), **said))
+            source = locate.source(SourceSpec(MapRef("pin", str(pins[letter])), **said))
             source.open()
             cleanup.callback(source.close)
             return source

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SidecarError, SourceError
 from sidecar.kernel import libbpf, xdp
 from sidecar.kernel import syscall as bpf
@@ -35,7 +35,7 @@ def counts(source):
 
 @pytest.fixture
 def source(veth, cleanup):
-    opened = locate.source(SourceSpec(Place("interface", veth.name, veth.netns)))
+    opened = locate.source(SourceSpec(MapRef("interface", veth.name, veth.netns)))
     cleanup.callback(opened.close)
     opened.open()
     return opened
@@ -70,7 +70,7 @@ def test_counting_goes_on_while_no_sidecar_runs(veth, source):
     map_id = source.open().id
     source.close()
     send(veth, 5)
-    successor = locate.source(SourceSpec(Place("interface", veth.name, veth.netns)))
+    successor = locate.source(SourceSpec(MapRef("interface", veth.name, veth.netns)))
 
     assert successor.open().id == map_id
     assert counts(successor)["total_packets"] - before == 5
@@ -182,7 +182,7 @@ def test_an_interface_in_another_namespace_is_attached_from_here(cleanup, bpffs)
     cleanup.callback(xdp.detach, interface)
     here = os.readlink("/proc/thread-self/ns/net")
     subprocess.run(["ip", "-n", netns, "link", "set", "lo", "up"], check=True)
-    source = locate.source(SourceSpec(Place("interface", interface.name, interface.netns)))
+    source = locate.source(SourceSpec(MapRef("interface", interface.name, interface.netns)))
     cleanup.callback(source.close)
     source.open()
     before = counts(source)
@@ -269,7 +269,7 @@ def remove_by_hand(veth):
 def test_pins_that_are_removed_under_a_sidecar_let_nobody_else_in_beside_it(veth, lock):
     """Directory and all: who comes first has the lock on the new one, and the other reads nothing there."""
     first, second = lock(), lock()
-    spec = SourceSpec(Place("interface", veth.name, veth.netns))
+    spec = SourceSpec(MapRef("interface", veth.name, veth.netns))
     one, other = locate.source(spec, first), locate.source(spec, second)
     old = one.open()
     send(veth, 5)
@@ -304,7 +304,7 @@ def opened_when_free(source):
 def test_what_was_opened_in_a_directory_that_is_not_the_held_one_is_not_read(veth, lock, monkeypatch):
     """Between the look at the lock and the opening everything may have been replaced."""
     held = lock()
-    source = locate.source(SourceSpec(Place("interface", veth.name, veth.netns)), held)
+    source = locate.source(SourceSpec(MapRef("interface", veth.name, veth.netns)), held)
     attach = xdp.attach
 
     def replaced_meanwhile(interface):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sidecar.describe.map_shape import shape_by_btf
+from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.shape import Encoding, Part
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi

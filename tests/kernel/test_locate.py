@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel import libbpf, uapi
 from sidecar.kernel import syscall as bpf
@@ -19,7 +19,7 @@ KINDS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
 
 def by(kind, value):
     """A source of what a user would name by one flag."""
-    return locate.source(SourceSpec(Place(kind, str(value))))
+    return locate.source(SourceSpec(MapRef(kind, str(value))))
 
 
 def fill(fd, map_type, seed=1):

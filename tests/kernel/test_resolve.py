@@ -7,10 +7,10 @@ import struct
 import pytest
 
 from sidecar.describe.layout import shape_from
-from sidecar.describe.map_shape import shape_by_btf
+from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part
-from sidecar.describe.spec import KeySpec, LayoutSpec, Member, Place, SourceSpec
+from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, SourceSpec
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.schema import Kind
@@ -23,7 +23,7 @@ def shape(map_fd):
 
 def made(map_fd, **said):
     """What is made of a map."""
-    return resolve(SourceSpec(Place("name", "map"), **said), bpf.map_info(map_fd), shape(map_fd))
+    return resolve(SourceSpec(MapRef("name", "map"), **said), bpf.map_info(map_fd), shape(map_fd))
 
 
 def test_every_odd_map_gives_sums_and_attributes(odd):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from demo.ports import Ports
-from sidecar.describe.spec import Place
+from sidecar.describe.spec import MapRef
 from sidecar.kernel import capabilities, dispatcher, uapi
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability
@@ -32,13 +32,13 @@ OLD = Machine(kernel=(5, 15), reading_wants_bpf=True)
 @pytest.mark.parametrize(
     ("place", "machine", "expected"),
     [
-        (Place("pin", "/sys/fs/bpf/a"), NEW, "DAC_READ_SEARCH"),
-        (Place("pin", "/sys/fs/bpf/a"), OLD, "DAC_READ_SEARCH BPF"),
-        (Place("id", "7"), NEW, ""),
-        (Place("name", "a"), NEW, "SYS_ADMIN"),
-        (Place("interface", "eth0"), NEW, "NET_ADMIN BPF"),
-        (Place("interface", "eth0"), OLD, "NET_ADMIN PERFMON BPF"),
-        (Place("interface", "eth0", "blue"), NEW, "SYS_ADMIN"),
+        (MapRef("pin", "/sys/fs/bpf/a"), NEW, "DAC_READ_SEARCH"),
+        (MapRef("pin", "/sys/fs/bpf/a"), OLD, "DAC_READ_SEARCH BPF"),
+        (MapRef("id", "7"), NEW, ""),
+        (MapRef("name", "a"), NEW, "SYS_ADMIN"),
+        (MapRef("interface", "eth0"), NEW, "NET_ADMIN BPF"),
+        (MapRef("interface", "eth0"), OLD, "NET_ADMIN PERFMON BPF"),
+        (MapRef("interface", "eth0", "blue"), NEW, "SYS_ADMIN"),
     ],
     ids=str,
 )
@@ -49,20 +49,20 @@ def test_what_stays_follows_from_the_place_and_the_kernel(place, machine, expect
 
 def test_several_places_add_up():
     """One sidecar with two sources keeps what either needs."""
-    both = needed([Place("pin", "/sys/fs/bpf/a"), Place("name", "b")], NEW)
+    both = needed([MapRef("pin", "/sys/fs/bpf/a"), MapRef("name", "b")], NEW)
     assert both == {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN}
 
 
 def test_next_to_others_libxdp_may_be_asked_again():
     """Where our program is called by libxdp's dispatcher, joining again takes what joining took."""
     machine = Machine((6, 18), reading_wants_bpf=False, shared=frozenset({"interface:eth0"}))
-    assert needed([Place("interface", "eth0")], machine) == set(dispatcher.RIGHTS)
+    assert needed([MapRef("interface", "eth0")], machine) == set(dispatcher.RIGHTS)
 
 
 def test_a_pin_whose_fields_only_btf_tells_keeps_the_right_to_read_btf():
     """The next map under the pin may look different, and only its BTF tells."""
     machine = Machine((6, 18), reading_wants_bpf=False, known_by_btf=frozenset({"pin:/sys/fs/bpf/a"}))
-    places = [Place("pin", "/sys/fs/bpf/a"), Place("pin", "/sys/fs/bpf/b")]
+    places = [MapRef("pin", "/sys/fs/bpf/a"), MapRef("pin", "/sys/fs/bpf/b")]
     assert needed(places[:1], machine) == {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN}
     assert needed(places[1:], machine) == {Capability.DAC_READ_SEARCH}
 
@@ -72,7 +72,7 @@ def test_directories_and_ports_count(tmp_path):
     os.chown(tmp_path, 12345, 12345)
     found = privileges.look([], tmp_path / "not/there/yet", 80)
     expected = {Capability.DAC_OVERRIDE, Capability.NET_BIND_SERVICE, *READ}
-    assert needed([Place("id", "7")], found) == expected
+    assert needed([MapRef("id", "7")], found) == expected
 
 
 def test_the_probe_leaves_the_capabilities_as_they_were():

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.commands.registry import parser
 from sidecar.config import config_from
-from sidecar.describe.spec import Place
+from sidecar.describe.spec import MapRef
 from sidecar.errors import ConfigError
 from sidecar.model import Temporality
 
@@ -15,12 +15,12 @@ PREFERENCE = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
 
 def config(*flags, **environ):
-    """What a command line and variables lead to."""
+    """The configuration of a command line and an environment."""
     return config_from(parser().parse_args(["run", "--map-id", "1", *flags]), environ)
 
 
 def refusal(*flags, **environ):
-    """The one line that refuses them."""
+    """The error, which is a single line."""
     with pytest.raises(ConfigError) as caught:
         config(*flags, **environ)
     assert "\n" not in str(caught.value)
@@ -28,36 +28,36 @@ def refusal(*flags, **environ):
 
 
 def test_all_configuration_files_are_read(tmp_path):
-    """None of them is silently left out."""
+    """None is silently left out."""
     files = [tmp_path / name for name in ("a.yaml", "b.yaml")]
     for file in files:
         file.write_text(f"sources: [{{pin: /sys/fs/bpf/{file.stem}}}]")
-    found = config("--config", str(files[0]), "--config", str(files[1]))
+    result = config("--config", str(files[0]), "--config", str(files[1]))
 
-    assert [spec.place.value for spec in found.sources] == ["1", "/sys/fs/bpf/a", "/sys/fs/bpf/b"]
+    assert [spec.map_ref.value for spec in result.sources] == ["1", "/sys/fs/bpf/a", "/sys/fs/bpf/b"]
 
 
-def test_many_sources_take_no_more_than_their_number():
-    """Each is compared with all before it at once: 20,000 took minutes when each was with each."""
+def test_the_time_is_linear_in_the_number_of_sources():
+    """Comparing each with each took minutes for 20,000."""
     sources = [word for number in range(2, 20_000) for word in ("--map-id", str(number))]
     flags = parser().parse_args(["run", "--map-id", "1", *sources])
     began = time.process_time()
-    found = config_from(flags, {})
+    result = config_from(flags, {})
 
-    assert len(found.sources) == 19_999
+    assert len(result.sources) == 19_999
     assert time.process_time() - began < 5
 
 
 def test_the_defaults_are_the_documented_ones():
-    """Ten seconds, /var/lib/xdp-otel, delta to localhost:4317, no status endpoint, until told to stop."""
-    found = config()
+    """Ten seconds, /var/lib/xdp-otel, delta to localhost:4317, no status endpoint, until stopped."""
+    result = config()
 
-    assert (found.interval_s, found.state_dir, found.temporality) == (
+    assert (result.interval_s, result.state_dir, result.temporality) == (
         10.0,
         Path("/var/lib/xdp-otel"),
         Temporality.DELTA,
     )
-    assert (found.endpoint.target, found.endpoint.secure, found.status, found.once) == (
+    assert (result.endpoint.target, result.endpoint.secure, result.status, result.once) == (
         "localhost:4317",
         False,
         None,
@@ -65,20 +65,20 @@ def test_the_defaults_are_the_documented_ones():
     )
 
 
-def test_flags_say_what_to_read():
-    """Interfaces in their namespace, and maps by pin, name or id: any number at once."""
+def test_sources_come_from_flags():
+    """Interfaces in their namespace, and maps by pin, name or id, any number of each."""
     flags = (
         "--interface eth0 --interface eth1 --netns blue --map-path /sys/fs/bpf/m --map-name flows --map-id 41"
     )
-    found = config(*flags.split())
+    result = config(*flags.split())
 
-    assert [source.place for source in found.sources] == [
-        Place("interface", "eth0", "blue"),
-        Place("interface", "eth1", "blue"),
-        Place("pin", "/sys/fs/bpf/m"),
-        Place("name", "flows"),
-        Place("id", "1"),
-        Place("id", "41"),
+    assert [source.map_ref for source in result.sources] == [
+        MapRef("interface", "eth0", "blue"),
+        MapRef("interface", "eth1", "blue"),
+        MapRef("pin", "/sys/fs/bpf/m"),
+        MapRef("name", "flows"),
+        MapRef("id", "1"),
+        MapRef("id", "41"),
     ]
     assert config("--once").once
 
@@ -86,31 +86,32 @@ def test_flags_say_what_to_read():
 @pytest.mark.parametrize(
     ("text", "seconds"), [("5", 5.0), ("0.1", 0.1), ("2.5", 2.5), ("86400", 86400.0), ("1e1", 10)]
 )
-def test_an_interval_is_in_seconds_and_may_have_a_fraction(text, seconds):
+def test_an_interval_is_in_seconds_and_may_be_fractional(text, seconds):
     """From a tenth of a second to a day."""
     assert config("--interval", text).interval_s == seconds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "0.09", "86401", "nan", "inf", "-inf", "ten", "", "10s"])
-def test_an_interval_that_is_none_is_refused(text):
-    """The message has the flag, the value, what is allowed and the default."""
+def test_an_invalid_interval_is_refused(text):
+    """The error has the flag, the value, the range and the default."""
     assert refusal(f"--interval={text}") == (
-        f"use --interval {text!r}: not a time from 0.1 s to 86400 s: the default is 10 s"
+        f"cannot use --interval {text!r}: not a time between 0.1 s and 86400 s: the default is 10 s"
     )
 
 
 def test_the_variable_for_the_interval_is_in_milliseconds():
-    """As the specification says; the flag wins, and an empty variable counts as unset."""
+    """As in the specification; the flag wins, and an empty variable counts as unset."""
     assert config(**{INTERVAL_MS: "2500"}).interval_s == 2.5
     assert config("--interval", "3", **{INTERVAL_MS: "2500"}).interval_s == 3.0
     assert config(**{INTERVAL_MS: ""}).interval_s == 10.0
 
 
 @pytest.mark.parametrize("text", ["10", "10s", "nan", "-5000"])
-def test_a_variable_for_the_interval_that_is_none_is_refused(text):
-    """Ten seconds meant as 10 are told about the unit."""
+def test_an_invalid_variable_for_the_interval_is_refused(text):
+    """The error names the unit, for a 10 that means ten seconds."""
     assert refusal(**{INTERVAL_MS: text}) == (
-        f"use {INTERVAL_MS} (milliseconds) {text!r}: not a time from 0.1 s to 86400 s: the default is 10 s"
+        f"cannot use {INTERVAL_MS} (milliseconds) {text!r}: "
+        "not a time between 0.1 s and 86400 s: the default is 10 s"
     )
 
 
@@ -132,7 +133,7 @@ def test_delta_is_the_default_and_what_lowmemory_means_here(text):
     assert config(**{PREFERENCE: text}).temporality is Temporality.DELTA
 
 
-def test_totals_and_base_points_are_a_choice():
+def test_cumulative_and_base_points_are_options():
     """By the standard variable, by the flag, by its variable."""
     assert config(**{PREFERENCE: "cumulative"}).temporality is Temporality.CUMULATIVE
     assert config("--base-point").temporality is Temporality.DELTA_WITH_BASE
@@ -144,21 +145,25 @@ def test_totals_and_base_points_are_a_choice():
 @pytest.mark.parametrize(
     ("flags", "environ", "message"),
     [
-        ([], {PREFERENCE: "total"}, f"use {PREFERENCE}='total': unknown: set it to delta or cumulative"),
+        (
+            [],
+            {PREFERENCE: "total"},
+            f"cannot use {PREFERENCE}='total': unknown: set it to delta or cumulative",
+        ),
         (
             [],
             {"XDP_OTEL_BASE_POINT": "1"},
-            "use XDP_OTEL_BASE_POINT='1': not a boolean: set it to true or false",
+            "cannot use XDP_OTEL_BASE_POINT='1': not a boolean: set it to true or false",
         ),
         (
             ["--base-point"],
             {PREFERENCE: "cumulative"},
-            f"use --base-point: {PREFERENCE} is cumulative: it goes with delta only",
+            f"cannot use --base-point: {PREFERENCE} is cumulative: use it with delta",
         ),
     ],
 )
-def test_a_temporality_that_is_none_is_refused(flags, environ, message):
-    """A misspelt value is no default, and two that exclude each other are none of both."""
+def test_an_invalid_temporality_is_refused(flags, environ, message):
+    """A misspelt value does not become the default, nor do settings that exclude each other."""
     assert refusal(*flags, **environ) == message
 
 
@@ -172,7 +177,7 @@ def test_a_temporality_that_is_none_is_refused(flags, environ, message):
     ],
 )
 def test_the_status_address_is_a_host_and_a_port(text, expected):
-    """By flag or variable, which is unset if it is empty."""
+    """By flag or variable; an empty variable counts as unset."""
     assert config("--status-address", text).status == expected
     assert config(XDP_OTEL_STATUS_ADDRESS=text).status == expected
     assert config("--status-address", text, XDP_OTEL_STATUS_ADDRESS="other:1").status == expected
@@ -182,91 +187,95 @@ def test_the_status_address_is_a_host_and_a_port(text, expected):
 @pytest.mark.parametrize(
     "text", ["localhost", "9464", "localhost:", "localhost:http", "localhost:65536", "localhost:-1"]
 )
-def test_a_status_address_that_is_none_is_refused(text):
-    """The message has the value and an example."""
+def test_an_invalid_status_address_is_refused(text):
+    """The error has the value and an example."""
     assert refusal("--status-address", text).startswith(
-        f"use --status-address {text!r}: not HOST:PORT: write "
+        f"cannot use --status-address {text!r}: not HOST:PORT: write "
     )
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--netns", "blue"], "use --netns blue: it goes with --interface: name the interface too"),
+        (["--netns", "blue"], "cannot use --netns blue: it needs --interface: name the interface too"),
         (
             ["--interface", "eth0", "--interface", "eth1", "--interface", "eth0"],
-            "use --interface eth0: it is named twice: name it once",
+            "cannot use --interface eth0: given twice: give it once",
         ),
         *(
             (
                 ["--interface", name],
-                f"use --interface {name!r}: no interface can have that name: see `ip link`",
+                f"cannot use --interface {name!r}: not a valid interface name: "
+                "`ip link` lists the interfaces",
             )
             for name in ("", "a b", "a/b", "sixteen-letters-", "eth0\n", "ééééééééé")
         ),
     ],
 )
-def test_interfaces_that_cannot_be_meant_are_refused(flags, message):
+def test_invalid_interfaces_are_refused(flags, message):
     """Before anything is attached."""
     assert refusal(*flags) == message
 
 
 def test_no_value_breaks_the_line():
-    """What was typed cannot write a second line into the log, nor control the terminal."""
+    """User input can neither write a second line into the log nor control the terminal."""
     with pytest.raises(ConfigError) as caught:
         config("--netns", "blue\n\x1b[2J")
 
     assert str(caught.value).isprintable()
 
 
-def test_the_endpoint_is_that_of_flag_and_variables():
-    """The whole environment goes into it."""
-    found = config("--otel-endpoint", "http://c:1", OTEL_EXPORTER_OTLP_TIMEOUT="250").endpoint
+def test_the_endpoint_comes_from_the_flag_and_the_variables():
+    """It is made from the whole environment."""
+    result = config("--otel-endpoint", "http://c:1", OTEL_EXPORTER_OTLP_TIMEOUT="250").endpoint
 
-    assert (found.target, found.timeout_s) == ("c:1", 0.25)
+    assert (result.target, result.timeout_s) == ("c:1", 0.25)
 
 
-def test_flags_stand_for_the_standard_variables_and_win(tmp_path):
-    """Whatever OTEL_EXPORTER_OTLP_* can say, a flag can say."""
-    found = config(
+def test_flags_take_precedence_over_the_standard_variables(tmp_path):
+    """Every OTEL_EXPORTER_OTLP_* variable has a flag."""
+    result = config(
         *("--otel-endpoint", "collector:4317", "--otel-insecure", "true", "--otel-timeout", "250"),
         *("--otel-compression", "gzip", "--otel-headers", "a=b", "--otel-certificate", "/ca.pem"),
         *("--otel-temporality-preference", "cumulative"),
         OTEL_EXPORTER_OTLP_TIMEOUT="7000",
     )
 
-    assert (found.endpoint.secure, found.endpoint.timeout_s, found.endpoint.gzip) == (False, 0.25, True)
-    assert (found.endpoint.headers, found.endpoint.certificate) == ((("a", "b"),), "/ca.pem")
-    assert found.temporality is Temporality.CUMULATIVE
+    assert (result.endpoint.secure, result.endpoint.timeout_s, result.endpoint.gzip) == (False, 0.25, True)
+    assert (result.endpoint.headers, result.endpoint.certificate) == ((("a", "b"),), "/ca.pem")
+    assert result.temporality is Temporality.CUMULATIVE
 
 
-def test_to_send_nowhere_there_must_be_a_status_endpoint():
-    """Otherwise nobody would see the counts."""
+def test_without_an_endpoint_the_status_endpoint_is_required():
+    """Otherwise the counts would be visible nowhere."""
     assert "give --status-address too" in refusal("--otel-endpoint", "none")
     assert config("--otel-endpoint", "none", "--status-address", ":9464").endpoint.target == "none"
 
 
-def test_something_must_be_named():
-    """Nothing to read is refused, with what to give."""
+def test_a_source_is_required():
+    """The error names the flags that give one."""
     with pytest.raises(ConfigError, match=r"no source: give --interface, --map-path, .* or --config"):
         config_from(parser().parse_args(["run"]), {})
 
 
-def test_what_is_named_twice_is_refused():
-    """By two flags, or by a flag and in the file."""
-    assert "read id:1: it is named twice" in refusal("--map-id", "1")
+def test_a_source_that_is_given_twice_is_refused():
+    """By two flags, or by a flag and in a file."""
+    assert "cannot read id:1: given twice" in refusal("--map-id", "1")
 
 
-def test_a_file_and_flags_go_together(tmp_path):
-    """The series limit of the flag holds for the file's sources too; a profile is one for the flags' maps."""
+def test_a_file_and_flags_can_be_combined(tmp_path):
+    """The flag's series limit holds for the file's sources too, its profile for the flags' sources only."""
     path = tmp_path / "sources.yaml"
     path.write_text("sources:\n  - {pin: /sys/fs/bpf/flows, series_limit: 7}\n")
     plain = config("--config", str(path))
     limited = config("--config", str(path), "--series-limit", "50", "--profile", "xdp-stats")
 
-    assert [(str(one.place), one.series_limit) for one in plain.sources] == [
+    assert [(str(source.map_ref), source.series_limit) for source in plain.sources] == [
         ("id:1", 100_000),
         ("pin:/sys/fs/bpf/flows", 7),
     ]
-    assert [one.series_limit for one in limited.sources] == [50, 50]
-    assert [one.profile.name if one.profile else None for one in limited.sources] == ["xdp-stats", None]
+    assert [source.series_limit for source in limited.sources] == [50, 50]
+    assert [source.profile.name if source.profile else None for source in limited.sources] == [
+        "xdp-stats",
+        None,
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from sidecar.commands.discover import pins
 from sidecar.commands.discover.model import FoundMap
 from sidecar.commands.discover.pins import Walk
-from sidecar.describe.map_shape import shape_by_btf
+from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.shape import Shape
 from sidecar.errors import explain
 from sidecar.kernel import syscall as bpf

@@ -12,12 +12,11 @@ from sidecar.commands.discover.report import c_type
 from sidecar.describe import decoders, defaults
 from sidecar.describe.file import sources
 from sidecar.describe.file.yaml_text import scalar as _scalar
-from sidecar.describe.labels import whole
 from sidecar.describe.layout import shape_from
-from sidecar.describe.matching import fitting
+from sidecar.describe.matching import matching_profile
 from sidecar.describe.resolve import resolve
-from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import KeySpec, MetricSpec, Place, SourceSpec
+from sidecar.describe.shape import ARRAY_INDEX, Encoding, Part, Shape, covering_parts
+from sidecar.describe.spec import KeySpec, MapRef, MetricSpec, SourceSpec
 from sidecar.errors import ConfigError, SidecarError, SourceError, printable
 from sidecar.kernel import pins
 from sidecar.kernel import syscall as bpf
@@ -35,8 +34,6 @@ _GUESSES = (
 )
 _UNITS = ((re.compile(r"byte|octet"), "By"), (re.compile(r"pa?c?ke?ts?|frames?"), "{packet}"))
 _MOST_SHOWN = 8
-# What every array has.
-_ARRAY_KEY = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
 # Decoders that can read nearly anything are not worth naming.
 _OBVIOUS = frozenset(("enum", "table", "bool", "integer_be", "xdp_action", "ifname", "protocol"))
 _OF_TEXT = frozenset(("text", "string"))
@@ -103,7 +100,7 @@ def _heading(found: FoundMap, inventory: Inventory) -> Iterator[str]:
 def _source(found: FoundMap, *, with_layout: bool) -> Iterator[str]:
     yield f"  - {_place(found)}"
     yield "    # attributes: {site: fra1}   # on every point"
-    profile = fitting(sources.built_in(), found.info, found.shape)
+    profile = matching_profile(sources.built_in(), found.info, found.shape)
     if profile:
         if found.shape is None:
             yield f"    # {found.no_shape}, so this is a guess by its sizes: does it look right?"
@@ -128,7 +125,7 @@ def _source(found: FoundMap, *, with_layout: bool) -> Iterator[str]:
 
 
 def _guessed(section: Sequence[str], found: FoundMap) -> Shape:
-    return shape_from(write_layout.read(section), _ARRAY_KEY, found.info.key_size, found.info.value_size)
+    return shape_from(write_layout.read(section), ARRAY_INDEX, found.info.key_size, found.info.value_size)
 
 
 def _place(found: FoundMap) -> str:
@@ -143,7 +140,7 @@ def _place(found: FoundMap) -> str:
 
 def _what(found: FoundMap, shape: Shape, *, enums: bool = False) -> Iterator[str]:
     """Yield the key and the metrics that the map gets without a configuration, units and decoders guessed."""
-    parts = {part.name: part for part in whole(shape.key)}
+    parts = {part.name: part for part in covering_parts(shape.key)}
     key = defaults.key_of(found.info, shape)
     if key:
         yield "    key:   # each part becomes an attribute; what is left out is added up"
@@ -167,7 +164,8 @@ def _what(found: FoundMap, shape: Shape, *, enums: bool = False) -> Iterator[str
 
 def _gauges(found: FoundMap, shape: Shape) -> list[MetricSpec]:
     """Return a gauge of each number, where nothing in the value is taken for a count."""
-    gauges = [one for one in _named(found, shape) if _can_be(one, found, shape)]
+    every = defaults.metrics_of(found.info, [defaults.Field(part, Kind.GAUGE) for part in shape.value])
+    gauges = [metric for metric in every if _can_be(metric, found, shape)]
     if not gauges:
         raise SourceError(
             f"write a configuration for map {found.info.name} (id {found.info.id})",
@@ -182,15 +180,8 @@ def _fields(shape: Shape) -> str:
     return ", ".join([*shown, "…"] if len(shape.value) > _MOST_SHOWN else shown) or "it has none"
 
 
-def _named(found: FoundMap, shape: Shape) -> Iterator[MetricSpec]:
-    for part in shape.value:
-        name = re.sub(r"[^A-Za-z0-9_.]", "_", f"{found.info.name or 'map'}.{part.name}")
-        description = f"Field {part.name}: nothing says that it is a count."
-        yield MetricSpec(name, part.name, description=description, kind=Kind.GAUGE)
-
-
 def _can_be(metric: MetricSpec, found: FoundMap, shape: Shape) -> bool:
-    spec = SourceSpec(Place("id", str(found.info.id)), key=(), metrics=(metric,))
+    spec = SourceSpec(MapRef("id", str(found.info.id)), key=(), metrics=(metric,))
     try:
         resolve(spec, found.info, shape)
     except SidecarError:

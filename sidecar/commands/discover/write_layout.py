@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from sidecar.describe.file.layout import layout
 from sidecar.describe.file.yaml_nodes import parse
-from sidecar.describe.labels import whole
 from sidecar.describe.layout import shape_from
-from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.describe.shape import Encoding, Part, Shape, covering_parts
 from sidecar.describe.spec import LayoutSpec
 from sidecar.errors import ConfigError
 
@@ -64,7 +63,7 @@ def read(section: Sequence[str]) -> LayoutSpec:
 def _tree(parts: Sequence[Part]) -> dict[str, "_Leaf | _Tree"]:
     """Return the parts by name, structs within structs; raise ValueError if one of them cannot be said."""
     root: dict[str, _Leaf | _Tree] = {}
-    for part in whole(parts):
+    for part in covering_parts(parts):
         *path, last = part.name.split(".")
         number = int(last) if last.isdigit() else -1
         if number >= 0:
@@ -143,6 +142,6 @@ def _says(said: Sequence[str], shape: Shape) -> bool:
     return all(
         (what, part.name, part.bit_offset, part.bits) in places
         for what, parts in (("key", shape.key), ("value", shape.value))
-        for part in whole(parts)
+        for part in covering_parts(parts)
         if part.encoding is not Encoding.OTHER
     )

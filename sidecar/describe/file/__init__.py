@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The YAML of --config and of profiles, as nodes that know their line."""
+"""The YAML of configuration files and profiles, parsed into specs that know their lines."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections `key`, `metrics` and `attributes`, of a source and of a profile → specs."""
+"""The sections `key`, `metrics` and `attributes` of a source or profile → specs."""
 
 import re
 from collections.abc import Mapping
@@ -13,26 +13,26 @@ from sidecar.schema import Kind
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
 """OpenTelemetry specification, `metrics/api.md`, "Instrument name syntax"."""
 
-LONGEST_UNIT = 63
-"""The same, "Instrument unit"."""
+# The same, "Instrument unit".
+_MAX_UNIT = 63
 
 
-def text(found: Mapping[str, Node], name: str) -> str | None:
-    """Return the text of a key, or None if it is not there."""
-    return found[name].text(name) if name in found else None
+def text(section: Mapping[str, Node], name: str) -> str | None:
+    """Return the text at a key of a section, or None if the key is absent."""
+    return section[name].text(name) if name in section else None
 
 
-def attributes(found: Mapping[str, Node]) -> Attributes:
+def attributes(section: Mapping[str, Node]) -> Attributes:
     """Return the constant attributes of a source or a metric."""
-    if "attributes" not in found:
+    if "attributes" not in section:
         return ()
-    items = found["attributes"].mapping("attributes").items()
+    items = section["attributes"].mapping("attributes").items()
     return tuple((_attribute_name(name, node), _attribute_value(name, node)) for name, node in items)
 
 
 def _attribute_name(name: str, node: Node) -> str:
     if not name:
-        raise node.refuse("attributes", "a name is empty", "write a name before the colon")
+        raise node.refuse("attributes", "an empty name", "write a name before the colon")
     return name
 
 
@@ -44,23 +44,22 @@ def _attribute_value(name: str, node: Node) -> str | int | bool:
     return node.text(what)
 
 
-def key(found: Mapping[str, Node]) -> tuple[KeySpec, ...] | None:
-    """Return the parts of the key that become attributes; None if nothing is said of them."""
-    return tuple(map(_key_part, found["key"].sequence("key"))) if "key" in found else None
+def key(section: Mapping[str, Node]) -> tuple[KeySpec, ...] | None:
+    """Return the parts of the key that become attributes; None if the section leaves the key open."""
+    return tuple(map(_key_part, section["key"].sequence("key"))) if "key" in section else None
 
 
 def _key_part(node: Node) -> KeySpec:
-    found = node.mapping("a part of the key", ("field", "attribute", "decoder", "table"))
-    if "field" not in found:
-        raise node.refuse("a part of the key", "no field", "name one: `field: saddr`")
-    field = found["field"].text("field")
-    decoder = found["decoder"].choice("decoder", DECODERS) if "decoder" in found else ""
-    if (decoder == "table") != ("table" in found):
-        raise node.refuse(
-            f"field {field!r}", "a table goes with `decoder: table`", "write both, or neither of them"
-        )
-    table = _table(found["table"]) if "table" in found else ()
-    return KeySpec(field, text(found, "attribute") or field, decoder, table, node.at)
+    section = node.mapping("part of the key", ("field", "attribute", "decoder", "table"))
+    if "field" not in section:
+        raise node.refuse("part of the key", "no field", "name one: `field: saddr`")
+    field = section["field"].text("field")
+    decoder = section["decoder"].choice("decoder", DECODERS) if "decoder" in section else ""
+    if (decoder == "table") != ("table" in section):
+        cause = "`table` and `decoder: table` require each other"
+        raise node.refuse(f"field {field!r}", cause, "write both or neither")
+    table = _table(section["table"]) if "table" in section else ()
+    return KeySpec(field, text(section, "attribute") or field, decoder, table, node.at)
 
 
 def _table(node: Node) -> tuple[tuple[int, str], ...]:
@@ -70,42 +69,43 @@ def _table(node: Node) -> tuple[tuple[int, str], ...]:
             raise value.refuse(f"table, key {digits!r}", "not a number", 'write number: name, `6: "tcp"`')
         number = int(digits, 16) if digits.startswith("0x") else int(digits)
         if number in names:
-            raise value.refuse(f"table, key {digits}", f"{number} is there already", "write it once")
+            raise value.refuse(f"table, key {digits}", f"{number} is already in the table", "write it once")
         names[number] = value.text(f"table, name of {digits}")
     for number, name in names.items():
         if re.fullmatch(r"-?(0|[1-9][0-9]*)", name) and int(name) not in names:
-            raise node.refuse(
-                f"table, name {name!r} of {number}", f"{name} has none, so it is called so too", "name both"
-            )
+            cause = f"the number {name} is not in the table, so it would have the same name"
+            raise node.refuse(f"table, name {name!r} of {number}", cause, "name both")
     if not names:
         raise node.refuse("table", "empty", 'write number: name, `6: "tcp"`')
     return tuple(names.items())
 
 
-def metrics(found: Mapping[str, Node]) -> tuple[MetricSpec, ...] | None:
-    """Return the metrics; None if nothing is said of them."""
-    if "metrics" not in found:
+def metrics(section: Mapping[str, Node]) -> tuple[MetricSpec, ...] | None:
+    """Return the metrics; None if the section leaves them open."""
+    if "metrics" not in section:
         return None
-    items = found["metrics"].sequence("metrics")
+    items = section["metrics"].sequence("metrics")
     if not items:
-        raise found["metrics"].refuse("metrics", "none", "leave the key out for one sum per integer field")
+        raise section["metrics"].refuse("metrics", "empty", "leave the key out for one sum per integer field")
     return tuple(map(_metric, items))
 
 
 def _metric(node: Node) -> MetricSpec:
-    found = node.mapping("a metric", ("name", "field", "unit", "description", "kind", "attributes"))
+    found = node.mapping("metric", ("name", "field", "unit", "description", "kind", "attributes"))
     for needed in ("name", "field"):
         if needed not in found:
-            raise node.refuse("a metric", f"no {needed}", "write `name: flow.packets` and `field: packets`")
+            raise node.refuse("metric", f"no {needed}", "write `name: flow.packets` and `field: packets`")
     name, unit = found["name"].text("name"), text(found, "unit") or ""
     if not METRIC_NAME.fullmatch(name):
         raise found["name"].refuse(
             f"metric {name!r}",
-            "no metric can have that name",
-            "begin with a letter; then letters, digits, _./-",
+            "not a valid metric name",
+            "begin with a letter, then use letters, digits and _./-",
         )
-    if len(unit) > LONGEST_UNIT or not unit.isascii():
-        raise found["unit"].refuse("unit", "not ASCII, or longer than 63", 'write UCUM, "By" or "{packet}"')
+    if len(unit) > _MAX_UNIT or not unit.isascii():
+        raise found["unit"].refuse(
+            "unit", f"not ASCII, or longer than {_MAX_UNIT}", 'write UCUM, "By" or "{packet}"'
+        )
     kind = found["kind"].choice("kind", [one.value for one in Kind]) if "kind" in found else "counter"
     return MetricSpec(
         name=name,

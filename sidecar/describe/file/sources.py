@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration file, and profiles, which have the same form: YAML → specs (docs/configuration.md)."""
+"""Configuration files and profiles, which share their sections: YAML → specs (docs/configuration.md)."""
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 from sidecar.describe.clashes import refuse_clashes
+from sidecar.describe.entry_error import entry_error
 from sidecar.describe.file.layout import layout
 from sidecar.describe.file.metrics import attributes, key, metrics, text
 from sidecar.describe.file.yaml_nodes import Node, read
-from sidecar.describe.spec import MatchSpec, Place, PlaceKind, ProfileSpec, SourceSpec
-from sidecar.describe.suggest import nearest
-from sidecar.errors import ConfigError
+from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, SourceSpec
+from sidecar.describe.suggest import suggest
+from sidecar.kernel import uapi
+from sidecar.kernel.interface import is_interface_name
 from sidecar.schema import LARGEST_CARDINALITY
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
-MAP_KINDS = ("ARRAY", "PERCPU_ARRAY", "HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
-_PLACES: Mapping[str, PlaceKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
+_MAP_TYPES = tuple(uapi.MAP_TYPE_NAMES[number] for number in sorted(uapi.READABLE_TYPES))
+_MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
 _PROFILE_KEYS = ("match", "layout", "cpu", "key", "metrics")
-_SOURCE_KEYS = (*_PLACES, "netns", "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
+_SOURCE_KEYS = (*_MAP_REFS, "netns", "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
 _U32 = (1 << 32) - 1
 
 
@@ -28,28 +29,26 @@ def load(path: Path) -> tuple[SourceSpec, ...]:
     Return the sources of a configuration file.
 
     Raises:
-        ConfigError: The file cannot be read, or something in it cannot be meant; the message begins with
+        ConfigError: The file cannot be read, or an entry is refused; the message then begins with its
             `file:line`.
 
     """
-    top = read(path).mapping("the configuration", ("sources",))
-    if "sources" not in top:
-        raise ConfigError(
-            "cannot read it", "no sources", "see docs/configuration.md for an example", at=f"{path}:1"
-        )
-    items = top["sources"].sequence("sources")
+    top = read(path)
+    section = top.mapping("the configuration", ("sources",))
+    if "sources" not in section:
+        raise top.refuse("the configuration", "no sources", "see docs/configuration.md for an example")
+    items = section["sources"].sequence("sources")
     if not items:
-        raise top["sources"].refuse("sources", "none", "name one: `- pin: /sys/fs/bpf/stats_map`")
-    found: dict[Place, SourceSpec] = {}
+        raise section["sources"].refuse("sources", "empty", "name one: `- pin: /sys/fs/bpf/stats_map`")
+    specs: dict[MapRef, SourceSpec] = {}
     profiles: dict[str, ProfileSpec] = {}
     for item in items:
         source = _source(item, path.parent, profiles)
-        if source.place in found:
-            raise item.refuse(
-                f"source {source.place}", f"also at {found[source.place].at}", "keep one of the two"
-            )
-        found[source.place] = source
-    return tuple(found.values())
+        if source.map_ref in specs:
+            cause = f"also at {specs[source.map_ref].at}"
+            raise item.refuse(f"source {source.map_ref}", cause, "keep one of the two")
+        specs[source.map_ref] = source
+    return tuple(specs.values())
 
 
 def profile(name_or_path: str, near: Path = Path(), at: str = "") -> ProfileSpec:
@@ -59,7 +58,7 @@ def profile(name_or_path: str, near: Path = Path(), at: str = "") -> ProfileSpec
     Args:
         name_or_path: A path if it has a slash or ends in `.yaml` or `.yml`.
         near: The directory that a path is relative to.
-        at: `file:line` that names it; empty if a flag does.
+        at: `file:line` of the entry that names it; empty if a flag does.
 
     Raises:
         ConfigError: There is no such profile, or it cannot be read.
@@ -69,12 +68,9 @@ def profile(name_or_path: str, near: Path = Path(), at: str = "") -> ProfileSpec
         path = near / name_or_path
         return _profile(read(path), path.stem, str(path))
     if name_or_path not in built_in_names():
-        place = f"{at}: " if at else "use --"
-        raise ConfigError(
-            f"{place}profile {name_or_path!r}",
-            "no built-in profile has that name",
-            nearest(name_or_path, built_in_names()) + "; or write the path of a file",
-        )
+        remedy = f"{suggest(name_or_path, built_in_names())}; or write the path of a file"
+        entry = f"{'' if at else '--'}profile {name_or_path!r}"
+        raise entry_error(at, entry, "no built-in profile has that name", remedy)
     return _built_in(name_or_path)
 
 
@@ -84,7 +80,7 @@ def built_in_names() -> tuple[str, ...]:
 
 
 def built_in() -> Iterator[ProfileSpec]:
-    """Yield the built-in profiles; each is read once, and only when it is asked for."""
+    """Yield the built-in profiles; each file is read once, on first use."""
     yield from map(_built_in, built_in_names())
 
 
@@ -95,47 +91,48 @@ def _built_in(name: str) -> ProfileSpec:
 
 
 def _profile(node: Node, name: str, file: str) -> ProfileSpec:
-    found = node.mapping("a profile", _PROFILE_KEYS)
-    if not found:
-        raise node.refuse("a profile", "empty", f"write some of {', '.join(_PROFILE_KEYS)}")
+    section = node.mapping("profile", _PROFILE_KEYS)
+    if not section:
+        raise node.refuse("profile", "empty", f"write some of {', '.join(_PROFILE_KEYS)}")
     return ProfileSpec(
         name=name,
-        match=_match(found["match"]) if "match" in found else None,
-        layout=layout(found["layout"]) if "layout" in found else None,
-        cpu=text(found, "cpu"),
-        key=key(found),
-        metrics=metrics(found),
+        match=_match(section["match"]) if "match" in section else None,
+        layout=layout(section["layout"]) if "layout" in section else None,
+        cpu=text(section, "cpu"),
+        key=key(section),
+        metrics=metrics(section),
         at=file,
     )
 
 
 def _match(node: Node) -> MatchSpec:
-    found = node.mapping("match", ("types", "name", "name_if_btf_is_hidden", "max_entries"))
-    types = found["types"].sequence("types") if "types" in found else []
+    section = node.mapping("match", ("types", "name", "name_if_btf_is_hidden", "max_entries"))
+    types = section["types"].sequence("types") if "types" in section else []
+    entries = section.get("max_entries")
     return MatchSpec(
-        types=tuple(one.choice("type of map", MAP_KINDS) for one in types),
-        name=text(found, "name") or "",
-        name_if_btf_is_hidden=text(found, "name_if_btf_is_hidden") or "",
-        max_entries=found["max_entries"].integer("max_entries", 1, _U32) if "max_entries" in found else 0,
+        types=tuple(item.choice("map type", _MAP_TYPES) for item in types),
+        name=text(section, "name") or "",
+        name_if_btf_is_hidden=text(section, "name_if_btf_is_hidden") or "",
+        max_entries=entries.integer("max_entries", 1, _U32) if entries else 0,
     )
 
 
 def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec]) -> SourceSpec:
-    """Return a source; *profiles* are those that other sources named: a file is read once for all of them."""
-    found = node.mapping("a source", _SOURCE_KEYS)
-    place = _place(node, found)
-    chosen = found.get("profile")
-    limit = found.get("series_limit")
+    """Return a source; *profiles* caches the profiles by name: a file that many sources name is read once."""
+    section = node.mapping("source", _SOURCE_KEYS)
+    map_ref = _map_ref(node, section)
+    chosen = section.get("profile")
+    limit = section.get("series_limit")
     spec = SourceSpec(
-        place=place,
+        map_ref=map_ref,
         profile=_named_profile(chosen, near, profiles) if chosen else None,
-        attributes=attributes(found),
+        attributes=attributes(section),
         series_limit=limit.integer("series_limit", 1, _U32) if limit else LARGEST_CARDINALITY,
-        cpu=text(found, "cpu"),
-        layout=layout(found["layout"]) if "layout" in found else None,
-        key=key(found),
-        metrics=metrics(found),
-        at=found[place.kind].at,
+        cpu=text(section, "cpu"),
+        layout=layout(section["layout"]) if "layout" in section else None,
+        key=key(section),
+        metrics=metrics(section),
+        at=section[map_ref.kind].at,
     )
     refuse_clashes(spec.with_profile(spec.profile))
     return spec
@@ -148,28 +145,28 @@ def _named_profile(node: Node, near: Path, profiles: dict[str, ProfileSpec]) -> 
     return profiles[name]
 
 
-def _place(node: Node, found: Mapping[str, Node]) -> Place:
-    kinds = [name for name in _PLACES if name in found]
+def _map_ref(node: Node, section: Mapping[str, Node]) -> MapRef:
+    kinds = [name for name in _MAP_REFS if name in section]
     if len(kinds) != 1:
-        remedy = f"write exactly one of {', '.join(_PLACES)}"
-        raise node.refuse("a source", " and ".join(kinds) if kinds else "it says no place", remedy)
-    kind = _PLACES[kinds[0]]
-    if "netns" in found and kind != "interface":
-        raise found["netns"].refuse("netns", f"it goes with interface, not with {kind}", "leave it out")
+        remedy = f"write exactly one of {', '.join(_MAP_REFS)}"
+        raise node.refuse("source", " and ".join(kinds) if kinds else "it names no map", remedy)
+    kind = _MAP_REFS[kinds[0]]
+    if "netns" in section and kind != "interface":
+        raise section["netns"].refuse("netns", f"it goes with interface, not with {kind}", "leave it out")
     if kind == "id":
-        return Place(kind, str(found[kind].integer("id", 1, _U32)))
-    value = _clean(found[kind], kind)
-    if kind == "interface" and (len(value.encode()) > 15 or re.search(r"[/\s]", value)):
-        raise found[kind].refuse(
-            f"interface {value!r}", "no interface can have that name", "`ip link` shows them"
+        return MapRef(kind, str(section[kind].integer("id", 1, _U32)))
+    value = _without_nul(section[kind], kind)
+    if kind == "interface" and not is_interface_name(value):
+        raise section[kind].refuse(
+            f"interface {value!r}", "not a valid interface name", "`ip link` lists the interfaces"
         )
     if kind == "pin" and not value.startswith("/"):
-        raise found[kind].refuse(f"pin {value!r}", "not an absolute path", "write /sys/fs/bpf/…")
-    return Place(kind, value, _clean(found["netns"], "netns") if "netns" in found else None)
+        raise section[kind].refuse(f"pin {value!r}", "not an absolute path", "write /sys/fs/bpf/…")
+    return MapRef(kind, value, _without_nul(section["netns"], "netns") if "netns" in section else None)
 
 
-def _clean(node: Node, what: str) -> str:
+def _without_nul(node: Node, what: str) -> str:
     value = node.text(what)
     if "\0" in value:
-        raise node.refuse(f"{what} {value!r}", "it contains a NUL", "remove that")
+        raise node.refuse(f"{what} {value!r}", "it contains a NUL", "remove the NUL")
     return value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text as YAML (pure)."""
+"""Text as YAML writes it (pure)."""
 
 import json
 import re
@@ -9,6 +9,6 @@ _NOT_TEXT = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "
 
 
 def scalar(text: str) -> str:
-    """Return *text* as YAML: plain where nobody could take it for something else."""
+    """Return *text* as a YAML scalar, quoted unless every parser reads it as text."""
     plain = _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT and not text.endswith(":")
     return text if plain else json.dumps(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes BTF by hand: what a compiler would not, or no longer, write."""
+"""BTF written by hand, also such as no compiler writes, or no longer."""
 
 import struct
 
@@ -9,7 +9,7 @@ SIGNED, CHAR, BOOL = 1, 2, 4
 
 
 class Blob:
-    """Types added one by one; each method returns the new type's id."""
+    """Types added one after the other; each method returns the new type's id."""
 
     def __init__(self):
         self.types = []

@@ -12,7 +12,7 @@ from tests.unit.describe.btf_blob import BOOL, CHAR, SIGNED, Blob
 
 
 def every_kind():
-    """A blob with a type of each kind, the kind's number being the type's."""
+    """A blob with a type of each kind; its id is the number of the kind."""
     blob = Blob()
     blob.int("int", 4, SIGNED)
     blob.add(BtfKind.PTR, size=1)
@@ -36,14 +36,14 @@ def every_kind():
     return blob
 
 
-def test_each_kind_is_found_under_its_number():
-    """A type of any kind, 1 to 19, is passed over by its right length, so the next one is found."""
+def test_types_of_each_kind_are_indexed():
+    """The length of each kind, 1 to 19, is right, so that the next type is found."""
     btf = Btf(every_kind().bytes())
     assert [btf.type(number).kind for number in range(len(btf) + 1)] == list(BtfKind)
 
 
-def test_what_the_kinds_say():
-    """Sizes, members, variables and numbers of enums are read, negative and 64-bit ones too."""
+def test_types_of_each_kind_are_decoded():
+    """Sizes, members, variables and enumerators, negative and 64-bit ones too."""
     btf = Btf(every_kind().bytes())
     assert (btf.type(1).size, btf.type(1).signed, btf.type(1).bits) == (4, True, 32)
     assert (btf.type(2).size, btf.type(2).target) == (8, 1)
@@ -57,7 +57,7 @@ def test_what_the_kinds_say():
 
 
 def test_unsigned_enums_have_no_negative_numbers():
-    """Without the kind's flag the numbers of an enum are unsigned, 32 bits or 64 wide."""
+    """Without the kind's flag, enumerators are unsigned, 32 or 64 bits wide."""
     blob = Blob()
     blob.enum("e", 4, [("all", 0xFFFFFFFF)])
     blob.enum("w", 8, [("all", (1 << 64) - 1)], wide=True)
@@ -66,8 +66,8 @@ def test_unsigned_enums_have_no_negative_numbers():
     assert btf.type(2).names == {(1 << 64) - 1: "all"}
 
 
-def test_members_of_a_struct_with_bitfields():
-    """With the kind's flag a member's word holds the width above its 24 bits of offset."""
+def test_members_of_a_struct_with_bit_fields():
+    """With the kind's flag, a member's word holds the width above 24 bits of offset."""
     blob = Blob()
     number = blob.int("unsigned int", 4)
     blob.struct("s", 8, ("a", number, 0, 3), ("b", number, 3, 29), ("c", number, 32, 0))
@@ -90,15 +90,15 @@ def test_members_of_a_struct_with_bitfields():
     ],
 )
 def test_char_and_bool(name, size, flags, char, boolean):
-    """A char is known by its name or by its encoding, a bool by its encoding."""
+    """A char is recognized by its name or its encoding, a bool by its encoding."""
     blob = Blob()
     blob.int(name, size, flags)
-    found = Btf(blob.bytes()).type(1)
-    assert (found.char, found.boolean) == (char, boolean)
+    decoded = Btf(blob.bytes()).type(1)
+    assert (decoded.char, decoded.boolean) == (char, boolean)
 
 
-def test_peel_looks_behind_typedefs_qualifiers_and_tags():
-    """The type behind is returned, and the typedefs on the way from outside in."""
+def test_peel_removes_typedefs_qualifiers_and_tags():
+    """It returns the type behind them, and the typedefs from outside in."""
     blob = Blob()
     number = blob.int("unsigned int", 4)
     at = blob.typedef("inner", number)
@@ -111,8 +111,8 @@ def test_peel_looks_behind_typedefs_qualifiers_and_tags():
     assert btf.peel(0) == (btf.type(0), ())
 
 
-def test_references_in_a_circle_end():
-    """Typedefs of each other are refused, not followed for ever."""
+def test_a_cycle_of_references_is_refused():
+    """Typedefs of each other are not followed without end."""
     blob = Blob()
     blob.typedef("a", 2)
     blob.typedef("b", 1)
@@ -120,20 +120,20 @@ def test_references_in_a_circle_end():
         Btf(blob.bytes()).peel(1)
 
 
-def test_a_section_of_itself_ends():
-    """A section whose variable is the section, or void, is refused."""
+def test_a_section_that_contains_itself_is_refused():
+    """So is a section whose variable is void."""
     blob = Blob()
     blob.add(BtfKind.DATASEC, ".bss", 8, vlen=1, tail=struct.pack("=III", 1, 0, 8))
     blob.add(BtfKind.DATASEC, ".data", 8, vlen=1, tail=struct.pack("=III", 0, 0, 8))
     blob.add(BtfKind.VAR, "last", 1, tail=bytes(4))
-    with pytest.raises(ValueError, match="type 1, of a section, is no variable"):
+    with pytest.raises(ValueError, match="type 1, of a section, is not a variable"):
         Btf(blob.bytes()).type(1)
     with pytest.raises(ValueError, match="no type 0"):
         Btf(blob.bytes()).type(2)
 
 
-def test_a_longer_header_is_taken():
-    """A kernel to come may say more in the header: the sections lie behind it all the same."""
+def test_a_longer_header_is_accepted():
+    """Future kernels may extend the header: the sections follow it all the same."""
     blob = every_kind()
     assert Btf(blob.bytes(header=40)).type(8).name == "number"
 
@@ -151,14 +151,14 @@ def test_a_longer_header_is_taken():
         (struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 4, 4, 0) + b"\0" * 4, "within a record at byte 0"),
     ],
 )
-def test_no_btf(blob, message):
-    """What is no BTF of this machine is refused with what is wrong."""
+def test_a_blob_that_is_not_btf_is_refused(blob, message):
+    """So is BTF of another byte order or version, with the cause."""
     with pytest.raises(ValueError, match=message):
         Btf(blob)
 
 
-def test_damaged_types():
-    """Unknown kinds, names outside, missing types and impossible integers are refused."""
+def test_damaged_types_are_refused():
+    """Unknown kinds, names outside the blob, missing types and impossible integers."""
     blob = Blob()
     blob.add(20)
     with pytest.raises(ValueError, match="type 1 is of the unknown kind 20"):
@@ -169,7 +169,7 @@ def test_damaged_types():
     btf = Btf(blob.bytes())
     with pytest.raises(ValueError, match="integer wide has 33 bits at bit 0 of 4 bytes"):
         btf.type(1)
-    with pytest.raises(ValueError, match="cannot name at 1000 is outside"):
+    with pytest.raises(ValueError, match="name at 1000 is outside the names"):
         btf.type(2)
     for number in (-1, 3):
         with pytest.raises(ValueError, match=f"no type {number}"):
@@ -190,18 +190,18 @@ def read_all(blob):
                 btf.peel(number)
 
 
-@settings(deadline=None)  # a busy machine is no bug
+@settings(deadline=None)  # a busy machine is not a bug
 @given(st.binary(max_size=200))
 def test_random_bytes_raise_only_value_errors(tail):
-    """Whatever follows a right magic and version, nothing but ValueError comes of it."""
+    """Even after a valid magic number and version."""
     read_all(tail)
     read_all(struct.pack("=HBBI", 0xEB9F, 1, 0, 24) + tail)
 
 
-@settings(deadline=None)  # a busy machine is no bug
+@settings(deadline=None)  # a busy machine is not a bug
 @given(st.data())
 def test_a_damaged_blob_raises_only_value_errors(data):
-    """Any bytes changed, or the end cut, in a good blob: a result or ValueError."""
+    """Any bytes of a valid blob changed, or its end cut off: a result or ValueError."""
     blob = bytearray(every_kind().bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))

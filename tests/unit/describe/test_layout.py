@@ -28,8 +28,8 @@ def value_of(*members, size, packed=False):
     return shape_from(LayoutSpec(members, packed=packed), OPAQUE, 4, size).value
 
 
-def places(parts):
-    """Name, byte and width of each part."""
+def offsets(parts):
+    """Name, byte offset and width of each part."""
     return [(part.name, part.bit_offset // 8, part.bits) for part in parts]
 
 
@@ -46,55 +46,59 @@ STRUCTS = st.recursive(
 def as_members(struct):
     """A drawn struct as the members of a layout."""
     return tuple(
-        Member(f"m{at}", members=as_members(one)) if isinstance(one, list) else Member(f"m{at}", *one)
-        for at, one in enumerate(struct)
+        Member(f"m{at}", members=as_members(member))
+        if isinstance(member, list)
+        else Member(f"m{at}", *member)
+        for at, member in enumerate(struct)
     )
 
 
 def as_ctypes(struct, *, packed):
-    """The same struct as ctypes lays it out, as the C compiler does."""
+    """The same struct in ctypes, which lays it out as the C compiler does."""
     fields = [
         (
             f"m{at}",
-            as_ctypes(one, packed=packed) if isinstance(one, list) else C[one[0]] * one[1] or C[one[0]],
+            as_ctypes(member, packed=packed)
+            if isinstance(member, list)
+            else C[member[0]] * member[1] or C[member[0]],
         )
-        if isinstance(one, list) or one[1]
-        else (f"m{at}", C[one[0]])
-        for at, one in enumerate(struct)
+        if isinstance(member, list) or member[1]
+        else (f"m{at}", C[member[0]])
+        for at, member in enumerate(struct)
     ]
     body = {"_pack_": 1, "_layout_": "ms", "_fields_": fields} if packed else {"_fields_": fields}
     return type("Struct", (ctypes.Structure,), body)
 
 
 def leaves(kind, struct, prefix="", base=0):
-    """Name, byte and width of each leaf, as ctypes says it."""
-    for at, one in enumerate(struct):
-        name, place = f"m{at}", base + getattr(kind, f"m{at}").offset
-        if isinstance(one, list):
-            yield from leaves(dict(kind._fields_)[name], one, f"{prefix}{name}.", place)
+    """Name, byte offset and width of each leaf by ctypes."""
+    for at, member in enumerate(struct):
+        name, offset = f"m{at}", base + getattr(kind, f"m{at}").offset
+        if isinstance(member, list):
+            yield from leaves(dict(kind._fields_)[name], member, f"{prefix}{name}.", offset)
             continue
-        size = ctypes.sizeof(C[one[0]])
-        if not one[1]:
-            yield f"{prefix}{name}", place, 8 * size
-        for index in range(one[1]):
-            yield f"{prefix}{name}.{index}", place + index * size, 8 * size
+        size = ctypes.sizeof(C[member[0]])
+        if not member[1]:
+            yield f"{prefix}{name}", offset, 8 * size
+        for index in range(member[1]):
+            yield f"{prefix}{name}.{index}", offset + index * size, 8 * size
 
 
 @given(STRUCTS, st.booleans())
-def test_members_lie_where_c_puts_them(struct, packed):
-    """Nested, in arrays, padded or packed: each part is at the place that ctypes gives it."""
+def test_members_are_laid_out_as_in_c(struct, packed):
+    """Nested, in arrays, padded or packed: each part is at the offset that ctypes gives it."""
     kind = as_ctypes(struct, packed=packed)
 
     parts = value_of(*as_members(struct), size=ctypes.sizeof(kind), packed=packed)
 
-    assert places(parts) == list(leaves(kind, struct))
+    assert offsets(parts) == list(leaves(kind, struct))
 
 
-def test_an_offset_moves_a_member_and_what_follows():
-    """`@` places a member; the next one follows it, and bytes that nobody describes are left alone."""
+def test_an_offset_moves_a_member_and_those_after_it():
+    """`@` places a member, the next member follows it; bytes that no member describes are left out."""
     parts = value_of(Member("a", "u32"), Member("b", "u16", 0, 9), Member("c", "u32"), size=64)
 
-    assert places(parts) == [("a", 0, 32), ("b", 9, 16), ("c", 12, 32)]
+    assert offsets(parts) == [("a", 0, 32), ("b", 9, 16), ("c", 12, 32)]
 
 
 def test_text_and_bytes_of_a_key_are_one_part():
@@ -110,8 +114,8 @@ def test_text_and_bytes_of_a_key_are_one_part():
     assert [part.name for part in shape.value] == ["name", "addr.0", "addr.1", "addr.2", "addr.3"]
 
 
-def test_what_the_types_mean():
-    """Signed, big-endian, boolean: what BTF would say of the same C type."""
+def test_types_mean_what_they_mean_in_btf():
+    """Signed, big-endian, boolean: as BTF describes the same C type."""
     parts = value_of(
         Member("a", "s32"), Member("b", "be32"), Member("c", "bool"), Member("d", "char"), size=12
     )
@@ -124,15 +128,15 @@ def test_what_the_types_mean():
     ]
 
 
-def test_a_key_that_is_not_described_is_opaque():
-    """Without a word on the key it is taken as given."""
+def test_a_key_that_the_layout_leaves_out_is_opaque():
+    """Its part is the member that the caller passes."""
     assert shape_from(LayoutSpec((Member("value", "u64"),)), OPAQUE, 4, 8).key == (OPAQUE,)
 
 
 @pytest.mark.parametrize("offset", [None, 8])
 def test_a_layout_of_another_size_is_refused(offset):
-    """Counters at wrong places would be wrong numbers: a size that differs refuses the layout."""
+    """Its counters would be read at wrong offsets."""
     layout = LayoutSpec((Member("a", "u64"), Member("b", "u64", 0, offset)), at="flows.yaml:3")
 
-    with pytest.raises(ConfigError, match=r"flows\.yaml:3: use the layout's value: it has 16 bytes.*has 12"):
+    with pytest.raises(ConfigError, match=r"flows\.yaml:3: the layout's value: it has 16 bytes.*has 12"):
         shape_from(layout, OPAQUE, 4, 12)

@@ -44,23 +44,23 @@ def unsigned(name, bits=64, kind="__u64", **more):
     ("names", "meaning"),
     [
         (COUNTS, Meaning.COUNT),
-        (MOMENTS, Meaning.MOMENT),
-        (FIGURES, Meaning.FIGURE),
+        (MOMENTS, Meaning.TIME),
+        (FIGURES, Meaning.NON_ADDITIVE),
         (LEVELS, Meaning.LEVEL),
-        (MARKS, Meaning.MARK),
+        (MARKS, Meaning.IDENTIFIER),
     ],
 )
-def test_a_name_says_what_a_field_is(names, meaning):
-    """By whole words, of which the last one decides: `window_drops` are drops."""
-    found = {name: meaning_of(unsigned(name)) for name in names.split()}
+def test_the_name_of_a_field_suggests_its_meaning(names, meaning):
+    """By whole words, of which the last decides: `window_drops` are drops."""
+    meanings = {name: meaning_of(unsigned(name)) for name in names.split()}
 
-    assert {name: one for name, one in found.items() if one is not meaning} == {}
+    assert {name: other for name, other in meanings.items() if other is not meaning} == {}
 
 
-def test_a_type_says_what_a_field_is():
-    """Times, ids, and what is in network order, unless its name is a count's."""
-    assert meaning_of(unsigned("x", kind="ktime_t")) is Meaning.MOMENT
-    assert meaning_of(unsigned("owner", 32, "pid_t")) is Meaning.MARK
-    assert meaning_of(unsigned("nexthop", 32, "__be32", big_endian=True)) is Meaning.MARK
+def test_the_type_of_a_field_suggests_its_meaning():
+    """Times, ids, and numbers in network order unless the name is that of a count."""
+    assert meaning_of(unsigned("x", kind="ktime_t")) is Meaning.TIME
+    assert meaning_of(unsigned("owner", 32, "pid_t")) is Meaning.IDENTIFIER
+    assert meaning_of(unsigned("nexthop", 32, "__be32", big_endian=True)) is Meaning.IDENTIFIER
     assert meaning_of(unsigned("packets", 32, "__be32", big_endian=True)) is Meaning.COUNT
-    assert meaning_of(unsigned("port", 16, "__u16")) is Meaning.MARK
+    assert meaning_of(unsigned("port", 16, "__u16")) is Meaning.IDENTIFIER

@@ -10,14 +10,14 @@ from sidecar.describe.file.sources import built_in, built_in_names, profile
 from sidecar.describe.layout import shape_from
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import Place, SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
 from sidecar.model import Field
 from sidecar.schema import Instrument, Kind
 
-SOURCE = SourceSpec(Place("pin", "/sys/fs/bpf/stats_map"))
+SOURCE = SourceSpec(MapRef("pin", "/sys/fs/bpf/stats_map"))
 STATS = MapInfo(1, uapi.MAP_PERCPU_ARRAY, "stats_map", 4, 64, 1, 0, 0, 0)
 ACTIONS = MapInfo(1, uapi.MAP_PERCPU_ARRAY, "xdp_stats_map", 4, 16, 5, 0, 0, 0)
 INDEX = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
@@ -28,20 +28,20 @@ RECORD = (
 PACKETS = "{packet}"
 
 
-def named(name):
-    """The shape that a built-in profile is made for."""
+def shape_for(name):
+    """The shape of the maps that a built-in profile describes."""
     size = {"packet-counter": 64, "semantic-conventions": 64, "xdp-stats": 16}[name]
     return shape_from(profile(name).layout, INDEX, 4, size)
 
 
-def test_there_are_three():
+def test_there_are_three_built_in_profiles():
     """Each can be read."""
     assert built_in_names() == ("packet-counter", "semantic-conventions", "xdp-stats")
-    assert [one.name for one in built_in()] == list(built_in_names())
+    assert [profile.name for profile in built_in()] == list(built_in_names())
 
 
 def test_the_packet_counter_has_its_nine_metrics():
-    """Names, units, descriptions, fields and order are a contract with dashboards and users."""
+    """Names, units, descriptions, fields and order are a contract with users and their dashboards."""
     schema = resolve(SOURCE, STATS, None)
 
     assert schema.name == "packet-counter"
@@ -88,8 +88,8 @@ def test_the_packet_counter_reads_the_shipped_struct():
         ({"value_size": 72}, False),
     ],
 )
-def test_a_map_without_btf_is_taken_for_the_packet_counter_by_kind_and_size(changed, fits):
-    """If it has BTF that we may not read, only its name can say so: other fields may be as large."""
+def test_a_map_without_btf_matches_the_packet_counter_by_type_and_size(changed, fits):
+    """If it has BTF that cannot be read, its name must match too: other fields may be as large."""
     if fits:
         assert resolve(SOURCE, replace(STATS, **changed), None).name == "packet-counter"
     else:
@@ -97,40 +97,40 @@ def test_a_map_without_btf_is_taken_for_the_packet_counter_by_kind_and_size(chan
             resolve(SOURCE, replace(STATS, **changed), None)
 
 
-def test_a_map_with_btf_is_taken_for_the_packet_counter_by_its_fields():
-    """Whatever the map's name; but one field that is called otherwise makes it another map."""
-    counts, shape = replace(STATS, name="counts"), named("packet-counter")
+def test_a_map_with_btf_matches_the_packet_counter_by_its_fields():
+    """Whatever the map's name; a single field of another name makes it another map."""
+    counts, shape = replace(STATS, name="counts"), shape_for("packet-counter")
     renamed = replace(shape, value=(replace(shape.value[0], name="packets"), *shape.value[1:]))
 
     assert resolve(SOURCE, counts, shape).name == "packet-counter"
-    assert [one.name for one in resolve(SOURCE, counts, renamed).instruments][:2] == [
+    assert [instrument.name for instrument in resolve(SOURCE, counts, renamed).instruments][:2] == [
         "counts.packets",
         "counts.total_bytes",
     ]
 
 
-def test_a_profile_that_is_asked_for_needs_no_match():
-    """By name it is taken for any map with its fields, and a field that is missing is named."""
-    asked = replace(SOURCE, profile=profile("packet-counter"))
-    shape = named("packet-counter")
+def test_a_profile_that_the_user_names_needs_no_match():
+    """It applies to any map with its fields, and a missing field is named in the error."""
+    chosen = replace(SOURCE, profile=profile("packet-counter"))
+    shape = shape_for("packet-counter")
     renamed = replace(shape, value=(replace(shape.value[0], name="total_pkts"), *shape.value[1:]))
 
-    assert resolve(asked, replace(STATS, name="counts"), None).name == "packet-counter"
+    assert resolve(chosen, replace(STATS, name="counts"), None).name == "packet-counter"
     with pytest.raises(
         ConfigError, match=r"packet-counter\.yaml:\d+: field 'total_packets'.*mean 'total_pkts'"
     ):
-        resolve(asked, STATS, renamed)
+        resolve(chosen, STATS, renamed)
     with pytest.raises(ConfigError, match=r"packet-counter\.yaml:\d+: .*it has 64 bytes.*has 72"):
-        resolve(asked, replace(STATS, value_size=72), None)
+        resolve(chosen, replace(STATS, value_size=72), None)
 
 
 def test_xdp_stats_counts_by_action():
-    """xdp-tools' map, whose fields have two names each, and the tutorial's, without BTF."""
-    for shape in (Shape((INDEX,), RECORD, 4, 16), named("xdp-stats"), None):
+    """In the map of xdp-tools, whose fields have two names each, and in the tutorial's, without BTF."""
+    for shape in (Shape((INDEX,), RECORD, 4, 16), shape_for("xdp-stats"), None):
         schema = resolve(SOURCE, ACTIONS, shape)
 
         assert schema.name == "xdp-stats"
-        assert [(one.name, one.unit) for one in schema.instruments] == [
+        assert [(instrument.name, instrument.unit) for instrument in schema.instruments] == [
             ("xdp.action.packets", PACKETS),
             ("xdp.action.bytes", "By"),
         ]
@@ -140,30 +140,30 @@ def test_xdp_stats_counts_by_action():
 
 
 def test_a_map_of_another_name_is_not_counted_by_action():
-    """Packets and bytes by index mean actions only where xdp-tools says so."""
+    """An index is an action only in the map of xdp-tools."""
     schema = resolve(SOURCE, replace(ACTIONS, name="by_queue"), Shape((INDEX,), RECORD, 4, 16))
 
-    assert [one.name for one in schema.instruments] == ["by_queue.packets", "by_queue.bytes"]
+    assert [instrument.name for instrument in schema.instruments] == ["by_queue.packets", "by_queue.bytes"]
     assert schema.label(struct.pack("=I", 2)) == (("key", 2),)
 
 
-def test_under_conventional_names_no_packet_is_counted_twice():
-    """The fields under one name add up to all packets: total = tcp + udp + icmp + other."""
+def test_no_packet_is_counted_twice_under_one_conventional_name():
+    """The fields under one name sum to all packets: total = tcp + udp + icmp + other."""
     schema = resolve(replace(SOURCE, profile=profile("semantic-conventions")), STATS, None)
 
     views = {}
-    for one in schema.instruments:
-        views.setdefault(one.name, set()).add(one.field)
+    for instrument in schema.instruments:
+        views.setdefault(instrument.name, set()).add(instrument.field)
     assert views == {
         "system.network.packet.count": {"tcp_packets", "udp_packets", "icmp_packets", "other_packets"},
         "system.network.io": {"total_bytes"},
         "xdp.network.packet.count": {"ipv4_packets", "ipv6_packets"},
     }
     assert {("network.io.direction", "receive")} <= set.intersection(
-        *(set(one.attributes) for one in schema.instruments)
+        *(set(instrument.attributes) for instrument in schema.instruments)
     )
 
 
-def test_conventional_names_are_only_used_when_asked_for():
-    """Without a word the packet counter's own names are."""
+def test_conventional_names_are_used_only_if_configured():
+    """The packet counter's own names are the default."""
     assert profile("semantic-conventions").match is None

@@ -6,14 +6,14 @@ import pytest
 
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part, Shape
-from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place, SourceSpec
+from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, MetricSpec, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
 from sidecar.model import Field
 from sidecar.schema import Instrument, Kind
 
-PIN = Place("pin", "/sys/fs/bpf/flows")
+PIN = MapRef("pin", "/sys/fs/bpf/flows")
 ADDRESS = "struct in6_addr"
 KEY = (
     Part("ifindex", 0, 32, Encoding.UNSIGNED, "__u32"),
@@ -38,14 +38,14 @@ def info(kind=uapi.MAP_HASH, name="flows", key_size=8, value_size=56, max_entrie
     return MapInfo(3, kind, name, key_size, value_size, max_entries, btf, btf, btf)
 
 
-def made(*, of=None, shape=SHAPE, **said):
-    """What is made of a map."""
-    return resolve(SourceSpec(PIN, at="flows.yaml:2", **said), of or info(), shape)
+def resolved(*, of=None, shape=SHAPE, **spec):
+    """The schema of a map."""
+    return resolve(SourceSpec(PIN, at="flows.yaml:2", **spec), of or info(), shape)
 
 
-def refusal(error=ConfigError, **said):
+def refusal(error=ConfigError, **spec):
     with pytest.raises(error) as caught:
-        made(**said)
+        resolved(**spec)
     return str(caught.value)
 
 
@@ -54,10 +54,10 @@ def metric(field, kind=Kind.COUNTER, name="m", **more):
 
 
 def test_every_integer_becomes_a_sum():
-    """Without configuration: <map>.<field>, signed ones may fall, what is no plain number is left out."""
-    schema = made()
+    """Without configuration: <map>.<field>; signed ones may fall; other types are left out."""
+    schema = resolved()
 
-    assert [(one.name, one.field, one.kind) for one in schema.instruments] == [
+    assert [(instrument.name, instrument.field, instrument.kind) for instrument in schema.instruments] == [
         ("flows.packets", "packets", Kind.COUNTER),
         ("flows.drops", "drops", Kind.COUNTER),
         ("flows.balance", "balance", Kind.UPDOWNCOUNTER),
@@ -70,20 +70,21 @@ def test_every_integer_becomes_a_sum():
     assert (schema.name, schema.layout.value_size) == ("flows", 56)
 
 
-def test_a_value_without_a_plain_integer_says_why_and_what_to_do():
-    """Of a union the user may choose: the kind is his."""
+def test_a_value_without_a_plain_integer_is_refused():
+    """The user may choose a member of a union, and its kind."""
     union = Shape(KEY, tuple(part for part in VALUE if part.name in ("last", "open")), 8, 56)
 
     assert refusal(SourceError, shape=union) == (
-        "read map flows (id 3): nobody knows which field of its value is a count (last: member of a union): "
-        "name fields under `metrics:` in a configuration file, with `kind: gauge` if they are none"
+        "cannot read map flows (id 3): "
+        "no field of its value is known to be a count (last: member of a union): "
+        "list its fields under `metrics:` in a configuration file, with `kind: gauge` if they are not counts"
     )
-    assert made(shape=union, metrics=(metric("last"),)).instruments[0].kind is Kind.COUNTER
+    assert resolved(shape=union, metrics=(metric("last"),)).instruments[0].kind is Kind.COUNTER
 
 
 def test_every_part_of_the_key_becomes_an_attribute():
-    """By the decoder that its type suggests, in the order of the C declaration."""
-    label = made().label
+    """By the default decoder of its type, in the order of the C declaration."""
+    label = resolved().label
 
     assert label(struct.pack("=IBxH", 7, 6, 0)[:6] + b"\x01\xbb") == (
         ("ifindex", 7),
@@ -92,11 +93,11 @@ def test_every_part_of_the_key_becomes_an_attribute():
     )
 
 
-def test_a_part_of_the_key_that_prometheus_would_not_take_gets_a_name_that_it_takes():
-    """Its exporter would leave the whole metric out, and say so in the Collector's log only."""
+def test_attributes_that_prometheus_rejects_are_renamed():
+    """Its exporter would drop the whole metric, and only the Collector's log would say so."""
     names = ("__pad", "_", "instance", "job")
     key = tuple(Part(name, 8 * at, 8, Encoding.UNSIGNED, "__u8") for at, name in enumerate(names))
-    label = made(of=info(key_size=4), shape=Shape(key, VALUE, 4, 56)).label
+    label = resolved(of=info(key_size=4), shape=Shape(key, VALUE, 4, 56)).label
 
     assert label(bytes([0, 1, 2, 3])) == (
         ("key.__pad", 0),
@@ -108,19 +109,19 @@ def test_a_part_of_the_key_that_prometheus_would_not_take_gets_a_name_that_it_ta
 
 @pytest.mark.parametrize("kind", [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY])
 def test_the_index_of_an_array_is_an_attribute_unless_it_has_one_entry(kind):
-    """`key` is the index; of one entry there is nothing to tell apart."""
+    """The attribute is `key`; a single entry needs none."""
     shape = Shape((Part("key", 0, 32, Encoding.UNSIGNED, "__u32"),), VALUE, 4, 56)
     raw = struct.pack("=I", 3)
 
-    assert made(of=info(kind, key_size=4), shape=shape).label(raw) == (("key", 3),)
-    assert made(of=info(kind, key_size=4, max_entries=1), shape=shape).label(raw) == ()
+    assert resolved(of=info(kind, key_size=4), shape=shape).label(raw) == (("key", 3),)
+    assert resolved(of=info(kind, key_size=4, max_entries=1), shape=shape).label(raw) == ()
     # Global variables have no key in BTF.
     variables = replace(shape, key=())
-    assert made(of=info(kind, key_size=4), shape=variables).label(raw) == (("key", 3),)
+    assert resolved(of=info(kind, key_size=4), shape=variables).label(raw) == (("key", 3),)
 
 
-def test_of_a_union_in_a_key_the_widest_member_stands_for_it():
-    """Which one holds nobody knows: its bytes are said, so that two keys stay two series."""
+def test_the_widest_member_stands_for_a_union_in_a_key():
+    """Which member is valid is unknown: its bytes in hex keep two keys two series."""
     key = (
         Part("family", 0, 32, Encoding.UNSIGNED, "__u32"),
         Part("v4", 32, 32, Encoding.UNSIGNED, "__be32", big_endian=True, refused="member of a union"),
@@ -128,17 +129,17 @@ def test_of_a_union_in_a_key_the_widest_member_stands_for_it():
     )
     shape = Shape(key, VALUE, 20, 56)
 
-    assert made(of=info(key_size=20), shape=shape).label(struct.pack("=I", 2) + bytes(range(16))) == (
+    assert resolved(of=info(key_size=20), shape=shape).label(struct.pack("=I", 2) + bytes(range(16))) == (
         ("family", 2),
         ("v6", "000102030405060708090a0b0c0d0e0f"),
     )
-    asked = made(of=info(key_size=20), shape=shape, key=(KeySpec("v6", "address", at="f:1"),))
-    assert asked.label(bytes(4) + bytes(15) + b"\1") == (("address", "::1"),)
+    configured = resolved(of=info(key_size=20), shape=shape, key=(KeySpec("v6", "address", at="f:1"),))
+    assert configured.label(bytes(4) + bytes(15) + b"\1") == (("address", "::1"),)
 
 
-def test_what_is_configured_is_made():
+def test_a_configuration_determines_the_schema():
     """Names, units, kinds, attributes; a field by its alias; a member of a union by its name."""
-    schema = made(
+    schema = resolved(
         metrics=(
             MetricSpec("flow.packets", "rx_packets", "{packet}", "Packets.", attributes=(("dir", "in"),)),
             MetricSpec("flow.rate", "packets", kind=Kind.RATE),
@@ -161,23 +162,23 @@ def test_what_is_configured_is_made():
 
 def test_only_fields_that_are_used_are_read():
     """A field without a metric costs nothing."""
-    assert [field.name for field in made(metrics=(metric("drops"),)).layout.fields] == ["drops"]
+    assert [field.name for field in resolved(metrics=(metric("drops"),)).layout.fields] == ["drops"]
 
 
-def test_no_part_of_the_key_adds_keys_up():
-    """`key: []`: all keys have the same attributes, none."""
-    assert made(key=()).label(bytes(8)) == ()
+def test_an_empty_key_sums_all_keys():
+    """`key: []`: no key has any attributes."""
+    assert resolved(key=()).label(bytes(8)) == ()
 
 
 def test_an_unsigned_field_that_may_fall_is_read_in_twos_complement():
-    """On two CPUs, +1 here and -1 there, an unsigned 32-bit field would add up to 2^32."""
-    (field,) = made(metrics=(metric("drops", Kind.UPDOWNCOUNTER),)).layout.fields
+    """+1 on one CPU and -1 on another would sum to 2^32 in an unsigned 32-bit field."""
+    (field,) = resolved(metrics=(metric("drops", Kind.UPDOWNCOUNTER),)).layout.fields
 
     assert field.signed
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (
             metric("pakets"),
@@ -185,19 +186,19 @@ def test_an_unsigned_field_that_may_fall_is_read_in_twos_complement():
         ),
         (metric("tx_packets"), "did you mean 'rx_packets'"),
         (metric("balance"), "field balance is signed and may fall: write `kind: updowncounter`"),
-        (metric("open"), "field open is bool and is no count: write `kind: gauge`"),
-        (metric("state", Kind.RATE), "field state is enum and is no count: write `kind: gauge`"),
-        (metric("name", Kind.GAUGE), "field name is char[4], no number of up to 64 bits"),
-        (metric("next", Kind.GAUGE), "field next is void *, no number"),
-        (metric("wide"), "field wide is __int128, no number"),
+        (metric("open"), "field open is bool and is not a count: write `kind: gauge`"),
+        (metric("state", Kind.RATE), "field state is enum and is not a count: write `kind: gauge`"),
+        (metric("name", Kind.GAUGE), "field name is char[4], not a number of up to 64 bits"),
+        (metric("next", Kind.GAUGE), "field next is void *, not a number"),
+        (metric("wide"), "field wide is __int128, not a number"),
     ],
 )
-def test_a_metric_that_its_field_cannot_give_is_refused(wrong, said):
+def test_a_metric_that_does_not_fit_its_field_is_refused(wrong, message):
     """With the line of the file, and what to write instead."""
-    message = refusal(metrics=(wrong,))
+    refused = refusal(metrics=(wrong,))
 
-    assert message.startswith("flows.yaml:5: ")
-    assert said in message
+    assert refused.startswith("flows.yaml:5: ")
+    assert message in refused
 
 
 def test_a_field_is_not_both_a_counter_and_an_updowncounter():
@@ -208,56 +209,56 @@ def test_a_field_is_not_both_a_counter_and_an_updowncounter():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (
             KeySpec("protto", "a", at="f:9"),
             "f:9: field 'protto': the key of map flows has no such field: did you",
         ),
-        (KeySpec("proto", "a", "ipv4", at="f:9"), "f:9: use decoder ipv4 for proto (__u8): it wants 4 bytes"),
-        (KeySpec("proto", "a", "enum", at="f:9"), "f:9: use decoder enum for proto (__u8): BTF has no names"),
+        (KeySpec("proto", "a", "ipv4", at="f:9"), "f:9: decoder ipv4 for proto (__u8): it needs 4 bytes"),
+        (KeySpec("proto", "a", "enum", at="f:9"), "f:9: decoder enum for proto (__u8): BTF has no names"),
     ],
 )
-def test_a_part_of_the_key_that_cannot_be_said_is_refused(wrong, said):
+def test_a_part_of_the_key_that_cannot_be_decoded_is_refused(wrong, message):
     """With the line of the file."""
-    assert refusal(key=(wrong,)).startswith(said)
+    assert refusal(key=(wrong,)).startswith(message)
 
 
-def test_an_attribute_that_the_key_has_cannot_be_given_to_the_source():
-    """A point has each attribute once, also when the key's were not configured."""
+def test_a_source_cannot_repeat_an_attribute_of_its_key():
+    """Nor one that the key has by default: a data point has each attribute once."""
     assert "attribute 'proto'" in refusal(attributes=(("proto", "x"),))
 
 
-def test_the_cpu_goes_with_maps_that_count_by_cpu():
-    """On another map it is refused."""
-    assert made(of=info(uapi.MAP_LRU_PERCPU_HASH), cpu="cpu").cpu == "cpu"
+def test_cpu_requires_a_per_cpu_map():
+    """For another map it is refused."""
+    assert resolved(of=info(uapi.MAP_LRU_PERCPU_HASH), cpu="cpu").cpu == "cpu"
     assert refusal(cpu="cpu") == "flows.yaml:2: cpu: map flows is HASH, not per CPU: leave it out"
 
 
-def test_what_is_no_number_is_not_added_up_over_cpus():
-    """A boolean of each CPU means something only by CPU."""
-    said = {"of": info(uapi.MAP_PERCPU_HASH), "metrics": (metric("open", Kind.GAUGE),)}
+def test_a_boolean_is_not_summed_over_cpus():
+    """It has a meaning for each CPU only."""
+    spec = {"of": info(uapi.MAP_PERCPU_HASH), "metrics": (metric("open", Kind.GAUGE),)}
 
-    assert "means nothing when added up over CPUs" in refusal(**said)
-    made(**said, cpu="cpu")
+    assert "a sum over CPUs would mean nothing" in refusal(**spec)
+    resolved(**spec, cpu="cpu")
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
-        (13, "map flows (id 3): it is HASH_OF_MAPS, which xdp-otel does not read: name the maps within it"),
-        (12, "it is ARRAY_OF_MAPS"),
-        (27, "it is RINGBUF, which xdp-otel does not read: name one that is HASH, ARRAY, PERCPU_HASH"),
-        (99, "it is map type 99"),
+        (13, "map flows (id 3): map type HASH_OF_MAPS is not supported: name the maps within it"),
+        (12, "map type ARRAY_OF_MAPS is not supported"),
+        (27, "map type RINGBUF is not supported: name one of type HASH, ARRAY, PERCPU_HASH"),
+        (99, "map type 99 is not supported"),
     ],
 )
-def test_a_map_that_holds_no_counters_is_refused(kind, said):
-    """By the name of its kind."""
-    assert said in refusal(SourceError, of=info(kind))
+def test_an_unsupported_map_type_is_refused(kind, message):
+    """By name, with the supported ones."""
+    assert message in refusal(SourceError, of=info(kind))
 
 
-def test_a_map_of_which_nobody_says_how_it_looks_is_refused():
-    """Without BTF, or without the right to see it, the remedy names the ways out."""
+def test_a_map_that_nothing_describes_is_refused():
+    """Without BTF, or without the right to read it; the remedy names the alternatives."""
     assert "it has no BTF" in refusal(SourceError, of=info(btf=0), shape=None)
     assert "its BTF cannot be read" in refusal(RightsError, shape=None)
     assert "CAP_SYS_ADMIN" in refusal(RightsError, shape=None)
@@ -268,30 +269,31 @@ LAYOUT = LayoutSpec(
 )
 
 
-def test_a_layout_stands_in_for_btf():
+def test_a_layout_replaces_missing_btf():
     """Fields and key are those of the layout."""
-    schema = made(of=info(value_size=8, btf=0), shape=None, layout=LAYOUT)
+    schema = resolved(of=info(value_size=8, btf=0), shape=None, layout=LAYOUT)
 
-    assert [one.name for one in schema.instruments] == ["flows.hits"]
+    assert [instrument.name for instrument in schema.instruments] == ["flows.hits"]
     assert schema.label(struct.pack("=I", 1) + struct.pack(">I", 2)) == (("a", 1), ("b", 2))
 
 
-def test_the_layout_of_a_source_goes_before_btf():
-    """Who writes it knows better than a `__u8 value[8]`."""
+def test_a_layout_takes_precedence_over_btf():
+    """It knows more than a `__u8 value[8]`."""
     raw = [Part(name, 0, 64, Encoding.BYTES, "__u8[8]") for name in ("key", "value")]
     shape = Shape((raw[0],), (raw[1],), 8, 8)
 
-    assert [one.name for one in made(of=info(value_size=8), shape=shape, layout=LAYOUT).instruments] == [
-        "flows.hits"
-    ]
+    assert [
+        instrument.name
+        for instrument in resolved(of=info(value_size=8), shape=shape, layout=LAYOUT).instruments
+    ] == ["flows.hits"]
 
 
-def test_a_key_that_a_layout_leaves_out_is_said_in_hex_or_by_index():
-    """A hash keeps its keys apart, an array its index."""
+def test_a_key_that_a_layout_leaves_out_becomes_hex_or_an_index():
+    """Hex for a hash, the index for an array."""
     layout = replace(LAYOUT, key=None)
 
-    hashed = made(of=info(value_size=8, btf=0), shape=None, layout=layout)
-    indexed = made(of=info(uapi.MAP_ARRAY, key_size=4, value_size=8, btf=0), shape=None, layout=layout)
+    hashed = resolved(of=info(value_size=8, btf=0), shape=None, layout=layout)
+    indexed = resolved(of=info(uapi.MAP_ARRAY, key_size=4, value_size=8, btf=0), shape=None, layout=layout)
 
     assert hashed.label(bytes(range(8))) == (("key", "0001020304050607"),)
     assert indexed.label(struct.pack("=I", 9)) == (("key", 9),)
@@ -307,9 +309,9 @@ def test_a_key_that_a_layout_leaves_out_is_said_in_hex_or_by_index():
         ("", "map_3.packets"),
     ],
 )
-def test_a_map_of_any_name_gives_names_that_metrics_may_have(name, metric_name):
-    """OpenTelemetry wants a letter first, then letters, digits and _./-"""
-    assert made(of=info(name=name)).instruments[0].name == metric_name
+def test_any_map_name_yields_valid_metric_names(name, metric_name):
+    """OpenTelemetry requires a letter first, then letters, digits and _./-"""
+    assert resolved(of=info(name=name)).instruments[0].name == metric_name
 
 
 U64 = {"bits": 64, "encoding": Encoding.UNSIGNED, "type": "__u64"}
@@ -322,24 +324,24 @@ def layout_of(*names, key=None):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (("bytes", "packets"), "bytes at byte 0 (8 long) of the value, by BTF it is at byte 8 (8 long)"),
         (("packets", "drops"), "drops at byte 8 (8 long) of the value, by BTF that is bytes"),
         (("drops", "bytes"), "drops at byte 0 (8 long) of the value, by BTF that is packets"),
     ],
 )
-def test_a_layout_that_btf_contradicts_is_refused(names, said):
-    """The program was changed, the file was not: of the same size, but its fields would be exchanged."""
+def test_a_layout_that_btf_contradicts_is_refused(names, message):
+    """The program changed, the file did not: same size, but the fields would be swapped."""
     refused = refusal(SourceError, of=info(value_size=16), shape=V1, layout=layout_of(*names))
 
     assert refused.startswith("flows.yaml:3: the layout for map flows: it has ")
-    assert said in refused
+    assert message in refused
     assert "write it again: `xdp-otel discover --write-config MAP --with-layout`" in refused
 
 
 def test_a_layout_of_the_key_that_btf_contradicts_is_refused():
-    """Sender and receiver exchanged."""
+    """Source and destination would be swapped."""
     key = tuple(Part(name, 32 * at, 32, Encoding.UNSIGNED, "__u32") for at, name in enumerate(("src", "dst")))
     shape = replace(V1, key=key, key_size=8)
     swapped = layout_of("packets", "bytes", key=(Member("dst", "be32"), Member("src", "be32")))
@@ -347,58 +349,58 @@ def test_a_layout_of_the_key_that_btf_contradicts_is_refused():
     assert "it has dst at byte 0" in refusal(SourceError, of=info(value_size=16), shape=shape, layout=swapped)
 
 
-def test_a_layout_may_say_what_btf_does_not():
+def test_a_layout_may_differ_where_btf_has_no_names():
     """Names of elements and of padding, other types, fewer fields."""
     of = info(value_size=16)
     array = tuple(Part(f"value.{at}", 64 * at, **U64) for at in (0, 1))
 
-    made(of=of, shape=V1, layout=layout_of("packets", "bytes"))
-    made(of=of, shape=replace(V1, value=array), layout=layout_of("packets", "drops"))
-    made(of=of, shape=replace(V1, value=V1.value[:1]), layout=layout_of("packets", "_pad"))
-    made(of=of, shape=V1, layout=replace(layout_of(), value=(Member("bytes", "s64", offset=8),)))
+    resolved(of=of, shape=V1, layout=layout_of("packets", "bytes"))
+    resolved(of=of, shape=replace(V1, value=array), layout=layout_of("packets", "drops"))
+    resolved(of=of, shape=replace(V1, value=V1.value[:1]), layout=layout_of("packets", "_pad"))
+    resolved(of=of, shape=V1, layout=replace(layout_of(), value=(Member("bytes", "s64", offset=8),)))
 
 
-def test_fields_that_are_no_counts_are_no_sums():
-    """A level is a gauge, of several CPUs only one that adds up; moments and marks are left out by name."""
+def test_fields_that_are_not_counts_are_not_sums():
+    """A level is a gauge, over CPUs only if it can be summed; times and identifiers are left out."""
     names = ("packets", "last_seen", "iat_mean", "tokens", "flags")
     value = tuple(Part(name, 64 * at, **U64) for at, name in enumerate(names))
     shape = Shape(KEY, value, 8, 40)
-    alone = made(of=info(value_size=40), shape=shape)
-    summed = made(of=info(uapi.MAP_PERCPU_HASH, value_size=40), shape=shape)
+    alone = resolved(of=info(value_size=40), shape=shape)
+    summed = resolved(of=info(uapi.MAP_PERCPU_HASH, value_size=40), shape=shape)
 
-    assert {one.field: one.kind for one in alone.instruments} == {
+    assert {instrument.field: instrument.kind for instrument in alone.instruments} == {
         "packets": Kind.COUNTER,
         "iat_mean": Kind.GAUGE,
         "tokens": Kind.GAUGE,
     }
-    assert {one.field: one.kind for one in summed.instruments} == {
+    assert {instrument.field: instrument.kind for instrument in summed.instruments} == {
         "packets": Kind.COUNTER,
         "tokens": Kind.GAUGE,
     }
-    assert "last_seen (a moment" in alone.notes[0]
+    assert "last_seen (a time" in alone.notes[0]
     assert "flags (an id, flags" in alone.notes[0]
-    assert "iat_mean (a figure that does not add up)" in summed.notes[0]
+    assert "iat_mean (a value that cannot be summed)" in summed.notes[0]
 
 
-def test_a_value_of_moments_alone_is_taken_for_counts():
+def test_a_value_without_counts_by_name_is_exported_as_counts():
     """A metric too many does less harm than none."""
     value = (Part("last_seen", 0, **U64), Part("flags", 64, **U64))
-    schema = made(of=info(value_size=16), shape=Shape(KEY, value, 8, 16))
+    schema = resolved(of=info(value_size=16), shape=Shape(KEY, value, 8, 16))
 
-    assert [(one.field, one.kind) for one in schema.instruments] == [
+    assert [(instrument.field, instrument.kind) for instrument in schema.instruments] == [
         ("last_seen", Kind.COUNTER),
         ("flags", Kind.COUNTER),
     ]
 
 
-def test_names_that_prometheus_would_take_for_one_are_numbered():
-    """Without a configuration there is nobody to name them."""
+def test_default_names_that_are_the_same_in_prometheus_are_numbered():
+    """There is no configuration to rename them."""
     key = tuple(
         Part(name, 16 * at, 16, Encoding.UNSIGNED, "__u16")
         for at, name in enumerate(("src.port", "src_port", "src_port_2", "xdp_source"))
     )
     value = (Part("rx.packets", 0, **U64), Part("rx_packets", 64, **U64))
-    schema = made(of=info(value_size=16), shape=Shape(key, value, 8, 16))
+    schema = resolved(of=info(value_size=16), shape=Shape(key, value, 8, 16))
 
     assert [name for name, _ in schema.label(bytes(8))] == [
         "src.port",
@@ -406,46 +408,52 @@ def test_names_that_prometheus_would_take_for_one_are_numbered():
         "src_port_2_2",
         "xdp_source_2",
     ]
-    assert [one.name for one in schema.instruments] == ["flows.rx.packets", "flows.rx_packets_2"]
+    assert [instrument.name for instrument in schema.instruments] == [
+        "flows.rx.packets",
+        "flows.rx_packets_2",
+    ]
 
 
-def test_whether_keys_were_meant_to_share_series_is_known():
-    """Not if all parts are said by decoders that tell values apart; padding is nobody's wish."""
+def test_a_schema_knows_whether_it_keeps_keys_distinct():
+    """It does if every part becomes an attribute by a decoder that never merges values."""
     every = tuple(KeySpec(name, name, at="f:1") for name in ("ifindex", "proto", "port"))
 
-    assert made().told_apart
-    assert made(key=every).told_apart
-    assert not made(key=every[:2]).told_apart
-    assert not made(key=()).told_apart
-    assert not made(key=(*every[1:], replace(every[0], decoder="ifname"))).told_apart
+    assert resolved().distinct_keys
+    assert resolved(key=every).distinct_keys
+    assert not resolved(key=every[:2]).distinct_keys
+    assert not resolved(key=()).distinct_keys
+    assert not resolved(key=(*every[1:], replace(every[0], decoder="ifname"))).distinct_keys
 
 
-def test_btf_that_is_of_no_use_is_not_a_missing_right():
-    """Its cause is named, with exit code 3."""
+def test_unusable_btf_is_not_a_missing_right():
+    """The error has its cause, and exit code 3."""
     with pytest.raises(SourceError) as caught:
         resolve(SourceSpec(PIN), info(), None, unusable="more than 8192 fields")
 
-    assert "its BTF cannot be used (more than 8192 fields), so nobody knows" in str(caught.value)
+    assert (
+        "its BTF cannot be used (more than 8192 fields), so the fields of its 56-byte values are unknown"
+        in str(caught.value)
+    )
 
 
-def test_an_array_without_btf_may_owe_it_to_the_type_of_its_key():
-    """With -g, too, libbpf loads it without if the key is an enum or a struct."""
+def test_an_array_may_lack_btf_because_of_the_type_of_its_key():
+    """Even with -g, libbpf loads it without BTF if the key is an enum or a struct."""
     array = refusal(SourceError, of=info(uapi.MAP_PERCPU_ARRAY, key_size=4, btf=0), shape=None)
 
-    assert "`__type(key, __u32)`, as the kernel wants it, and `__type(value, …)`, and build with -g" in array
+    assert "`__type(key, __u32)`, as the kernel requires, and `__type(value, …)`, and build with -g" in array
 
 
-def test_a_guess_without_btf_is_said():
-    """Sixty-four bytes may mean anything; not for the program that we attach ourselves."""
+def test_a_guess_without_btf_is_a_warning():
+    """64 bytes may mean anything, except in the shipped program's own map."""
     stats = info(uapi.MAP_PERCPU_ARRAY, "stats_map", 4, 64, 1, btf=0)
-    (warning,) = made(of=stats, shape=None).warnings
+    (warning,) = resolved(of=stats, shape=None).warnings
 
-    assert "is read as packet-counter by its 64 bytes alone, since it has no BTF" in warning
-    assert "say `profile: packet-counter`" in warning
+    assert "is read as packet-counter by its 64-byte values alone, since it has no BTF" in warning
+    assert "write `profile: packet-counter`" in warning
     hidden = replace(stats, btf_id=1, btf_value_type_id=1)
     assert (
-        "by its name and its 64 bytes alone, since its BTF cannot be"
-        in made(of=hidden, shape=None).warnings[0]
+        "by its name and its 64-byte values alone, since its BTF cannot be"
+        in resolved(of=hidden, shape=None).warnings[0]
     )
-    for place in (Place("interface", "eth0"), Place("pin", "/sys/fs/bpf/xdp-otel/eth0/stats_map")):
-        assert resolve(SourceSpec(place), stats, None).warnings == ()
+    for map_ref in (MapRef("interface", "eth0"), MapRef("pin", "/sys/fs/bpf/xdp-otel/eth0/stats_map")):
+        assert resolve(SourceSpec(map_ref), stats, None).warnings == ()

@@ -86,7 +86,7 @@ def test_what_is_written_can_be_read(tmp_path):
     (tmp_path / "flows.yaml").write_text(configuration(one, with_layout=True))
     (spec,) = sources.load(tmp_path / "flows.yaml")
 
-    assert spec.place.value == '/sys/fs/bpf/a "pin": #1'
+    assert spec.map_ref.value == '/sys/fs/bpf/a "pin": #1'
     assert [(part.field, part.decoder, part.table) for part in spec.key] == [
         ("on", "integer", ()),
         ("kind", "table", ((0, "no"), (1, "a: b"))),
@@ -110,8 +110,8 @@ def test_what_is_no_count_is_no_counter(tmp_path):
         ("rx_drops", "counter"),
     ]
     assert [part.attribute for part in spec.key] == ["a.b", "a_b_2"]
-    assert "# Left out: last_seen (__u64): by its name a moment, or what was then" in text
-    assert "field: iat_mean   # __u64; by its name a figure that does not add up" in text
+    assert "# Left out: last_seen (__u64): by its name a time, or the state at a past time" in text
+    assert "field: iat_mean   # __u64; by its name a value that cannot be summed" in text
 
 
 def test_a_map_without_a_plain_integer_gets_gauges_of_its_numbers(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON schema that editors use, held against the code that reads the file."""
+"""The JSON schema for editors and the code that reads the file accept the same configurations."""
 
 import json
 import re
@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from sidecar.describe.decoders import DECODERS
 from sidecar.describe.file.sources import BUILT_IN, built_in_names, load, profile
 from sidecar.errors import ConfigError
+from sidecar.kernel.interface import is_interface_name
 
 ROOT = Path(__file__).parents[4]
+CHART_SCHEMA = "helm/values.schema.json"
 SCHEMA = json.loads((ROOT / "sidecar/config.schema.json").read_text())
 CHECK = jsonschema.Draft7Validator(SCHEMA)
 
@@ -78,14 +80,14 @@ BAD = [
 
 
 def as_json(value):
-    """YAML's value as JSON has it: keys are text."""
+    """A YAML value as JSON, whose keys are text."""
     if isinstance(value, dict):
-        return {str(name): as_json(one) for name, one in value.items()}
-    return [as_json(one) for one in value] if isinstance(value, list) else value
+        return {str(name): as_json(item) for name, item in value.items()}
+    return [as_json(item) for item in value] if isinstance(value, list) else value
 
 
 def accepted(tmp_path, text):
-    """Whether the code takes a configuration."""
+    """Whether the code accepts a configuration."""
     path = tmp_path / "config.yaml"
     path.write_text(text)
     try:
@@ -96,24 +98,24 @@ def accepted(tmp_path, text):
 
 
 def valid(text, of="configuration"):
-    """Whether an editor does."""
+    """Whether the schema accepts it."""
     part = {"$ref": f"#/definitions/{of}", "definitions": SCHEMA["definitions"]}
     return jsonschema.Draft7Validator(part).is_valid(as_json(yaml.safe_load(text)))
 
 
-def test_the_schema_is_one():
-    """Draft 7, which editors know."""
+def test_the_schema_is_valid():
+    """Draft 7, which editors support."""
     jsonschema.Draft7Validator.check_schema(SCHEMA)
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_what_is_right_is_taken_by_both(tmp_path, text):
+def test_a_valid_configuration_is_accepted_by_both(tmp_path, text):
     """By the code and by the schema."""
     assert (accepted(tmp_path, text), valid(text)) == (True, True)
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_wrong_is_refused_by_both(tmp_path, text):
+def test_an_invalid_configuration_is_refused_by_both(tmp_path, text):
     """By the code and by the schema."""
     text = text if not text.endswith("more: 1") else "sources: [{id: 1}]\nmore: 1"
 
@@ -122,27 +124,36 @@ def test_what_is_wrong_is_refused_by_both(tmp_path, text):
 
 @pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.yaml")), ids=lambda path: path.stem)
 def test_profiles_are_valid_too(path):
-    """A profile has the form that users write, and the whole schema knows it from a configuration."""
+    """The schema distinguishes a profile from a configuration."""
     assert valid(path.read_text(), "profile")
     CHECK.validate(as_json(yaml.safe_load(path.read_text())))
     assert not CHECK.is_valid({"metric": []})
     profile(path.stem)
 
 
+@pytest.mark.parametrize("name", ["eth0", "a:b", "ü", "a" * 15, "", "a" * 16, "a b", "a/b", "a\tb"])
+def test_interface_names_have_one_rule(name):
+    """The kernel's: the code, the schema and the chart's schema accept the same names."""
+    chart = json.loads((ROOT / CHART_SCHEMA).read_text())["$defs"]["interface"]["pattern"]
+    schema = SCHEMA["definitions"]["source"]["properties"]["interface"]["pattern"]
+
+    assert bool(re.search(schema, name)) == bool(re.search(chart, name)) == is_interface_name(name)
+
+
 def test_every_key_has_a_description():
-    """Editors show it where one types."""
+    """Editors show it while the user types."""
     missing = []
 
     def visit(node, path):
-        for name, one in node.get("properties", {}).items():
-            known = SCHEMA["definitions"].get(one.get("$ref", "").rpartition("/")[2], {})
-            if "description" not in one | known and name not in ("key", "value"):
+        for name, child in node.get("properties", {}).items():
+            known = SCHEMA["definitions"].get(child.get("$ref", "").rpartition("/")[2], {})
+            if "description" not in child | known and name not in ("key", "value"):
                 missing.append(f"{path}/{name}")
-        for name, one in node.items():
-            if isinstance(one, dict) and name not in ("properties", "if"):
-                visit(one, f"{path}/{name}")
-        for name, one in node.get("properties", {}).items():
-            visit(one, f"{path}/{name}")
+        for name, child in node.items():
+            if isinstance(child, dict) and name not in ("properties", "if"):
+                visit(child, f"{path}/{name}")
+        for name, child in node.get("properties", {}).items():
+            visit(child, f"{path}/{name}")
 
     visit(SCHEMA, "")
     assert missing == []
@@ -169,31 +180,31 @@ SOURCES = st.fixed_dictionaries(
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(SOURCES)
-def test_both_say_the_same_of_any_source(tmp_path, source):
-    """But for what a schema cannot say: which attributes meet."""
+def test_both_agree_on_any_source(tmp_path, source):
+    """Except for what a schema cannot express: attributes that clash."""
     text = yaml.safe_dump({"sources": [source]}, default_flow_style=True)
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    said = ""
+    message = ""
     try:
         load(path)
     except ConfigError as error:
-        said = str(error)
+        message = str(error)
 
-    assert "it is said at" in said or (said == "") == valid(text), said
+    assert "also defined at" in message or (message == "") == valid(text), message
 
 
 DOCUMENT = (ROOT / "docs/configuration.md").read_text()
 
 
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL))
-def test_the_examples_of_the_documentation_are_right(tmp_path, text):
-    """Each is taken by the code and by the schema."""
+def test_the_examples_of_the_documentation_are_valid(tmp_path, text):
+    """By the code and by the schema."""
     assert (accepted(tmp_path, text), valid(text)) == (True, True)
 
 
 def test_the_documentation_names_everything():
-    """Each key, kind, decoder, type and profile is on the page."""
+    """Each key, kind, decoder, type and profile."""
     definitions = SCHEMA["definitions"]
     items = [definitions[name]["items"]["properties"] for name in ("key", "metrics")]
     names = {*definitions["source"]["properties"], *definitions["match"]["properties"], *DECODERS}

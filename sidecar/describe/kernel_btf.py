@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask the kernel what a map's key and value look like."""
+"""The shape of a map from the BTF that the kernel holds for it."""
 
 from sidecar.describe.btf import Btf
-from sidecar.describe.shape import Shape, shape_of
+from sidecar.describe.btf_shape import shape_of
+from sidecar.describe.shape import Shape
 from sidecar.kernel import syscall as bpf
 
 
 def shape_by_btf(info: bpf.MapInfo) -> Shape | None:
     """
-    Return the shape of a map by its BTF, or None if it has none.
+    Return the shape of a map from its BTF, or None if it has none.
 
     Raises:
-        PermissionError: The kernel shows BTF to CAP_SYS_ADMIN alone (kernel/bpf/syscall.c,
+        PermissionError: The kernel gives BTF to CAP_SYS_ADMIN only (kernel/bpf/syscall.c,
             `bpf_btf_get_fd_by_id`).
-        OSError: It could not be had.
-        ValueError: It cannot be used.
+        OSError: The kernel refused for another reason.
+        ValueError: The BTF is damaged, or describes a type that cannot be read.
 
     """
     if not info.btf_id or not info.btf_value_type_id:

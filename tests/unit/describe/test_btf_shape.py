@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.describe.btf import MAX_DEPTH, Btf, BtfKind
-from sidecar.describe.shape import MAX_ELEMENTS, MAX_PARTS, Encoding, Part, part_called, shape_of
+from sidecar.describe.btf_shape import MAX_ELEMENTS, MAX_PARTS, shape_of
+from sidecar.describe.shape import Encoding, Part, part_called
 from tests.unit.describe.btf_blob import BOOL, SIGNED, Blob
 
 
 class Types(Blob):
-    """A blob that begins with the usual integers."""
+    """A blob that starts with the usual integers."""
 
     def __init__(self):
         super().__init__()
@@ -40,7 +41,7 @@ def types():
     return Types()
 
 
-def places(parts):
+def offsets(parts):
     return [(part.name, part.bit_offset, part.bits) for part in parts]
 
 
@@ -53,7 +54,7 @@ def test_a_bare_scalar_is_called_key_or_value(types):
 
 
 def test_scalars_keep_their_outermost_name(types):
-    """Sign, bool, and byte order come from the whole chain, the name from its outside."""
+    """Sign, bool and byte order come from the whole chain of typedefs, the name from its outermost."""
     address = types.typedef("ip4_t", types.add(BtfKind.CONST, size=types.be32))
     record = types.struct(
         "r", 24, ("a", address, 0), ("b", types.be16, 32), ("c", types.bool, 48), ("d", types.s64, 64)
@@ -67,11 +68,11 @@ def test_scalars_keep_their_outermost_name(types):
 
 
 def test_nested_and_anonymous_structs(types):
-    """Named members add a level to the name, anonymous ones none."""
+    """Named members add a level to the name, anonymous ones do not."""
     inner = types.struct("in", 8, ("x", types.u32, 0), ("y", types.u32, 32))
     hidden = types.struct("", 16, ("n", types.u64, 0), ("deep", inner, 64))
     record = types.struct("r", 32, ("rx", inner, 0), ("", hidden, 64), ("_", types.u64, 192))
-    assert places(types.value(record, 32)) == [
+    assert offsets(types.value(record, 32)) == [
         ("rx.x", 0, 32),
         ("rx.y", 32, 32),
         ("n", 64, 64),
@@ -82,7 +83,7 @@ def test_nested_and_anonymous_structs(types):
 
 
 def test_arrays_in_a_value(types):
-    """Elements are numbered, dimension by dimension, structs too; nothing comes of no elements."""
+    """Elements are numbered, dimension by dimension, structs too; an empty array has no parts."""
     queue = types.struct("q", 16, ("packets", types.u64, 0), ("drops", types.u32, 64))
     record = types.struct(
         "r",
@@ -92,7 +93,7 @@ def test_arrays_in_a_value(types):
         ("bytes", types.array(types.u8, 2), 352),
         ("rest", types.array(types.u64, 0), 384),
     )
-    assert places(types.value(record, 48)) == [
+    assert offsets(types.value(record, 48)) == [
         ("q.0.packets", 0, 64),
         ("q.0.drops", 64, 32),
         ("q.1.packets", 128, 64),
@@ -109,11 +110,11 @@ def test_arrays_in_a_value(types):
 
 def test_a_bare_array_is_numbered_under_value(types):
     """A map whose value is an array has the parts value.0, value.1."""
-    assert places(types.value(types.array(types.u64, 2), 16)) == [("value.0", 0, 64), ("value.1", 64, 64)]
+    assert offsets(types.value(types.array(types.u64, 2), 16)) == [("value.0", 0, 64), ("value.1", 64, 64)]
 
 
 def test_arrays_of_bytes_in_a_key_are_one_part(types):
-    """Of u8: bytes; of char: a string; of two dimensions: one for each row; others are numbered."""
+    """u8: bytes; char: a string; two dimensions: one part for each row; others are numbered."""
     mac = types.typedef("mac_t", types.array(types.u8, 6))
     key = types.struct(
         "k",
@@ -139,7 +140,7 @@ def test_arrays_of_bytes_in_a_key_are_one_part(types):
 
 
 def test_internet_addresses_are_one_part(types):
-    """in_addr and in6_addr are bytes of that name, whatever union they are made of, bare or as members."""
+    """in_addr and in6_addr are bytes, bare or as members, whatever unions they contain."""
     union = types.union("", 16, ("u8", types.array(types.u8, 16)), ("u32", types.array(types.be32, 4)))
     in6 = types.struct("in6_addr", 16, ("in6_u", union, 0))
     in4 = types.struct("in_addr", 4, ("s_addr", types.be32, 0))
@@ -152,7 +153,7 @@ def test_internet_addresses_are_one_part(types):
 
 
 def test_members_of_a_union_with_one_type_are_one_part(types):
-    """xdp-tools' record: each counter has two names in an anonymous union, the first is the part's."""
+    """In the record of xdp-tools each counter has two names: the first is the part's."""
     packets = types.union("", 8, ("packets", types.u64), ("rx_packets", types.u64))
     octets = types.union("", 8, ("bytes", types.u64), ("rx_bytes", types.u64))
     record = types.struct("xdp_stats_record", 16, ("", packets, 0), ("", octets, 64))
@@ -162,8 +163,8 @@ def test_members_of_a_union_with_one_type_are_one_part(types):
     )
 
 
-def test_unions_of_alike_structs_are_merged_part_by_part(types):
-    """Named unions give dotted names, to the aliases too; the names of number types do not matter."""
+def test_unions_of_structs_with_the_same_layout_are_merged(types):
+    """Named unions give dotted names and aliases; the names of number types do not matter."""
     new = types.struct("new", 16, ("packets", types.u64, 0), ("bytes", types.u64, 64))
     old = types.struct("old", 16, ("p", types.int("unsigned long", 8), 0), ("b", types.u64, 64))
     record = types.struct(
@@ -177,10 +178,10 @@ def test_unions_of_alike_structs_are_merged_part_by_part(types):
 
 
 def test_unions_of_different_types_are_refused(types):
-    """A struct over a number, signed over unsigned, big over little: each a part, none to be exported."""
+    """A struct over a number, signed over unsigned, big endian over little: parts that are not exported."""
     pair = types.struct("pair", 8, ("low", types.u32, 0), ("high", types.u32, 32))
     union = types.union("u", 8, ("all", types.u64), ("half", pair))
-    refused = "member of a union: all, half.low lie in one place"
+    refused = "member of a union: all, half.low share the same bytes"
     assert types.value(types.struct("r", 8, ("u", union, 0)), 8) == (
         Part("u.all", 0, 64, Encoding.UNSIGNED, "__u64", refused=refused),
         Part("u.half.low", 0, 32, Encoding.UNSIGNED, "__u32", refused=refused),
@@ -192,21 +193,21 @@ def test_unions_of_different_types_are_refused(types):
 
 
 def test_unions_of_enums_with_other_names_are_refused(types):
-    """Numbers that mean different things are not one counter."""
-    one = types.enum("one", 4, [("A", 0)])
-    two = types.enum("two", 4, [("B", 0)])
-    assert [bool(part.refused) for part in types.value(types.union("", 4, ("a", one), ("b", two)), 4)] == [
-        True
-    ] * 2
-    assert len(types.value(types.union("", 4, ("a", one), ("b", one)), 4)) == 1
+    """Numbers with different meanings are not one counter."""
+    first = types.enum("one", 4, [("A", 0)])
+    second = types.enum("two", 4, [("B", 0)])
+    assert [
+        bool(part.refused) for part in types.value(types.union("", 4, ("a", first), ("b", second)), 4)
+    ] == [True] * 2
+    assert len(types.value(types.union("", 4, ("a", first), ("b", first)), 4)) == 1
 
 
 def test_unions_of_bytes(types):
-    """An address over bytes is not one part: what decodes the one does not decode the other."""
+    """An address over bytes is not one part: they have different decoders."""
     octets = types.array(types.u8, 16)
     in6 = types.struct("in6_addr", 16, ("u8", octets, 0))
     union = types.union("", 16, ("six", in6), ("raw", octets))
-    refused = "member of a union: six, raw lie in one place"
+    refused = "member of a union: six, raw share the same bytes"
     assert types.key(union, 16) == (
         Part("six", 0, 128, Encoding.BYTES, "struct in6_addr", refused=refused),
         Part("raw", 0, 128, Encoding.BYTES, "__u8[16]", refused=refused),
@@ -214,14 +215,14 @@ def test_unions_of_bytes(types):
 
 
 def test_empty_members_of_a_union_do_not_count(types):
-    """A union with an empty struct has one part, that of the other member."""
+    """A union with an empty struct has the parts of its other member."""
     union = types.union("", 8, ("none", types.struct("e", 0)), ("n", types.u64))
     assert types.value(union, 8) == (Part("n", 0, 64, Encoding.UNSIGNED, "__u64"),)
     assert types.value(types.struct("e", 0, ("rest", types.array(types.u64, 0), 0)), 0) == ()
 
 
-def test_bitfields(types):
-    """Bitfields have their own width and place, unnamed ones are padding, big-endian ones there are not."""
+def test_bit_fields(types):
+    """Bit-fields have their own width and offset; unnamed ones are padding; none is big-endian."""
     action = types.enum("action", 4, [("DROP", 0), ("PASS", -1)], signed=True)
     record = types.struct(
         "r",
@@ -242,29 +243,29 @@ def test_bitfields(types):
     )
 
 
-def test_bitfields_of_older_compilers(types):
-    """Before the flag a bitfield was an integer of fewer bits somewhere in its bytes."""
+def test_bit_fields_of_older_compilers(types):
+    """Before the flag, a bit-field was an integer of fewer bits somewhere in its bytes."""
     record = types.struct(
         "r",
         8,
         ("a", types.int("unsigned int", 4, bits=3), 32),
         ("b", types.int("unsigned int", 4, bits=13, offset=3), 32),
     )
-    assert places(types.value(record, 8)) == [("a", 32, 3), ("b", 35, 13)]
+    assert offsets(types.value(record, 8)) == [("a", 32, 3), ("b", 35, 13)]
 
 
 def test_packed_structs_and_padding(types):
-    """Places are as BTF has them: no alignment is assumed, padding is no part."""
+    """Offsets are those of BTF: no alignment is assumed, and padding is not a part."""
     packed = types.struct("p", 13, ("a", types.u8, 0), ("b", types.u64, 8), ("c", types.u32, 72))
     padded = types.struct(
         "q", 64, ("a", types.u8, 0), ("b", types.u64, 64), ("none", types.struct("e", 0), 512)
     )
-    assert places(types.value(packed, 13)) == [("a", 0, 8), ("b", 8, 64), ("c", 72, 32)]
-    assert places(types.value(padded, 64)) == [("a", 0, 8), ("b", 64, 64)]
+    assert offsets(types.value(packed, 13)) == [("a", 0, 8), ("b", 8, 64), ("c", 72, 32)]
+    assert offsets(types.value(padded, 64)) == [("a", 0, 8), ("b", 64, 64)]
 
 
-def test_what_is_no_number_is_refused(types):
-    """Pointers, floats, integers beyond 64 bits and what the kernel keeps for itself are refused."""
+def test_parts_that_are_not_numbers_are_refused(types):
+    """Pointers, floats, integers of more than 64 bits and structs private to the kernel."""
     lock = types.struct("bpf_spin_lock", 4, ("val", types.u32, 0))
     record = types.struct(
         "r",
@@ -283,17 +284,15 @@ def test_what_is_no_number_is_refused(types):
         Part("next", 128, 64, Encoding.POINTER, "struct sock *", refused="a pointer"),
         Part("any", 192, 64, Encoding.POINTER, "void *", refused="a pointer"),
         Part("real", 256, 64, Encoding.OTHER, "double", refused="a floating-point number"),
-        Part(
-            "lock", 320, 32, Encoding.OTHER, "struct bpf_spin_lock", refused="kept by the kernel for itself"
-        ),
+        Part("lock", 320, 32, Encoding.OTHER, "struct bpf_spin_lock", refused="private to the kernel"),
         Part("packets", 384, 64, Encoding.UNSIGNED, "__u64"),
     )
 
 
-def test_a_users_struct_may_be_called_bpf(types):
-    """Only the kernel's own structs are closed, not each whose name begins like theirs."""
+def test_a_users_struct_may_have_the_prefix_bpf(types):
+    """Only the kernel's own structs are refused, not every struct with such a prefix."""
     record = types.struct("bpf_timer_stats", 8, ("packets", types.u64, 0))
-    assert places(types.value(record, 8)) == [("packets", 0, 64)]
+    assert offsets(types.value(record, 8)) == [("packets", 0, 64)]
 
 
 def test_wide_enums_are_enums(types):
@@ -305,7 +304,7 @@ def test_wide_enums_are_enums(types):
 
 
 def test_global_variables_are_parts_without_a_key(types):
-    """A map of globals has a section for a value and no key."""
+    """A map of global variables has a section as its value, and no key."""
     variables = [types.add(BtfKind.VAR, name, types.u64, tail=bytes(4)) for name in ("seen", "lost")]
     tail = b"".join(
         number.to_bytes(4, "little") + (8 * at).to_bytes(4, "little") + (8).to_bytes(4, "little")
@@ -314,11 +313,11 @@ def test_global_variables_are_parts_without_a_key(types):
     section = types.add(BtfKind.DATASEC, ".bss", 16, vlen=2, tail=tail)
     shape = shape_of(Btf(types.bytes()), 0, section, 4, 16)
     assert shape.key == ()
-    assert places(shape.value) == [("seen", 0, 64), ("lost", 64, 64)]
+    assert offsets(shape.value) == [("seen", 0, 64), ("lost", 64, 64)]
 
 
-def test_an_array_too_long_is_one_refused_part(types):
-    """Four thousand million counters are not made; the rest of the value is."""
+def test_an_array_that_is_too_long_is_one_refused_part(types):
+    """Four billion counters are not exported; the rest of the value is."""
     count = 0xFFFFFFF0
     huge = types.array(types.u8, count)
     record = types.struct("r", count + 8, ("n", types.u64, 0), ("all", huge, 64))
@@ -333,22 +332,24 @@ def test_an_array_too_long_is_one_refused_part(types):
     assert part.refused
 
 
-def test_an_element_of_an_array_too_long_can_be_named(types):
-    """The limit is on what is taken apart, not on what can be read: also structs, and arrays within."""
+def test_an_element_of_an_array_that_is_too_long_can_be_named(types):
+    """The limit is on what is expanded, not on what can be read: structs and inner arrays too."""
     slot = types.struct("slot", 24, ("hits", types.u64, 0), ("by", types.array(types.u64, 2), 64))
     size = 8 + 24 * 70_000
     record = types.struct("r", size, ("n", types.u64, 0), ("q", types.array(slot, 70_000), 64))
     parts = types.value(record, size)
-    place = 64 + 192 * 69_999 + 128
+    bit_offset = 64 + 192 * 69_999 + 128
 
-    assert part_called(parts, "q.69999.by.1") == Part("q.69999.by.1", place, 64, Encoding.UNSIGNED, "__u64")
+    assert part_called(parts, "q.69999.by.1") == Part(
+        "q.69999.by.1", bit_offset, 64, Encoding.UNSIGNED, "__u64"
+    )
     assert part_called(parts, "n") == Part("n", 0, 64, Encoding.UNSIGNED, "__u64")
     for name in ("q.70000.hits", "q.-1.hits", "q.1", "q.1.miss", "q.x", "r.1", "q."):
         assert part_called(parts, name) is None
 
 
-def test_arrays_give_way_where_there_are_too_many_fields(types):
-    """The one counter beside ten arrays of a thousand is read, and each of their elements by its name."""
+def test_the_largest_arrays_stay_unexpanded_if_there_are_too_many_fields(types):
+    """The counter beside ten arrays of a thousand is read, and any of their elements by name."""
     array = types.array(types.u64, 1000)
     small = types.array(types.u64, 16)
     names = "abcdefghij"
@@ -362,7 +363,7 @@ def test_arrays_give_way_where_there_are_too_many_fields(types):
 
 
 def test_too_many_parts_are_an_error(types):
-    """Structs that double at each level, and unions whose names do, end at the bound."""
+    """Structs that double at each level, and unions whose names do, stop at the limit."""
     at = types.u64
     for level in range(20):
         at = types.struct("s", 16 << level, ("a", at, 0), ("b", at, 64 << level))
@@ -375,8 +376,8 @@ def test_too_many_parts_are_an_error(types):
         types.value(at, 8)
 
 
-def test_a_struct_of_itself_is_an_error(types):
-    """A type that contains itself, which no C does, ends at the depth that the kernel allows."""
+def test_a_struct_that_contains_itself_is_an_error(types):
+    """Impossible in C; it stops at the depth that the kernel allows."""
     own = len(types.types) + 1
     types.struct("s", 16, ("a", own, 0), ("b", own, 64))
     with pytest.raises(ValueError, match=f"type {own} is nested more than {MAX_DEPTH} deep"):
@@ -387,7 +388,7 @@ def test_a_struct_of_itself_is_an_error(types):
 
 
 def test_sizes_must_agree(types):
-    """BTF of another size than the map's, or with members beyond it, is not read."""
+    """BTF whose size differs from the map's, or with members beyond it, is refused."""
     with pytest.raises(ValueError, match="BTF says 8 bytes of the value, the map 16"):
         shape_of(Btf(types.bytes()), types.u32, types.u64, 4, 16)
     record = types.struct("r", 8, ("a", types.u64, 32))
@@ -395,14 +396,14 @@ def test_sizes_must_agree(types):
         types.value(record, 8)
     with pytest.raises(ValueError, match="has a VOID where a value must be"):
         types.value(types.struct("r", 8, ("a", 0, 0)), 8)
-    with pytest.raises(ValueError, match="a bitfield of 40 bits, a, of another type"):
+    with pytest.raises(ValueError, match="a bit-field of 40 bits, a, of another type"):
         types.value(types.struct("r", 8, ("a", types.u32, 0, 40)), 8)
 
 
-@settings(deadline=None)  # a busy machine is no bug
+@settings(deadline=None)  # a busy machine is not a bug
 @given(st.data())
 def test_a_damaged_blob_raises_only_value_errors(data):
-    """Any bytes changed in good BTF: a shape whose parts lie within the sizes, or ValueError."""
+    """Any bytes of valid BTF changed: a shape whose parts are within the sizes, or ValueError."""
     types = Types()
     inner = types.struct("in", 8, ("x", types.u32, 0), ("y", types.be32, 32))
     union = types.union("", 8, ("a", types.u64), ("b", inner))
