@@ -15,6 +15,7 @@ from sidecar.counts import delta
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kernel.cpus import possible_cpus
+from sidecar.kernel.map_kinds import kind_of
 from sidecar.model import Attribute, Field, Layout, MapIdentity, Snapshot, Temporality
 from sidecar.otlp.encode import encode
 from sidecar.schema import Instrument, Schema
@@ -66,7 +67,7 @@ def made(
     entries: int, words: int, map_type: int = uapi.MAP_PERCPU_HASH, slots: int | None = None
 ) -> Iterator[Map]:
     """Make a map with all its keys; with *slots* each value is as long as that many, one for each CPU."""
-    per_cpu = map_type in uapi.PER_CPU_TYPES
+    per_cpu = kind_of(map_type).is_per_cpu
     slots = slots or (len(possible_cpus()) if per_cpu else 1)
     # An LRU hash that is nearly full drops keys.
     room = 2 * entries if map_type == uapi.MAP_LRU_PERCPU_HASH else entries

@@ -16,7 +16,6 @@ from sidecar.delivery import Delivery
 from sidecar.describe.spec import Place
 from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
-from sidecar.kernel.uapi import MAP_TYPE_NAMES
 from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
@@ -56,11 +55,10 @@ def run(config: Config) -> None:
                 stack.callback(lock.close)
             info = source.open()
             stack.callback(source.close)
-            log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, MAP_TYPE_NAMES[info.type])
+            log.info("%s: map %s, id %d, %s", source.name, info.name, info.id, info.kind.name)
         tell_apart(sources)
         telemetry.maps = lambda: {
-            source.name: (source.info.name, source.info.id, MAP_TYPE_NAMES[source.info.type])
-            for source in sources
+            source.name: (source.info.name, source.info.id, source.info.kind.name) for source in sources
         }
         # While maps may still be listed.
         names = {source.name for source in sources}

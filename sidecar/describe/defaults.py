@@ -13,7 +13,6 @@ from sidecar.describe.prometheus_names import told_apart
 from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
-from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
 from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE, Kind
 
@@ -43,7 +42,7 @@ def completed(plan: SourceSpec, info: MapInfo, shape: Shape) -> tuple[SourceSpec
     key = key_of(info, shape) if plan.key is None else plan.key
     if plan.metrics is not None:
         return replace(plan, key=key), ()
-    fields = fields_of(shape.value, summed=info.type in uapi.PER_CPU_TYPES and not plan.cpu)
+    fields = fields_of(shape.value, summed=info.kind.is_per_cpu and not plan.cpu)
     if not fields:
         raise _countless(info, shape.value)
     plan = replace(plan, key=key, metrics=tuple(metrics_of(info, fields)))
@@ -58,7 +57,7 @@ def completed(plan: SourceSpec, info: MapInfo, shape: Shape) -> tuple[SourceSpec
 
 def key_of(info: MapInfo, shape: Shape) -> tuple[KeySpec, ...]:
     """Return all parts of the key, or none if there is one key only."""
-    if info.type in uapi.ARRAY_TYPES and info.max_entries == 1:
+    if info.kind.is_array and info.max_entries == 1:
         return ()
     parts = whole(shape.key)
     wanted = (prometheus_names.usable(part.name) for part in parts)

@@ -19,13 +19,11 @@ from sidecar.describe.spec import LayoutSpec, Place, ProfileSpec, SourceSpec
 from sidecar.describe.stale import refuse_stale
 from sidecar.describe.suggest import at_line
 from sidecar.errors import ConfigError, RightsError, SourceError
-from sidecar.kernel import pins, uapi
+from sidecar.kernel import map_kinds, pins
 from sidecar.kernel.capabilities import Capability, remedy
 from sidecar.kernel.syscall import MapInfo
 from sidecar.model import Layout
 from sidecar.schema import Schema
-
-_OF_MAPS = ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
 
 
 def resolve(
@@ -69,14 +67,14 @@ def resolve(
     plan = spec.with_profile(profile)
     if described is None:
         described = _shape_of_layout(plan.layout, info) if plan.layout else _unknown(info, unusable)
-    if not described.key or (described is shape and info.type in uapi.ARRAY_TYPES):
+    if not described.key or (described is shape and info.kind.is_array):
         # The index of an array is a number, whatever its type is called.
         described = replace(described, key=(_opaque_key(info),))
     plan, notes = completed(plan, info, described)
     refuse_clashes(plan)
     _refuse_cpu(plan, info)
     fields, instruments = build_instruments(
-        plan.metrics or (), described.value, what, summed=info.type in uapi.PER_CPU_TYPES and not plan.cpu
+        plan.metrics or (), described.value, what, summed=info.kind.is_per_cpu and not plan.cpu
     )
     return Schema(
         name=profile.name if profile else info.name,
@@ -97,16 +95,12 @@ def resolve(
 
 
 def _refuse_unreadable(info: MapInfo) -> None:
-    if info.type in uapi.READABLE_TYPES:
-        return
-    kind = uapi.MAP_TYPE_NAMES.get(info.type, f"map type {info.type}")
-    inner = "name the maps within it, each by its pin or id" if kind in _OF_MAPS else ""
-    readable = ", ".join(uapi.MAP_TYPE_NAMES[one] for one in sorted(uapi.READABLE_TYPES))
-    raise SourceError(
-        f"read map {title(info)} (id {info.id})",
-        f"it is {kind}, which xdp-otel does not read",
-        inner or f"name one that is {readable}",
-    )
+    if not info.kind.is_readable:
+        raise SourceError(
+            f"read map {title(info)} (id {info.id})",
+            f"it is {info.kind.name}, which xdp-otel does not read",
+            info.kind.instead or f"name one that is {', '.join(map_kinds.READABLE)}",
+        )
 
 
 def _is_ours(place: Place) -> bool:
@@ -138,11 +132,7 @@ def _unknown(info: MapInfo, unusable: str) -> Shape:
 
 def how_to_have_btf(info: MapInfo) -> str:
     """Return what to change in a program whose map has no BTF: with -g alone, libbpf may have left it out."""
-    key = (
-        "`__type(key, __u32)`, as the kernel wants it,"
-        if info.type in uapi.ARRAY_TYPES
-        else "`__type(key, …)`"
-    )
+    key = "`__type(key, __u32)`, as the kernel wants it," if info.kind.is_array else "`__type(key, …)`"
     return f"declare the map with {key} and `__type(value, …)`, and build with -g"
 
 
@@ -152,15 +142,15 @@ def _shape_of_layout(layout: LayoutSpec, info: MapInfo) -> Shape:
 
 def _opaque_key(info: MapInfo) -> Part:
     """Return the key of a map of which nobody says how it looks."""
-    if info.type in uapi.ARRAY_TYPES:
+    if info.kind.is_array:
         return Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
     return Part("key", 0, 8 * info.key_size, Encoding.BYTES, f"{info.key_size} bytes")
 
 
 def _refuse_cpu(plan: SourceSpec, info: MapInfo) -> None:
-    if plan.cpu and info.type not in uapi.PER_CPU_TYPES:
+    if plan.cpu and not info.kind.is_per_cpu:
         raise ConfigError(
             at_line(plan.at, "cpu"),
-            f"map {title(info)} is {uapi.MAP_TYPE_NAMES[info.type]}, not per CPU",
+            f"map {title(info)} is {info.kind.name}, not per CPU",
             "leave it out",
         )

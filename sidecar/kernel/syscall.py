@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sidecar.kernel import uapi
+from sidecar.kernel.map_kinds import MapKind, kind_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class MapInfo:
     btf_key_type_id: int
     btf_value_type_id: int
     flags: int = 0
+
+    @property
+    def kind(self) -> MapKind:
+        """How a map of this type is read."""
+        return kind_of(self.type)
 
 
 @dataclass(frozen=True)

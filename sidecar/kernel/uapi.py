@@ -47,7 +47,7 @@ MAP_LRU_HASH = 9
 MAP_LRU_PERCPU_HASH = 10
 MAP_ARRAY_OF_MAPS = 12
 MAP_HASH_OF_MAPS = 13
-_MAP_TYPES = (
+MAP_TYPES = (
     "UNSPEC",
     "HASH",
     "ARRAY",
@@ -84,11 +84,7 @@ _MAP_TYPES = (
     "ARENA",
     "INSN_ARRAY",
 )
-MAP_TYPE_NAMES = dict(enumerate(_MAP_TYPES))
-# Those that are read: the kernel answers with a value for each CPU, has every key there is, or neither.
-PER_CPU_TYPES = frozenset({MAP_PERCPU_ARRAY, MAP_PERCPU_HASH, MAP_LRU_PERCPU_HASH})
-ARRAY_TYPES = frozenset({MAP_ARRAY, MAP_PERCPU_ARRAY})
-READABLE_TYPES = PER_CPU_TYPES | ARRAY_TYPES | {MAP_HASH, MAP_LRU_HASH}
+"""Their names, by number."""
 
 OBJ_NAME_LEN = 16
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h

@@ -197,7 +197,9 @@ def _open_name(name: str, present: bpf.MapInfo | None) -> int:
             what, "no map has that name", "`xdp-otel discover` shows the names; is the program loaded?"
         )
     if len(found) > 1:
-        several = ", ".join(f"id {info.id} ({_kind(info)}, value {info.value_size} bytes)" for info in found)
+        several = ", ".join(
+            f"id {info.id} ({info.kind.name}, value {info.value_size} bytes)" for info in found
+        )
         raise SourceError(what, f"{len(found)} maps have that name: {several}", "choose one by --map-id")
     return _open_id(found[0].id)
 
@@ -208,10 +210,6 @@ def _successors(found: list[bpf.MapInfo], present: bpf.MapInfo) -> list[bpf.MapI
     if any(present.id in program.map_ids for program in programs):
         return [present]
     return [info for info in found if info.id != present.id]
-
-
-def _kind(info: bpf.MapInfo) -> str:
-    return uapi.MAP_TYPE_NAMES.get(info.type, f"map type {info.type}")
 
 
 def _counting_since_ns(map_id: int, pin: Path | None = None) -> int:

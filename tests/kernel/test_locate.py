@@ -44,7 +44,7 @@ def unique():
     return f"t{uuid.uuid4().hex[:12]}"
 
 
-@pytest.mark.parametrize("map_type", KINDS, ids=uapi.MAP_TYPE_NAMES.get)
+@pytest.mark.parametrize("map_type", KINDS, ids=uapi.MAP_TYPES.__getitem__)
 def test_a_map_is_found_by_pin_by_name_and_by_id(make_map, make_pin, unique, map_type):
     """However a map is named, the same map is read, plain or per CPU."""
     fd = make_map(map_type, name=unique)

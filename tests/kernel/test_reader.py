@@ -13,6 +13,7 @@ from sidecar import bpf_reader
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kernel.cpus import possible_cpus
+from sidecar.kernel.map_kinds import kind_of
 from sidecar.model import Field, Layout
 from sidecar.schema import Schema
 
@@ -27,12 +28,16 @@ TWO = schema(Field("packets", 0), Field("bytes", 64), size=16)
 
 HASHES = [uapi.MAP_HASH, uapi.MAP_LRU_HASH, uapi.MAP_PERCPU_HASH, uapi.MAP_LRU_PERCPU_HASH]
 ARRAYS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
-names = uapi.MAP_TYPE_NAMES.get
+
+
+def names(map_type):
+    """What a parameter is called in the test's id."""
+    return kind_of(map_type).name
 
 
 def value(map_type, seed):
     """Return the value to write, different for each CPU, and the totals it must be read as."""
-    slots = CPUS if map_type in bpf_reader.PER_CPU_TYPES else 1
+    slots = CPUS if kind_of(map_type).is_per_cpu else 1
     per_cpu = [(seed * 7 + cpu * 1009 + 2**53 + 1, seed * 11 + cpu * 100_003) for cpu in range(slots)]
     return b"".join(struct.pack("=QQ", *one) for one in per_cpu), tuple(map(sum, zip(*per_cpu, strict=True)))
 
@@ -56,7 +61,7 @@ def test_a_value_that_is_no_multiple_of_eight_is_read(make_map, map_type):
     """The padding between the CPUs' slots is stepped over."""
     layout = schema(Field("packets", 0), Field("drops", 64, 32), size=12)
     fd = make_map(map_type, value_size=12)
-    slots = CPUS if map_type in bpf_reader.PER_CPU_TYPES else 1
+    slots = CPUS if kind_of(map_type).is_per_cpu else 1
     padding = b"\xff" * 4 if slots > 1 else b""
     bpf.map_update(fd, bytes(4), b"".join(struct.pack("=QI", 10 + n, 3) + padding for n in range(slots)))
 

@@ -13,10 +13,10 @@ from sidecar.describe.file.yaml_nodes import Node, read
 from sidecar.describe.spec import MatchSpec, Place, PlaceKind, ProfileSpec, SourceSpec
 from sidecar.describe.suggest import nearest
 from sidecar.errors import ConfigError
+from sidecar.kernel import map_kinds
 from sidecar.schema import LARGEST_CARDINALITY
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
-MAP_KINDS = ("ARRAY", "PERCPU_ARRAY", "HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
 _PLACES: Mapping[str, PlaceKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
 _PROFILE_KEYS = ("match", "layout", "cpu", "key", "metrics")
 _SOURCE_KEYS = (*_PLACES, "netns", "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
@@ -113,7 +113,7 @@ def _match(node: Node) -> MatchSpec:
     found = node.mapping("match", ("types", "name", "name_if_btf_is_hidden", "max_entries"))
     types = found["types"].sequence("types") if "types" in found else []
     return MatchSpec(
-        types=tuple(one.choice("type of map", MAP_KINDS) for one in types),
+        types=tuple(one.choice("type of map", map_kinds.READABLE) for one in types),
         name=text(found, "name") or "",
         name_if_btf_is_hidden=text(found, "name_if_btf_is_hidden") or "",
         max_entries=found["max_entries"].integer("max_entries", 1, _U32) if "max_entries" in found else 0,

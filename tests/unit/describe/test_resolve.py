@@ -245,10 +245,13 @@ def test_what_is_no_number_is_not_added_up_over_cpus():
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (13, "map flows (id 3): it is HASH_OF_MAPS, which xdp-otel does not read: name the maps within it"),
+        (13, "map flows (id 3): it is HASH_OF_MAPS, which xdp-otel does not read: name the maps inside it"),
         (12, "it is ARRAY_OF_MAPS"),
-        (27, "it is RINGBUF, which xdp-otel does not read: name one that is HASH, ARRAY, PERCPU_HASH"),
-        (99, "it is map type 99"),
+        (
+            27,
+            "it is RINGBUF, which xdp-otel does not read: name one that is ARRAY, PERCPU_ARRAY, HASH",
+        ),
+        (99, "it is type 99"),
     ],
 )
 def test_a_map_that_holds_no_counters_is_refused(kind, said):
