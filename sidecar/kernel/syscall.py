@@ -60,15 +60,6 @@ class LinkInfo:
     ifindex: int
 
 
-@dataclass(frozen=True)
-class TestRun:
-    """One BPF_PROG_RUN: the program's return value, mean ns a run, and the frame afterwards."""
-
-    retval: int
-    duration_ns: int
-    data_out: bytes
-
-
 _Info = TypeVar("_Info")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -78,23 +69,15 @@ _syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint
 _NUMBER = uapi.SYS_BPF.get(platform.machine())
 
 
-def _bpf(command: int, attr: ctypes.Structure) -> int:
+def call(command: int, attr: ctypes.Structure) -> int:
+    """Issue one command of `enum bpf_cmd` and return its result; raise OSError with the kernel's errno."""
     if _NUMBER is None:
-        raise OSError(errno.ENOSYS, f"no bpf(2) number known for {platform.machine()}")
+        raise OSError(errno.ENOSYS, f"unknown system call number of bpf(2) on {platform.machine()}")
     result: int = _syscall(_NUMBER, command, ctypes.addressof(attr), ctypes.sizeof(attr))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
-
-
-def map_create(
-    map_type: int, *, key_size: int, value_size: int, max_entries: int, name: str = "", flags: int = 0
-) -> int:
-    """Create a map and return its file descriptor; *name* is cut at 15 bytes."""
-    attr = uapi.MapCreate(map_type, key_size, value_size, max_entries, flags)
-    attr.map_name = name.encode()[: uapi.OBJ_NAME_LEN - 1]
-    return _bpf(uapi.MAP_CREATE, attr)
 
 
 def map_lookup(map_fd: int, key: bytes, value_bytes: int) -> bytes:
@@ -112,23 +95,7 @@ def map_lookup_into(
     map_fd: int, key: "ctypes.Array[ctypes.c_char]", value: "ctypes.Array[ctypes.c_char]"
 ) -> None:
     """Look *key* up into *value*, a buffer as large as the kernel's answer."""
-    _bpf(uapi.MAP_LOOKUP_ELEM, uapi.MapElem(map_fd, ctypes.addressof(key), ctypes.addressof(value), 0))
-
-
-def map_update(map_fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
-    """Write one value; for a per-CPU map *value* holds one padded slot for each possible CPU."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    value_buffer = ctypes.create_string_buffer(value, len(value))
-    _bpf(
-        uapi.MAP_UPDATE_ELEM,
-        uapi.MapElem(map_fd, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), flags),
-    )
-
-
-def map_delete(map_fd: int, key: bytes) -> None:
-    """Delete one key of a hash; raise FileNotFoundError if it is absent."""
-    buffer = ctypes.create_string_buffer(key, len(key))
-    _bpf(uapi.MAP_DELETE_ELEM, uapi.MapElem(map_fd, ctypes.addressof(buffer), 0, 0))
+    call(uapi.MAP_LOOKUP_ELEM, uapi.MapElem(map_fd, ctypes.addressof(key), ctypes.addressof(value), 0))
 
 
 def map_next_key(map_fd: int, key: bytes | None, key_size: int) -> bytes | None:
@@ -136,7 +103,7 @@ def map_next_key(map_fd: int, key: bytes | None, key_size: int) -> bytes | None:
     following = ctypes.create_string_buffer(key_size)
     current = ctypes.create_string_buffer(key, key_size) if key is not None else None
     try:
-        _bpf(
+        call(
             uapi.MAP_GET_NEXT_KEY,
             uapi.MapElem(map_fd, ctypes.addressof(current) if current else 0, ctypes.addressof(following), 0),
         )
@@ -168,7 +135,7 @@ def map_lookup_batch(
         map_fd=map_fd,
     )
     try:
-        _bpf(uapi.MAP_LOOKUP_BATCH, attr)
+        call(uapi.MAP_LOOKUP_BATCH, attr)
     except OSError as error:
         return attr.count, error.errno or errno.EIO
     return attr.count, 0
@@ -192,20 +159,20 @@ def is_map(fd: int) -> bool:
 def obj_pin(fd: int, path: str) -> None:
     """Pin a map, program or link in bpffs; raise FileExistsError if the name is taken."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    _bpf(uapi.OBJ_PIN, uapi.Obj(ctypes.addressof(name), fd, 0))
+    call(uapi.OBJ_PIN, uapi.Obj(ctypes.addressof(name), fd, 0))
 
 
 def obj_get(path: str, *, readonly: bool = False) -> int:
     """Open a pinned object; *readonly* asks for no more than reading (maps only)."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    return _bpf(uapi.OBJ_GET, uapi.Obj(ctypes.addressof(name), 0, uapi.F_RDONLY if readonly else 0))
+    return call(uapi.OBJ_GET, uapi.Obj(ctypes.addressof(name), 0, uapi.F_RDONLY if readonly else 0))
 
 
 def _ids(command: int) -> Iterator[int]:
     attr = uapi.GetId(0)
     while True:
         try:
-            _bpf(command, attr)
+            call(command, attr)
         except FileNotFoundError:
             return
         yield attr.next_id
@@ -224,16 +191,16 @@ def prog_ids() -> Iterator[int]:
 
 def map_fd_by_id(map_id: int, *, readonly: bool = True) -> int:
     """Open a map by its id; needs CAP_SYS_ADMIN; raise FileNotFoundError if there is none."""
-    return _bpf(uapi.MAP_GET_FD_BY_ID, uapi.GetId(map_id, 0, uapi.F_RDONLY if readonly else 0))
+    return call(uapi.MAP_GET_FD_BY_ID, uapi.GetId(map_id, 0, uapi.F_RDONLY if readonly else 0))
 
 
 def prog_fd_by_id(prog_id: int) -> int:
     """Open a program by its id; needs CAP_SYS_ADMIN; raise FileNotFoundError if there is none."""
-    return _bpf(uapi.PROG_GET_FD_BY_ID, uapi.GetId(prog_id))
+    return call(uapi.PROG_GET_FD_BY_ID, uapi.GetId(prog_id))
 
 
 def _info(fd: int, info: ctypes.Structure) -> None:
-    _bpf(uapi.OBJ_GET_INFO_BY_FD, uapi.InfoByFd(fd, ctypes.sizeof(info), ctypes.addressof(info)))
+    call(uapi.OBJ_GET_INFO_BY_FD, uapi.InfoByFd(fd, ctypes.sizeof(info), ctypes.addressof(info)))
 
 
 def map_info(map_fd: int) -> MapInfo:
@@ -300,7 +267,7 @@ def btf_of(btf_id: int) -> bytes:
 
     That needs CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_btf_get_fd_by_id`).
     """
-    fd = _bpf(uapi.BTF_GET_FD_BY_ID, uapi.GetId(btf_id))
+    fd = call(uapi.BTF_GET_FD_BY_ID, uapi.GetId(btf_id))
     try:
         raw = uapi.RawBtfInfo()
         _info(fd, raw)
@@ -320,34 +287,14 @@ def link_info(link_fd: int) -> LinkInfo:
 
 def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
     """Attach a program to an interface by a bpf_link; raise OSError EBUSY if another program is there."""
-    return _bpf(uapi.LINK_CREATE, uapi.LinkCreate(prog_fd, ifindex, uapi.ATTACH_XDP, flags))
+    return call(uapi.LINK_CREATE, uapi.LinkCreate(prog_fd, ifindex, uapi.ATTACH_XDP, flags))
 
 
 def link_update(link_fd: int, prog_fd: int) -> None:
     """Replace the program of a link, without a packet passing unseen."""
-    _bpf(uapi.LINK_UPDATE, uapi.LinkUpdate(link_fd, prog_fd, 0, 0))
+    call(uapi.LINK_UPDATE, uapi.LinkUpdate(link_fd, prog_fd, 0, 0))
 
 
 def link_detach(link_fd: int) -> None:
     """Detach a link from its interface, whoever else holds it."""
-    _bpf(uapi.LINK_DETACH, uapi.LinkFd(link_fd))
-
-
-def prog_test_run(prog_fd: int, data: bytes, *, repeat: int = 1) -> TestRun:
-    """
-    Run an XDP program on a frame, on this thread's CPU (BPF_PROG_RUN).
-
-    A frame that does not fit one page is run as a multi-buffer packet, if the program allows it.
-    """
-    frame = ctypes.create_string_buffer(data, len(data))
-    out = ctypes.create_string_buffer(len(data) + 256)
-    attr = uapi.ProgTestRun(
-        prog_fd=prog_fd,
-        data_size_in=len(data),
-        data_size_out=len(out),
-        data_in=ctypes.addressof(frame),
-        data_out=ctypes.addressof(out),
-        repeat=repeat,
-    )
-    _bpf(uapi.PROG_TEST_RUN, attr)
-    return TestRun(attr.retval, attr.duration, out.raw[: attr.data_size_out])
+    call(uapi.LINK_DETACH, uapi.LinkFd(link_fd))

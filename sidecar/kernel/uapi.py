@@ -19,14 +19,10 @@ SYS_BPF = {
 }
 
 # enum bpf_cmd
-MAP_CREATE = 0
 MAP_LOOKUP_ELEM = 1
-MAP_UPDATE_ELEM = 2
-MAP_DELETE_ELEM = 3
 MAP_GET_NEXT_KEY = 4
 OBJ_PIN = 6
 OBJ_GET = 7
-PROG_TEST_RUN = 10
 PROG_GET_NEXT_ID = 11
 MAP_GET_NEXT_ID = 12
 PROG_GET_FD_BY_ID = 13
@@ -96,19 +92,6 @@ XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
 
 
-class MapCreate(ctypes.Structure):
-    _fields_ = (
-        ("map_type", ctypes.c_uint32),
-        ("key_size", ctypes.c_uint32),
-        ("value_size", ctypes.c_uint32),
-        ("max_entries", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("inner_map_fd", ctypes.c_uint32),
-        ("numa_node", ctypes.c_uint32),
-        ("map_name", ctypes.c_char * OBJ_NAME_LEN),
-    )
-
-
 class MapElem(ctypes.Structure):
     _fields_ = (
         ("map_fd", ctypes.c_uint32),
@@ -152,23 +135,6 @@ class InfoByFd(ctypes.Structure):
         ("bpf_fd", ctypes.c_uint32),
         ("info_len", ctypes.c_uint32),
         ("info", ctypes.c_uint64),
-    )
-
-
-class ProgTestRun(ctypes.Structure):
-    _fields_ = (
-        ("prog_fd", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("data_in", ctypes.c_uint64),
-        ("data_out", ctypes.c_uint64),
-        ("repeat", ctypes.c_uint32),
-        ("duration", ctypes.c_uint32),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_uint64),
-        ("ctx_out", ctypes.c_uint64),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from demo.bpf_commands import map_update
 from sidecar.describe.file import sources
 from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place, SourceSpec
 from sidecar.errors import ConfigError
@@ -162,7 +163,7 @@ def test_nothing_is_lost_or_mixed_up_when_a_map_becomes_anothers_like(run, serve
         before.unlink()
         make_pin(counting("newcomer", 5), before)
         eventually(lambda: server.total("xdp.packets.total", **{"xdp.source": f"pin:{before}"}), 5, log)
-        bpf.map_update(other_fd, bytes(4), struct.pack("=8Q", 10, 0, 0, 0, 0, 10, 0, 0))
+        map_update(other_fd, bytes(4), struct.pack("=8Q", 10, 0, 0, 0, 0, 10, 0, 0))
 
         eventually(lambda: server.total("xdp.packets.total"), 15, log)
     assert re.search(f"pin:{before}: another source has its series too", log.read_text())

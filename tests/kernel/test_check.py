@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from demo import stack
+from demo.bpf_commands import map_update
 from demo.ports import Ports
 from sidecar.kernel import libbpf, uapi, xdp
-from sidecar.kernel import syscall as bpf
 from tests.kernel.compiled import Loaded, compile_object
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP
@@ -186,7 +186,7 @@ def test_a_running_sidecar_is_named(flows, tmp_path, check):
 def test_a_number_that_cannot_be_said_in_otlp_is_not_ok(make_map, make_pin, check):
     """A counter that was counted down below zero: `run` would send nothing of this map."""
     fd = make_map(uapi.MAP_ARRAY)
-    bpf.map_update(fd, bytes(4), b"\xff" * 64)
+    map_update(fd, bytes(4), b"\xff" * 64)
     said = check("--map-path", make_pin(fd), "--profile", "packet-counter", code=3)
 
     assert said.splitlines()[-1] == (
@@ -344,7 +344,7 @@ def test_keys_that_differ_in_padding_are_one_series_and_it_is_said(check, upgrad
     """Nobody can name what lies between two members; the counts are added up."""
     pin, fd = upgrade(*FIRST)
     for padding, packets in ((b"\0\0\0", 10), (b"\1\2\3", 32)):
-        bpf.map_update(fd, b"\6" + padding + bytes((187, 1, 0, 0)), packets.to_bytes(8, "little") + bytes(8))
+        map_update(fd, b"\6" + padding + bytes((187, 1, 0, 0)), packets.to_bytes(8, "little") + bytes(8))
     said = "2 keys are 1 series: where keys differ only in padding, they are added up"
     nowhere = ("--otel-endpoint", "none", "--status-address", f"127.0.0.1:{Ports.free().health}")
     run = ("run", "--once", *nowhere, "--state-dir", tmp_path / "state", "--map-path", pin)

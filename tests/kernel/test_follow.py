@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from demo.bpf_commands import map_create, map_update
 from sidecar.kernel import libbpf, uapi
-from sidecar.kernel import syscall as bpf
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP
 from tests.kernel.user_program import UserProgram
@@ -127,8 +127,8 @@ def test_a_program_that_is_reloaded_is_followed(run, server, flows, tmp_path, mo
 
 def counting(name, packets):
     """Make a map of packet counters; return its file descriptor."""
-    fd = bpf.map_create(uapi.MAP_ARRAY, key_size=4, value_size=64, max_entries=1, name=name)
-    bpf.map_update(fd, bytes(4), struct.pack("=8Q", packets, 0, 0, 0, 0, packets, 0, 0))
+    fd = map_create(uapi.MAP_ARRAY, key_size=4, value_size=64, max_entries=1, name=name)
+    map_update(fd, bytes(4), struct.pack("=8Q", packets, 0, 0, 0, 0, packets, 0, 0))
     return fd
 
 
@@ -138,7 +138,7 @@ def test_a_map_that_takes_over_a_name_is_followed(run, server, cleanup):
     old = counting(name, 3)
     with run("--map-name", name, "--profile", "packet-counter") as log:
         eventually(lambda: server.total("xdp.packets.total"), 3, log)
-        bpf.map_update(old, bytes(4), struct.pack("=8Q", 5, 0, 0, 0, 0, 5, 0, 0))
+        map_update(old, bytes(4), struct.pack("=8Q", 5, 0, 0, 0, 0, 5, 0, 0))
         new = counting(name, 4)
         cleanup.callback(os.close, new)
         os.close(old)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.bpf_commands import map_update
 from sidecar.describe.spec import Place, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel import libbpf, uapi
@@ -26,7 +27,7 @@ def fill(fd, map_type, seed=1):
     """Write other counts for each CPU; return the totals."""
     slots = len(possible_cpus()) if map_type == uapi.MAP_PERCPU_ARRAY else 1
     per_cpu = [[seed * (field + 1) + 1000 * cpu for field in range(8)] for cpu in range(slots)]
-    bpf.map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *one) for one in per_cpu))
+    map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *one) for one in per_cpu))
     return tuple(map(sum, zip(*per_cpu, strict=True)))
 
 

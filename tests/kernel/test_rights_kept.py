@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.bpf_commands import map_update
 from demo.ports import Ports
 from sidecar.describe.spec import Place
 from sidecar.kernel import capabilities, dispatcher, uapi
@@ -134,7 +135,7 @@ def _names(mask):
 @pytest.fixture
 def pinned(make_map, make_pin):
     fd = make_map(uapi.MAP_ARRAY, name="kept_counts")
-    bpf.map_update(fd, bytes(4), struct.pack("=8Q", 7, 700, 0, 0, 0, 7, 0, 0))
+    map_update(fd, bytes(4), struct.pack("=8Q", 7, 700, 0, 0, 0, 7, 0, 0))
     return make_pin(fd), bpf.map_info(fd).id
 
 
