@@ -26,7 +26,8 @@ from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.pipeline import Pipeline
 from sidecar.sources import locate, privileges
-from sidecar.sources.source import boot_id, tell_apart
+from sidecar.sources.distinct import tell_apart
+from sidecar.sources.source import boot_id
 from sidecar.state.journal import Journal
 from sidecar.state.retention import Retention, living_maps
 
@@ -66,7 +67,7 @@ def run(config: Config) -> None:
         # Before the first thread, which would keep all: gRPC and the status endpoint have some.
         opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
         port = config.status[1] if config.status else None
-        privileges.give_up(opened, config.state_dir, port, config.endpoint.files)
+        privileges.drop(opened, config.state_dir, port, config.endpoint.files)
         pusher = Nowhere(config.endpoint) if config.endpoint.target == NOWHERE else Pusher(config.endpoint)
         stack.callback(pusher.close)
         how = "TLS" if config.endpoint.secure else "plaintext"

@@ -17,7 +17,8 @@ from sidecar.kernel.interface import Interface
 from sidecar.model import Attributes, Snapshot
 from sidecar.schema import Schema
 from sidecar.sources import locate
-from sidecar.sources.source import Source, tell_apart
+from sidecar.sources.distinct import tell_apart
+from sidecar.sources.source import Source
 from sidecar.u64 import signed
 
 

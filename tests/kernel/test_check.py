@@ -101,7 +101,7 @@ def test_another_program_on_the_interface_is_told_before_run_meets_it(flows, che
     name = flows.interface.name
 
     assert check("--interface", name, code=3) == (
-        f"ERROR cannot attach XDP program to {name}: it carries another XDP program "
+        f"ERROR cannot attach to {name}: it carries another XDP program "
         f"(id {libbpf.attached_prog_id(socket.if_nametoindex(name))}), which is not replaced: "
         "read that one's maps: `xdp-otel discover` shows how\n"
     )
@@ -112,7 +112,7 @@ def test_another_program_on_the_interface_is_told_before_run_meets_it(flows, che
     [
         (["--map-path", "/sys/fs/bpf/nosuchpin"], 3, "open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"),
         (["--map-id", "4294967295"], 3, "open map id 4294967295: no such map"),
-        (["--interface", "nosuchif0"], 3, "attach XDP program to nosuchif0: no such interface: `ip link`"),
+        (["--interface", "nosuchif0"], 3, "attach to nosuchif0: no such interface: `ip link`"),
         (["--interface", "lo", "--netns", "nosuchns"], 3, "enter network namespace nosuchns: ENOENT"),
         ([], 2, "choose what to read: no source"),
         (["--config", "/nosuchfile"], 2, "read /nosuchfile: "),
@@ -243,7 +243,7 @@ def test_what_attaching_takes_is_missed_before_run_misses_it(veth, check):
     said = check("--interface", veth.name, code=4, prefix=prefix)
 
     assert said == (
-        f"ERROR cannot attach XDP program to {veth.name}: without CAP_BPF and CAP_NET_ADMIN: "
+        f"ERROR cannot attach to {veth.name}: without CAP_BPF and CAP_NET_ADMIN: "
         "run as root, or add what is missing\n"
     )
 

@@ -329,10 +329,10 @@ def test_a_configuration_can_be_written_for_a_map_that_needs_one(tmp_path, clean
 def test_a_pin_with_a_dot_cannot_be(bpffs):
     """The kernel says EPERM, which is no missing right."""
     for path in (bpffs / "my.map", bpffs / "my.maps/flows"):
-        assert f"open map pinned at {path}: bpffs takes no name with a dot" in xdp_otel(
+        assert f"open map pinned at {path}: bpffs allows no dot in a name" in xdp_otel(
             "dump", "--map-path", path, code=3
         )
-        assert f"configuration for map {path}: bpffs takes no name with a dot" in xdp_otel(
+        assert f"configuration for map {path}: bpffs allows no dot in a name" in xdp_otel(
             "discover", "--write-config", path, code=3
         )
 

@@ -119,7 +119,7 @@ def test_a_program_that_is_reloaded_is_followed(run, server, flows, tmp_path, mo
         flows.send("192.0.2.1", TCP, 3)
         successor = reload(flows, tmp_path)
         monkeypatch.setattr(flows, "close", successor.close)
-        eventually(lambda: "took the place" in log.read_text(), True, log)
+        eventually(lambda: "replaced map id" in log.read_text(), True, log)
         successor.send("192.0.2.1", TCP, 4)
 
         eventually(lambda: server.total("flows.packets"), 7, log)
@@ -159,7 +159,7 @@ def test_a_pin_that_is_removed_and_made_again_is_followed(run, server, flows, tm
         successor.send("192.0.2.1", TCP, 5)
 
         eventually(lambda: server.total("flows.packets"), 12, log)
-    assert log.read_text().count("going on with the map that is open") == 1
+    assert log.read_text().count("continuing with the map that is open") == 1
 
 
 def test_pins_of_the_sidecar_that_somebody_removes_are_made_again(run, server, veth):
@@ -169,7 +169,7 @@ def test_pins_of_the_sidecar_that_somebody_removes_are_made_again(run, server, v
         veth.link_pin.unlink()
         veth.map_pin.unlink()
         eventually(veth.link_pin.exists, True, log)
-        eventually(lambda: "took the place" in log.read_text(), True, log)
+        eventually(lambda: "replaced map id" in log.read_text(), True, log)
         send(veth, 2)
 
         eventually(lambda: server.total("xdp.packets.total"), 8, log)

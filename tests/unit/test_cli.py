@@ -180,7 +180,7 @@ def test_an_interface_that_does_not_exist_is_code_3(run, command):
     done = run(command, "--interface", "no-such-if")
     assert done.returncode == 3
     assert done.stderr.endswith(
-        " ERROR cannot attach XDP program to no-such-if: no such interface: `ip link` shows the names\n"
+        " ERROR cannot attach to no-such-if: no such interface: `ip link` shows the names\n"
     )
 
     done = run(command, "--interface", "no-such-if", "--netns", "no-such-ns")
