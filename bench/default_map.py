@@ -16,6 +16,7 @@ from bench.receiver import Receiver
 from bench.sidecar_process import environment, running
 from bench.table import Goal, Row, Samples, row
 from bench.xdp_program import FRAMES
+from demo.bpf_commands import prog_test_run
 from sidecar import bpf_reader
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel import libbpf
@@ -42,7 +43,7 @@ def rows() -> Iterator[Row]:
     """Yield the read, the whole cycle and the memory."""
     with libbpf.load_packet_counter() as program, Receiver() as receiver:
         for frame in FRAMES.values():
-            bpf.prog_test_run(program.prog_fd, frame, repeat=1000)
+            prog_test_run(program.prog_fd, frame, repeat=1000)
         pin = Path("/sys/fs/bpf") / f"bench-{uuid.uuid4().hex[:8]}"
         bpf.obj_pin(program.map_fd, str(pin))
         try:

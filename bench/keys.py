@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from demo.bpf_commands import map_create, map_update_from
 from sidecar import bpf_reader
 from sidecar.config import DEFAULT_INTERVAL_S
 from sidecar.counts import delta
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kernel.cpus import possible_cpus
+from sidecar.kernel.map_kinds import kind_of
 from sidecar.model import Attribute, Field, Layout, MapIdentity, Snapshot, Temporality
 from sidecar.otlp.encode import encode
 from sidecar.schema import Instrument, Schema
@@ -54,11 +56,10 @@ class Map:
         self._turn += 1
         slot = struct.pack(f"={self.words}Q", *(self._turn * (at + 1) for at in range(self.words)))
         key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(slot * self.slots)
-        attr = uapi.MapElem(self.fd, ctypes.addressof(key), ctypes.addressof(value), 0)
         number = ctypes.c_uint32.from_buffer(key)
         for at in range(keys):
             number.value = at
-            bpf._bpf(uapi.MAP_UPDATE_ELEM, attr)  # noqa: SLF001 - without a new buffer for each key
+            map_update_from(self.fd, key, value)
 
 
 @contextmanager
@@ -66,11 +67,11 @@ def made(
     entries: int, words: int, map_type: int = uapi.MAP_PERCPU_HASH, slots: int | None = None
 ) -> Iterator[Map]:
     """Make a map with all its keys; with *slots* each value is as long as that many, one for each CPU."""
-    per_cpu = map_type in uapi.PER_CPU_TYPES
+    per_cpu = kind_of(map_type).is_per_cpu
     slots = slots or (len(possible_cpus()) if per_cpu else 1)
     # An LRU hash that is nearly full drops keys.
     room = 2 * entries if map_type == uapi.MAP_LRU_PERCPU_HASH else entries
-    fd = bpf.map_create(
+    fd = map_create(
         map_type,
         key_size=4,
         value_size=8 * words * (1 if per_cpu else slots),

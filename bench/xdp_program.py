@@ -13,8 +13,8 @@ from bench.objects import programs
 from bench.place import compile_bpf
 from bench.table import Goal, Row, Samples, missing, row
 from demo import frames as f
+from demo.bpf_commands import prog_test_run
 from sidecar.kernel import libbpf
-from sidecar.kernel import syscall as bpf
 
 _MAC = bytes.fromhex("020000000001")
 _BODY = bytes(30)
@@ -116,7 +116,7 @@ def _around_ns(fd: int) -> float:
 
 def _thread_ns(fd: int, frame: bytes, repeat: int) -> int:
     begun = time.thread_time_ns()
-    bpf.prog_test_run(fd, frame, repeat=repeat)
+    prog_test_run(fd, frame, repeat=repeat)
     return time.thread_time_ns() - begun
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from demo.bpf_commands import prog_test_run
 from demo.frames import every_kind
 from sidecar import otlp_push
 from sidecar.delivery import Delivery
@@ -84,7 +85,7 @@ class _Member:
 
     def send(self, frame: bytes, times: int) -> None:
         """Let its program count."""
-        bpf.prog_test_run(self._program.prog_fd, frame, repeat=times)
+        prog_test_run(self._program.prog_fd, frame, repeat=times)
 
 
 def main() -> None:

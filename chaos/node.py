@@ -15,6 +15,7 @@ from chaos.counters import ZERO, add
 from chaos.program import Pinned
 from chaos.watch import Watch
 from demo import stack
+from demo.bpf_commands import map_update
 from demo.interruption import pause
 from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE, lab
 from demo.processes import ROOT, end, python, spawn
@@ -186,7 +187,7 @@ class Node:
         self.finish(self.kernel_here())
         fd = bpf.obj_get(str(self.pin))
         try:
-            bpf.map_update(fd, bytes(4), bytes(bpf_reader.answer_bytes(bpf.map_info(fd))))
+            map_update(fd, bytes(4), bytes(bpf_reader.answer_bytes(bpf.map_info(fd))))
         finally:
             os.close(fd)
         self.send()

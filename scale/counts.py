@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from demo import stack
+from demo.bpf_commands import map_create, map_update
 from demo.ports import Ports
 from demo.prometheus import METRICS, fetch, query
 from demo.tap import FIELDS
@@ -28,7 +29,7 @@ class Counter:
         self._steps = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self._fd = bpf.map_create(uapi.MAP_ARRAY, key_size=4, value_size=64, max_entries=1, name="stats_map")
+        self._fd = map_create(uapi.MAP_ARRAY, key_size=4, value_size=64, max_entries=1, name="stats_map")
         stack.mount_bpffs()
         bpf.obj_pin(self._fd, str(pin))
 
@@ -43,7 +44,7 @@ class Counter:
         self._thread.join()
 
     def _write(self) -> None:
-        bpf.map_update(self._fd, bytes(4), struct.pack("=8Q", *self.truth.values()))
+        map_update(self._fd, bytes(4), struct.pack("=8Q", *self.truth.values()))
 
     def _run(self) -> None:
         while not self._stopped.wait(_PAUSE_S):

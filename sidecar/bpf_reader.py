@@ -13,7 +13,6 @@ from sidecar.counts.cells import cells
 from sidecar.counts.columns.table import COLUMNAR_FROM, Table
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.cpus import possible_cpus, stride
-from sidecar.kernel.uapi import ARRAY_TYPES, PER_CPU_TYPES
 from sidecar.model import Reading
 from sidecar.schema import CPU_BYTES, Schema
 
@@ -31,12 +30,12 @@ Chunk = tuple[bytes, bytes]
 
 def slots(info: bpf.MapInfo) -> int:
     """Return how many values the kernel answers for one key of a map."""
-    return len(possible_cpus()) if info.type in PER_CPU_TYPES else 1
+    return len(possible_cpus()) if info.kind.is_per_cpu else 1
 
 
 def answer_bytes(info: bpf.MapInfo) -> int:
     """Return the size of the kernel's answer for one key of a map."""
-    if info.type in PER_CPU_TYPES:
+    if info.kind.is_per_cpu:
         return stride(info.value_size) * len(possible_cpus())
     return info.value_size
 
@@ -52,9 +51,9 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
             looks like a map of zeros.
 
     """
-    if schema.cpu is not None and info.type not in PER_CPU_TYPES:
+    if schema.cpu is not None and not info.kind.is_per_cpu:
         raise OSError(errno.EINVAL, "not a per-CPU map")
-    if info.type in ARRAY_TYPES and info.max_entries == 1:
+    if info.kind.is_array and info.max_entries == 1:
         return _reading(_read_one_by_one(map_fd, info), info, schema)
     size = max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // answer_bytes(info)))
     while True:
@@ -119,7 +118,7 @@ def _by_cpu(keys: bytes, values: bytes, size: int) -> Chunk:
 
 
 def _read_one_by_one(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
-    found = dict(_read_indices(map_fd, info)) if info.type in ARRAY_TYPES else _walk(map_fd, info)
+    found = dict(_read_indices(map_fd, info)) if info.kind.is_array else _walk(map_fd, info)
     yield b"".join(found), b"".join(found.values())
 
 

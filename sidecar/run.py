@@ -16,7 +16,6 @@ from sidecar.delivery import Delivery
 from sidecar.describe.spec import MapRef
 from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
-from sidecar.kernel.uapi import MAP_TYPE_NAMES
 from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
@@ -27,7 +26,8 @@ from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.pipeline import Pipeline
 from sidecar.sources import locate, privileges
-from sidecar.sources.source import Source, boot_id, tell_apart
+from sidecar.sources.distinct import tell_apart
+from sidecar.sources.source import Source, boot_id
 from sidecar.state.journal import Journal
 from sidecar.state.retention import Retention, living_maps
 
@@ -90,14 +90,14 @@ def _open(source: Source, lock: InterfaceLock | None, cleanup: ExitStack) -> Non
 
 def _map_info(source: Source) -> tuple[str, int, str]:
     """Return name, id and type of the map that a source reads now."""
-    return source.info.name, source.info.id, MAP_TYPE_NAMES[source.info.type]
+    return source.info.name, source.info.id, source.info.kind.name
 
 
 def _drop_privileges(config: Config, sources: Sequence[Source]) -> None:
     """Keep only the capabilities that are still needed, before any thread starts that would keep all."""
     opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
     port = config.status[1] if config.status else None
-    privileges.give_up(opened, config.state_dir, port, config.endpoint.files)
+    privileges.drop(opened, config.state_dir, port, config.endpoint.files)
 
 
 def _log_endpoint(config: Config) -> None:

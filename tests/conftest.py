@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.kernel import syscall as bpf
+from demo.bpf_commands import map_create
 from sidecar.kernel import uapi
 from tests import examples
 
@@ -45,9 +45,7 @@ def pytest_collection_modifyitems(config, items):
 def _missing():
     try:
         os.close(
-            bpf.map_create(
-                uapi.MAP_PERCPU_ARRAY, key_size=4, value_size=8, max_entries=1, name="kernel_probe"
-            )
+            map_create(uapi.MAP_PERCPU_ARRAY, key_size=4, value_size=8, max_entries=1, name="kernel_probe")
         )
     except OSError as error:
         return f"no bpf(2) here: {error}"

@@ -2,16 +2,24 @@
 """The packet-counter profile as tests need it: its schema, and readings of its map."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 from sidecar.describe.file.sources import profile
 from sidecar.describe.resolve import resolve
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel import uapi
+from sidecar.kernel.syscall import MapInfo
 from sidecar.model import Reading
 
-INFO = SimpleNamespace(
-    id=41, type=uapi.MAP_PERCPU_ARRAY, name="stats_map", key_size=4, value_size=64, max_entries=1, btf_id=0
+INFO = MapInfo(
+    id=41,
+    type=uapi.MAP_PERCPU_ARRAY,
+    name="stats_map",
+    key_size=4,
+    value_size=64,
+    max_entries=1,
+    btf_id=0,
+    btf_key_type_id=0,
+    btf_value_type_id=0,
 )
 SCHEMA = resolve(SourceSpec(MapRef("pin", "/sys/fs/bpf/stats_map"), profile("packet-counter")), INFO, None)
 FIELDS = [field.name for field in SCHEMA.layout.fields]

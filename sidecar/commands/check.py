@@ -72,7 +72,7 @@ def _is_there(place: MapRef) -> bool:
 
 def _can_be_attached(interface: Interface) -> None:
     """Raise SidecarError if `run` could not attach there: the interface, what it carries, the rights."""
-    what = f"attach XDP program to {interface.name}"
+    what = f"attach to {interface.name}"
     with netns.entered(interface.netns):
         link = next((link for link in netlink.links() if link.name == interface.name), None)
     if link is None:

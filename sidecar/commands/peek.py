@@ -14,11 +14,11 @@ from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel import pins
 from sidecar.kernel.interface import Interface
-from sidecar.kernel.uapi import MAP_TYPE_NAMES
 from sidecar.model import Attributes, Snapshot
 from sidecar.schema import Schema
 from sidecar.sources import locate
-from sidecar.sources.source import Source, tell_apart
+from sidecar.sources.distinct import tell_apart
+from sidecar.sources.source import Source
 from sidecar.u64 import signed
 
 
@@ -95,7 +95,7 @@ def in_own_sign(schema: Schema, numbers: Sequence[int]) -> tuple[int, ...]:
 def describe(opened: Source) -> str:
     """Return which map a source has open: `map flows, id 30, LRU_HASH`."""
     info = opened.info
-    return f"map {info.name}, id {info.id}, {MAP_TYPE_NAMES[info.type]}"
+    return f"map {info.name}, id {info.id}, {info.kind.name}"
 
 
 def many(number: int, one: str, several: str) -> str:

@@ -11,7 +11,6 @@ from sidecar.describe.meaning import Meaning, meaning_of
 from sidecar.describe.shape import Encoding, Part, Shape, covering_parts
 from sidecar.describe.spec import KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
-from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
 from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE, Kind
 
@@ -41,7 +40,7 @@ def with_defaults(spec: SourceSpec, info: MapInfo, shape: Shape) -> tuple[Source
     key = key_of(info, shape) if spec.key is None else spec.key
     if spec.metrics is not None:
         return replace(spec, key=key), ()
-    fields = fields_of(shape.value, summed=info.type in uapi.PER_CPU_TYPES and not spec.cpu)
+    fields = fields_of(shape.value, summed=info.kind.is_per_cpu and not spec.cpu)
     if not fields:
         raise _no_count(info, shape.value)
     spec = replace(spec, key=key, metrics=tuple(metrics_of(info, fields)))
@@ -56,7 +55,7 @@ def with_defaults(spec: SourceSpec, info: MapInfo, shape: Shape) -> tuple[Source
 
 def key_of(info: MapInfo, shape: Shape) -> tuple[KeySpec, ...]:
     """Return all parts of the key, or none if the map has a single key."""
-    if info.type in uapi.ARRAY_TYPES and info.max_entries == 1:
+    if info.kind.is_array and info.max_entries == 1:
         return ()
     parts = covering_parts(shape.key)
     names = prometheus_names.make_distinct(

@@ -7,7 +7,6 @@ from sidecar.describe.layout import shape_from
 from sidecar.describe.shape import ARRAY_INDEX, Part, Shape
 from sidecar.describe.spec import ProfileSpec
 from sidecar.errors import ConfigError
-from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
 
 
@@ -28,7 +27,7 @@ def _matches(profile: ProfileSpec, info: MapInfo, shape: Shape | None) -> bool:
     match, layout = profile.match, profile.layout
     if match is None or layout is None:
         return False
-    if match.types and uapi.MAP_TYPE_NAMES.get(info.type) not in match.types:
+    if match.types and info.kind.name not in match.types:
         return False
     is_hidden = shape is None and info.btf_value_type_id != 0
     name = match.name_if_btf_is_hidden or match.name if is_hidden else match.name

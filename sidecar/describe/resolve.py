@@ -19,14 +19,12 @@ from sidecar.describe.shape import ARRAY_INDEX, Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, MapRef, ProfileSpec, SourceSpec
 from sidecar.describe.stale import refuse_stale
 from sidecar.errors import RightsError, SourceError
-from sidecar.kernel import pins, uapi
+from sidecar.kernel import map_kinds, pins
 from sidecar.kernel.capabilities import Capability
 from sidecar.kernel.capabilities import remedy as capability_remedy
 from sidecar.kernel.syscall import MapInfo
 from sidecar.model import Layout
 from sidecar.schema import Schema
-
-_OF_MAPS = ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
 
 
 def resolve(
@@ -71,7 +69,7 @@ def resolve(
     source = spec.with_profile(profile)
     if described is None:
         described = _shape_of_layout(source.layout, info) if source.layout else _undescribed(info, unusable)
-    if not described.key or (described is shape and info.type in uapi.ARRAY_TYPES):
+    if not described.key or (described is shape and info.kind.is_array):
         # The index of an array is a number, whatever its type.
         described = replace(described, key=(_opaque_key(info),))
     source, notes = with_defaults(source, info, described)
@@ -81,7 +79,7 @@ def resolve(
         source.metrics or (),
         described.value,
         what,
-        summed=info.type in uapi.PER_CPU_TYPES and not source.cpu,
+        summed=info.kind.is_per_cpu and not source.cpu,
     )
     return Schema(
         name=profile.name if profile else info.name,
@@ -102,16 +100,12 @@ def resolve(
 
 
 def _refuse_unreadable(info: MapInfo) -> None:
-    if info.type in uapi.READABLE_TYPES:
-        return
-    kind = uapi.MAP_TYPE_NAMES.get(info.type, str(info.type))
-    supported = ", ".join(uapi.MAP_TYPE_NAMES[number] for number in sorted(uapi.READABLE_TYPES))
-    inner = "name the maps within it, each by its pin or id" if kind in _OF_MAPS else ""
-    raise SourceError(
-        f"read map {title(info)} (id {info.id})",
-        f"map type {kind} is not supported",
-        inner or f"name one of type {supported}",
-    )
+    if not info.kind.is_readable:
+        raise SourceError(
+            f"read map {title(info)} (id {info.id})",
+            f"{info.kind.name} maps are not supported",
+            info.kind.instead or f"name one of type {', '.join(map_kinds.READABLE)}",
+        )
 
 
 def _is_shipped_program(map_ref: MapRef) -> bool:
@@ -144,11 +138,7 @@ def _undescribed(info: MapInfo, unusable: str) -> Shape:
 
 def how_to_emit_btf(info: MapInfo) -> str:
     """Return what to change in a program whose map has no BTF: -g alone may not be enough for libbpf."""
-    key = (
-        "`__type(key, __u32)`, as the kernel requires,"
-        if info.type in uapi.ARRAY_TYPES
-        else "`__type(key, …)`"
-    )
+    key = "`__type(key, __u32)`, as the kernel requires," if info.kind.is_array else "`__type(key, …)`"
     return f"declare the map with {key} and `__type(value, …)`, and build with -g"
 
 
@@ -158,16 +148,16 @@ def _shape_of_layout(layout: LayoutSpec, info: MapInfo) -> Shape:
 
 def _opaque_key(info: MapInfo) -> Part:
     """Return the key of a map whose key nothing describes."""
-    if info.type in uapi.ARRAY_TYPES:
+    if info.kind.is_array:
         return ARRAY_INDEX
     return Part("key", 0, 8 * info.key_size, Encoding.BYTES, f"{info.key_size} bytes")
 
 
 def _refuse_cpu(source: SourceSpec, info: MapInfo) -> None:
-    if source.cpu and info.type not in uapi.PER_CPU_TYPES:
+    if source.cpu and not info.kind.is_per_cpu:
         raise entry_error(
             source.at,
             "cpu",
-            f"map {title(info)} is {uapi.MAP_TYPE_NAMES[info.type]}, not per CPU",
+            f"map {title(info)} is {info.kind.name}, not per CPU",
             "leave it out",
         )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-This thread's capabilities: which are missing, and giving up the others.
+This thread's capabilities: find out which are missing, and drop the ones that are not needed.
 
-Linux keeps them for each thread; a new thread inherits its parent's (capabilities(7)). Numbers follow the
+They belong to a thread; a new thread inherits those of its creator (capabilities(7)). Numbers follow the
 kernel's `include/uapi/linux/capability.h` and `prctl.h`.
 """
 
@@ -19,7 +19,7 @@ from sidecar.kernel import syscall as bpf
 
 
 class Capability(IntEnum):
-    """Those that some way of running wants."""
+    """The capabilities that some way of running needs."""
 
     DAC_OVERRIDE = 1
     DAC_READ_SEARCH = 2
@@ -33,7 +33,7 @@ class Capability(IntEnum):
         return f"CAP_{self.name}"
 
 
-# bpf_capable() and perfmon_capable() of include/linux/capability.h take SYS_ADMIN in their place.
+# bpf_capable() and perfmon_capable() of include/linux/capability.h accept SYS_ADMIN in their place.
 _IMPLIED_BY_SYS_ADMIN = {Capability.BPF, Capability.PERFMON}
 
 _VERSION_3 = 0x20080522
@@ -52,7 +52,7 @@ class _Header(ctypes.Structure):
 
 
 class _Half(ctypes.Structure):
-    """`struct __user_cap_data_struct`: 32 of the capabilities, the lower ones first."""
+    """`struct __user_cap_data_struct`: 32 capabilities, the lower numbers first."""
 
     _fields_ = (
         ("effective", ctypes.c_uint32),
@@ -62,22 +62,22 @@ class _Half(ctypes.Structure):
 
 
 def missing(*wanted: Capability) -> tuple[Capability, ...]:
-    """Return which of the *wanted* are not in effect."""
+    """Return which of the *wanted* capabilities are not effective."""
     effective, _ = _sets()
-    held = {one for one in Capability if effective >> one & 1}
+    held = set(_members(effective))
     if Capability.SYS_ADMIN in held:
         held |= _IMPLIED_BY_SYS_ADMIN
-    return tuple(one for one in wanted if one not in held)
+    return tuple(capability for capability in wanted if capability not in held)
 
 
 def remedy(*wanted: Capability) -> str:
-    """Return what to do when the kernel answered EPERM or EACCES to a step that takes the *wanted*."""
+    """Return what to do after EPERM or EACCES in a step that needs the *wanted* capabilities."""
     absent = missing(*wanted)
     if absent:
         return f"{_listed(absent)} missing: run as root, or with {_names(wanted)}"
     if _in_user_namespace():
         return "capabilities of a user namespace do not count: run outside of it, not in a rootless container"
-    return f"{_listed(wanted)} there: look at seccomp, SELinux, kernel lockdown and permissions in bpffs"
+    return f"{_listed(wanted)} present: check seccomp, SELinux, kernel lockdown and permissions in bpffs"
 
 
 def _in_user_namespace() -> bool:
@@ -89,34 +89,36 @@ def _in_user_namespace() -> bool:
 
 def keep_only(wanted: AbstractSet[Capability]) -> tuple[Capability, ...]:
     """
-    Give up, for good, all capabilities but the *wanted*; return which are left: those of them that were held.
+    Drop, for good, all capabilities but the *wanted*; return which of them are left: those held before.
 
-    The bounding and the ambient set are emptied and no_new_privs is set, so no program started from here
-    gets any back. It holds for the calling thread and those that it starts.
+    This empties the bounding and the ambient set and sets no_new_privs, so no program started from here gets
+    any back. It affects the calling thread and those that it starts.
 
     Raises:
-        RuntimeError: There is a second thread, which would keep everything.
-        OSError: capset(2) is forbidden, by seccomp.
+        RuntimeError: There is a second thread, which would keep all of them.
+        OSError: seccomp forbids capset(2).
 
     """
     threads = sum(1 for _ in Path("/proc/self/task").iterdir())
     if threads > 1:
-        raise RuntimeError(f"capabilities can be given up by a single thread only, not by one of {threads}")
+        raise RuntimeError(
+            f"cannot drop capabilities in one of {threads} threads: the others would keep them"
+        )
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    # EINVAL is the end of the kernel's list; EPERM, without CAP_SETPCAP, means no_new_privs must do.
+    # EINVAL: past the last capability. EPERM: no CAP_SETPCAP, so no_new_privs has to suffice.
     for number in range(64):
         if not _prctl(_PR_CAPBSET_DROP, number):
             break
     _, permitted = _sets()
-    kept = sum(1 << one for one in wanted) & permitted
+    kept = sum(1 << capability for capability in wanted) & permitted
     _set(kept, kept)
-    return tuple(one for one in Capability if kept >> one & 1)
+    return _members(kept)
 
 
 @contextmanager
 def suspended() -> Iterator[None]:
-    """Have none in effect while the block runs: what the kernel refuses then takes one."""
+    """Run the block without effective capabilities: whatever the kernel refuses then needs one."""
     effective, permitted = _sets()
     _set(0, permitted)
     try:
@@ -125,12 +127,12 @@ def suspended() -> Iterator[None]:
         _set(effective, permitted)
 
 
-def reading_wants_bpf() -> bool:
+def reading_needs_bpf() -> bool:
     """
-    Return whether the kernel wants CAP_BPF even for reading a map that is open.
+    Return whether reading a map that is already open needs CAP_BPF.
 
     Before Linux 5.19 it does where `kernel.unprivileged_bpf_disabled` is not 0 (kernel/bpf/syscall.c,
-    `__sys_bpf`); distributions backport the change, so the kernel is asked, not its version.
+    `__sys_bpf`). Distributions backport the change, so this tries a read instead of comparing versions.
     """
     with suspended():
         try:
@@ -149,6 +151,10 @@ def _names(capabilities: tuple[Capability, ...]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def _members(mask: int) -> tuple[Capability, ...]:
+    return tuple(capability for capability in Capability if mask >> capability & 1)
+
+
 def _sets() -> tuple[int, int]:
     """Return the effective and the permitted set as bit masks."""
     halves = (_Half * 2)()
@@ -158,7 +164,7 @@ def _sets() -> tuple[int, int]:
 
 
 def _set(effective: int, permitted: int) -> None:
-    """Set both sets, and empty the inheritable one."""
+    """Set both sets, given as bit masks, and empty the inheritable one."""
     low, high = (_Half(effective >> at & 0xFFFFFFFF, permitted >> at & 0xFFFFFFFF, 0) for at in (0, 32))
     _check(_libc.capset(ctypes.byref(_Header(_VERSION_3, 0)), (_Half * 2)(low, high)))
 

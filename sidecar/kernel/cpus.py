@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The possible CPUs, and where each one's slot lies in a per-CPU value."""
+"""The possible CPUs, and the slots that they have in a per-CPU value."""
 
 from functools import cache
 from pathlib import Path
@@ -12,10 +12,10 @@ _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 @cache
 def possible_cpus() -> tuple[int, ...]:
     """
-    Return the numbers of the possible CPUs, which never change while the kernel runs.
+    Return the numbers of the possible CPUs, which are fixed at boot.
 
     Raises:
-        KernelError: The kernel's list cannot be read or understood.
+        KernelError: The kernel's list cannot be read or parsed.
 
     """
     try:
@@ -32,7 +32,7 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
     (kernel/bpf/arraymap.c, `bpf_percpu_array_copy`), so a mask with holes, `0,2-3`, means three slots.
 
     Raises:
-        ValueError: The text is no CPU list.
+        ValueError: The text is not an ascending CPU list.
 
     """
     cpus: list[int] = []
@@ -48,5 +48,5 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
 
 
 def stride(value_size: int) -> int:
-    """Return the bytes between two CPUs' slots: the value padded to 8 (kernel: `round_up(value_size, 8)`)."""
+    """Return the size of a CPU's slot in bytes: the value padded to 8 (kernel: `round_up(value_size, 8)`)."""
     return (value_size + 7) & ~7

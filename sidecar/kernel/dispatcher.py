@@ -2,9 +2,9 @@
 """
 Count next to other programs, on an interface that libxdp manages.
 
-libxdp attaches a dispatcher, and the programs to it (as type `ext`); it pins each of them in a directory
-named by the interface and the dispatcher (lib/libxdp/protocol.org). Whether we are among them can be seen
-there without libxdp, which is loaded only to join and to leave.
+libxdp attaches a dispatcher to the interface and the programs, of type `ext`, to the dispatcher. It pins each
+of them in a directory named after the interface and the dispatcher (lib/libxdp/protocol.org). That is enough
+to find ours among them; libxdp itself is loaded only to join and to leave.
 """
 
 import ctypes
@@ -21,29 +21,30 @@ from sidecar.kernel.library_log import LibraryLog
 
 PIN_ROOT = pins.BPFFS / "xdp"
 RIGHTS = (Capability.SYS_ADMIN, Capability.NET_ADMIN)
-"""What libxdp takes: it opens programs by id, loads `ext` programs, and attaches by rtnetlink."""
+"""What libxdp needs: it opens programs by id, loads `ext` programs, and attaches by rtnetlink."""
 
 # enum xdp_attach_mode of xdp/libxdp.h
 _UNSPECIFIED, _NATIVE, _GENERIC = 0, 1, 2
-# The lowest runs first: what the others drop is counted too. Their default is 50.
+# The lowest runs first, so packets that the others drop are counted as well. The default is 50.
 _PRIORITY = 0
+_STATUS = "`xdp-loader status` shows what libxdp has loaded"
 
 
 def pins_of(ifindex: int, prog_id: int) -> Path | None:
-    """Return where libxdp pins what its dispatcher, program *prog_id*, calls; None if it is no dispatcher."""
+    """Return where libxdp pins the programs that *prog_id* calls, or None if that is not its dispatcher."""
     directory = PIN_ROOT / f"dispatch-{ifindex}-{prog_id}"
     return directory if os.access(directory, os.F_OK, effective_ids=True) else None
 
 
 def find(directory: Path, map_id: int) -> Path | None:
-    """Return the pin of the program in *directory* that uses a map, or None; raise SidecarError."""
+    """Return the pin of the program in *directory* that uses the map, or None; raise SidecarError."""
     for path in _programs(directory):
         what, rights = f"open program pinned at {path}", remedy(Capability.DAC_READ_SEARCH)
-        with translated(what, rights=rights, otherwise="`xdp-loader status` shows what libxdp knows"):
+        with translated(what, rights=rights, otherwise=_STATUS):
             try:
                 fd = bpf.obj_get(str(path), readonly=True)
             except FileNotFoundError:
-                continue  # the dispatcher is just being replaced
+                continue  # the dispatcher is being replaced
             try:
                 if map_id in bpf.prog_info(fd).map_ids:
                     return path
@@ -53,21 +54,21 @@ def find(directory: Path, map_id: int) -> Path | None:
 
 
 def _programs(directory: Path) -> list[Path]:
-    rights, otherwise = remedy(Capability.DAC_READ_SEARCH), "`xdp-loader status` shows what libxdp knows"
-    with translated(f"list {directory}", rights=rights, otherwise=otherwise):
+    rights = remedy(Capability.DAC_READ_SEARCH)
+    with translated(f"list {directory}", rights=rights, otherwise=_STATUS):
         try:
             return sorted(path for path in directory.iterdir() if path.match("prog*-prog"))
         except FileNotFoundError:
-            return []  # as above
+            return []  # the dispatcher is being replaced
 
 
 def join(ifindex: int, map_fd: int, what: str, *, generic: bool, frags: bool) -> None:
     """
-    Have libxdp call the shipped program, first of all, and count in the map *map_fd*.
+    Have libxdp run the shipped program before all others, counting in the map *map_fd*.
 
-    The dispatcher is replaced at once: no frame passes by the others meanwhile. *what* begins the message of
-    an error. With *frags* the program takes multi-buffer packets; libxdp's dispatcher takes them only if all
-    its programs do.
+    The dispatcher is replaced atomically: no packet misses the other programs meanwhile. *what* begins the
+    messages of errors. With *frags* the program accepts multi-buffer packets; libxdp's dispatcher accepts
+    them only if all its programs do.
 
     Raises:
         SourceError: libxdp is not installed.
@@ -91,7 +92,7 @@ def leave(program_pin: Path, ifindex: int, what: str) -> None:
     """
     Have libxdp detach the program pinned at *program_pin*; the others stay.
 
-    Raises what `join` raises.
+    Raises the same errors as `join`.
     """
     library = _library(what)
     with _log(library) as log:
@@ -119,30 +120,30 @@ def _library(what: str) -> ctypes.CDLL:
     except OSError:
         raise SourceError(
             what,
-            "libxdp manages it, and libxdp.so.1 is not installed here",
+            "libxdp manages it, and libxdp.so.1 is not installed",
             "install libxdp (Debian: libxdp1, RHEL: libxdp) to count next to the programs there, "
-            "or read a map of theirs with --map-path",
+            "or read one of their maps with --map-path",
         ) from None
 
 
 def _log(library: ctypes.CDLL) -> LibraryLog:
-    # libxdp loads through libbpf, which speaks for itself.
+    # libxdp loads programs through libbpf, which prints messages of its own.
     return LibraryLog(ctypes.CDLL("libbpf.so.1").libbpf_set_print, library.libxdp_set_print)
 
 
 def _pointer(address: int | None, what: str, log: LibraryLog) -> ctypes.c_void_p:
-    """Return what libxdp made; it says errors by addresses beyond the last page."""
+    """Return a pointer from libxdp, which encodes an error as an address in the last page."""
     pointer = ctypes.c_void_p(address)
     _check(_load_library().libxdp_get_error(pointer), what, log)
     return pointer
 
 
 def _check(code: int, what: str, log: LibraryLog) -> None:
-    """Raise SidecarError unless *code*, of libxdp, is 0."""
+    """Raise SidecarError unless *code*, a result of libxdp, is 0."""
     if not code:
         return
     cause = f"{explain(OSError(-code, ''))}: libxdp: {log.last()}"
-    # libxdp makes other errors out of EPERM: what is missing is looked up, not concluded.
+    # libxdp may turn EPERM into another error, so look up what is missing.
     if missing(*RIGHTS) or -code in (errno.EPERM, errno.EACCES):
         raise RightsError(what, cause, remedy(*RIGHTS))
-    raise KernelError(what, cause, "`xdp-loader status` shows what is there")
+    raise KernelError(what, cause, _STATUS)

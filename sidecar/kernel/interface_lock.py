@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One sidecar an interface: two, each with its own state directory, would both report the same packets.
+One sidecar per interface: two, each with its own state directory, would both report the same packets.
 
-The lock is on the directory of the interface's pins: in bpffs, so it holds across network namespaces.
-Only who holds the directory that the path leads to may open the map that is pinned in it.
+The lock is on the directory of the interface's pins. As that is in bpffs, it holds across network namespaces.
+Only the process that has locked the directory at this path may open the map pinned in it.
 """
 
 import os
@@ -12,33 +12,32 @@ from contextlib import suppress
 from sidecar.errors import SourceError
 from sidecar.kernel import path_lock, pins
 from sidecar.kernel.interface import Interface
-from sidecar.kernel.xdp import files_of_bpffs
 
 
 class InterfaceLock:
-    """An interface's lock; the kernel lets go of it when the process ends."""
+    """The lock of an interface; the kernel releases it when the process ends."""
 
     def __init__(self, interface: Interface) -> None:
-        """Prepare only."""
+        """Acquire nothing yet."""
         self._interface = interface
-        self._what = f"attach XDP program to {interface.name}"
+        self._what = f"attach to {interface.name}"
         self._fd: int | None = None
 
-    def hold(self) -> None:
+    def acquire(self) -> None:
         """
-        Hold the interface, also if somebody removed its pins, and the directory with them.
+        Acquire the lock, again if somebody removed the interface's pins and with them the directory.
 
         Raises:
             SourceError: Another sidecar holds it.
-            RightsError: Its directory cannot be made or opened, or is somebody else's.
+            RightsError: The directory cannot be created or opened, or belongs to someone else.
             KernelError: There is no bpffs.
 
         """
-        if self._holds():
+        if self._is_held():
             return
         self.close()
         path = self._interface.pin_directory
-        with files_of_bpffs(self._what), pins.changing(self._what):
+        with pins.file_errors(self._what), pins.changing(self._what):
             try:
                 self._fd = path_lock.lock(path, pins.directory)
             except BlockingIOError as error:
@@ -46,20 +45,20 @@ class InterfaceLock:
                 cause = f"another sidecar counts there ({error})"
                 raise SourceError(self._what, cause, remedy) from None
 
-    def opened_ours(self) -> None:
-        """Raise SourceError if what was just opened may be in a directory that is not the one held."""
-        if not self._holds():
+    def require_held(self) -> None:
+        """Raise SourceError if the locked directory is not the one in which a pin was just opened."""
+        if not self._is_held():
             cause = f"somebody removed {self._interface.pin_directory} meanwhile"
-            raise SourceError(self._what, cause, "it is tried again")
+            raise SourceError(self._what, cause, "try again")
 
     def close(self) -> None:
-        """Let go of it, and leave no directory if nothing was pinned there."""
+        """Release the lock, and remove the directory if nothing was pinned in it."""
         if self._fd is not None:
-            if self._holds():
+            if self._is_held():
                 with suppress(OSError):
                     self._interface.pin_directory.rmdir()
             os.close(self._fd)
             self._fd = None
 
-    def _holds(self) -> bool:
+    def _is_held(self) -> bool:
         return self._fd is not None and path_lock.leads_to(self._interface.pin_directory, self._fd)

@@ -2,8 +2,8 @@
 """
 Load the shipped XDP program through the system's libbpf 1.x.
 
-Only loading needs libbpf (ELF, relocations, BTF) and the query for what an interface carries (netlink);
-reading maps does not. Functions and structures follow `bpf/libbpf.h`.
+libbpf is needed only to load (ELF, relocations, BTF) and to query the program on an interface (netlink), not
+to read maps. Functions and structures follow `bpf/libbpf.h`.
 """
 
 import ctypes
@@ -21,9 +21,9 @@ from sidecar.kernel.library_log import LibraryLog
 
 OBJECT_FILE = "xdp_packet_counter.bpf.o"
 MAP_NAME = "stats_map"
-# By which libbpf names the program's second map, of constants: without it, by an address in memory.
+# libbpf derives the name of the second map, `.rodata`, from it; by default from an address in memory.
 OBJECT_NAME = b"xdp_otel"
-# Multi-buffer XDP came with Linux 5.18; older kernels get the program without it.
+# Multi-buffer XDP came with Linux 5.18; older kernels get the linear program.
 _PROGRAM_FRAGS = "xdp_count_frags"
 _PROGRAM_LINEAR = "xdp_count"
 PROGRAM_NAMES = (_PROGRAM_FRAGS, _PROGRAM_LINEAR)
@@ -33,7 +33,7 @@ _LOAD_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
 
 @dataclass
 class LoadedProgram:
-    """A loaded program and its map; both end with `close` unless they are pinned or attached."""
+    """A loaded program and its map; `close` frees both unless they are pinned or attached."""
 
     prog_fd: int
     map_fd: int
@@ -41,7 +41,7 @@ class LoadedProgram:
     _object: int
 
     def close(self) -> None:
-        """Give the object back; safe to call twice."""
+        """Free the object; safe to call twice."""
         if self._object:
             _library().bpf_object__close(ctypes.c_void_p(self._object))
             self._object = 0
@@ -55,14 +55,14 @@ class LoadedProgram:
 
 @dataclass(frozen=True)
 class Attached:
-    """The XDP program that an interface carries; `prog_id` is 0 if there is none."""
+    """The XDP program on an interface; `prog_id` is 0 if there is none."""
 
     prog_id: int
     generic: bool
 
 
 class _OpenOpts(ctypes.Structure):
-    """The beginning of `struct bpf_object_open_opts`; libbpf goes by the size it is told."""
+    """The beginning of `struct bpf_object_open_opts`; libbpf reads as much as `sz` says."""
 
     _fields_ = (("sz", ctypes.c_size_t), ("object_name", ctypes.c_char_p))
 
@@ -94,25 +94,27 @@ def _library() -> ctypes.CDLL:
 
 
 def object_bytes() -> bytes:
-    """Return the compiled program that ships with the package; raise KernelError if the build lacks it."""
+    """Return the compiled program shipped in the package; raise KernelError if it is missing."""
     try:
         return (Path(__file__).parents[1] / OBJECT_FILE).read_bytes()
     except FileNotFoundError:
         raise KernelError(
-            f"load the shipped program {OBJECT_FILE}", "not in this installation", "build it with `make bpf`"
+            f"load the shipped program {OBJECT_FILE}",
+            "missing from this installation",
+            "build it with `make bpf`",
         ) from None
 
 
 def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None = None) -> LoadedProgram:
     """
-    Load the packet counter; with *reuse_map_fd* it counts on in that map.
+    Load the packet counter.
 
     Args:
-        reuse_map_fd: A map of the same shape to count in; a new one is made otherwise.
-        frags: Force the multi-buffer program or the other; by default the first that the kernel takes.
+        reuse_map_fd: A map of the same shape in which to continue counting; by default a new one.
+        frags: Require the multi-buffer program, or the linear one; by default the first that loads.
 
     Raises:
-        KernelError: libbpf is missing, or the verifier refused; the message has its last line.
+        KernelError: libbpf is missing, or the verifier rejected the program; the message has its last line.
         RightsError: CAP_BPF or CAP_NET_ADMIN is missing.
 
     """
@@ -123,13 +125,13 @@ def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None =
     except VerifierError:
         raise
     except KernelError:
-        # A kernel that does not know multi-buffer programs refuses the flag before it looks at the program.
+        # A kernel without multi-buffer XDP rejects the flag before it verifies the program.
         return _load(_PROGRAM_LINEAR, reuse_map_fd)
 
 
 @contextmanager
 def opened(map_fd: int, *, frags: bool) -> Iterator[ctypes.c_void_p]:
-    """Open the shipped program for another library to load, to count in a map that exists; then close it."""
+    """Open the shipped program, set to count in an existing map, for another library to load in the block."""
     name = _PROGRAM_FRAGS if frags else _PROGRAM_LINEAR
     with LoadedProgram(-1, -1, frags, _open(f"open XDP program {name}")) as program:
         _prepare(program._object, name, map_fd)  # noqa: SLF001
@@ -167,11 +169,11 @@ def _open(what: str) -> int:
 def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
     cause = explain(OSError(code, ""))
     if verdict:
-        # The verifier, too, answers EACCES; before 5.18 it wants CAP_PERFMON to tell a frame's length.
+        # EACCES comes from the verifier too; before 5.18 computing a packet's length needs CAP_PERFMON.
         return VerifierError(
             what,
             f"{cause}: verifier: {verdict}",
-            "before Linux 5.18 add CAP_PERFMON; needed is 5.15 or newer",
+            "before Linux 5.18 add CAP_PERFMON; before 5.15 upgrade the kernel",
         )
     if code in (errno.EPERM, errno.EACCES):
         return RightsError(what, cause, remedy(*_LOAD_RIGHTS))
@@ -206,12 +208,12 @@ def _map(handle: int) -> ctypes.c_void_p:
 
 
 def attached_prog_id(ifindex: int) -> int:
-    """Return the id of the XDP program that an interface of this network namespace carries, 0 if none."""
+    """Return the id of the XDP program on an interface of this network namespace, 0 if there is none."""
     return attached(ifindex).prog_id
 
 
 def attached(ifindex: int) -> Attached:
-    """Return what an interface of this network namespace carries; raise OSError if it cannot be asked."""
+    """Return the XDP program on an interface of this network namespace; raise OSError if the query fails."""
     opts = _XdpQueryOpts(sz=ctypes.sizeof(_XdpQueryOpts))
     code = -_library().bpf_xdp_query(ifindex, 0, ctypes.byref(opts))
     if code:

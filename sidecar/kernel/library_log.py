@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Catch what libbpf and libxdp say: the verifier's words above all."""
+"""Capture what libbpf and libxdp print, above all the verifier's log."""
 
 import ctypes
 from collections.abc import Callable
@@ -14,9 +14,9 @@ _vsnprintf.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes
 
 class LibraryLog:
     """
-    Keep what a library would print to stderr, while the block runs; it is wanted only if the library fails.
+    Keep what libraries would print to stderr while the block runs: it matters only if they fail.
 
-    *set_print* are the functions of libraries that say where they print: `libbpf_set_print` and the like.
+    *set_print* are their functions that redirect the output: `libbpf_set_print`, `libxdp_set_print`.
     """
 
     def __init__(self, *set_print: SetPrint) -> None:
@@ -42,16 +42,16 @@ class LibraryLog:
             set_print(None)
 
     def verdict(self) -> str:
-        """Return the verifier's last word on the program, or nothing if it was never asked."""
-        spoken: list[str] = []
+        """Return the verifier's last line about the program; empty if the program never got that far."""
+        log: list[str] = []
         for line in self.lines:
             if "END PROG LOAD LOG" in line:
                 break
-            if spoken or "BEGIN PROG LOAD LOG" in line:
-                spoken.append(line.strip())
-        told = [line for line in spoken[1:] if line and not line.startswith("processed ")]
-        return told[-1] if told else ""
+            if log or "BEGIN PROG LOAD LOG" in line:
+                log.append(line.strip())
+        reasons = [line for line in log[1:] if line and not line.startswith("processed ")]
+        return reasons[-1] if reasons else ""
 
     def last(self) -> str:
-        """Return the last word of the verifier, or else of the library."""
+        """Return the last line of the verifier, or else of the library."""
         return self.verdict() or (self.lines[-1].strip() if self.lines else "no reason given")

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many files the process may have open."""
+"""The limit of open files (getrlimit(2))."""
 
 import resource
 
 from sidecar.errors import KernelError
 
 FEWEST_FILES = 64
-"""gRPC aborts the process where it finds no descriptor left: enough for it, a few sources and the journal."""
+"""Enough for gRPC, which aborts the process when it finds no descriptor, a few sources and the journal."""
 
 
 def raise_open_files() -> None:
     """
-    Raise the limit of open files as far as it may be: each source has one or two.
+    Raise the soft limit of open files to the hard one: each source holds one or two.
 
     Raises:
-        KernelError: It is below `FEWEST_FILES`, and may not be raised.
+        KernelError: The hard limit is below `FEWEST_FILES`.
 
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

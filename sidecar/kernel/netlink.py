@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Ask rtnetlink which XDP programs the interfaces of this network namespace carry.
+List the interfaces of this network namespace with their XDP programs, by rtnetlink.
 
-One RTM_GETLINK dump by a plain socket; it needs no right at all. Numbers and layouts: the kernel's
+One RTM_GETLINK dump over a plain socket, which needs no capability. Numbers and layouts follow the kernel's
 `include/uapi/linux/{netlink,rtnetlink,if_link}.h`.
 """
 
@@ -22,7 +22,7 @@ _IFLA_IFNAME = 3
 _IFLA_XDP = 43
 _IFLA_XDP_ATTACHED = 2
 _IFLA_XDP_PROG_ID = 4
-# By the attribute that holds the program's id. One program alone has it in IFLA_XDP_PROG_ID as well.
+# By the attribute that holds the program's id; a single program has it in IFLA_XDP_PROG_ID as well.
 _MODES = {5: "native", 6: "generic", 7: "offload"}
 _ATTACHED = {1: "native", 2: "generic", 3: "offload"}
 _ATTRIBUTE_TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
@@ -31,13 +31,13 @@ _HEADER = struct.Struct("=IHHII")
 _INTERFACE = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=i")
-_LONGEST_ANSWER = 1 << 20
-_PATIENCE_S = 5.0
+_BUFFER_BYTES = 1 << 20
+_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Link:
-    """An interface, and the id of the XDP program that it carries in each mode."""
+    """An interface, and its XDP programs as pairs of mode and program id."""
 
     ifindex: int
     name: str
@@ -45,27 +45,27 @@ class Link:
 
 
 def links() -> list[Link]:
-    """Return the interfaces of this thread's network namespace; raise KernelError if it cannot be asked."""
+    """Return the interfaces of this thread's network namespace; raise KernelError if the query fails."""
     what = "list interfaces by rtnetlink"
     try:
         return [_link(body) for body in _dump()]
     except TimeoutError:
-        raise KernelError(what, f"no answer in {_PATIENCE_S:g} s", "try again") from None
+        raise KernelError(what, f"no answer in {_TIMEOUT_S:g} s", "try again") from None
     except OSError as error:
         raise KernelError(what, explain(error), "try again") from error
     except (struct.error, LookupError) as error:
-        raise KernelError(what, f"an answer that cannot be understood ({error})", "try again") from error
+        raise KernelError(what, f"malformed answer ({error})", "try again") from error
 
 
 def _dump() -> Iterator[bytes]:
-    """Yield the payload of each message of the answer."""
+    """Yield the payload of each message in the answer."""
     request = _INTERFACE.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
     header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST_DUMP, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE) as channel:
-        channel.settimeout(_PATIENCE_S)
+        channel.settimeout(_TIMEOUT_S)
         channel.send(header + request)
         while True:
-            answer = channel.recv(_LONGEST_ANSWER)
+            answer = channel.recv(_BUFFER_BYTES)
             at = 0
             while at < len(answer):
                 length, kind, *_ = _HEADER.unpack_from(answer, at)
@@ -88,12 +88,12 @@ def _link(body: bytes) -> Link:
 
 
 def _programs(xdp: dict[int, bytes]) -> Iterator[tuple[str, int]]:
-    told = [(mode, xdp[kind]) for kind, mode in _MODES.items() if kind in xdp]
+    programs = [(mode, xdp[kind]) for kind, mode in _MODES.items() if kind in xdp]
     attached = xdp.get(_IFLA_XDP_ATTACHED, b"\0")[0]
-    if not told and attached in _ATTACHED and _IFLA_XDP_PROG_ID in xdp:
-        # Before Linux 4.19 the mode stands only there.
-        told = [(_ATTACHED[attached], xdp[_IFLA_XDP_PROG_ID])]
-    for mode, number in told:
+    if not programs and attached in _ATTACHED and _IFLA_XDP_PROG_ID in xdp:
+        # Before Linux 4.19 only IFLA_XDP_ATTACHED has the mode.
+        programs = [(_ATTACHED[attached], xdp[_IFLA_XDP_PROG_ID])]
+    for mode, number in programs:
         yield mode, struct.unpack("=I", number)[0]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WindowResult into a network namespace and back."""
+"""Enter a network namespace and return from it (setns(2))."""
 
 import ctypes
 import errno
@@ -20,13 +20,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 @contextmanager
 def entered(netns: str | None) -> Iterator[None]:
     """
-    Run the block in a network namespace: a name as `ip netns` gives it, a path, or None for the present one.
+    Run the block in a network namespace: a name as in `ip netns`, a path, or None for the present one.
 
-    Only the calling thread moves, and it comes back.
+    Only the calling thread moves, and it returns afterwards.
 
     Raises:
         SourceError: There is no such namespace.
-        KernelError: There is no /proc by which to come back.
+        KernelError: There is no /proc, and so no way back.
         RightsError: CAP_SYS_ADMIN is missing.
 
     """
@@ -35,23 +35,23 @@ def entered(netns: str | None) -> Iterator[None]:
         return
     what = f"enter network namespace {netns}"
     try:
-        there = os.open(_path(netns), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        target = os.open(_path(netns), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise SourceError(what, explain(error), "`ip netns list` shows the names") from None
     try:
-        with _own() as here:
-            _setns(there, what)
+        with _own() as own:
+            _setns(target, what)
             try:
                 yield
             finally:
-                _setns(here, "return to the own network namespace")
+                _setns(own, "return to the original network namespace")
     finally:
-        os.close(there)
+        os.close(target)
 
 
 def exists(netns: str | None) -> bool:
     """Return whether there is such a namespace."""
-    return netns is None or os.path.exists(_path(netns))  # noqa: PTH110  # never an error
+    return netns is None or os.path.exists(_path(netns))  # noqa: PTH110  # never raises
 
 
 def _path(netns: str) -> Path:
@@ -61,13 +61,13 @@ def _path(netns: str) -> Path:
 @contextmanager
 def _own() -> Iterator[int]:
     try:
-        here = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise KernelError(f"open {_OWN}", explain(error), "mount proc at /proc") from None
     try:
-        yield here
+        yield own
     finally:
-        os.close(here)
+        os.close(own)
 
 
 def _setns(fd: int, what: str) -> None:

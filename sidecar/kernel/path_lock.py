@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Lock a directory by its path (flock(2)); the kernel lets go of it when the process ends.
+Lock a directory by its path (flock(2)); the kernel releases the lock when the process ends.
 
-A lock is on an inode, and a path may come to lead to another one. So who has got the lock looks whether the
-path still leads to what is locked, and who holds it for long looks again.
+A lock belongs to an inode, and a path may come to lead to another one. Whoever gets the lock therefore checks
+that the path still leads to what is locked, and whoever keeps it for long checks again.
 """
 
 import fcntl
@@ -12,20 +12,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_TURN_S = 0.02
+_RETRY_S = 0.02
 _LOCKS = Path("/proc/locks")
 
 
-def lock(path: Path, open_it: Callable[[Path], int], *, patience_s: float = 0.0) -> int:
+def lock(path: Path, open_it: Callable[[Path], int], *, timeout_s: float = 0.0) -> int:
     """
-    Open and lock what *path* leads to; return the file descriptor, which is the lock.
+    Open and lock what *path* leads to; return the file descriptor, which holds the lock.
 
     Raises:
-        BlockingIOError: Another process holds it, and did for *patience_s* seconds; the message says which.
+        BlockingIOError: Another process has held it for *timeout_s* seconds; the message names the process.
         OSError: It cannot be opened.
 
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while True:
         fd = open_it(path)
         try:
@@ -35,7 +35,7 @@ def lock(path: Path, open_it: Callable[[Path], int], *, patience_s: float = 0.0)
             elif time.monotonic() >= deadline:
                 raise BlockingIOError(holder(fd))
             else:
-                time.sleep(_TURN_S)
+                time.sleep(_RETRY_S)
         except BaseException:
             os.close(fd)
             raise
@@ -43,7 +43,7 @@ def lock(path: Path, open_it: Callable[[Path], int], *, patience_s: float = 0.0)
 
 
 def try_lock(fd: int) -> bool:
-    """Lock what is open; return False if another process holds it."""
+    """Lock an open directory; return False if another process holds the lock."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -52,22 +52,22 @@ def try_lock(fd: int) -> bool:
 
 
 def leads_to(path: Path, fd: int) -> bool:
-    """Return whether *path* leads to what is open."""
+    """Return whether *path* still leads to the directory that is open as *fd*."""
     try:
-        there = path.stat()
+        present = path.stat()
     except OSError:
         return False
-    return os.path.samestat(there, os.fstat(fd))
+    return os.path.samestat(present, os.fstat(fd))
 
 
 def holder(fd: int) -> str:
-    """Return who holds the lock on what is open, `process 41`; in another PID namespace it has no number."""
+    """Return who holds the lock on *fd*, as `process 41`; unnumbered in another PID namespace."""
     inode = os.fstat(fd)
     device = f"{os.major(inode.st_dev):02x}:{os.minor(inode.st_dev):02x}:{inode.st_ino}"
     try:
-        held = [line.split() for line in _LOCKS.read_text().splitlines()]
+        locks = [line.split() for line in _LOCKS.read_text().splitlines()]
     except OSError:
-        held = []
+        locks = []
     # 1: FLOCK ADVISORY WRITE 41 00:27:86506 0 EOF
-    found = next((line[4] for line in held if line[1] == "FLOCK" and device in line), None)
-    return f"process {found}" if found else "another process"
+    pid = next((fields[4] for fields in locks if fields[1] == "FLOCK" and device in fields), None)
+    return f"process {pid}" if pid else "another process"

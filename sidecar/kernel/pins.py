@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Where in bpffs our pins lie, and how they are opened and made.
+Objects pinned in bpffs: open them, pin our own, and lock the directory that holds ours.
 
-Anybody may make entries in a bpffs as `mount -t bpf` makes it, so nothing there is ours by its name alone.
+In a bpffs as `mount -t bpf` makes it anybody may create entries, so no entry is trusted for its name alone.
 """
 
 import errno
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sidecar.errors import KernelError, RightsError, explain, from_os_error
+from sidecar.errors import KernelError, RightsError, SidecarError, SourceError, explain, from_os_error
 from sidecar.kernel import path_lock, trusted
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability, remedy
@@ -20,17 +20,18 @@ BPFFS = Path("/sys/fs/bpf")
 PIN_ROOT = BPFFS / "xdp-otel"
 
 MODE = 0o711
-"""Of our directories: others pass through, to pins that they may open. Who could read one could lock it."""
+"""Mode of our directories: others may reach pins that they can open, but whoever can read one can lock it."""
 
-_PATIENCE_S = 30.0
+DOTTED = "bpffs allows no dot in a name, so nothing can be pinned there"
 
-
-DOTTED = "bpffs takes no name with a dot, so nothing can be pinned there"
+_LOCK_TIMEOUT_S = 30.0
+# The path leads nowhere, perhaps since a moment ago: it may come back.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def is_dotted(path: Path) -> bool:
-    """Return whether bpffs refuses *path*, by EPERM, for a dot in it (`bpf_lookup`, kernel/bpf/inode.c)."""
-    return any("." in one.name and _is_bpffs(one.parent) for one in (path, *path.parents))
+    """Return whether bpffs refuses *path*, with EPERM, for a dot in it (kernel/bpf/inode.c, `bpf_lookup`)."""
+    return any("." in entry.name and _is_bpffs(entry.parent) for entry in (path, *path.parents))
 
 
 def _is_bpffs(path: Path) -> bool:
@@ -40,19 +41,91 @@ def _is_bpffs(path: Path) -> bool:
         return False
 
 
+def open_object(path: Path) -> tuple[int, str]:
+    """Open what is pinned at *path*, read-only if possible; return it and its kind, or raise OSError."""
+    try:
+        fd = bpf.obj_get(str(path), readonly=True)
+    except OSError as error:
+        # A link cannot be opened read-only (kernel/bpf/inode.c, `bpf_obj_get_user`).
+        if error.errno != errno.EINVAL:
+            raise
+        fd = bpf.obj_get(str(path))
+    try:
+        return fd, bpf.object_kind(fd)
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def open_map(path: Path) -> int:
+    """
+    Open, read-only, the map that the user says is pinned at *path*; return its file descriptor.
+
+    Raises:
+        SourceError: Nothing is pinned there, or something that is not a map.
+        RightsError: The pin may not be opened.
+        KernelError: There is no /proc, or the kernel refused.
+
+    """
+    what = f"open map pinned at {path}"
+    try:
+        _refuse_unpinned(path, what)
+        fd = bpf.obj_get(str(path), readonly=True)
+    except OSError as error:
+        raise _map_error(what, path, error) from error
+    try:
+        if bpf.object_kind(fd) == "map":
+            return fd
+    except OSError as error:
+        os.close(fd)
+        cause = f"cannot tell its kind from /proc: {explain(error)}"
+        raise KernelError(what, cause, "mount proc at /proc") from error
+    os.close(fd)
+    raise SourceError(what, "not a pinned map: a program or a link", "`ls /sys/fs/bpf` lists the pins")
+
+
+def _refuse_unpinned(path: Path, what: str) -> None:
+    if not bpf.is_bpffs(str(path)):
+        raise SourceError(what, "not a pinned map: not in a bpffs", "`mount -t bpf` shows where bpffs is")
+    if path.is_dir():
+        raise SourceError(what, "not a pinned map: a directory", f"name a pin in it: `ls {path}` lists them")
+
+
+def _map_error(what: str, path: Path, error: OSError) -> SidecarError:
+    if isinstance(error, PermissionError) and is_dotted(path):
+        return SourceError(what, DOTTED, "`ls /sys/fs/bpf` lists the pins: libbpf pins map `.bss` as `_bss`")
+    if error.errno in _NOT_THERE:
+        how = "`ls /sys/fs/bpf` lists the pins; is bpffs mounted and the program loaded?"
+        return SourceError(what, explain(error), how)
+    # bpffs answers EACCES; bpf(2) itself EPERM, before Linux 5.19, where every call needs CAP_BPF.
+    rights = (
+        remedy(Capability.BPF)
+        if error.errno == errno.EPERM
+        else f"{remedy(Capability.DAC_READ_SEARCH)}; or as the owner or the group of the pin"
+    )
+    return from_os_error(what, error, rights=rights, otherwise="name a pinned map")
+
+
 @contextmanager
 def opened(kind: str, path: Path, *, readonly: bool = False) -> Iterator[int | None]:
-    """Open what is pinned at *path*, or yield None if nothing is; raise RightsError or KernelError."""
+    """
+    Open a pin of ours, a "map" or a "link", for the block; yield None if nothing is pinned there.
+
+    Raises:
+        RightsError: The pin may not be opened.
+        KernelError: The kernel refused.
+
+    """
     try:
         fd = bpf.obj_get(str(path), readonly=readonly)
     except FileNotFoundError:
         yield None
         return
     except OSError as error:
-        # EACCES is the file's; EPERM is bpf(2) itself: seccomp, or before Linux 5.19 no CAP_BPF.
-        wanted = Capability.BPF if error.errno == errno.EPERM else Capability.DAC_OVERRIDE
+        # EACCES comes from the file; EPERM from bpf(2) itself: seccomp, or before Linux 5.19 no CAP_BPF.
+        needed = Capability.BPF if error.errno == errno.EPERM else Capability.DAC_OVERRIDE
         what = f"open {kind} pinned at {path}"
-        raise from_os_error(what, error, rights=remedy(wanted), otherwise="remove the pin") from error
+        raise from_os_error(what, error, rights=remedy(needed), otherwise="remove the pin") from error
     try:
         yield fd
     finally:
@@ -60,7 +133,7 @@ def opened(kind: str, path: Path, *, readonly: bool = False) -> Iterator[int | N
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin an object that is open; raise RightsError or KernelError."""
+    """Pin an open object; raise RightsError or KernelError."""
     try:
         bpf.obj_pin(fd, str(path))
     except OSError as error:
@@ -69,7 +142,7 @@ def pin(fd: int, path: Path) -> None:
 
 
 def directory(path: Path) -> int:
-    """Open a directory of ours, made if it is missing; raise OSError, or RightsError if it is not ours."""
+    """Open a directory of ours, creating it if missing; raise OSError, or RightsError if it is not ours."""
     trusted.make_directory(path, MODE)
     fd = trusted.open_directory(path)
     owner = os.fstat(fd).st_uid
@@ -82,34 +155,51 @@ def directory(path: Path) -> int:
 @contextmanager
 def changing(what: str) -> Iterator[None]:
     """
-    Let nobody else attach or detach while the block runs: each step of it can be seen by others.
+    Keep other processes from attaching or detaching while the block runs: others can see its single steps.
 
     Raises:
-        KernelError: There is no bpffs, or another process does not come to an end.
-        OSError: Our directory can be neither made nor opened.
+        KernelError: There is no bpffs, or another process holds the lock for too long.
+        OSError: Our directory can be neither created nor opened.
 
     """
     require_bpffs(what)
     trusted.make_directory(PIN_ROOT, MODE)
     try:
-        fd = path_lock.lock(PIN_ROOT, trusted.open_directory, patience_s=_PATIENCE_S)
+        fd = path_lock.lock(PIN_ROOT, trusted.open_directory, timeout_s=_LOCK_TIMEOUT_S)
     except BlockingIOError as error:
-        cause = f"{error} has been attaching or detaching for {_PATIENCE_S:g} s"
-        raise KernelError(what, cause, "see what it waits for, or end it") from None
+        cause = f"{error} has been attaching or detaching for {_LOCK_TIMEOUT_S:g} s"
+        raise KernelError(what, cause, "see what it is waiting for, or end it") from None
     try:
         yield
     finally:
         os.close(fd)
 
 
+@contextmanager
+def file_errors(what: str) -> Iterator[None]:
+    """Turn an OSError of the block, from a file in bpffs or from the kernel, into a SidecarError."""
+    try:
+        yield
+    except OSError as error:
+        cause = explain(error) + (f" ({error.filename})" if error.filename else "")
+        if error.errno == errno.EROFS:
+            how = "mount bpffs read-write (under systemd: ReadWritePaths=/sys/fs/bpf)"
+            raise RightsError(what, cause, how) from error
+        if isinstance(error, PermissionError):
+            raise RightsError(what, cause, remedy(Capability.DAC_OVERRIDE)) from error
+        if isinstance(error, FileNotFoundError):
+            raise KernelError(what, cause, "somebody removed it meanwhile: try again") from error
+        raise KernelError(what, cause, "remove what is there and is not ours") from error
+
+
 def require_bpffs(what: str) -> None:
-    """Raise KernelError unless bpffs is mounted."""
+    """Raise KernelError unless bpffs is mounted at /sys/fs/bpf."""
+    cause = f"no bpffs at {BPFFS}"
     try:
         if bpf.is_bpffs(str(BPFFS)):
             return
-        cause = f"no bpffs at {BPFFS}"
     except FileNotFoundError:
-        cause = f"no bpffs at {BPFFS}"
+        pass
     except OSError as error:
         cause = f"bpffs at {BPFFS}: {explain(error)}"
     raise KernelError(what, cause, f"mount -t bpf bpf {BPFFS}")

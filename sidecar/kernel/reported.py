@@ -2,10 +2,10 @@
 """
 Remember outside the state directory which maps have been reported: in bpffs, which lives as long as they do.
 
-Without it a lost journal could not be told from a first start, and all that a map holds would be sent a
-second time. A mark is an empty directory, which needs no capability, only write permission. Its name has the
-birth of the series, which cannot be found again once the wall clock was stepped. Others may be able to make
-marks too: only those of root and of our own user count.
+Without this, a lost journal would look like a first start, and the full content of a map would be exported a
+second time. A mark is an empty directory, which takes write permission but no capability. Its name holds the
+start time of the series, which cannot be recomputed once the wall clock has been stepped. Others may be able
+to create marks as well: only those of root and of our own user count.
 """
 
 import os
@@ -21,12 +21,12 @@ from sidecar.kernel import trusted
 from sidecar.kernel.pins import MODE, PIN_ROOT
 
 MOST = 1024
-"""How many marks stay where nobody tells which of their maps have ended."""
+"""How many marks are kept where it cannot be known which of their maps have ended."""
 
-# No interface's directory has such a name: it has fewer letters.
+# No interface has a directory with such a name: interface names are shorter.
 _NAME = re.compile(r"reported-([1-9][0-9]{0,9})-([0-9]{5,19})", re.ASCII)
 _LATEST_NS = 1 << 63
-_MOST_LOOKED_AT = 1 << 16
+_MOST_ENTRIES = 1 << 16
 
 
 class _Mark(NamedTuple):
@@ -37,28 +37,32 @@ class _Mark(NamedTuple):
 
 
 def mark(map_id: int, start_time_ns: int) -> None:
-    """Remember that a map is being reported, in series born then; raise OSError if that cannot be done."""
+    """
+    Remember that a map is reported, in series that start at *start_time_ns*, Unix ns.
+
+    The first mark of a map stays. Raises OSError if no mark can be made.
+    """
     trusted.make_directory(PIN_ROOT, MODE)
     with _root() as root:
         marks = list(_marks(root))
-        if all(one.map_id != map_id for one in marks):
+        if all(mark.map_id != map_id for mark in marks):
             _sweep(root, marks)
             os.mkdir(f"reported-{map_id}-{start_time_ns}", 0o700, dir_fd=root)
 
 
 def start_time_ns(map_id: int) -> int | None:
-    """Return since when the series of a map count, Unix ns, or None if it was never reported."""
+    """Return the start time of a map's series, Unix ns, or None if the map was never reported."""
     try:
         with _root() as root:
-            return min((one.start_time_ns for one in _marks(root) if one.map_id == map_id), default=None)
+            return min((mark.start_time_ns for mark in _marks(root) if mark.map_id == map_id), default=None)
     except OSError:
-        return None  # nor can we make any, which `mark` tells
+        return None  # no mark can be made either, and `mark` reports that
 
 
 def forget(map_id: int) -> None:
     """Remove the mark of a map that ends."""
     with suppress(OSError), _root() as root:
-        _remove(root, (one for one in _marks(root) if one.map_id == map_id))
+        _remove(root, (mark for mark in _marks(root) if mark.map_id == map_id))
 
 
 @contextmanager
@@ -71,26 +75,26 @@ def _root() -> Iterator[int]:
 
 
 def _marks(root: int) -> Iterator[_Mark]:
-    """Yield the marks that are ours, and can be marks."""
+    """Yield the valid marks of ours."""
     owners = trusted.owners()
     with os.scandir(root) as entries:
-        names = [entry.name for entry in islice(entries, _MOST_LOOKED_AT)]
+        names = [entry.name for entry in islice(entries, _MOST_ENTRIES)]
     for name in names:
-        said = _NAME.fullmatch(name)
-        if not said:
+        match = _NAME.fullmatch(name)
+        if not match:
             continue
-        with suppress(FileNotFoundError):  # another sidecar swept it
-            found = os.stat(name, dir_fd=root, follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode) and found.st_uid in owners and int(said[2]) < _LATEST_NS:
-                yield _Mark(int(said[1]), int(said[2]), name, found.st_mtime_ns)
+        with suppress(FileNotFoundError):  # another sidecar removed it
+            status = os.stat(name, dir_fd=root, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) and status.st_uid in owners and int(match[2]) < _LATEST_NS:
+                yield _Mark(int(match[1]), int(match[2]), name, status.st_mtime_ns)
 
 
 def _sweep(root: int, marks: list[_Mark]) -> None:
-    """Remove the marks of maps that have ended; where that cannot be known, the oldest of too many."""
+    """Remove the marks of maps that have ended, or, where that cannot be known, the oldest beyond `MOST`."""
     try:
-        ended = [one for one in marks if _has_ended(one.map_id)]
-    except OSError:  # maps are looked up by id with CAP_SYS_ADMIN only
-        ended = sorted(marks, key=lambda one: one.made_ns)[: max(0, len(marks) + 1 - MOST)]
+        ended = [mark for mark in marks if _has_ended(mark.map_id)]
+    except OSError:  # looking up a map by id needs CAP_SYS_ADMIN
+        ended = sorted(marks, key=lambda mark: mark.made_ns)[: max(0, len(marks) + 1 - MOST)]
     _remove(root, ended)
 
 
@@ -103,6 +107,6 @@ def _has_ended(map_id: int) -> bool:
 
 
 def _remove(root: int, marks: Iterable[_Mark]) -> None:
-    for one in marks:
+    for mark in marks:
         with suppress(OSError):  # another sidecar was faster, or somebody put something into it
-            os.rmdir(one.name, dir_fd=root)
+            os.rmdir(mark.name, dir_fd=root)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard input, output and error, however whoever started us left them."""
+"""Standard input, output and error, in whatever state the process that started us left them."""
 
 import io
 import os
@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 
-class _Nowhere(io.TextIOBase):
-    """What stands for a stream that was closed."""
+class _NullStream(io.TextIOBase):
+    """Takes the place of a stream that was closed."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -16,40 +16,40 @@ class _Nowhere(io.TextIOBase):
 
 def prepare() -> None:
     """
-    Make the three descriptors and streams usable; call it before anything opens a file.
+    Make the three descriptors and streams usable; call this before any file is opened.
 
-    A descriptor that is closed would be that of the next file, and the log would be written into it. What an
-    encoding cannot say is escaped.
+    The next file would get the number of a closed descriptor, and the log would be written into that file.
+    Characters that the encoding lacks are escaped.
     """
-    _hold_descriptors()
+    _occupy_descriptors()
     sys.stdout = _usable(sys.stdout)
     sys.stderr = _usable(sys.stderr)
 
 
 def drop_output() -> None:
-    """Let what is still buffered for output go nowhere, or Python would complain about it at exit."""
-    nothing = _open_nothing()
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)
+    """Discard buffered output, which Python would otherwise complain about at exit."""
+    null = _open_null()
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
-def _hold_descriptors() -> None:
-    # A file gets the lowest number that is free.
-    while (free := _open_nothing()) <= 2:
+def _occupy_descriptors() -> None:
+    # open(2) returns the lowest free number.
+    while (free := _open_null()) <= 2:
         pass
     os.close(free)
 
 
-def _open_nothing() -> int:
+def _open_null() -> int:
     try:
         return os.open(os.devnull, os.O_RDWR)
-    except OSError:  # no /dev: it can be neither read nor written, and the number is taken
+    except OSError:  # no /dev: this one can be neither read nor written, but it occupies the number
         return os.open("/", os.O_PATH)
 
 
 def _usable(stream: Any) -> Any:
     if stream is None:
-        return _Nowhere()
+        return _NullStream()
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return stream

@@ -3,8 +3,8 @@
 The door to bpf(2): one function per command, through ctypes.
 
 Structures and constants follow `union bpf_attr` and `enum bpf_cmd` of the kernel's
-`include/uapi/linux/bpf.h`. Every call raises OSError with the kernel's errno; who calls adds the object
-and the remedy. File descriptors are the caller's to close.
+`include/uapi/linux/bpf.h`. Every function raises OSError with the kernel's errno; the caller adds the object
+and the remedy, and closes the file descriptors.
 """
 
 import ctypes
@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sidecar.kernel import uapi
+from sidecar.kernel.map_kinds import MapKind, kind_of
 
 
 @dataclass(frozen=True)
 class MapInfo:
-    """What the kernel says of a map (`struct bpf_map_info`); sizes in bytes."""
+    """`struct bpf_map_info`; sizes are in bytes."""
 
     id: int
     type: int
@@ -33,10 +34,15 @@ class MapInfo:
     btf_value_type_id: int
     flags: int = 0
 
+    @property
+    def kind(self) -> MapKind:
+        """How a map of this type is read."""
+        return kind_of(self.type)
+
 
 @dataclass(frozen=True)
 class ProgInfo:
-    """What the kernel says of a program; `load_time_ns` is on CLOCK_BOOTTIME."""
+    """`struct bpf_prog_info`; `load_time_ns` is on CLOCK_BOOTTIME."""
 
     id: int
     name: str
@@ -47,20 +53,11 @@ class ProgInfo:
 
 @dataclass(frozen=True)
 class LinkInfo:
-    """What the kernel says of an XDP link; `ifindex` is 0 once the interface is gone."""
+    """`struct bpf_link_info` of an XDP link; `ifindex` is 0 once the interface is gone."""
 
     id: int
     prog_id: int
     ifindex: int
-
-
-@dataclass(frozen=True)
-class TestRun:
-    """One BPF_PROG_RUN: the program's return value, mean ns a run, and the frame afterwards."""
-
-    retval: int
-    duration_ns: int
-    data_out: bytes
 
 
 _Info = TypeVar("_Info")
@@ -71,10 +68,14 @@ _syscall.restype = ctypes.c_long
 _syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
 _NUMBER = uapi.SYS_BPF.get(platform.machine())
 
+# The names of file descriptors (kernel/bpf/syscall.c, `anon_inode_getfd`).
+_OBJECT_KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf-link": "link", "bpf_link": "link"}
 
-def _bpf(command: int, attr: ctypes.Structure) -> int:
+
+def call(command: int, attr: ctypes.Structure) -> int:
+    """Issue one command of `enum bpf_cmd` and return its result; raise OSError with the kernel's errno."""
     if _NUMBER is None:
-        raise OSError(errno.ENOSYS, f"no bpf(2) number known for {platform.machine()}")
+        raise OSError(errno.ENOSYS, f"unknown system call number of bpf(2) on {platform.machine()}")
     result: int = _syscall(_NUMBER, command, ctypes.addressof(attr), ctypes.sizeof(attr))
     if result < 0:
         code = ctypes.get_errno()
@@ -82,20 +83,11 @@ def _bpf(command: int, attr: ctypes.Structure) -> int:
     return result
 
 
-def map_create(
-    map_type: int, *, key_size: int, value_size: int, max_entries: int, name: str = "", flags: int = 0
-) -> int:
-    """Create a map and return its file descriptor; *name* is cut at 15 bytes."""
-    attr = uapi.MapCreate(map_type, key_size, value_size, max_entries, flags)
-    attr.map_name = name.encode()[: uapi.OBJ_NAME_LEN - 1]
-    return _bpf(uapi.MAP_CREATE, attr)
-
-
 def map_lookup(map_fd: int, key: bytes, value_bytes: int) -> bytes:
     """
     Return one value; raise FileNotFoundError if the key is absent.
 
-    *value_bytes* is the size of the whole answer: for a per-CPU map the padded value times the possible CPUs.
+    *value_bytes* is the size of the whole result: for a per-CPU map the padded value times the possible CPUs.
     """
     value = ctypes.create_string_buffer(value_bytes)
     map_lookup_into(map_fd, ctypes.create_string_buffer(key, len(key)), value)
@@ -105,32 +97,16 @@ def map_lookup(map_fd: int, key: bytes, value_bytes: int) -> bytes:
 def map_lookup_into(
     map_fd: int, key: "ctypes.Array[ctypes.c_char]", value: "ctypes.Array[ctypes.c_char]"
 ) -> None:
-    """Look *key* up into *value*, a buffer as large as the kernel's answer."""
-    _bpf(uapi.MAP_LOOKUP_ELEM, uapi.MapElem(map_fd, ctypes.addressof(key), ctypes.addressof(value), 0))
-
-
-def map_update(map_fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
-    """Write one value; for a per-CPU map *value* holds one padded slot for each possible CPU."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    value_buffer = ctypes.create_string_buffer(value, len(value))
-    _bpf(
-        uapi.MAP_UPDATE_ELEM,
-        uapi.MapElem(map_fd, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), flags),
-    )
-
-
-def map_delete(map_fd: int, key: bytes) -> None:
-    """Delete one key of a hash; raise FileNotFoundError if it is absent."""
-    buffer = ctypes.create_string_buffer(key, len(key))
-    _bpf(uapi.MAP_DELETE_ELEM, uapi.MapElem(map_fd, ctypes.addressof(buffer), 0, 0))
+    """Look up *key* into *value*, a buffer as large as the result."""
+    call(uapi.MAP_LOOKUP_ELEM, uapi.MapElem(map_fd, ctypes.addressof(key), ctypes.addressof(value), 0))
 
 
 def map_next_key(map_fd: int, key: bytes | None, key_size: int) -> bytes | None:
-    """Return the key after *key* (the first for None), or None at the end."""
+    """Return the key after *key* (after None, the first), or None at the end."""
     following = ctypes.create_string_buffer(key_size)
     current = ctypes.create_string_buffer(key, key_size) if key is not None else None
     try:
-        _bpf(
+        call(
             uapi.MAP_GET_NEXT_KEY,
             uapi.MapElem(map_fd, ctypes.addressof(current) if current else 0, ctypes.addressof(following), 0),
         )
@@ -150,8 +126,9 @@ def map_lookup_batch(
     """
     Read up to *count* entries to the addresses *keys* and *values*.
 
-    Returns the number read and the errno: 0, ENOENT at the end of the map, ENOSPC when *count* is smaller
-    than one bucket of the hash (kernel/bpf/hashtab.c, `__htab_map_lookup_and_delete_batch`), or any other.
+    Return the number of entries read and the errno: 0, ENOENT at the end of the map, ENOSPC if a bucket of
+    the hash has more than *count* entries (kernel/bpf/hashtab.c, `__htab_map_lookup_and_delete_batch`), or
+    any other.
     """
     attr = uapi.MapBatch(
         in_batch=ctypes.addressof(cursor_in) if cursor_in is not None else 0,
@@ -162,15 +139,15 @@ def map_lookup_batch(
         map_fd=map_fd,
     )
     try:
-        _bpf(uapi.MAP_LOOKUP_BATCH, attr)
+        call(uapi.MAP_LOOKUP_BATCH, attr)
     except OSError as error:
         return attr.count, error.errno or errno.EIO
     return attr.count, 0
 
 
 def is_bpffs(path: str) -> bool:
-    """Return whether a path lies in a mounted bpffs; raise OSError if it does not exist."""
-    # struct statfs begins with f_type, a long everywhere; it has at most 120 bytes.
+    """Return whether a path is in a mounted bpffs; raise OSError if it does not exist."""
+    # struct statfs begins with f_type, a long on all architectures, and has at most 120 bytes.
     buffer = (ctypes.c_long * 32)()
     if _libc.statfs(os.fsencode(path), buffer) != 0:
         code = ctypes.get_errno()
@@ -178,28 +155,29 @@ def is_bpffs(path: str) -> bool:
     return int(buffer[0]) == uapi.BPF_FS_MAGIC
 
 
-def is_map(fd: int) -> bool:
-    """Return whether an open BPF object is a map: a pin may as well be of a program or a link."""
-    return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:bpf-map"  # noqa: PTH115
+def object_kind(fd: int) -> str:
+    """Return what an open BPF object is: map, program, link, or object; raise OSError without /proc."""
+    name = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+    return _OBJECT_KINDS.get(name.removeprefix("anon_inode:"), "object")
 
 
 def obj_pin(fd: int, path: str) -> None:
     """Pin a map, program or link in bpffs; raise FileExistsError if the name is taken."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    _bpf(uapi.OBJ_PIN, uapi.Obj(ctypes.addressof(name), fd, 0))
+    call(uapi.OBJ_PIN, uapi.Obj(ctypes.addressof(name), fd, 0))
 
 
 def obj_get(path: str, *, readonly: bool = False) -> int:
-    """Open a pinned object; *readonly* asks for no more than reading (maps only)."""
+    """Open a pinned object; *readonly*, for maps, requests read access only."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    return _bpf(uapi.OBJ_GET, uapi.Obj(ctypes.addressof(name), 0, uapi.F_RDONLY if readonly else 0))
+    return call(uapi.OBJ_GET, uapi.Obj(ctypes.addressof(name), 0, uapi.F_RDONLY if readonly else 0))
 
 
 def _ids(command: int) -> Iterator[int]:
     attr = uapi.GetId(0)
     while True:
         try:
-            _bpf(command, attr)
+            call(command, attr)
         except FileNotFoundError:
             return
         yield attr.next_id
@@ -217,21 +195,21 @@ def prog_ids() -> Iterator[int]:
 
 
 def map_fd_by_id(map_id: int, *, readonly: bool = True) -> int:
-    """Open a map by its id; needs CAP_SYS_ADMIN; raise FileNotFoundError if there is none."""
-    return _bpf(uapi.MAP_GET_FD_BY_ID, uapi.GetId(map_id, 0, uapi.F_RDONLY if readonly else 0))
+    """Open a map by its id; needs CAP_SYS_ADMIN; raise FileNotFoundError if it does not exist."""
+    return call(uapi.MAP_GET_FD_BY_ID, uapi.GetId(map_id, 0, uapi.F_RDONLY if readonly else 0))
 
 
 def prog_fd_by_id(prog_id: int) -> int:
-    """Open a program by its id; needs CAP_SYS_ADMIN; raise FileNotFoundError if there is none."""
-    return _bpf(uapi.PROG_GET_FD_BY_ID, uapi.GetId(prog_id))
+    """Open a program by its id; needs CAP_SYS_ADMIN; raise FileNotFoundError if it does not exist."""
+    return call(uapi.PROG_GET_FD_BY_ID, uapi.GetId(prog_id))
 
 
 def _info(fd: int, info: ctypes.Structure) -> None:
-    _bpf(uapi.OBJ_GET_INFO_BY_FD, uapi.InfoByFd(fd, ctypes.sizeof(info), ctypes.addressof(info)))
+    call(uapi.OBJ_GET_INFO_BY_FD, uapi.InfoByFd(fd, ctypes.sizeof(info), ctypes.addressof(info)))
 
 
 def map_info(map_fd: int) -> MapInfo:
-    """Return what the kernel says of an open map."""
+    """Return the info of an open map."""
     raw = uapi.RawMapInfo()
     _info(map_fd, raw)
     return MapInfo(
@@ -249,7 +227,7 @@ def map_info(map_fd: int) -> MapInfo:
 
 
 def prog_info(prog_fd: int) -> ProgInfo:
-    """Return what the kernel says of an open program, the ids of its maps included."""
+    """Return the info of an open program, including the ids of its maps."""
     raw = uapi.RawProgInfo()
     _info(prog_fd, raw)
     count, kind = raw.nr_map_ids, raw.type
@@ -268,12 +246,12 @@ def prog_info(prog_fd: int) -> ProgInfo:
 
 
 def map_info_by_id(map_id: int) -> MapInfo | None:
-    """Return what the kernel says of a map, or None if it has ended; needs CAP_SYS_ADMIN."""
+    """Return the info of a map, or None if it no longer exists; needs CAP_SYS_ADMIN."""
     return _by_id(map_fd_by_id, map_info, map_id)
 
 
 def prog_info_by_id(prog_id: int) -> ProgInfo | None:
-    """Return what the kernel says of a program, or None if it has ended; needs CAP_SYS_ADMIN."""
+    """Return the info of a program, or None if it no longer exists; needs CAP_SYS_ADMIN."""
     return _by_id(prog_fd_by_id, prog_info, prog_id)
 
 
@@ -281,7 +259,7 @@ def _by_id(open_by_id: Callable[[int], int], info: Callable[[int], _Info], numbe
     try:
         fd = open_by_id(number)
     except FileNotFoundError:
-        return None  # ended between the listing and the opening
+        return None  # it ended between listing and opening
     try:
         return info(fd)
     finally:
@@ -290,11 +268,11 @@ def _by_id(open_by_id: Callable[[int], int], info: Callable[[int], _Info], numbe
 
 def btf_of(btf_id: int) -> bytes:
     """
-    Return a BTF object as it was loaded.
+    Return the raw data of a BTF object.
 
-    That needs CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_btf_get_fd_by_id`).
+    This needs CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_btf_get_fd_by_id`).
     """
-    fd = _bpf(uapi.BTF_GET_FD_BY_ID, uapi.GetId(btf_id))
+    fd = call(uapi.BTF_GET_FD_BY_ID, uapi.GetId(btf_id))
     try:
         raw = uapi.RawBtfInfo()
         _info(fd, raw)
@@ -306,42 +284,22 @@ def btf_of(btf_id: int) -> bytes:
 
 
 def link_info(link_fd: int) -> LinkInfo:
-    """Return what the kernel says of an open XDP link."""
+    """Return the info of an open XDP link."""
     raw = uapi.RawLinkInfo()
     _info(link_fd, raw)
     return LinkInfo(id=raw.id, prog_id=raw.prog_id, ifindex=raw.ifindex)
 
 
 def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
-    """Attach a program to an interface by a bpf_link; raise OSError EBUSY if another program is there."""
-    return _bpf(uapi.LINK_CREATE, uapi.LinkCreate(prog_fd, ifindex, uapi.ATTACH_XDP, flags))
+    """Attach a program to an interface by a bpf_link; raise OSError EBUSY if it has another program."""
+    return call(uapi.LINK_CREATE, uapi.LinkCreate(prog_fd, ifindex, uapi.ATTACH_XDP, flags))
 
 
 def link_update(link_fd: int, prog_fd: int) -> None:
-    """Replace the program of a link, without a packet passing unseen."""
-    _bpf(uapi.LINK_UPDATE, uapi.LinkUpdate(link_fd, prog_fd, 0, 0))
+    """Replace the program of a link atomically: no packet bypasses both."""
+    call(uapi.LINK_UPDATE, uapi.LinkUpdate(link_fd, prog_fd, 0, 0))
 
 
 def link_detach(link_fd: int) -> None:
-    """Detach a link from its interface, whoever else holds it."""
-    _bpf(uapi.LINK_DETACH, uapi.LinkFd(link_fd))
-
-
-def prog_test_run(prog_fd: int, data: bytes, *, repeat: int = 1) -> TestRun:
-    """
-    Run an XDP program on a frame, on this thread's CPU (BPF_PROG_RUN).
-
-    A frame that does not fit one page is run as a multi-buffer packet, if the program allows it.
-    """
-    frame = ctypes.create_string_buffer(data, len(data))
-    out = ctypes.create_string_buffer(len(data) + 256)
-    attr = uapi.ProgTestRun(
-        prog_fd=prog_fd,
-        data_size_in=len(data),
-        data_size_out=len(out),
-        data_in=ctypes.addressof(frame),
-        data_out=ctypes.addressof(out),
-        repeat=repeat,
-    )
-    _bpf(uapi.PROG_TEST_RUN, attr)
-    return TestRun(attr.retval, attr.duration, out.raw[: attr.data_size_out])
+    """Detach a link from its interface even if other processes hold it."""
+    call(uapi.LINK_DETACH, uapi.LinkFd(link_fd))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Files and directories in places where others may write: nothing is taken for ours by its name alone.
+Files and directories in places where others may write: no entry is taken for ours by its name alone.
 
-No symbolic link is followed, nothing is waited for (a FIFO has no end), and nothing is read that is larger
-than it can be. Who calls adds the object and the remedy to an OSError.
+Symbolic links are not followed, nothing blocks (a FIFO never ends), and no file is read that is larger than
+it can be. OSErrors pass through: the caller adds the object and the remedy.
 """
 
 import errno
@@ -14,27 +14,27 @@ from contextlib import suppress
 from pathlib import Path
 
 _ROOT = 0
-# What opening a symbolic link, or a socket, comes to.
+# The answers to opening a symbolic link or a socket.
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO)
 
 
 class UntrustedError(ValueError):
-    """What is there is not a file of ours; the message says why."""
+    """The entry is not a file of ours; the message says why."""
 
 
 def owners(directory_fd: int | None = None) -> frozenset[int]:
-    """Return whose files are taken for ours; in a directory that the user named, its owner's too."""
+    """Return the users whose files are trusted; in a directory that the user named, its owner's as well."""
     ours = {_ROOT, os.geteuid()}
     return frozenset(ours if directory_fd is None else ours | {os.fstat(directory_fd).st_uid})
 
 
 def make_directory(path: Path, mode: int) -> None:
-    """Make a directory with this mode, whatever the umask, and what is missing above it with 0755."""
+    """Create a directory with *mode* whatever the umask, and its missing parents with 0755."""
     try:
         _make(path, mode)
     except FileNotFoundError:
-        for above in reversed(path.parents):
-            _make(above, 0o755)
+        for parent in reversed(path.parents):
+            _make(parent, 0o755)
         _make(path, mode)
 
 
@@ -45,17 +45,17 @@ def _make(path: Path, mode: int) -> None:
 
 
 def open_directory(path: Path) -> int:
-    """Open a directory, to lock it and to reach what is in it; a symbolic link is refused (ENOTDIR)."""
+    """Open a directory, to lock it and to reach its entries; a symbolic link is refused (ENOTDIR)."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def read_file(name: str, directory_fd: int, largest: int) -> bytes:
     """
-    Return what a file in an open directory holds.
+    Return the content of a file in an open directory.
 
     Raises:
-        UntrustedError: It is no regular file, somebody else's, or of more than *largest* bytes.
-        OSError: It is not there, or cannot be read.
+        UntrustedError: It is not a regular file, belongs to someone else, or has more than *largest* bytes.
+        OSError: It does not exist or cannot be read.
 
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -66,20 +66,20 @@ def read_file(name: str, directory_fd: int, largest: int) -> bytes:
             raise UntrustedError("not a regular file") from None
         raise
     try:
-        found = os.fstat(fd)
-        _check(found, directory_fd, largest)
-        return _read(fd, found.st_size)
+        status = os.fstat(fd)
+        _check(status, directory_fd, largest)
+        return _read(fd, status.st_size)
     finally:
         os.close(fd)
 
 
-def _check(found: os.stat_result, directory_fd: int, largest: int) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _check(status: os.stat_result, directory_fd: int, largest: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise UntrustedError("not a regular file")
-    if found.st_uid not in owners(directory_fd):
-        raise UntrustedError(f"it belongs to user {found.st_uid}")
-    if found.st_size > largest:
-        raise UntrustedError(f"{found.st_size:,} bytes are more than it can have")
+    if status.st_uid not in owners(directory_fd):
+        raise UntrustedError(f"it belongs to user {status.st_uid}")
+    if status.st_size > largest:
+        raise UntrustedError(f"{status.st_size:,} bytes are more than it can have")
 
 
 def _read(fd: int, size: int) -> bytes:
@@ -92,9 +92,9 @@ def _read(fd: int, size: int) -> bytes:
 
 def write_file(name: str, directory_fd: int, parts: Iterable[bytes]) -> None:
     """
-    Write a file of ours anew in an open directory, durably; raise OSError, and leave nothing, if that fails.
+    Write a new file of ours in an open directory, durably; raise OSError, and leave no file, if that fails.
 
-    It is made, never opened: whatever had the name makes room.
+    The file is always created, never opened: whatever had the name is removed first.
     """
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory_fd)

@@ -19,14 +19,10 @@ SYS_BPF = {
 }
 
 # enum bpf_cmd
-MAP_CREATE = 0
 MAP_LOOKUP_ELEM = 1
-MAP_UPDATE_ELEM = 2
-MAP_DELETE_ELEM = 3
 MAP_GET_NEXT_KEY = 4
 OBJ_PIN = 6
 OBJ_GET = 7
-PROG_TEST_RUN = 10
 PROG_GET_NEXT_ID = 11
 MAP_GET_NEXT_ID = 12
 PROG_GET_FD_BY_ID = 13
@@ -47,7 +43,7 @@ MAP_LRU_HASH = 9
 MAP_LRU_PERCPU_HASH = 10
 MAP_ARRAY_OF_MAPS = 12
 MAP_HASH_OF_MAPS = 13
-_MAP_TYPES = (
+MAP_TYPES = (
     "UNSPEC",
     "HASH",
     "ARRAY",
@@ -84,11 +80,7 @@ _MAP_TYPES = (
     "ARENA",
     "INSN_ARRAY",
 )
-MAP_TYPE_NAMES = dict(enumerate(_MAP_TYPES))
-# Those that are read: the kernel answers with a value for each CPU, has every key there is, or neither.
-PER_CPU_TYPES = frozenset({MAP_PERCPU_ARRAY, MAP_PERCPU_HASH, MAP_LRU_PERCPU_HASH})
-ARRAY_TYPES = frozenset({MAP_ARRAY, MAP_PERCPU_ARRAY})
-READABLE_TYPES = PER_CPU_TYPES | ARRAY_TYPES | {MAP_HASH, MAP_LRU_HASH}
+"""Their names, by number."""
 
 OBJ_NAME_LEN = 16
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
@@ -98,19 +90,6 @@ ATTACH_XDP = 37  # BPF_XDP of enum bpf_attach_type
 # XDP_FLAGS_*, include/uapi/linux/if_link.h
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
-
-
-class MapCreate(ctypes.Structure):
-    _fields_ = (
-        ("map_type", ctypes.c_uint32),
-        ("key_size", ctypes.c_uint32),
-        ("value_size", ctypes.c_uint32),
-        ("max_entries", ctypes.c_uint32),
-        ("map_flags", ctypes.c_uint32),
-        ("inner_map_fd", ctypes.c_uint32),
-        ("numa_node", ctypes.c_uint32),
-        ("map_name", ctypes.c_char * OBJ_NAME_LEN),
-    )
 
 
 class MapElem(ctypes.Structure):
@@ -156,23 +135,6 @@ class InfoByFd(ctypes.Structure):
         ("bpf_fd", ctypes.c_uint32),
         ("info_len", ctypes.c_uint32),
         ("info", ctypes.c_uint64),
-    )
-
-
-class ProgTestRun(ctypes.Structure):
-    _fields_ = (
-        ("prog_fd", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("data_in", ctypes.c_uint64),
-        ("data_out", ctypes.c_uint64),
-        ("repeat", ctypes.c_uint32),
-        ("duration", ctypes.c_uint32),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_uint64),
-        ("ctx_out", ctypes.c_uint64),
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attach a program to an interface by a pinned bpf_link: alone, as an interface carries but one."""
+"""Attach a program to an interface by a pinned bpf_link, as the only one there."""
 
 import errno
 import logging
@@ -18,12 +18,12 @@ _RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
 
 def pinned(link_pin: Path) -> bpf.LinkInfo | None:
     """
-    Return what the kernel says of a pinned link, its `ifindex` 0 if the interface is gone; None: no link.
+    Return what the kernel knows of a pinned link, or None if there is none.
 
     Raises:
-        OSError: The kernel does not say.
+        OSError: The kernel refused the query.
         RightsError: The pin may not be opened.
-        KernelError: It cannot be opened.
+        KernelError: The pin cannot be opened.
 
     """
     with pins.opened("link", link_pin) as link_fd:
@@ -32,10 +32,10 @@ def pinned(link_pin: Path) -> bpf.LinkInfo | None:
 
 def map_of(link_fd: int, name: str) -> int:
     """
-    Open the map of that name that the program of a link uses; return its file descriptor.
+    Open the map called *name* that the program of a link uses; return its file descriptor.
 
     Raises:
-        PermissionError: CAP_SYS_ADMIN is missing: without it no map is found by its program.
+        PermissionError: CAP_SYS_ADMIN is missing, which finding a map by its program takes.
         OSError: There is no such map.
 
     """
@@ -54,11 +54,11 @@ def map_of(link_fd: int, name: str) -> int:
 
 def attach(prog_fd: int, ifindex: int, link_pin: Path, what: str) -> str:
     """
-    Attach, in native mode or where the driver has none in generic mode, and pin; return the mode's name.
+    Attach in native mode, or in generic mode if the driver has no other, and pin; return the mode's name.
 
-    A pin that is there already is replaced. *what* begins the message of an error: RightsError, KernelError.
+    An existing pin is replaced. *what* begins the messages of RightsError and KernelError.
     """
-    link_fd, mode = _link(prog_fd, ifindex, what)
+    link_fd, mode = _create_link(prog_fd, ifindex, what)
     try:
         link_pin.unlink(missing_ok=True)
         pins.pin(link_fd, link_pin)
@@ -68,25 +68,27 @@ def attach(prog_fd: int, ifindex: int, link_pin: Path, what: str) -> str:
 
 
 def detach(link_pin: Path, what: str) -> None:
-    """Detach a pinned link and remove the pin, if there is one; raise RightsError or KernelError."""
+    """Detach a pinned link and remove its pin, if there is one; raise RightsError or KernelError."""
     with pins.opened("link", link_pin) as link_fd:
         if link_fd is None:
             return
         try:
             bpf.link_detach(link_fd)
         except OSError as error:
-            # The interface went away and took the attachment with it.
+            # ENOLINK: the interface was deleted, and the attachment with it.
             if error.errno != errno.ENOLINK:
                 raise from_os_error(what, error, rights=remedy(*_RIGHTS), otherwise="try again") from error
     link_pin.unlink(missing_ok=True)
 
 
-def _link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:
+def _create_link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:
     try:
         return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_DRV_MODE), "native"
     except OSError as error:
-        log.debug("%s in native mode: %s", what, explain(error))
+        log.debug("cannot %s in native mode: %s", what, explain(error))
     try:
         return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_SKB_MODE), "generic"
     except OSError as error:
-        raise from_os_error(what, error, rights=remedy(*_RIGHTS), otherwise="see the kernel's log") from error
+        raise from_os_error(
+            what, error, rights=remedy(*_RIGHTS), otherwise="look at the kernel's log"
+        ) from error

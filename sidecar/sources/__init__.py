@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which map a source reads: found, told apart from others, followed while it is replaced, with few rights."""
+"""The maps that are read: located, kept distinct, followed when they are replaced, with the fewest rights."""

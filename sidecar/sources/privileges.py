@@ -2,8 +2,8 @@
 """
 Decide which capabilities the sidecar keeps once it has started.
 
-The rule: what a source may need again to follow its map stays, everything else goes (docs/adr/0011). What
-each step needs, and which line of the kernel says so, is the table in docs/rights.md.
+The rule: keep what a source may need to follow its map, drop everything else (docs/adr/0011). docs/rights.md
+lists what each step needs, with the line of the kernel that demands it.
 """
 
 import logging
@@ -25,25 +25,25 @@ from sidecar.kernel.syscall import MapInfo
 log = logging.getLogger(__name__)
 
 
-def give_up(
+def drop(
     opened: Sequence[tuple[SourceSpec, MapInfo]],
     state_dir: Path,
     port: int | None,
     certificates: Sequence[str] = (),
 ) -> None:
     """
-    Give up, for good, the capabilities that these sources, which are open, do not take any more.
+    Drop, for good, the capabilities that the open sources no longer need.
 
-    To be called before the first thread is started: it would keep them all. *port* is the status endpoint's,
-    if there is one; *certificates* are files that are read again when they change.
+    Call this before the first thread starts: it would keep them all. *port* is the status endpoint's, if it
+    has one; *certificates* are files that are read again when they change.
     """
     places = [spec.map_ref for spec, _ in opened]
     try:
-        kept = capabilities.keep_only(needed(places, look(opened, state_dir, port, certificates)))
+        kept = capabilities.keep_only(needed(places, probe(opened, state_dir, port, certificates)))
     except OSError as error:
-        # A seccomp profile without it, such as one of systemd's `~@privileged`.
+        # The seccomp profile forbids it, such as one of systemd's `~@privileged`.
         log.warning(
-            "give up capabilities: %s: going on with them: allow capset(2) in the seccomp profile",
+            "cannot drop capabilities: %s: continuing with them: allow capset(2) in the seccomp profile",
             explain(error),
         )
         return
@@ -53,21 +53,21 @@ def give_up(
 @dataclass(frozen=True)
 class Machine:
     """
-    What is asked of this machine.
+    What the choice of capabilities depends on.
 
     Attributes:
-        kernel: Version, (5, 14).
-        reading_wants_bpf: Reading an open map takes CAP_BPF.
-        writes_as_other: A directory that we write to is closed to us but for CAP_DAC_OVERRIDE.
-        reads_as_other: A certificate file is closed to us but for CAP_DAC_READ_SEARCH.
+        kernel: The version, (5, 14).
+        reading_needs_bpf: Reading an open map needs CAP_BPF.
+        writes_as_other: Writing to one of our directories needs CAP_DAC_OVERRIDE.
+        reads_as_other: Reading a certificate needs CAP_DAC_READ_SEARCH.
         binds_low_port: The status endpoint has a port below 1024.
         shared: The interfaces (as `str(MapRef)`) where libxdp's dispatcher calls our program.
-        known_by_btf: The places whose map's fields nothing but BTF tells.
+        known_by_btf: The places of maps whose fields only BTF describes.
 
     """
 
     kernel: tuple[int, int]
-    reading_wants_bpf: bool
+    reading_needs_bpf: bool
     writes_as_other: bool = False
     reads_as_other: bool = False
     binds_low_port: bool = False
@@ -76,11 +76,11 @@ class Machine:
 
 
 def needed(places: Iterable[MapRef], machine: Machine) -> frozenset[Capability]:
-    """Return the capabilities that reading and following these places may still take."""
+    """Return the capabilities that reading and following these places may still need."""
     keep: set[Capability] = set()
     for place in places:
         keep |= _for_place(place, machine)
-    if machine.reading_wants_bpf:
+    if machine.reading_needs_bpf:
         keep.add(Capability.BPF)
     if machine.writes_as_other:
         keep.add(Capability.DAC_OVERRIDE)
@@ -91,13 +91,13 @@ def needed(places: Iterable[MapRef], machine: Machine) -> frozenset[Capability]:
     return frozenset(keep)
 
 
-def look(
+def probe(
     opened: Sequence[tuple[SourceSpec, MapInfo]],
     state_dir: Path,
     port: int | None,
     certificates: Sequence[str] = (),
 ) -> Machine:
-    """Look at this machine, once the sources are open; raise OSError if capset(2) is forbidden."""
+    """Probe this machine, once the sources are open; raise OSError if capset(2) is forbidden."""
     places = [spec.map_ref for spec, _ in opened]
     interfaces = {
         str(place): Interface(place.value, place.netns) for place in places if place.kind == "interface"
@@ -105,46 +105,49 @@ def look(
     written = (state_dir, pins.PIN_ROOT, *(interface.pin_directory for interface in interfaces.values()))
     numbers = re.match(r"([0-9]+)\.([0-9]+)", platform.release())
     with capabilities.suspended():
-        writes_as_other = not all(map(_writable, written))
+        writes_as_other = not all(map(_is_writable, written))
         reads_as_other = not all(os.access(path, os.R_OK, effective_ids=True) for path in certificates)
     return Machine(
         kernel=(int(numbers[1]), int(numbers[2])) if numbers else (0, 0),
-        reading_wants_bpf=capabilities.reading_wants_bpf(),
+        reading_needs_bpf=capabilities.reading_needs_bpf(),
         writes_as_other=writes_as_other,
         reads_as_other=reads_as_other,
         binds_low_port=port is not None and 0 < port < 1024,
         shared=frozenset(name for name, interface in interfaces.items() if xdp.is_shared(interface)),
-        known_by_btf=frozenset(str(spec.map_ref) for spec, info in opened if _known_by_btf(spec, info)),
+        known_by_btf=frozenset(
+            str(spec.map_ref) for spec, info in opened if not _resolves_without_btf(spec, info)
+        ),
     )
 
 
 def _for_place(place: MapRef, machine: Machine) -> set[Capability]:
     if place.kind == "pin":
-        # The next map there has BTF of its own.
+        # The next map pinned there has BTF of its own.
         btf = {Capability.SYS_ADMIN} if str(place) in machine.known_by_btf else set()
         return {Capability.DAC_READ_SEARCH} | btf
     if place.kind == "name":
         return {Capability.SYS_ADMIN}
     if place.kind == "id":
-        return set()  # an id never comes back, so there is nothing to follow
+        return set()  # ids are never reused, so there is nothing to follow
     if str(place) in machine.shared:
         return set(dispatcher.RIGHTS)
     if place.netns:
-        return {Capability.SYS_ADMIN}  # which bpf_prog_load takes in place of the others
+        return {Capability.SYS_ADMIN}  # which bpf_prog_load accepts in place of the others
     load = {Capability.BPF, Capability.NET_ADMIN}
     return load | {Capability.PERFMON} if machine.kernel < (5, 18) else load
 
 
-def _known_by_btf(spec: SourceSpec, info: MapInfo) -> bool:
+def _resolves_without_btf(spec: SourceSpec, info: MapInfo) -> bool:
+    # Only resolving shows it: a layout may be missing, or lack a field that a metric names.
     try:
         resolve(spec, info, None)
     except SidecarError:
-        return True
-    return False
+        return False
+    return True
 
 
-def _writable(path: Path) -> bool:
-    """Return whether a directory, or the nearest one above it that exists, lets us make entries."""
+def _is_writable(path: Path) -> bool:
+    """Return whether we may create entries in a directory, or in its nearest parent that exists."""
     for directory in (path, *path.parents):
         if os.access(directory, os.F_OK, effective_ids=True):
             return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)

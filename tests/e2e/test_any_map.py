@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from demo import stack
+from demo.bpf_commands import map_create, map_delete, map_update
 from demo.ports import Ports
 from demo.service import Service
 from sidecar.kernel import syscall as bpf
@@ -53,7 +54,7 @@ class Flows:
     """A pinned PERCPU_HASH of narrow, wide and signed numbers, and what it has counted in all."""
 
     def __init__(self, directory):
-        self._fd = bpf.map_create(
+        self._fd = map_create(
             uapi.MAP_PERCPU_HASH, key_size=8, value_size=16, max_entries=10_000, name="flows"
         )
         stack.mount_bpffs()
@@ -79,7 +80,7 @@ class Flows:
                 cpu[at] += more[at]
                 self.truth[name, f"192.0.{network}.{host}", PROTOCOLS[protocol]] += more[at]
         slots = (struct.pack("=IiQ", packets % 2**32, level, size) for packets, size, level in cpus)
-        bpf.map_update(self._fd, key, b"".join(slots))
+        map_update(self._fd, key, b"".join(slots))
 
     def expected(self):
         """Return what is to be served: metric and labels to value."""
@@ -92,7 +93,7 @@ class Flows:
         """Delete a flow: what it counted stays true."""
         key = struct.pack("=BBBBBxxx", 192, 0, 2, host, protocol)
         del self._held[key]
-        bpf.map_delete(self._fd, key)
+        map_delete(self._fd, key)
 
 
 @pytest.fixture
@@ -223,9 +224,9 @@ def test_whatever_the_parts_of_a_key_are_called_prometheus_is_served(tmp_path):
     ports = Ports.free()
     with ExitStack() as stopped:
         stopped.enter_context(stack.collector(tmp_path, ports))
-        fd = bpf.map_create(uapi.MAP_HASH, key_size=4, value_size=8, max_entries=8, name="odd")
+        fd = map_create(uapi.MAP_HASH, key_size=4, value_size=8, max_entries=8, name="odd")
         stopped.callback(os.close, fd)
-        bpf.map_update(fd, bytes([1, 2, 3, 4]), struct.pack("=Q", 7))
+        map_update(fd, bytes([1, 2, 3, 4]), struct.pack("=Q", 7))
         config = tmp_path / "odd.yaml"
         config.write_text(
             f"sources: [{{id: {bpf.map_info(fd).id}, "
@@ -240,7 +241,7 @@ def test_whatever_the_parts_of_a_key_are_called_prometheus_is_served(tmp_path):
 def test_a_hundred_thousand_keys_that_change_while_they_are_read(tmp_path):
     """By id, without a profile: each counter is what bpftool dumps in the end, and nothing overflows."""
     keys, ports = 100_000, Ports.free()
-    fd = bpf.map_create(uapi.MAP_PERCPU_HASH, key_size=4, value_size=8, max_entries=2 * keys, name="many")
+    fd = map_create(uapi.MAP_PERCPU_HASH, key_size=4, value_size=8, max_entries=2 * keys, name="many")
     config = tmp_path / "many.yaml"
     config.write_text(
         f"sources: [{{id: {bpf.map_info(fd).id}, layout: {{key: {{flow: u32}}, value: {{packets: u64}}}}}}]"
@@ -254,14 +255,14 @@ def test_a_hundred_thousand_keys_that_change_while_they_are_read(tmp_path):
         stopped.enter_context(collector)
         started = sidecar(tmp_path, ports, "--config", str(config), interval_s=5)
         for number in range(keys):
-            bpf.map_update(fd, struct.pack("=I", number), struct.pack(f"={CPUS}Q", *[number + 1] * CPUS))
+            map_update(fd, struct.pack("=I", number), struct.pack(f"={CPUS}Q", *[number + 1] * CPUS))
         stopped.enter_context(started)
         for _ in range(60_000):
             number = chance.randrange(keys)
             counts = [number + 1 + chance.randrange(2**20)] * CPUS
             key = struct.pack("=I", number)
             before = struct.unpack(f"={CPUS}Q", bpf.map_lookup(fd, key, 8 * CPUS))
-            bpf.map_update(fd, key, struct.pack(f"={CPUS}Q", *map(max, before, counts)))
+            map_update(fd, key, struct.pack(f"={CPUS}Q", *map(max, before, counts)))
         dump = subprocess.run(
             ["bpftool", "-j", "map", "dump", "id", str(bpf.map_info(fd).id)], check=True, capture_output=True
         )

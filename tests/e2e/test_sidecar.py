@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from demo import stack
+from demo.bpf_commands import map_create, map_update
 from demo.ports import Ports
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
@@ -24,12 +25,12 @@ from sidecar.kernel.cpus import possible_cpus
 @pytest.fixture
 def pin():
     """A pinned PERCPU_ARRAY with other counts for each CPU; the total is in `TRUTH`."""
-    fd = bpf.map_create(uapi.MAP_PERCPU_ARRAY, key_size=4, value_size=64, max_entries=1, name="stats_map")
+    fd = map_create(uapi.MAP_PERCPU_ARRAY, key_size=4, value_size=64, max_entries=1, name="stats_map")
     path = Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}"
     stack.mount_bpffs()
     bpf.obj_pin(fd, str(path))
     slots = ([2**53 + 1 + 7 * cpu] + [3 + cpu] * 7 for cpu in range(len(possible_cpus())))
-    bpf.map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *slot) for slot in slots))
+    map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *slot) for slot in slots))
     os.close(fd)
     yield path
     path.unlink()

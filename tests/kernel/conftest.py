@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.bpf_commands import map_create
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import xdp
 from sidecar.kernel.interface import Interface
@@ -44,7 +45,7 @@ def make_map(cleanup):
     """Make a map that is closed after the test; return its file descriptor."""
 
     def make(map_type, *, key_size=4, value_size=64, max_entries=1, name="stats_map", flags=0):
-        fd = bpf.map_create(
+        fd = map_create(
             map_type,
             key_size=key_size,
             value_size=value_size,

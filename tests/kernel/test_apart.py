@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from demo.bpf_commands import map_update
 from sidecar.describe.file import sources
 from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, MetricSpec, SourceSpec
 from sidecar.errors import ConfigError
@@ -15,7 +16,7 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.schema import Kind
 from sidecar.sources import locate
-from sidecar.sources.source import tell_apart
+from sidecar.sources.distinct import tell_apart
 from tests.kernel.test_follow import counting, eventually, run, server  # noqa: F401  # fixtures
 
 PACKETS = sources.profile("packet-counter")
@@ -60,7 +61,7 @@ def test_a_map_that_brings_the_metrics_of_another_source_is_told_from_it(world, 
         one.read()
 
     assert (marked(one), marked(other)) == (True, False)
-    assert caplog.text.count("another source has its series too") == 1
+    assert caplog.text.count("another source has the same series") == 1
     world.put("a")
     world.put("b")
     one.read()
@@ -111,7 +112,7 @@ def test_a_metric_that_would_be_a_counter_in_one_source_only_waits_in_the_kernel
         one.read()
 
     assert one.info.id == before
-    assert caplog.text.count("metric 'xdp.packets.total' is a counter in one of them only") == 1
+    assert caplog.text.count("metric 'xdp.packets.total' is a counter in only one of them") == 1
     assert one.read()[-1].identity.map_id == before
     again = world.put("a", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"})
     one.read()
@@ -148,7 +149,7 @@ def test_a_metric_that_is_two_kinds_at_the_start_is_refused(world):
     gauge = MetricSpec("xdp.packets.total", "x", kind=Kind.GAUGE)
     other = world.source("b", first={"value_size": 8}, layout=layout("u64", "x"), metrics=(gauge,))
 
-    with pytest.raises(ConfigError, match="a counter in one of them only"):
+    with pytest.raises(ConfigError, match="a counter in only one of them"):
         tell_apart([world.source("a", first={}), other])
 
 
@@ -162,7 +163,7 @@ def test_nothing_is_lost_or_mixed_up_when_a_map_becomes_anothers_like(run, serve
         before.unlink()
         make_pin(counting("newcomer", 5), before)
         eventually(lambda: server.total("xdp.packets.total", **{"xdp.source": f"pin:{before}"}), 5, log)
-        bpf.map_update(other_fd, bytes(4), struct.pack("=8Q", 10, 0, 0, 0, 0, 10, 0, 0))
+        map_update(other_fd, bytes(4), struct.pack("=8Q", 10, 0, 0, 0, 0, 10, 0, 0))
 
         eventually(lambda: server.total("xdp.packets.total"), 15, log)
-    assert re.search(f"pin:{before}: another source has its series too", log.read_text())
+    assert re.search(f"pin:{before}: another source has the same series", log.read_text())

@@ -110,9 +110,7 @@ def test_detach_leaves_the_interface_bare_and_no_pins(veth, source):
 
 def test_a_missing_interface_is_one_clear_line():
     """The error names the interface and how to find the right one."""
-    with pytest.raises(
-        SourceError, match=r"cannot attach XDP program to nosuchif0: no such interface: `ip link`"
-    ):
+    with pytest.raises(SourceError, match=r"cannot attach to nosuchif0: no such interface: `ip link`"):
         xdp.attach(Interface("nosuchif0"))
 
 
@@ -135,8 +133,8 @@ def test_while_the_interface_is_gone_the_counts_stay(veth, source, caplog):
 
     assert [counts(source)["total_packets"] for _ in range(3)] == [before] * 3
     assert [record.message for record in caplog.records if "no such interface" in record.message] == [
-        f"attach XDP program to {veth.name}: no such interface: `ip link` shows the names; "
-        "going on with the map that is open"
+        f"cannot attach to {veth.name}: no such interface: `ip link` shows the names; "
+        "continuing with the map that is open"
     ]
 
 
@@ -251,7 +249,7 @@ def test_detach_is_refused_while_a_sidecar_counts(veth, source, lock):
     held = lock()
     held.hold()
     with pytest.raises(
-        SourceError, match=rf"cannot detach XDP .*: a sidecar counts there \(process {os.getpid()}\): stop"
+        SourceError, match=rf"cannot detach from .*: a sidecar counts there \(process {os.getpid()}\): stop"
     ):
         xdp.detach(veth)
     send(veth, 3)
@@ -419,7 +417,7 @@ def test_an_interface_that_goes_away_meanwhile_is_one_clear_line(veth, monkeypat
         return load(**how)
 
     monkeypatch.setattr(libbpf, "load_packet_counter", gone_meanwhile)
-    with pytest.raises(SourceError, match=f"cannot attach XDP program to {veth.name}: no such interface"):
+    with pytest.raises(SourceError, match=f"cannot attach to {veth.name}: no such interface"):
         xdp.attach(veth)
 
 
@@ -499,7 +497,7 @@ def test_an_interface_of_the_same_name_and_number_elsewhere_is_not_taken_for_thi
         for name in namespaces
     )
     assert (first.returncode, first.stderr) == (0, "")
-    assert "is of an interface of that name in another network namespace" in second.stderr
+    assert "is of an interface of that name in another netns" in second.stderr
 
 
 ATTACH = "from sidecar.kernel import interface, xdp; xdp.attach(interface.Interface('lo'))"

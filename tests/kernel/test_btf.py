@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from demo.bpf_commands import map_update, prog_test_run
 from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.shape import Encoding, Part
 from sidecar.kernel import syscall as bpf
@@ -80,7 +81,7 @@ def test_any_bytes_are_read_as_bpftool_reads_them(odd, name):
     info, found = bpf.map_info(map_fd), shape(map_fd)
     chance = random.Random(name)  # noqa: S311
     for _ in range(8):
-        bpf.map_update(map_fd, chance.randbytes(info.key_size), chance.randbytes(info.value_size))
+        map_update(map_fd, chance.randbytes(info.key_size), chance.randbytes(info.value_size))
     keys = []
     while (key := bpf.map_next_key(map_fd, keys[-1] if keys else None, info.key_size)) is not None:
         keys.append(key)
@@ -109,7 +110,7 @@ def test_what_a_program_writes_is_read(odd):
     """Bitfields, packed members, globals and a big-endian key hold what the program assigned in C."""
     key = bytes([17, 10, 0, 0, 1, 0, 53])
     before = read(odd.maps["odd.bss"], bytes(4))
-    bpf.prog_test_run(odd.programs["fill"], bytes(64))
+    prog_test_run(odd.programs["fill"], bytes(64))
     assert read(odd.maps["bits_map"], (7).to_bytes(8, sys.byteorder)) == {
         "a": 5,
         "b": 0x1ABC,
@@ -236,7 +237,7 @@ def test_a_value_of_each_cpu_is_read_as_bpftool_reads_it(xdp_filter):
     assert info.type == uapi.MAP_PERCPU_ARRAY
     slots = len(dump(map_fd)[0]["values"])
     raw = random.Random(1).randbytes(info.value_size * slots)  # noqa: S311
-    bpf.map_update(map_fd, (2).to_bytes(4, sys.byteorder), raw)
+    map_update(map_fd, (2).to_bytes(4, sys.byteorder), raw)
     values = [dict(entry)["value"] for entry in dump(map_fd)[2]["values"]]
     for at, value in enumerate(values):
         check(shape(map_fd).value, raw[16 * at : 16 * (at + 1)], value, "value")

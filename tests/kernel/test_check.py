@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from demo import stack
+from demo.bpf_commands import map_update
 from demo.ports import Ports
 from sidecar.kernel import libbpf, uapi, xdp
-from sidecar.kernel import syscall as bpf
 from tests.kernel.compiled import Loaded, compile_object
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP
@@ -101,7 +101,7 @@ def test_another_program_on_the_interface_is_told_before_run_meets_it(flows, che
     name = flows.interface.name
 
     assert check("--interface", name, code=3) == (
-        f"ERROR cannot attach XDP program to {name}: it carries another XDP program "
+        f"ERROR cannot attach to {name}: it carries another XDP program "
         f"(id {libbpf.attached_prog_id(socket.if_nametoindex(name))}), which is not replaced: "
         "read that one's maps: `xdp-otel discover` shows how\n"
     )
@@ -112,7 +112,7 @@ def test_another_program_on_the_interface_is_told_before_run_meets_it(flows, che
     [
         (["--map-path", "/sys/fs/bpf/nosuchpin"], 3, "open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"),
         (["--map-id", "4294967295"], 3, "open map id 4294967295: no such map"),
-        (["--interface", "nosuchif0"], 3, "attach XDP program to nosuchif0: no such interface: `ip link`"),
+        (["--interface", "nosuchif0"], 3, "attach to nosuchif0: no such interface: `ip link`"),
         (["--interface", "lo", "--netns", "nosuchns"], 3, "enter network namespace nosuchns: ENOENT"),
         ([], 2, "choose what to read: no source"),
         (["--config", "/nosuchfile"], 2, "read /nosuchfile: "),
@@ -186,11 +186,12 @@ def test_a_running_sidecar_is_named(flows, tmp_path, check):
 def test_a_number_that_cannot_be_said_in_otlp_is_not_ok(make_map, make_pin, check):
     """A counter that was counted down below zero: `run` would send nothing of this map."""
     fd = make_map(uapi.MAP_ARRAY)
-    bpf.map_update(fd, bytes(4), b"\xff" * 64)
+    map_update(fd, bytes(4), b"\xff" * 64)
     said = check("--map-path", make_pin(fd), "--profile", "packet-counter", code=3)
 
     assert said.splitlines()[-1] == (
-        "ERROR cannot encode field total_packets: 18446744073709551615 is more than the 2^63-1 that OTLP can say, "
+        "ERROR cannot encode field total_packets: 18446744073709551615 is more than the 2^63-1 that "
+        "OTLP can say, "
         "so it is no count, or was counted down: name the other fields under `metrics:` in a configuration "
         "file, or make it an updowncounter"
     )
@@ -243,7 +244,7 @@ def test_what_attaching_takes_is_missed_before_run_misses_it(veth, check):
     said = check("--interface", veth.name, code=4, prefix=prefix)
 
     assert said == (
-        f"ERROR cannot attach XDP program to {veth.name}: without CAP_BPF and CAP_NET_ADMIN: "
+        f"ERROR cannot attach to {veth.name}: without CAP_BPF and CAP_NET_ADMIN: "
         "run as root, or add what is missing\n"
     )
 
@@ -344,7 +345,7 @@ def test_keys_that_differ_in_padding_are_one_series_and_it_is_said(check, upgrad
     """Nobody can name what lies between two members; the counts are added up."""
     pin, fd = upgrade(*FIRST)
     for padding, packets in ((b"\0\0\0", 10), (b"\1\2\3", 32)):
-        bpf.map_update(fd, b"\6" + padding + bytes((187, 1, 0, 0)), packets.to_bytes(8, "little") + bytes(8))
+        map_update(fd, b"\6" + padding + bytes((187, 1, 0, 0)), packets.to_bytes(8, "little") + bytes(8))
     said = "2 keys are 1 series: where keys differ only in padding, they are added up"
     nowhere = ("--otel-endpoint", "none", "--status-address", f"127.0.0.1:{Ports.free().health}")
     run = ("run", "--once", *nowhere, "--state-dir", tmp_path / "state", "--map-path", pin)

@@ -9,6 +9,7 @@ import uuid
 
 import pytest
 
+from demo.bpf_commands import map_create, map_update
 from sidecar.commands.discover import inventory, report
 from sidecar.kernel import libbpf, uapi
 from sidecar.kernel import syscall as bpf
@@ -161,7 +162,7 @@ def test_pinned_maps_without_a_program_are_listed_too(make_map, make_pin):
     """Every pin of a map, with all its names; its entries are counted up to a bound."""
     fd = make_map(uapi.MAP_HASH, key_size=4, value_size=8, max_entries=5000, name="lonely")
     for number in range(1200):
-        bpf.map_update(fd, number.to_bytes(4, "little"), bytes(8))
+        map_update(fd, number.to_bytes(4, "little"), bytes(8))
     pins = sorted(str(make_pin(fd)) for _ in range(2))
     found = of_pin(discovered(), pins[0])
 
@@ -328,10 +329,10 @@ def test_a_configuration_can_be_written_for_a_map_that_needs_one(tmp_path, clean
 def test_a_pin_with_a_dot_cannot_be(bpffs):
     """The kernel says EPERM, which is no missing right."""
     for path in (bpffs / "my.map", bpffs / "my.maps/flows"):
-        assert f"open map pinned at {path}: bpffs takes no name with a dot" in xdp_otel(
+        assert f"open map pinned at {path}: bpffs allows no dot in a name" in xdp_otel(
             "dump", "--map-path", path, code=3
         )
-        assert f"configuration for map {path}: bpffs takes no name with a dot" in xdp_otel(
+        assert f"configuration for map {path}: bpffs allows no dot in a name" in xdp_otel(
             "discover", "--write-config", path, code=3
         )
 
@@ -340,7 +341,7 @@ def test_a_configuration_for_a_map_without_btf_begins_with_a_guess(make_map, mak
     """The fields are numbered, the user names them; what is written works as it is."""
     fd = make_map(uapi.MAP_HASH, key_size=6, value_size=24, max_entries=8, name="bare")
     path = make_pin(fd)
-    bpf.map_update(fd, bytes(range(6)), b"".join(n.to_bytes(8, "little") for n in (7, 8, 9)))
+    map_update(fd, bytes(range(6)), b"".join(n.to_bytes(8, "little") for n in (7, 8, 9)))
     config = tmp_path / "bare.yaml"
     config.write_text(xdp_otel("discover", "--write-config", path))
     (row,) = json.loads(xdp_otel("dump", "--config", config, "--json"))
@@ -354,7 +355,7 @@ def test_a_map_is_named_by_pin_name_or_id(odd):
     """All three write the same file; a name is cut as the kernel cuts it."""
     fd, path = odd["numbers_map"]
     name = f"xt{uuid.uuid4().hex}"
-    long = bpf.map_create(uapi.MAP_ARRAY, key_size=4, value_size=8, max_entries=1, name=name)
+    long = map_create(uapi.MAP_ARRAY, key_size=4, value_size=8, max_entries=1, name=name)
     info = bpf.map_info(fd)
 
     assert xdp_otel("discover", "--write-config", path) == xdp_otel("discover", "--write-config", info.id)

@@ -42,9 +42,9 @@ def test_without_libxdp_the_refusal_says_what_to_install(veth, managed, monkeypa
         xdp.attach(veth)
 
     assert str(caught.value) == (
-        f"attach XDP program to {veth.name}: libxdp manages it, and libxdp.so.1 is not installed here: "
+        f"cannot attach to {veth.name}: libxdp manages it, and libxdp.so.1 is not installed: "
         "install libxdp (Debian: libxdp1, RHEL: libxdp) to count next to the programs there, "
-        "or read a map of theirs with --map-path"
+        "or read one of their maps with --map-path"
     )
 
 
@@ -81,5 +81,5 @@ def test_a_program_that_is_no_dispatcher_is_not_taken_for_one(veth, cleanup):
 
 def test_what_libxdp_refuses_is_told_in_its_words(veth, managed):
     """libxdp sees that the program is no dispatcher of its own; its reason is in the one line."""
-    with pytest.raises(KernelError, match=rf"cannot attach XDP program to {veth.name}: EBUSY .*: libxdp: \w"):
+    with pytest.raises(KernelError, match=rf"cannot attach to {veth.name}: EBUSY .*: libxdp: \w"):
         xdp.attach(veth)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from demo.bpf_commands import map_update
 from sidecar.kernel import libbpf, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from tests.kernel.compiled import MAPS, Loaded, compile_object
@@ -67,9 +68,7 @@ def test_odd_maps_are_dumped_as_bpftool_dumps_them(tmp_path, cleanup):
     for name in ("packed_map", "padded_map", "bits_map", "nested_map", "numbers_map", "bare_map", "four_map"):
         info = bpf.map_info(loaded.maps[name])
         for _ in range(4):
-            bpf.map_update(
-                loaded.maps[name], chance.randbytes(info.key_size), chance.randbytes(info.value_size)
-            )
+            map_update(loaded.maps[name], chance.randbytes(info.key_size), chance.randbytes(info.value_size))
         rows = dumped("--map-id", info.id)
         wanted = bpftool("map", "dump", "id", info.id)
         assert len(rows) == len(wanted) == 4
@@ -102,7 +101,7 @@ def within(tree, name):
 def test_sources_may_be_mixed(flows, make_map, make_pin, veth):
     """Pins, names and ids in one call; a table of several sources has a heading for each."""
     fd = make_map(uapi.MAP_ARRAY)
-    bpf.map_update(fd, bytes(4), b"".join(n.to_bytes(8, sys.byteorder) for n in range(1, 9)))
+    map_update(fd, bytes(4), b"".join(n.to_bytes(8, sys.byteorder) for n in range(1, 9)))
     flows.send("192.0.2.7", TCP, 2)
     arguments = ["--map-path", flows.map, "--map-id", bpf.map_info(fd).id]
     rows = dumped(*arguments)
@@ -135,7 +134,7 @@ def test_many_keys_are_all_there(make_map):
     fd = make_map(uapi.MAP_HASH, key_size=4, value_size=64, max_entries=20_000, name="many")
     for number in range(20_000):
         key = number.to_bytes(4, sys.byteorder)
-        bpf.map_update(fd, key, b"".join((number * at).to_bytes(8, sys.byteorder) for at in range(1, 9)))
+        map_update(fd, key, b"".join((number * at).to_bytes(8, sys.byteorder) for at in range(1, 9)))
     config = f"sources: [{{id: {bpf.map_info(fd).id}, layout: {{key: u32, value: {{n: 'u64[8]'}}}}}}]"
     limit = ["--series-limit", str(8 * 20_000)]
     rows = json.loads(

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from demo.bpf_commands import map_create, map_update
 from sidecar.kernel import libbpf, uapi
-from sidecar.kernel import syscall as bpf
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP
 from tests.kernel.user_program import UserProgram
@@ -119,7 +119,7 @@ def test_a_program_that_is_reloaded_is_followed(run, server, flows, tmp_path, mo
         flows.send("192.0.2.1", TCP, 3)
         successor = reload(flows, tmp_path)
         monkeypatch.setattr(flows, "close", successor.close)
-        eventually(lambda: "took the place" in log.read_text(), True, log)
+        eventually(lambda: "replaced map id" in log.read_text(), True, log)
         successor.send("192.0.2.1", TCP, 4)
 
         eventually(lambda: server.total("flows.packets"), 7, log)
@@ -127,8 +127,8 @@ def test_a_program_that_is_reloaded_is_followed(run, server, flows, tmp_path, mo
 
 def counting(name, packets):
     """Make a map of packet counters; return its file descriptor."""
-    fd = bpf.map_create(uapi.MAP_ARRAY, key_size=4, value_size=64, max_entries=1, name=name)
-    bpf.map_update(fd, bytes(4), struct.pack("=8Q", packets, 0, 0, 0, 0, packets, 0, 0))
+    fd = map_create(uapi.MAP_ARRAY, key_size=4, value_size=64, max_entries=1, name=name)
+    map_update(fd, bytes(4), struct.pack("=8Q", packets, 0, 0, 0, 0, packets, 0, 0))
     return fd
 
 
@@ -138,7 +138,7 @@ def test_a_map_that_takes_over_a_name_is_followed(run, server, cleanup):
     old = counting(name, 3)
     with run("--map-name", name, "--profile", "packet-counter") as log:
         eventually(lambda: server.total("xdp.packets.total"), 3, log)
-        bpf.map_update(old, bytes(4), struct.pack("=8Q", 5, 0, 0, 0, 0, 5, 0, 0))
+        map_update(old, bytes(4), struct.pack("=8Q", 5, 0, 0, 0, 0, 5, 0, 0))
         new = counting(name, 4)
         cleanup.callback(os.close, new)
         os.close(old)
@@ -159,7 +159,7 @@ def test_a_pin_that_is_removed_and_made_again_is_followed(run, server, flows, tm
         successor.send("192.0.2.1", TCP, 5)
 
         eventually(lambda: server.total("flows.packets"), 12, log)
-    assert log.read_text().count("going on with the map that is open") == 1
+    assert log.read_text().count("continuing with the map that is open") == 1
 
 
 def test_pins_of_the_sidecar_that_somebody_removes_are_made_again(run, server, veth):
@@ -169,7 +169,7 @@ def test_pins_of_the_sidecar_that_somebody_removes_are_made_again(run, server, v
         veth.link_pin.unlink()
         veth.map_pin.unlink()
         eventually(veth.link_pin.exists, True, log)
-        eventually(lambda: "took the place" in log.read_text(), True, log)
+        eventually(lambda: "replaced map id" in log.read_text(), True, log)
         send(veth, 2)
 
         eventually(lambda: server.total("xdp.packets.total"), 8, log)

@@ -59,7 +59,8 @@ def test_without_proc_a_map_is_not_read(without, pin, tmp_path, command):
 
     assert done.returncode == 5
     assert error_of(done) == (
-        f"open map pinned at {pin}: look at it in /proc: ENOENT (No such file or directory): "
+        f"cannot open map pinned at {pin}: cannot tell its kind from /proc: "
+        "ENOENT (No such file or directory): "
         "mount proc at /proc"
     )
 
@@ -68,7 +69,7 @@ def test_without_proc_nothing_is_discovered(without, bpffs):
     """Where bpffs is mounted stands there."""
     done = without("/proc", "discover")
 
-    assert (done.returncode, error_of(done).split(": ")[0]) == (5, "open /proc/self/mountinfo")
+    assert (done.returncode, error_of(done).split(": ")[0]) == (5, "cannot open /proc/self/mountinfo")
 
 
 def test_a_mount_whose_path_is_no_text_hides_nothing(tmp_path, pin):
@@ -91,7 +92,7 @@ def test_without_dev_it_does_not_abort(without, pin, tmp_path):
     """As gRPC would. What does not send works."""
     done = without("/dev", "run", "--once", "--map-path", pin, "--state-dir", tmp_path)
 
-    assert (done.returncode, error_of(done).split(": ")[0]) == (5, "open /dev/urandom")
+    assert (done.returncode, error_of(done).split(": ")[0]) == (5, "cannot open /dev/urandom")
     assert without("/dev", "dump", "--map-path", pin).returncode == 0
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shipped XDP program counts each kind of frame, run through it in the kernel, as bpf/README.md says."""
 
-import ctypes
 import os
 import platform
 import struct
@@ -15,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import binary, integers
 
-from sidecar.kernel import libbpf, uapi
+from demo.bpf_commands import prog_test_run
+from sidecar.kernel import libbpf
 from sidecar.kernel import syscall as bpf
 from tests.kernel import packets as p
 from tests.kernel.oracle import Counts, classify, counts
@@ -47,33 +47,10 @@ class Counter:
     def run(self, frame: bytes, *, repeat: int = 1, linear: int | None = None) -> Counts:
         """Run *frame*; assert that it passes unchanged; return what it added to the map."""
         before = self.totals()
-        if linear is None:
-            result = bpf.prog_test_run(self.program.prog_fd, frame, repeat=repeat)
-        else:
-            result = run_in_pieces(self.program.prog_fd, frame, linear)
+        result = prog_test_run(self.program.prog_fd, frame, repeat=repeat, linear=linear)
         assert result.retval == XDP_PASS
         assert result.data_out == frame
         return Counts(*(new - old for new, old in zip(self.totals(), before, strict=True)))
-
-
-def run_in_pieces(prog_fd: int, frame: bytes, linear: int) -> bpf.TestRun:
-    """Run a program on a frame of which only the first *linear* bytes are in the linear part."""
-    # struct xdp_md: the first two of its six u32 are data and data_end.
-    ctx = ctypes.create_string_buffer(struct.pack("=6I", 0, linear, 0, 0, 0, 0), 24)
-    data = ctypes.create_string_buffer(frame, len(frame))
-    out = ctypes.create_string_buffer(len(frame))
-    attr = uapi.ProgTestRun(
-        prog_fd=prog_fd,
-        data_size_in=len(frame),
-        data_size_out=len(frame),
-        data_in=ctypes.addressof(data),
-        data_out=ctypes.addressof(out),
-        ctx_in=ctypes.addressof(ctx),
-        ctx_size_in=len(ctx),
-        repeat=1,
-    )
-    bpf._bpf(uapi.PROG_TEST_RUN, attr)
-    return bpf.TestRun(attr.retval, attr.duration, out.raw[: attr.data_size_out])
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["frags", "linear"])
@@ -188,7 +165,7 @@ def test_each_cpu_counts_in_its_own_record(counter: Counter) -> None:
             if cpu in allowed:
                 os.sched_setaffinity(0, {cpu})
                 frame, repeat = frames[cpu % len(frames)], 101 + 10 * cpu
-                bpf.prog_test_run(counter.program.prog_fd, frame, repeat=repeat)
+                prog_test_run(counter.program.prog_fd, frame, repeat=repeat)
                 added = (repeat * one for one in astuple(classify(frame)))
                 expected[record] = tuple(map(sum, zip(expected[record], added, strict=True)))
     finally:

@@ -9,10 +9,12 @@ import threading
 
 import pytest
 
+from demo.bpf_commands import map_delete, map_update
 from sidecar import bpf_reader
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kernel.cpus import possible_cpus
+from sidecar.kernel.map_kinds import kind_of
 from sidecar.model import Field, Layout
 from sidecar.schema import Schema
 
@@ -27,12 +29,16 @@ TWO = schema(Field("packets", 0), Field("bytes", 64), size=16)
 
 HASHES = [uapi.MAP_HASH, uapi.MAP_LRU_HASH, uapi.MAP_PERCPU_HASH, uapi.MAP_LRU_PERCPU_HASH]
 ARRAYS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
-names = uapi.MAP_TYPE_NAMES.get
+
+
+def names(map_type):
+    """What a parameter is called in the test's id."""
+    return kind_of(map_type).name
 
 
 def value(map_type, seed):
     """Return the value to write, different for each CPU, and the totals it must be read as."""
-    slots = CPUS if map_type in bpf_reader.PER_CPU_TYPES else 1
+    slots = CPUS if kind_of(map_type).is_per_cpu else 1
     per_cpu = [(seed * 7 + cpu * 1009 + 2**53 + 1, seed * 11 + cpu * 100_003) for cpu in range(slots)]
     return b"".join(struct.pack("=QQ", *one) for one in per_cpu), tuple(map(sum, zip(*per_cpu, strict=True)))
 
@@ -46,7 +52,7 @@ def test_every_kind_of_map_is_read_back(make_map, map_type, entries):
     for at in range(entries):
         key = struct.pack("=I", at)
         raw, expected[key] = value(map_type, at)
-        bpf.map_update(fd, key, raw)
+        map_update(fd, key, raw)
 
     assert bpf_reader.read(fd, bpf.map_info(fd), TWO).cells == expected
 
@@ -56,9 +62,9 @@ def test_a_value_that_is_no_multiple_of_eight_is_read(make_map, map_type):
     """The padding between the CPUs' slots is stepped over."""
     layout = schema(Field("packets", 0), Field("drops", 64, 32), size=12)
     fd = make_map(map_type, value_size=12)
-    slots = CPUS if map_type in bpf_reader.PER_CPU_TYPES else 1
+    slots = CPUS if kind_of(map_type).is_per_cpu else 1
     padding = b"\xff" * 4 if slots > 1 else b""
-    bpf.map_update(fd, bytes(4), b"".join(struct.pack("=QI", 10 + n, 3) + padding for n in range(slots)))
+    map_update(fd, bytes(4), b"".join(struct.pack("=QI", 10 + n, 3) + padding for n in range(slots)))
 
     expected = {bytes(4): (sum(10 + n for n in range(slots)), *[3] * slots)}
     assert bpf_reader.read(fd, bpf.map_info(fd), layout).cells == expected
@@ -73,7 +79,7 @@ def test_a_bucket_larger_than_the_first_batch_is_no_obstacle(make_map, monkeypat
     for at in range(4096):
         key = struct.pack("=I", at)
         raw, expected[key] = value(uapi.MAP_HASH, at)
-        bpf.map_update(fd, key, raw)
+        map_update(fd, key, raw)
 
     assert bpf_reader.read(fd, bpf.map_info(fd), TWO).cells == expected
 
@@ -100,7 +106,7 @@ def test_a_failed_read_raises_and_never_reads_as_zeros(make_map):
 def test_possible_cpus_are_those_of_the_kernel(make_map):
     """The kernel's answer for one key fills exactly the slots that are counted, and not a byte more."""
     fd = make_map(uapi.MAP_PERCPU_ARRAY, value_size=8)
-    bpf.map_update(fd, bytes(4), b"".join(struct.pack("=Q", 1000 + n) for n in range(CPUS)))
+    map_update(fd, bytes(4), b"".join(struct.pack("=Q", 1000 + n) for n in range(CPUS)))
     raw = bpf.map_lookup(fd, bytes(4), 8 * CPUS + 64)
 
     assert struct.unpack(f"={CPUS}Q", raw[: 8 * CPUS]) == tuple(1000 + n for n in range(CPUS))
@@ -111,7 +117,7 @@ def test_bpftool_reads_the_same(make_map):
     """bpftool, another reader, sees the same values in the same map."""
     fd = make_map(uapi.MAP_PERCPU_ARRAY, value_size=16)
     raw, expected = value(uapi.MAP_PERCPU_ARRAY, 5)
-    bpf.map_update(fd, bytes(4), raw)
+    map_update(fd, bytes(4), raw)
     info = bpf.map_info(fd)
     dump = subprocess.run(
         ["bpftool", "map", "dump", "id", str(info.id), "-j"], check=True, capture_output=True, text=True
@@ -133,7 +139,7 @@ def test_where_the_kernel_has_no_batch_entries_are_read_one_by_one(make_map, mon
     for at in range(300):
         key = struct.pack("=I", at)
         raw, expected[key] = value(map_type, at)
-        bpf.map_update(fd, key, raw)
+        map_update(fd, key, raw)
 
     assert bpf_reader.read(fd, bpf.map_info(fd), TWO).cells == expected
 
@@ -151,16 +157,16 @@ def test_a_hash_that_changes_while_it_is_read_shows_what_stays_exactly(
     for at in range(3000):
         key = struct.pack("=I", at)
         raw, stays[key] = value(map_type, at)
-        bpf.map_update(fd, key, raw)
+        map_update(fd, key, raw)
     coming_raw, coming = value(map_type, 77)
     done = threading.Event()
 
     def change():
         while not done.is_set():
             for at in range(10_000, 10_200):
-                bpf.map_update(fd, struct.pack("=I", at), coming_raw)
+                map_update(fd, struct.pack("=I", at), coming_raw)
             for at in range(10_000, 10_200):
-                bpf.map_delete(fd, struct.pack("=I", at))
+                map_delete(fd, struct.pack("=I", at))
 
     thread = threading.Thread(target=change)
     thread.start()
@@ -178,7 +184,7 @@ def test_cpus_can_be_told_apart(make_map):
     """Each CPU's slot is an entry of its own, under the key and the CPU's number."""
     fd = make_map(uapi.MAP_PERCPU_HASH, value_size=12, max_entries=4)
     raw = b"".join(struct.pack("=QI", 10 + n, n) + bytes(4) for n in range(CPUS))
-    bpf.map_update(fd, b"abcd", raw)
+    map_update(fd, b"abcd", raw)
     by_cpu = schema(Field("packets", 0), Field("drops", 64, 32), size=12, cpu="cpu")
 
     assert bpf_reader.read(fd, bpf.map_info(fd), by_cpu).cells == {

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.bpf_commands import map_update
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from tests.wire.conftest import Collector
@@ -73,7 +74,7 @@ def run(server, home):
 def counted(make_map, make_pin):
     """A pinned map with 7 packets in it, of root alone."""
     fd = make_map(uapi.MAP_ARRAY, name="rights_counts")
-    bpf.map_update(fd, bytes(4), struct.pack("=8Q", 7, 700, 0, 0, 0, 7, 0, 0))
+    map_update(fd, bytes(4), struct.pack("=8Q", 7, 700, 0, 0, 0, 7, 0, 0))
     pin = make_pin(fd)
     pin.chmod(0o600)
     return pin, bpf.map_info(fd).id

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.bpf_commands import map_update
 from demo.ports import Ports
 from sidecar.describe.spec import MapRef
 from sidecar.kernel import capabilities, dispatcher, uapi
@@ -25,8 +26,8 @@ from sidecar.sources.privileges import Machine, needed
 
 KERNEL = tuple(map(int, re.findall(r"[0-9]+", platform.release())[:2]))
 READ = set() if KERNEL >= (5, 19) else {Capability.BPF}
-NEW = Machine(kernel=(6, 18), reading_wants_bpf=False)
-OLD = Machine(kernel=(5, 15), reading_wants_bpf=True)
+NEW = Machine(kernel=(6, 18), reading_needs_bpf=False)
+OLD = Machine(kernel=(5, 15), reading_needs_bpf=True)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +56,13 @@ def test_several_places_add_up():
 
 def test_next_to_others_libxdp_may_be_asked_again():
     """Where our program is called by libxdp's dispatcher, joining again takes what joining took."""
-    machine = Machine((6, 18), reading_wants_bpf=False, shared=frozenset({"interface:eth0"}))
+    machine = Machine((6, 18), reading_needs_bpf=False, shared=frozenset({"interface:eth0"}))
     assert needed([MapRef("interface", "eth0")], machine) == set(dispatcher.RIGHTS)
 
 
 def test_a_pin_whose_fields_only_btf_tells_keeps_the_right_to_read_btf():
     """The next map under the pin may look different, and only its BTF tells."""
-    machine = Machine((6, 18), reading_wants_bpf=False, known_by_btf=frozenset({"pin:/sys/fs/bpf/a"}))
+    machine = Machine((6, 18), reading_needs_bpf=False, known_by_btf=frozenset({"pin:/sys/fs/bpf/a"}))
     places = [MapRef("pin", "/sys/fs/bpf/a"), MapRef("pin", "/sys/fs/bpf/b")]
     assert needed(places[:1], machine) == {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN}
     assert needed(places[1:], machine) == {Capability.DAC_READ_SEARCH}
@@ -70,7 +71,7 @@ def test_a_pin_whose_fields_only_btf_tells_keeps_the_right_to_read_btf():
 def test_directories_and_ports_count(tmp_path):
     """A directory of another user and a port below 1024 take a capability each."""
     os.chown(tmp_path, 12345, 12345)
-    found = privileges.look([], tmp_path / "not/there/yet", 80)
+    found = privileges.probe([], tmp_path / "not/there/yet", 80)
     expected = {Capability.DAC_OVERRIDE, Capability.NET_BIND_SERVICE, *READ}
     assert needed([MapRef("id", "7")], found) == expected
 
@@ -78,7 +79,7 @@ def test_directories_and_ports_count(tmp_path):
 def test_the_probe_leaves_the_capabilities_as_they_were():
     """Asking the kernel what reading takes gives nothing up."""
     before = Path("/proc/thread-self/status").read_text().splitlines()
-    assert capabilities.reading_wants_bpf() is (Capability.BPF in READ)
+    assert capabilities.reading_needs_bpf() is (Capability.BPF in READ)
     after = Path("/proc/thread-self/status").read_text().splitlines()
     assert [line for line in after if "Cap" in line] == [line for line in before if "Cap" in line]
 
@@ -134,7 +135,7 @@ def _names(mask):
 @pytest.fixture
 def pinned(make_map, make_pin):
     fd = make_map(uapi.MAP_ARRAY, name="kept_counts")
-    bpf.map_update(fd, bytes(4), struct.pack("=8Q", 7, 700, 0, 0, 0, 7, 0, 0))
+    map_update(fd, bytes(4), struct.pack("=8Q", 7, 700, 0, 0, 0, 7, 0, 0))
     return make_pin(fd), bpf.map_info(fd).id
 
 
@@ -221,5 +222,5 @@ def test_where_seccomp_forbids_capset_the_sidecar_says_so_and_runs(tmp_path, pin
     )
 
     assert done.returncode == 0, done.stderr
-    assert "give up capabilities: EPERM (Operation not permitted): going on with them" in done.stderr
+    assert "cannot drop capabilities: EPERM (Operation not permitted): continuing with them" in done.stderr
     assert "Total: 7 pkts" in done.stderr

@@ -205,7 +205,7 @@ def test_a_map_that_took_the_place_is_followed(flows, start):
     running = start("--map-path", flows.map, "--interval", "0.3", terminal=(24, 120))
     running.wait_for(b"per second")
     flows.load_again()
-    running.wait_for(b"took the place")
+    running.wait_for(b"replaced map id")
     flows.send("192.0.2.99", TCP, 3000)
     running.wait_for(str(0xC0000263).encode())
     running.end(signal.SIGINT)

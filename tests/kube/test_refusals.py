@@ -33,9 +33,7 @@ def test_wrong_values(release, values, said):
 def test_no_such_interface(release):
     """An interface that the node has not is named in the log of the pod that does not start."""
     release.install({"sidecar": {"interfaces": ["nosuch0"]}}, wait=False)
-    assert release.complaint() == (
-        "attach XDP program to nosuch0: no such interface: `ip link` shows the names"
-    )
+    assert release.complaint() == ("attach to nosuch0: no such interface: `ip link` shows the names")
 
 
 def test_missing_capability(wire, release):
@@ -61,9 +59,7 @@ def no_bpffs(node):
 def test_no_bpffs(node, wire, no_bpffs, release):
     """A node without bpffs is named as that; with bpffs.mount it has one, and counts are exact."""
     release.install({"sidecar": {"interfaces": [wire]}}, wait=False)
-    assert release.complaint() == (
-        f"attach XDP program to {wire}: no bpffs at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf"
-    )
+    assert release.complaint() == (f"attach to {wire}: no bpffs at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf")
     release.upgrade({"sidecar": {"interfaces": [wire]}, "bpffs": {"mount": True}})
     assert node.run("stat", "--file-system", "--format=%T", "/sys/fs/bpf").strip() == "bpf_fs"
     sent = node.send(wire)

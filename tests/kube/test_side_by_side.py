@@ -31,7 +31,7 @@ def test_same_interface(node, wire, release, other):
     """An interface that another release counts on is refused, by name, and that one counts on."""
     release.install({"sidecar": {"interfaces": [wire]}})
     other.install({"sidecar": {"interfaces": [wire]}, "ports": PORTS}, wait=False)
-    assert f"attach XDP program to {wire}: another sidecar counts there" in other.complaint()
+    assert f"attach to {wire}: another sidecar counts there" in other.complaint()
     # It must not take away what is not its own.
     other.interfaces = []
     other.uninstall()

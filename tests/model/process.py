@@ -26,7 +26,7 @@ ONE_SUM = replace(SCHEMA, instruments=SCHEMA.instruments[:1])
 # Attributes that refer to another object, never change, or affect nothing but the log and the pauses.
 NO_STATE = {
     *("_sources", "_delivery", "_journal", "_pusher", "_clock", "_telemetry", "_after_delivery"),
-    *("_resource", "_temporality", "_locate", "_resolve", "_born", "_follow"),
+    *("_resource", "_temporality", "_locate", "_resolve", "_counting_since_ns", "_follow"),
     *("_attempts", "_retry_at", "_most_bytes", "_summary", "_trouble", "_report", "_reported_maps"),
 }
 

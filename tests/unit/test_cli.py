@@ -180,7 +180,7 @@ def test_an_interface_that_does_not_exist_is_code_3(run, command):
     done = run(command, "--interface", "no-such-if")
     assert done.returncode == 3
     assert done.stderr.endswith(
-        " ERROR cannot attach XDP program to no-such-if: no such interface: `ip link` shows the names\n"
+        " ERROR cannot attach to no-such-if: no such interface: `ip link` shows the names\n"
     )
 
     done = run(command, "--interface", "no-such-if", "--netns", "no-such-ns")
@@ -336,7 +336,8 @@ def test_output_that_does_not_fit_is_one_line():
 
     assert (done.returncode, done.stderr) == (
         5,
-        "ERROR cannot write the output: ENOSPC (No space left on device): make room there, or raise its limit\n",
+        "ERROR cannot write the output: ENOSPC (No space left on device): make room there, "
+        "or raise its limit\n",
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from sidecar.describe.shape import Shape
 from sidecar.kernel import pins
 from sidecar.kernel.syscall import MapInfo
-from sidecar.kernel.uapi import ARRAY_TYPES, MAP_TYPE_NAMES, READABLE_TYPES
 
 
 @dataclass(frozen=True)
@@ -79,18 +78,17 @@ class FoundMap:
     @property
     def kind(self) -> str:
         """The map's type, as the kernel's header names it."""
-        number = self.info.type
-        return MAP_TYPE_NAMES.get(number, f"type {number}")
+        return self.info.kind.name
 
     @property
     def is_array(self) -> bool:
         """Whether all its keys are always there."""
-        return self.info.type in ARRAY_TYPES
+        return self.info.kind.is_array
 
     @property
     def supported(self) -> bool:
         """Whether xdp-otel reads maps of this type."""
-        return self.info.type in READABLE_TYPES
+        return self.info.kind.is_readable
 
     @property
     def source(self) -> tuple[str, str]:

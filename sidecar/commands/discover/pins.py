@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find what is pinned, in every bpffs that is mounted here."""
 
-import errno
 import os
 import re
 from collections.abc import Iterator
@@ -10,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.kernel import syscall as bpf
+from sidecar.kernel.pins import open_object
 
-# What a pin may be: the name of its file descriptor says it (kernel/bpf/syscall.c, `anon_inode_getfd`).
-_KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf-link": "link", "bpf_link": "link"}
 _MOST = 10_000
 _DEEPEST = 8
 
@@ -79,16 +77,9 @@ def bpffs_mounts(mountinfo: str | None = None) -> list[Path]:
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[int, str]]:
     """Open what is pinned at *path*, as read-only as may be, and yield it with its kind; raise OSError."""
+    fd, kind = open_object(path)
     try:
-        fd = bpf.obj_get(str(path), readonly=True)
-    except OSError as error:
-        # Programs and links know no read-only (kernel/bpf/inode.c, `bpf_obj_get_user`).
-        if error.errno != errno.EINVAL:
-            raise
-        fd = bpf.obj_get(str(path))
-    try:
-        name = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
-        yield fd, _KINDS.get(name.removeprefix("anon_inode:"), "object")
+        yield fd, kind
     finally:
         os.close(fd)
 

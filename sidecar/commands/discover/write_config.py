@@ -20,7 +20,6 @@ from sidecar.describe.spec import KeySpec, MapRef, MetricSpec, SourceSpec
 from sidecar.errors import ConfigError, SidecarError, SourceError, printable
 from sidecar.kernel import pins
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel.uapi import PER_CPU_TYPES
 from sidecar.schema import Kind
 
 # What a field's name tells of its bytes; the first that fits wins, if its decoder can read them.
@@ -148,7 +147,7 @@ def _what(found: FoundMap, shape: Shape, *, enums: bool = False) -> Iterator[str
         part = parts[one.field]
         yield f"      - {{{_key(one, part, enums=enums)}}}   # {_alternatives(part)}"
     yield "    metrics:   # kind: counter, updowncounter (may fall), gauge or rate"
-    fields = defaults.fields_of(shape.value, summed=found.info.type in PER_CPU_TYPES)
+    fields = defaults.fields_of(shape.value, summed=found.info.kind.is_per_cpu)
     types = {part.name: c_type(part) for part in shape.value}
     why = {field.part.name: f"; by its name {field.why}" for field in fields if field.why}
     for metric in defaults.metrics_of(found.info, fields) if fields else _gauges(found, shape):

@@ -12,12 +12,11 @@ from sidecar.describe.file.metrics import attributes, key, metrics, text
 from sidecar.describe.file.yaml_nodes import Node, read
 from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, SourceSpec
 from sidecar.describe.suggest import suggest
-from sidecar.kernel import uapi
+from sidecar.kernel import map_kinds
 from sidecar.kernel.interface import is_interface_name
 from sidecar.schema import LARGEST_CARDINALITY
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
-_MAP_TYPES = tuple(uapi.MAP_TYPE_NAMES[number] for number in sorted(uapi.READABLE_TYPES))
 _MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
 _PROFILE_KEYS = ("match", "layout", "cpu", "key", "metrics")
 _SOURCE_KEYS = (*_MAP_REFS, "netns", "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
@@ -110,7 +109,7 @@ def _match(node: Node) -> MatchSpec:
     types = section["types"].sequence("types") if "types" in section else []
     entries = section.get("max_entries")
     return MatchSpec(
-        types=tuple(item.choice("map type", _MAP_TYPES) for item in types),
+        types=tuple(item.choice("map type", map_kinds.READABLE) for item in types),
         name=text(section, "name") or "",
         name_if_btf_is_hidden=text(section, "name_if_btf_is_hidden") or "",
         max_entries=entries.integer("max_entries", 1, _U32) if entries else 0,

@@ -246,10 +246,13 @@ def test_a_boolean_is_not_summed_over_cpus():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (13, "map flows (id 3): map type HASH_OF_MAPS is not supported: name the maps within it"),
-        (12, "map type ARRAY_OF_MAPS is not supported"),
-        (27, "map type RINGBUF is not supported: name one of type HASH, ARRAY, PERCPU_HASH"),
-        (99, "map type 99 is not supported"),
+        (13, "map flows (id 3): HASH_OF_MAPS maps are not supported: name the maps inside it"),
+        (12, "ARRAY_OF_MAPS maps are not supported"),
+        (
+            27,
+            "RINGBUF maps are not supported: name one of type ARRAY, PERCPU_ARRAY, HASH",
+        ),
+        (99, "type 99 maps are not supported"),
     ],
 )
 def test_an_unsupported_map_type_is_refused(kind, message):

@@ -42,11 +42,11 @@ class Channel:
         (TimeoutError("timed out"), "no answer in 5 s"),
         (OSError(105, "No buffer space available"), r"ENOBUFS \(No buffer space available\)"),
         (HEADER.pack(20, 2, 0, 1, 0) + struct.pack("=i", -1), r"EPERM \(Operation not permitted\)"),
-        (HEADER.pack(0, 16, 0, 1, 0), "cannot be understood"),
-        (b"\x10\0", "cannot be understood"),
-        (HEADER.pack(18, 2, 0, 1, 0) + b"\0\0", "cannot be understood"),
-        (HEADER.pack(20, 16, 0, 1, 0) + bytes(4), "cannot be understood"),
-        (HEADER.pack(32, 16, 0, 1, 0) + bytes(16), "cannot be understood"),
+        (HEADER.pack(0, 16, 0, 1, 0), "malformed answer"),
+        (b"\x10\0", "malformed answer"),
+        (HEADER.pack(18, 2, 0, 1, 0) + b"\0\0", "malformed answer"),
+        (HEADER.pack(20, 16, 0, 1, 0) + bytes(4), "malformed answer"),
+        (HEADER.pack(32, 16, 0, 1, 0) + bytes(16), "malformed answer"),
     ],
 )
 @pytest.mark.timeout(20)

@@ -13,7 +13,7 @@ def test_what_is_no_namespace_is_one_clear_line(tmp_path, make):
     """It is neither waited for, nor called a missing right."""
     path = tmp_path / "ns"
     make(path)
-    named = rf"^enter network namespace {path}: not a network namespace: "
+    named = rf"^cannot enter network namespace {path}: not a network namespace: "
     with pytest.raises(SourceError, match=named), netns.entered(str(path)):
         pass
 

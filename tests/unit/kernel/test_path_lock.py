@@ -50,7 +50,7 @@ def test_who_waited_for_a_directory_that_is_gone_locks_the_one_there_now(tmp_pat
     path.mkdir()
     first = lock(path)
     got = []
-    waiting = threading.Thread(target=lambda: got.append(lock(path, patience_s=20)))
+    waiting = threading.Thread(target=lambda: got.append(lock(path, timeout_s=20)))
     waiting.start()
     time.sleep(0.1)
     shutil.rmtree(path)
