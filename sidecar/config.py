@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of `xdp-otel run`: flags take precedence over the environment, it over the defaults."""
+"""The configuration of `xdp-otel run`, in order of precedence: flags, environment, defaults."""
 
 import argparse
 import math
@@ -25,7 +25,7 @@ OTLP_FLAGS = {
     "CERTIFICATE": "file with the trusted roots, PEM",
     "CLIENT_KEY": "file with the client's key for mTLS, PEM",
     "CLIENT_CERTIFICATE": "file with the client's certificate for mTLS, PEM",
-    "HEADERS": "KEY=VALUE,…; who can list processes can read them: the variable is safer",
+    "HEADERS": "KEY=VALUE,…; visible in the process list: the variable is safer",
     "COMPRESSION": "gzip or none",
     "TIMEOUT": "deadline of a call, milliseconds (default 10000)",
     "INSECURE": "true or false: whether a bare HOST:PORT is plaintext",
@@ -99,17 +99,19 @@ def _flags_as_variables(flags: argparse.Namespace) -> dict[str, str]:
 
 
 def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
-    """Return the interfaces of `--interface` and `--netns`; raise ConfigError if one is named twice."""
+    """Return the interfaces of `--interface` and `--netns`; raise ConfigError if one is wrong or repeated."""
     names = flags.interface or []
     if flags.netns and not names:
-        raise ConfigError(f"use --netns {flags.netns}", "it needs --interface", "name the interface too")
+        raise ConfigError(f"use --netns {flags.netns}", "it goes with --interface", "name the interface too")
     repeated = _first_repeated(names)
     if repeated is not None:
-        raise ConfigError(f"use --interface {repeated}", "given twice", "give it once")
+        raise ConfigError(f"use --interface {repeated}", "it is named twice", "name it once")
     for name in names:
         if not is_interface_name(name):
             raise ConfigError(
-                f"use --interface {name!r}", "not a valid interface name", "`ip link` lists the interfaces"
+                f"use --interface {name!r}",
+                "no interface can have that name",
+                "`ip link` lists the interfaces",
             )
     return tuple(Interface(name, flags.netns) for name in names)
 
@@ -147,7 +149,7 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
         )
     repeated = _first_repeated(spec.map_ref for spec in specs)
     if repeated is not None:
-        raise ConfigError(f"read {repeated}", "given twice", "give it once")
+        raise ConfigError(f"read {repeated}", "it is named twice", "name it once")
     return tuple(specs)
 
 

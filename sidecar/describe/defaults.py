@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sidecar.describe import prometheus_names
-from sidecar.describe.file.metrics import METRIC_NAME
 from sidecar.describe.meaning import Meaning, meaning_of
 from sidecar.describe.shape import Encoding, Part, Shape, covering_parts
-from sidecar.describe.spec import KeySpec, MetricSpec, SourceSpec
+from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel.syscall import MapInfo
 from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE, Kind

@@ -6,6 +6,7 @@ All values are frozen. `at` is the `file:line` of an entry, empty if no file has
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +14,9 @@ from sidecar.model import Attributes
 from sidecar.schema import LARGEST_CARDINALITY, Kind
 
 MapRefKind = Literal["interface", "pin", "name", "id"]
+
+METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
+"""OpenTelemetry specification, `metrics/api.md`, "Instrument name syntax"."""
 
 
 @dataclass(frozen=True)

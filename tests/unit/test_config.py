@@ -197,15 +197,15 @@ def test_an_invalid_status_address_is_refused(text):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--netns", "blue"], "cannot use --netns blue: it needs --interface: name the interface too"),
+        (["--netns", "blue"], "cannot use --netns blue: it goes with --interface: name the interface too"),
         (
             ["--interface", "eth0", "--interface", "eth1", "--interface", "eth0"],
-            "cannot use --interface eth0: given twice: give it once",
+            "cannot use --interface eth0: it is named twice: name it once",
         ),
         *(
             (
                 ["--interface", name],
-                f"cannot use --interface {name!r}: not a valid interface name: "
+                f"cannot use --interface {name!r}: no interface can have that name: "
                 "`ip link` lists the interfaces",
             )
             for name in ("", "a b", "a/b", "sixteen-letters-", "eth0\n", "ééééééééé")
@@ -260,7 +260,7 @@ def test_a_source_is_required():
 
 def test_a_source_that_is_given_twice_is_refused():
     """By two flags, or by a flag and in a file."""
-    assert "cannot read id:1: given twice" in refusal("--map-id", "1")
+    assert "cannot read id:1: it is named twice" in refusal("--map-id", "1")
 
 
 def test_a_file_and_flags_can_be_combined(tmp_path):

@@ -6,15 +6,11 @@ from collections.abc import Mapping
 
 from sidecar.describe.decoders import DECODERS
 from sidecar.describe.file.yaml_nodes import Node
-from sidecar.describe.spec import KeySpec, MetricSpec
+from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec
 from sidecar.model import Attributes
 from sidecar.schema import Kind
 
-METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
-"""OpenTelemetry specification, `metrics/api.md`, "Instrument name syntax"."""
-
-# The same, "Instrument unit".
-_MAX_UNIT = 63
+_MAX_UNIT = 63  # OpenTelemetry specification, `metrics/api.md`, "Instrument unit"
 
 
 def text(section: Mapping[str, Node], name: str) -> str | None:

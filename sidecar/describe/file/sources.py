@@ -157,7 +157,7 @@ def _map_ref(node: Node, section: Mapping[str, Node]) -> MapRef:
     value = _without_nul(section[kind], kind)
     if kind == "interface" and not is_interface_name(value):
         raise section[kind].refuse(
-            f"interface {value!r}", "not a valid interface name", "`ip link` lists the interfaces"
+            f"interface {value!r}", "no interface can have that name", "`ip link` lists the interfaces"
         )
     if kind == "pin" and not value.startswith("/"):
         raise section[kind].refuse(f"pin {value!r}", "not an absolute path", "write /sys/fs/bpf/…")
