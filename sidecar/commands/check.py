@@ -16,8 +16,9 @@ from sidecar.config import Config, config_from
 from sidecar.describe.spec import MapRef
 from sidecar.errors import NotAcknowledgedError, RightsError, SourceError, StateError, explain, printable
 from sidecar.kernel import dispatcher, netlink, netns, path_lock
-from sidecar.kernel.capabilities import Capability, missing
+from sidecar.kernel.capabilities import missing
 from sidecar.kernel.interface import Interface
+from sidecar.kernel.libbpf import LOAD_RIGHTS
 from sidecar.observe.summary import shared_series
 from sidecar.otlp.endpoint import NOWHERE
 from sidecar.otlp.message import too_large
@@ -85,7 +86,7 @@ def _can_be_attached(interface: Interface) -> None:
                 f"it carries another XDP program (id {prog_id}), which is not replaced",
                 "read that one's maps: `xdp-otel discover` shows how",
             )
-    absent = missing(*(dispatcher.RIGHTS if link.programs else (Capability.BPF, Capability.NET_ADMIN)))
+    absent = missing(*(dispatcher.RIGHTS if link.programs else LOAD_RIGHTS))
     if absent:
         names = " and ".join(map(str, absent))
         raise RightsError(what, f"without {names}", "run as root, or add what is missing")

@@ -28,7 +28,8 @@ _PROGRAM_FRAGS = "xdp_count_frags"
 _PROGRAM_LINEAR = "xdp_count"
 PROGRAM_NAMES = (_PROGRAM_FRAGS, _PROGRAM_LINEAR)
 
-_LOAD_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
+LOAD_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
+"""What loading and attaching the program need; before Linux 5.18 the verifier needs CAP_PERFMON as well."""
 
 
 @dataclass
@@ -176,7 +177,7 @@ def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
             "before Linux 5.18 add CAP_PERFMON; before 5.15 upgrade the kernel",
         )
     if code in (errno.EPERM, errno.EACCES):
-        return RightsError(what, cause, remedy(*_LOAD_RIGHTS))
+        return RightsError(what, cause, remedy(*LOAD_RIGHTS))
     return KernelError(what, cause, "the kernel must be 5.15 or newer, with BPF and its JIT")
 
 
@@ -190,7 +191,7 @@ def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:
             raise from_os_error(
                 f"reuse map {MAP_NAME}",
                 OSError(code, os.strerror(code)),
-                rights=remedy(*_LOAD_RIGHTS),
+                rights=remedy(*LOAD_RIGHTS),
                 otherwise="remove the pinned map with `xdp-otel detach`",
             )
 

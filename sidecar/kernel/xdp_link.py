@@ -9,11 +9,10 @@ from pathlib import Path
 from sidecar.errors import explain, from_os_error
 from sidecar.kernel import pins, uapi
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.kernel.capabilities import remedy
+from sidecar.kernel.libbpf import LOAD_RIGHTS
 
 log = logging.getLogger(__name__)
-
-_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
 
 
 def pinned(link_pin: Path) -> bpf.LinkInfo | None:
@@ -77,7 +76,9 @@ def detach(link_pin: Path, what: str) -> None:
         except OSError as error:
             # ENOLINK: the interface was deleted, and the attachment with it.
             if error.errno != errno.ENOLINK:
-                raise from_os_error(what, error, rights=remedy(*_RIGHTS), otherwise="try again") from error
+                raise from_os_error(
+                    what, error, rights=remedy(*LOAD_RIGHTS), otherwise="try again"
+                ) from error
     link_pin.unlink(missing_ok=True)
 
 
@@ -90,5 +91,5 @@ def _create_link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:
         return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_SKB_MODE), "generic"
     except OSError as error:
         raise from_os_error(
-            what, error, rights=remedy(*_RIGHTS), otherwise="look at the kernel's log"
+            what, error, rights=remedy(*LOAD_RIGHTS), otherwise="look at the kernel's log"
         ) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from sidecar.describe.resolve import resolve
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SidecarError, explain
-from sidecar.kernel import capabilities, dispatcher, pins, xdp
+from sidecar.kernel import capabilities, dispatcher, libbpf, pins, xdp
 from sidecar.kernel.capabilities import Capability
 from sidecar.kernel.interface import Interface
 from sidecar.kernel.syscall import MapInfo
@@ -75,6 +75,20 @@ class Machine:
     known_by_btf: frozenset[str] = frozenset()
 
 
+def to_open(place: MapRef, kernel: tuple[int, int]) -> set[Capability]:
+    """
+    Return the capabilities that root needs to open a place; the Helm chart grants these for its sources.
+
+    File permissions, libxdp and hidden BTF may take more, which the chart leaves to `sidecar.capabilities`.
+    """
+    if place.kind == "pin":
+        # Before Linux 5.19; and the seccomp profiles of container runtimes allow bpf(2) only with it.
+        return {Capability.BPF}
+    if place.kind in ("name", "id") or place.netns:
+        return {Capability.SYS_ADMIN}  # which bpf_prog_load accepts in place of the others
+    return {*libbpf.LOAD_RIGHTS, *([Capability.PERFMON] if kernel < (5, 18) else [])}
+
+
 def needed(places: Iterable[MapRef], machine: Machine) -> frozenset[Capability]:
     """Return the capabilities that reading and following these places may still need."""
     keep: set[Capability] = set()
@@ -125,16 +139,11 @@ def _for_place(place: MapRef, machine: Machine) -> set[Capability]:
         # The next map pinned there has BTF of its own.
         btf = {Capability.SYS_ADMIN} if str(place) in machine.known_by_btf else set()
         return {Capability.DAC_READ_SEARCH} | btf
-    if place.kind == "name":
-        return {Capability.SYS_ADMIN}
     if place.kind == "id":
         return set()  # ids are never reused, so there is nothing to follow
     if str(place) in machine.shared:
         return set(dispatcher.RIGHTS)
-    if place.netns:
-        return {Capability.SYS_ADMIN}  # which bpf_prog_load accepts in place of the others
-    load = {Capability.BPF, Capability.NET_ADMIN}
-    return load | {Capability.PERFMON} if machine.kernel < (5, 18) else load
+    return to_open(place, machine.kernel)
 
 
 def _resolves_without_btf(spec: SourceSpec, info: MapInfo) -> bool:

@@ -3,6 +3,8 @@
 
 import pytest
 
+from sidecar.describe.spec import Place
+from sidecar.sources.privileges import to_open
 from tests.chart.chart import CASES, containers, environment, name_of, one, pod_spec, render, sidecar
 
 
@@ -40,18 +42,28 @@ def test_least_rights(renders, case):
 
 
 @pytest.mark.parametrize(
-    ("case", "expected"),
+    ("case", "places"),
     [
-        ("default", ["BPF", "NET_ADMIN"]),
-        ("config", ["BPF", "NET_ADMIN"]),
-        ("pins", ["BPF"]),
-        ("names", ["SYS_ADMIN"]),
-        ("everything", ["BPF", "NET_ADMIN", "PERFMON"]),
+        ("default", [Place("interface", "eth0")]),
+        ("config", [Place("interface", "ens5"), Place("pin", "/sys/fs/bpf/flows")]),
+        ("pins", [Place("pin", "/sys/fs/bpf/flows"), Place("pin", "/sys/fs/bpf/drops")]),
+        ("names", [Place("name", "stats_map"), Place("id", "4294967295")]),
     ],
 )
-def test_capabilities(renders, case, expected):
-    """The sidecar has the capabilities that its sources need."""
-    assert sidecar(renders[case])[1]["securityContext"]["capabilities"]["add"] == expected
+def test_capabilities(renders, case, places):
+    """The sidecar gets exactly the capabilities with which its code opens these sources."""
+    needed = set.union(*(to_open(place, (5, 18)) for place in places))
+
+    assert added_capabilities(renders[case]) == sorted(capability.name for capability in needed)
+
+
+def test_explicit_capabilities(renders):
+    """`sidecar.capabilities` replaces what the sources need."""
+    assert added_capabilities(renders["everything"]) == ["BPF", "NET_ADMIN", "PERFMON"]
+
+
+def added_capabilities(objects):
+    return sidecar(objects)[1]["securityContext"]["capabilities"]["add"]
 
 
 @pytest.mark.parametrize(

@@ -223,23 +223,23 @@ def lock(veth, cleanup):
 def test_one_sidecar_holds_an_interface(veth, source, lock):
     """Another one with its own state directory would report the same packets again; it is refused."""
     one, other = lock(), lock()
-    one.hold()
+    one.acquire()
     refused = rf"another sidecar counts there \(process {os.getpid()}\): stop that one"
     with pytest.raises(SourceError, match=refused):
-        other.hold()
-    one.hold()
+        other.acquire()
+    one.acquire()
     one.close()
-    other.hold()
+    other.acquire()
 
 
 def test_an_interface_that_could_not_be_attached_leaves_no_directory(veth, lock):
     """Of those with pins nothing is removed."""
     held = lock()
-    held.hold()
+    held.acquire()
     held.close()
     assert not veth.pin_directory.exists()
     xdp.attach(veth)
-    held.hold()
+    held.acquire()
     held.close()
     assert veth.link_pin.exists()
 
@@ -247,7 +247,7 @@ def test_an_interface_that_could_not_be_attached_leaves_no_directory(veth, lock)
 def test_detach_is_refused_while_a_sidecar_counts(veth, source, lock):
     """It would attach again in its next cycle; nothing is touched."""
     held = lock()
-    held.hold()
+    held.acquire()
     with pytest.raises(
         SourceError, match=rf"cannot detach from .*: a sidecar counts there \(process {os.getpid()}\): stop"
     ):
@@ -283,7 +283,7 @@ def test_pins_that_are_removed_under_a_sidecar_let_nobody_else_in_beside_it(veth
     second.close()
     assert [snapshot.identity.map_id for snapshot in one.read()] == [old.id, new.id]
     with pytest.raises(SourceError, match="another sidecar counts there"):
-        second.hold()
+        second.acquire()
     one.close()
 
 
@@ -323,7 +323,7 @@ def test_the_pins_of_a_namespace_are_held_from_anywhere(cleanup, bpffs):
     cleanup.callback(xdp.detach, inside)
     held = InterfaceLock(inside)
     cleanup.callback(held.close)
-    held.hold()
+    held.acquire()
     found = subprocess.run(
         [
             "nsenter",
@@ -345,7 +345,7 @@ HOLD = """
 import sys
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.kernel.interface import Interface
-InterfaceLock(Interface(*sys.argv[1:])).hold()
+InterfaceLock(Interface(*sys.argv[1:])).acquire()
 """
 
 
@@ -359,7 +359,7 @@ def test_a_map_pin_that_was_removed_is_pinned_again(veth, source, caplog):
         assert source.info.id == map_id
         assert veth.map_pin.exists()
     assert counts(source)["total_packets"] == 8
-    assert f"somebody removed {veth.map_pin}: pinned again" in caplog.text
+    assert f"somebody removed {veth.map_pin}: pinned it again" in caplog.text
 
 
 def test_without_the_right_to_find_it_a_new_map_takes_its_place(veth, source, caplog, monkeypatch):
@@ -471,7 +471,7 @@ def test_a_directory_that_somebody_else_made_is_not_used(veth, cleanup, plant, c
         with pytest.raises(SidecarError, match=cause):
             xdp.attach(veth)
         with pytest.raises(SidecarError, match=cause):
-            InterfaceLock(veth).hold()
+            InterfaceLock(veth).acquire()
         assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
     finally:
         veth.pin_directory.unlink() if veth.pin_directory.is_symlink() else veth.pin_directory.rmdir()
@@ -497,7 +497,7 @@ def test_an_interface_of_the_same_name_and_number_elsewhere_is_not_taken_for_thi
         for name in namespaces
     )
     assert (first.returncode, first.stderr) == (0, "")
-    assert "is of an interface of that name in another netns" in second.stderr
+    assert "belongs to an interface of that name in another netns" in second.stderr
 
 
 ATTACH = "from sidecar.kernel import interface, xdp; xdp.attach(interface.Interface('lo'))"

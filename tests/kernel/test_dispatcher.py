@@ -73,7 +73,7 @@ def test_a_program_that_is_no_dispatcher_is_not_taken_for_one(veth, cleanup):
     cleanup.callback(bpf.link_detach, link_fd)
 
     with pytest.raises(
-        SourceError, match=r"which is not replaced: detach that one .* by `xdp-loader`, next to"
+        SourceError, match=r"which is not replaced: detach that one .* with `xdp-loader`, next to"
     ):
         xdp.attach(veth)
     assert not veth.pin_directory.exists()

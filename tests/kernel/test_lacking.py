@@ -60,8 +60,7 @@ def test_without_proc_a_map_is_not_read(without, pin, tmp_path, command):
     assert done.returncode == 5
     assert error_of(done) == (
         f"cannot open map pinned at {pin}: cannot tell its kind from /proc: "
-        "ENOENT (No such file or directory): "
-        "mount proc at /proc"
+        "ENOENT (No such file or directory): mount proc at /proc"
     )
 
 
