@@ -145,7 +145,7 @@ class Pipeline:
     def _record(self, readings: Readings) -> None:
         """Write the readings down, as a new batch if one may be made; raise SidecarError if that fails."""
         generations = {
-            source: delta.generations(self._delivery.seen.get(source.name, ()), readings[source.name])
+            source: delta.with_lost_maps(self._delivery.seen.get(source.name, ()), readings[source.name])
             for source in self._sources
             if source.name in readings
         }
@@ -192,7 +192,7 @@ class Pipeline:
             Batch(requests, {source.name: step.baseline for source, step in steps.items()}),
             {source.name: seen[source.name] for source in steps},
         )
-        self._view = self._view.frozen()
+        self._view = self._view.after_batch()
         self._quiet = any(
             idle.can_omit_idle(source.schema, len(step.series)) for source, step in steps.items()
         )
@@ -252,11 +252,11 @@ class Pipeline:
                 snapshot.identity.map_id,
             )
             if self._temporality is Temporality.DELTA:
-                return delta.from_now_on(snapshot)
+                return delta.baseline_from_now(snapshot)
             snapshot = replace(snapshot, counting_since_ns=start_time_ns)
         if self._temporality is Temporality.DELTA_WITH_BASE:
-            return delta.as_reported(snapshot, source.schema)
-        return delta.since_birth(snapshot)
+            return delta.baseline_as_reported(snapshot, source.schema)
+        return delta.baseline_from_zero(snapshot)
 
     def _mark_reported(self, baseline: Baseline) -> None:
         map_id = baseline.identity.map_id

@@ -11,7 +11,7 @@ OURS, NEW = frozenset({7}), frozenset({8})
 
 
 def batch(told, over, *, clean=True):
-    return told.frozen().after_response(over, clean=clean)
+    return told.after_batch().after_response(over, clean=clean)
 
 
 def test_all_are_said_until_two_batches_came_over_one_connection():
