@@ -7,7 +7,7 @@ emptied, or deleted and made again, only if all its counters agree; otherwise th
 and tell nothing about the others (docs/adr/0007-counters-that-go-back.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import ge, lt
 from typing import Any, NamedTuple
 
@@ -69,9 +69,9 @@ class Counters:
         bits = self._bits[index]
         return (now[index] - was[index]) & ((1 << bits) - 1) >= 1 << (bits - 1)
 
-    def was_emptied(self, now: Any, was: Any) -> Any:
+    def _was_emptied(self, now: Any, was: Any, fallen: Mapping[int, Any]) -> Any:
         """
-        Return whether an entry was emptied, or deleted and made again; with arrays, an array.
+        Return whether an entry was emptied, or deleted and made again.
 
         It was if every counter that held something fell. It also was if it is all zero and a wide counter
         held something, however much: reaching that by wrapping would be a rare accident.
@@ -79,8 +79,8 @@ class Counters:
         some_fell: Any = False
         some_stayed: Any = False
         wide_held: Any = False
-        for index in self.indices:
-            held, fell = was[index] != 0, self.has_fallen(index, now, was)
+        for index, fell in fallen.items():
+            held = was[index] != 0
             some_fell = some_fell | (held & fell)
             some_stayed = some_stayed | (held & (fell ^ True))
             if self._bits[index] >= _WIDE:
@@ -97,12 +97,13 @@ class Counters:
         The counters of an emptied entry start at zero, one that fell alone at its present value, and all
         other cells at *was*.
         """
-        emptied = self.was_emptied(now, was)
-        cells, fallen = list(was), {}
-        for index in self.indices:
-            fell = fallen[index] = self.has_fallen(index, now, was) & (emptied ^ True)
+        fallen = {index: self.has_fallen(index, now, was) for index in self.indices}
+        emptied = self._was_emptied(now, was, fallen)
+        alone = {index: fell & (emptied ^ True) for index, fell in fallen.items()}
+        cells = list(was)
+        for index, fell in alone.items():
             cells[index] = now[index] * fell + was[index] * ((fell | emptied) ^ True)
-        return Start(cells, emptied, fallen)
+        return Start(cells, emptied, alone)
 
 
 class Resets:
