@@ -78,7 +78,7 @@ def _windows(keys: int, words: int, meaning: Schema) -> list[Sequence[Series]]:
     """Return what the pipeline encodes in some windows, one after the other."""
     windows: list[Sequence[Series]] = []
     with made(keys, words) as held:
-        baseline = delta.since_birth(snapshot(held.fd, held.info, meaning, 2))
+        baseline = delta.baseline_from_zero(snapshot(held.fd, held.info, meaning, 2))
         for number in range(_WINDOWS):
             held.count(keys)
             taken = snapshot(held.fd, held.info, meaning, 10**18 + number * 10**10)

@@ -68,7 +68,7 @@ def _record(keys: int, words: int) -> Record:
     meaning = schema(words)
     with made(keys, words) as held:
         first = snapshot(held.fd, held.info, meaning, 2)
-        known = delta.advance(delta.since_birth(first), [first], meaning).baseline
+        known = delta.advance(delta.baseline_from_zero(first), [first], meaning).baseline
         held.count(keys)
         second = snapshot(held.fd, held.info, meaning, 10**18)
     step = delta.advance(known, [second], meaning, include_idle=False)

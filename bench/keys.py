@@ -103,7 +103,9 @@ class Turns:
         self._now_ns = time.time_ns()
         first = self.read()
         with_base = temporality is Temporality.DELTA_WITH_BASE
-        self._baseline = delta.as_reported(first, meaning) if with_base else delta.since_birth(first)
+        self._baseline = (
+            delta.baseline_as_reported(first, meaning) if with_base else delta.baseline_from_zero(first)
+        )
         self._turn(everything=True)
 
     def turn(self) -> int:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Attributes as bytes, and back (pure).
+Encode attributes as OTLP bytes, and decode them (pure).
 
-A series is known by its attributes as they end its data points in OTLP (`metrics.proto`, NumberDataPoint,
-field 7), so the bytes that name it need not be encoded again. No two lists of attributes have the same bytes.
+The encoded attributes of a series identify it. They are the trailing bytes of its data points in OTLP
+(`metrics.proto`, NumberDataPoint, field 7), so an export copies them. The encoding is unambiguous.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sidecar.model import Attribute, Attributes
 from sidecar.u64 import U64
 
-if TYPE_CHECKING:  # commands that only look at maps start without the OTLP classes
+if TYPE_CHECKING:  # commands that only read maps start without the OTLP classes
     from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 _SHORT = [bytes([number]) for number in range(128)]
@@ -21,25 +21,25 @@ _STRING_TAG = b"\x0a"
 
 
 def varint(number: int) -> bytes:
-    """Return a number as protobuf has it."""
+    """Return a non-negative number as a protobuf varint."""
     if number < 128:
         return _SHORT[number]
-    found = bytearray()
+    encoded = bytearray()
     while number > 127:
-        found.append(number & 127 | 128)
+        encoded.append(number & 127 | 128)
         number >>= 7
-    found.append(number)
-    return bytes(found)
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def framed(tag: bytes, body: bytes) -> bytes:
-    """Return a field of bytes: tag, length, body."""
+    """Return a length-delimited protobuf field: tag, length, body."""
     return tag + varint(len(body)) + body
 
 
 def encode_attributes(attributes: Iterable[Attribute]) -> bytes:
-    """Return attributes as the bytes that end a data point."""
-    # Ten times as fast as the generated classes, and each new key asks for it.
+    """Return the attributes as the trailing bytes of a data point."""
+    # Ten times as fast as the generated classes, and needed for each new key.
     return b"".join(framed(b"\x3a", _key(key) + framed(b"\x12", _value(value))) for key, value in attributes)
 
 
@@ -57,7 +57,7 @@ def _value(value: str | int | bool) -> bytes:
 
 
 def split_attributes(encoded: bytes) -> Iterator[bytes]:
-    """Yield each attribute, a serialized KeyValue."""
+    """Yield each attribute as a serialized KeyValue (`common.proto`)."""
     at = 0
     while at < len(encoded):
         size = shift = 0
@@ -72,12 +72,18 @@ def split_attributes(encoded: bytes) -> Iterator[bytes]:
 
 
 def decode_attributes(encoded: bytes) -> Attributes:
-    """Return what `encode_attributes` was given; raise ValueError for bytes that are no attributes."""
+    """
+    Return the attributes that `encode_attributes` encoded.
+
+    Raises:
+        google.protobuf.message.DecodeError: The bytes are no attributes.
+
+    """
     from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint  # noqa: PLC0415
 
     return from_key_values(NumberDataPoint.FromString(encoded).attributes)
 
 
 def from_key_values(messages: "Iterable[KeyValue]") -> Attributes:
-    """Return attributes from OTLP's messages (`common.proto`, KeyValue)."""
-    return tuple((one.key, getattr(one.value, one.value.WhichOneof("value") or "")) for one in messages)
+    """Return the attributes of KeyValue messages (`common.proto`)."""
+    return tuple((pair.key, getattr(pair.value, pair.value.WhichOneof("value") or "")) for pair in messages)

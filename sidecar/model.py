@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frozen values that the stages of the pipeline hand to each other."""
+"""The immutable values passed between the stages of the pipeline."""
 
 import sys
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from typing import NamedTuple
 Attribute = tuple[str, "str | int | bool"]
 
 Attributes = tuple[Attribute, ...]
-"""What tells a series from the others of its metric; their order is part of it."""
+"""The attributes that identify a series within its metric; their order matters."""
 
 Cells = Mapping[bytes, tuple[int, ...]]
-"""For each key of a map (its raw bytes), what its columns hold."""
+"""The cells of each entry of a map, by its raw key, in the order of the columns."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Field:
     One integer of a map's value.
 
     Attributes:
-        name: Its path, `rx.packets`; `value` if the value is a bare integer.
-        bit_offset: Where it begins, from the value's first byte, as BTF counts on this machine.
+        name: Its path, such as `rx.packets`; `value` if the value is a bare integer.
+        bit_offset: Its offset from the value's first byte, in bits, as BTF counts them on this machine.
         bits: Its width.
         signed: Whether it is in two's complement.
-        big_endian: Whether its bytes are in network order, whatever the machine's.
+        big_endian: Whether it is in network byte order, whatever the machine's.
 
     """
 
@@ -40,35 +40,37 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the fields that are read lie in a map's value of *value_size* bytes."""
+    """The fields to read from a map's value of *value_size* bytes."""
 
     value_size: int
     fields: tuple[Field, ...]
 
     @cached_property
     def words(self) -> tuple[int, ...] | None:
-        """Which words of 64 bits the fields are; None if one is not, in the machine's own order."""
-        if all(
-            one.bits == 64 and one.bit_offset % 64 == 0 and one.big_endian <= (sys.byteorder == "big")
-            for one in self.fields
-        ):
-            return tuple(one.bit_offset // 64 for one in self.fields)
+        """The index of each field as an aligned u64 in the machine's byte order; None unless all are."""
+        if all(map(_is_native_word, self.fields)):
+            return tuple(field.bit_offset // 64 for field in self.fields)
         return None
+
+
+def _is_native_word(field: Field) -> bool:
+    is_native = not field.big_endian or sys.byteorder == "big"
+    return is_native and field.bits == 64 and field.bit_offset % 64 == 0
 
 
 class Column(NamedTuple):
     """
-    How one field stands in a reading.
+    The cells of one field in a reading.
 
-    A field of 64 bits is one cell, summed over the CPUs modulo 2^64. A narrower one may wrap on each CPU by
-    itself, so it keeps one cell for each.
+    A field of 64 bits has one cell, the sum over the CPUs modulo 2^64. A narrower one may wrap on each CPU
+    independently, so it has a cell for each CPU.
 
     Attributes:
         field: The field's name.
         bits: The width of each cell.
         signed: Whether a cell is in two's complement.
-        monotonic: Whether it is a counter, so only ever grows; then it is not signed.
-        cells: How many cells it has.
+        monotonic: Whether it is a counter, which only grows; a signed field never is.
+        cells: Number of cells.
 
     """
 
@@ -81,13 +83,13 @@ class Column(NamedTuple):
 
 class Fall(NamedTuple):
     """
-    A counter that fell while others of its entry did not, so is none.
+    A counter that fell while others of its entry did not, so it is no counter.
 
     Attributes:
         field: The field's name.
-        key: Of which entry.
-        before: What the cell held.
-        now: What it holds.
+        key: The key of its entry.
+        before: The cell's value in the baseline.
+        now: The cell's value in the reading.
 
     """
 
@@ -99,9 +101,9 @@ class Fall(NamedTuple):
 
 class MapIdentity(NamedTuple):
     """
-    What makes a map the same map; counters are only comparable within one identity.
+    The identity of a map; counters are comparable only within one identity.
 
-    A map id means nothing after a reboot, so the kernel's boot id belongs to it.
+    Map ids start again at each boot, so the kernel's boot id is part of it.
     """
 
     boot_id: str
@@ -114,7 +116,7 @@ class MapIdentity(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a map held: the cells of each key, column after column."""
+    """The contents of a map: the cells of each entry, column after column."""
 
     columns: tuple[Column, ...]
     cells: Cells
@@ -127,10 +129,10 @@ class Snapshot:
 
     Attributes:
         identity: The map that was read.
-        counting_since_ns: Unix ns: the load time of the oldest program that uses the map.
-        taken_ns: Unix time in ns, taken before the read.
-        reading: What it held.
-        boottime_ns: CLOCK_BOOTTIME at the same moment, ns; None if another process took it.
+        counting_since_ns: When the oldest program that uses the map was loaded, Unix ns.
+        taken_ns: CLOCK_REALTIME before the read, Unix ns.
+        reading: The map's contents.
+        boottime_ns: CLOCK_BOOTTIME at the same moment, ns; None if another process took the snapshot.
 
     """
 
@@ -142,10 +144,10 @@ class Snapshot:
 
     def after_ns(self, wall_ns: int, boottime_ns: int | None) -> int:
         """
-        Return how long after a moment it was taken, ns: what a rate is divided by.
+        Return the time from a moment to this snapshot, ns: the divisor of a rate.
 
-        Nobody steps CLOCK_BOOTTIME. The wall clock is asked only if *boottime_ns* is not known; 0 means that
-        it was stepped back, so nobody can tell.
+        CLOCK_BOOTTIME is never stepped. The wall clock is used only if *boottime_ns* is unknown; 0 means that
+        it was stepped back, so the time is unknown.
         """
         if boottime_ns is None or self.boottime_ns is None:
             return max(0, self.taken_ns - wall_ns)
@@ -155,11 +157,11 @@ class Snapshot:
 @dataclass(frozen=True)
 class StreamState:
     """
-    What was reported of one series.
+    What has been reported of one series.
 
     Attributes:
-        totals: What each field has counted since the source's birth, modulo 2^64.
-        end_ns: End of the last window that carried it, Unix ns; its next window starts there.
+        totals: The count of each field since the source's start time, modulo 2^64.
+        end_ns: End of the last window that exported it, Unix ns; its next window starts there.
 
     """
 
@@ -170,16 +172,16 @@ class StreamState:
 @dataclass(frozen=True)
 class Baseline:
     """
-    Where a source stands: what has been reported up to *end_ns*.
+    What has been reported of one source, up to *end_ns*.
 
     Attributes:
         start_time_ns: Start of the very first window, Unix ns; it never changes.
         end_ns: End of the last window, Unix ns.
-        maps: How its maps were last read, the present one last; the one before it may come back.
-        fields: The fields that the streams' totals are of.
-        streams: What was reported of each series.
-        boottime_ns: CLOCK_BOOTTIME when its newest map was read, ns; None if another process did. The journal
-            does not have it.
+        maps: The last reading of its maps, the current one last; the one before it may come back.
+        fields: The fields of the streams' totals, in their order.
+        streams: The state of each series.
+        boottime_ns: CLOCK_BOOTTIME when its newest map was read, ns; None if another process read it, since
+            the journal does not keep it.
 
     """
 
@@ -192,18 +194,19 @@ class Baseline:
 
     @property
     def identity(self) -> MapIdentity:
-        """The present map."""
-        return next(reversed(list(self.maps)))
+        """The current map."""
+        return list(self.maps)[-1]
 
 
 class Temporality(Enum):
     """
-    How counts are said in OTLP (specification, `metrics/data-model.md`, "Temporality").
+    The temporality of exported sums (OpenTelemetry specification, `metrics/data-model.md`, "Temporality").
 
-    DELTA: what was counted in (start, end].
-    DELTA_WITH_BASE: the same, and before it a point (birth, birth + 1 ns] with all that was reported before.
-        A Collector without state of the stream takes it as first sample; one that has any drops it as known.
-    CUMULATIVE: everything in (birth, end].
+    DELTA: the count in (start, end].
+    DELTA_WITH_BASE: the same, preceded by a base point (start time, start time + 1 ns] with the total of all
+        earlier windows. A Collector without state for the stream takes it as the first sample; any other
+        drops it as out of order.
+    CUMULATIVE: the count in (start time, end].
     """
 
     DELTA = "delta"
@@ -214,19 +217,18 @@ class Temporality(Enum):
 @dataclass(frozen=True)
 class Series:
     """
-    What one series of one source counted, field by field, in the order of the schema's layout.
+    One window of one series: a number for each field, in the order of the schema's layout.
 
     Attributes:
-        attributes: Attributes of its points.
-        start_time_ns: Since when its totals count, Unix ns; never changes while the series lives.
-        is_new: Whether no window of it was ever made before.
+        attributes: Attributes of its data points.
+        start_time_ns: Start of its totals, Unix ns; constant for the life of the series.
+        is_new: Whether it has never had a window before.
         start_ns: Start of the window, Unix ns: the end of its last one.
         end_ns: End of the window, Unix ns.
-        counts: What was counted in (start_ns, end_ns], modulo 2^64.
-        totals: What was counted in (start_time_ns, end_ns], modulo 2^64.
-        values: What the fields held at *end_ns*, modulo 2^64.
-        elapsed_ns: How long it took to count *counts*, whatever was done to the wall clock, ns; 0 if nobody
-            can tell.
+        counts: Counts in (start_ns, end_ns], modulo 2^64.
+        totals: Counts in (start_time_ns, end_ns], modulo 2^64.
+        values: Values of the fields at *end_ns*, modulo 2^64; empty if no instrument is a gauge.
+        elapsed_ns: The true length of the window, ns, whatever happened to the wall clock; 0 if unknown.
 
     """
 

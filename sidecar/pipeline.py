@@ -147,7 +147,7 @@ class Pipeline:
     def _record(self, readings: Readings) -> None:
         """Journal the readings, in a new batch if one may be submitted; raise SidecarError if that fails."""
         generations = {
-            source: delta.generations(self._delivery.snapshots.get(source.name, ()), readings[source.name])
+            source: delta.with_lost_maps(self._delivery.snapshots.get(source.name, ()), readings[source.name])
             for source in self._sources
             if source.name in readings
         }

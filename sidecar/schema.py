@@ -137,10 +137,10 @@ class Schema:
     def columns(self, slots: int) -> tuple[Column, ...]:
         """Return how the fields stand in a reading of a map that answers with *slots* values a key."""
         if slots not in self._columns:
-            self._columns[slots] = tuple(self._made_columns(slots))
+            self._columns[slots] = tuple(self._build_columns(slots))
         return self._columns[slots]
 
-    def _made_columns(self, slots: int) -> Iterator[Column]:
+    def _build_columns(self, slots: int) -> Iterator[Column]:
         growing = {one.field for one in self.instruments if one.kind in (Kind.COUNTER, Kind.RATE)}
         for one in self.layout.fields:
             monotonic = not one.signed and one.name in growing

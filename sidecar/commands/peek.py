@@ -75,7 +75,7 @@ def is_counted(interface: Interface) -> bool:
 
 def rows(schema: Schema, snapshot: Snapshot) -> list[Row]:
     """Return the series that a snapshot comes to, with all that they count; sorted by attributes."""
-    series = delta.advance(delta.since_birth(snapshot), [snapshot], schema).series
+    series = delta.advance(delta.baseline_from_zero(snapshot), [snapshot], schema).series
     found = [Row(one.attributes, in_own_sign(schema, one.totals)) for one in series]
     return sorted(
         found, key=lambda row: [(name, isinstance(value, str), value) for name, value in row.attributes]

@@ -22,7 +22,7 @@ class _Watched:
     def __init__(self, source: Source) -> None:
         """Take an open source and read it; raise SidecarError if that cannot be done."""
         self._source = source
-        self._baseline = delta.from_now_on(source.read()[-1])
+        self._baseline = delta.baseline_from_now(source.read()[-1])
 
     def turn(self) -> Meter:
         """Read; return what was counted since the last reading."""

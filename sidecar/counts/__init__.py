@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From readings to what was counted: cells, resets, windows and series; no clock, file or socket."""
+"""From readings to counts: cells, resets, windows and series; no clock, file or socket."""

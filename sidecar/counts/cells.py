@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers in a map's values: over the possible CPUs, in each field's own width (pure)."""
+"""Cells: the numbers in a map's values, added up over the CPUs in each field's own width (pure)."""
 
 import sys
 from functools import lru_cache
@@ -11,36 +11,36 @@ from sidecar.u64 import U64, signed
 
 def cells(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
     """
-    Return what the fields hold: 64 bits added up over the slots, modulo 2^64; narrower ones slot by slot.
+    Return the cells of one entry: a 64-bit field added up over the slots modulo 2^64, a narrower one by slot.
 
     Args:
-        raw: The kernel's answer: *slots* values, each padded to the same length.
-        layout: Where the fields lie.
+        raw: The value as the kernel returns it: *slots* values, each padded to the same length.
+        layout: The fields to read.
         slots: Number of possible CPUs, or 1 for a map that is not per-CPU.
 
     Raises:
         ValueError: *raw* has another length.
 
     """
-    step, rest = divmod(len(raw), slots)
-    if rest or step < layout.value_size:
+    stride, rest = divmod(len(raw), slots)
+    if rest or stride < layout.value_size:
         raise ValueError(f"{len(raw)} bytes are not {slots} slots of {layout.value_size} bytes")
-    if layout.words is not None and step % 8 == 0:
-        numbers = memoryview(raw).cast("Q").tolist()
-        return tuple([sum(numbers[word :: step // 8]) & U64 for word in layout.words])
-    found: list[int] = []
+    if layout.words is not None and stride % 8 == 0:
+        words = memoryview(raw).cast("Q").tolist()
+        return tuple([sum(words[index :: stride // 8]) & U64 for index in layout.words])
+    numbers: list[int] = []
     for field in layout.fields:
-        values = [_extract(raw, at, field) for at in range(0, len(raw), step)]
-        found += [sum(values) & U64] if field.bits == 64 else values
-    return tuple(found)
+        by_slot = [_extract(raw, start, field) for start in range(0, len(raw), stride)]
+        numbers += [sum(by_slot) & U64] if field.bits == 64 else by_slot
+    return tuple(numbers)
 
 
-def _extract(raw: bytes, at: int, field: Field) -> int:
-    """Return the bits of a field in the value that begins at *at*, as an unsigned number."""
+def _extract(raw: bytes, start: int, field: Field) -> int:
+    """Return the bits of a field in the value that begins at *start*, as an unsigned number."""
     first, shift = divmod(field.bit_offset, 8)
     length = (shift + field.bits + 7) // 8
     order: Literal["little", "big"] = "big" if field.big_endian else sys.byteorder
-    number = int.from_bytes(raw[at + first : at + first + length], order)
+    number = int.from_bytes(raw[start + first : start + first + length], order)
     if order == "big":
         # BTF counts bits from the most significant one there.
         shift = 8 * length - shift - field.bits
@@ -48,8 +48,8 @@ def _extract(raw: bytes, at: int, field: Field) -> int:
 
 
 @lru_cache(maxsize=64)
-def _is_plain(columns: tuple[Column, ...]) -> bool:
-    """Return whether each cell is a field of its own, of the width in which sums are taken."""
+def _are_words(columns: tuple[Column, ...]) -> bool:
+    """Return whether each field is one cell of 64 bits."""
     return all(column.bits == 64 and column.cells == 1 for column in columns)
 
 
@@ -57,29 +57,28 @@ def growth(
     now: tuple[int, ...], before: tuple[int, ...] | None, columns: tuple[Column, ...]
 ) -> tuple[int, ...]:
     """
-    Return how much each field grew, over all CPUs, modulo 2^64; without *before*, from zero.
+    Return the growth of each field over all CPUs, modulo 2^64; from zero without *before*.
 
-    Each cell's difference is taken in the cell's own width, so that a counter of 32 bits that wraps loses
-    nothing. Whether a counter fell was asked before (`resets`): here it grew.
+    Each cell's difference is taken in the cell's own width, so a 32-bit counter that wraps loses nothing.
+    *before* already accounts for counters that fell (`resets`).
     """
-    if _is_plain(columns):
-        # The general way says the same, five times as slowly.
+    if _are_words(columns):
+        # Five times as fast as the general case below, with the same result.
         return now if before is None else tuple([(a - b) & U64 for a, b in zip(now, before, strict=True)])
-    at = 0
-    grown = []
+    start = 0
+    by_field = []
     for column in columns:
-        end = at + column.cells
-        difference = 0
-        for place in range(at, end):
-            was = before[place] if before else 0
-            step = (now[place] - was) & ((1 << column.bits) - 1)
-            falls = column.signed or (before is not None and not column.monotonic)
-            difference += signed(step, column.bits) if falls else step
-        grown.append(difference & U64)
-        at = end
-    return tuple(grown)
+        end = start + column.cells
+        may_fall = column.signed or (before is not None and not column.monotonic)
+        total = 0
+        for index in range(start, end):
+            difference = (now[index] - (before[index] if before else 0)) & ((1 << column.bits) - 1)
+            total += signed(difference, column.bits) if may_fall else difference
+        by_field.append(total & U64)
+        start = end
+    return tuple(by_field)
 
 
 def values(now: tuple[int, ...], columns: tuple[Column, ...]) -> tuple[int, ...]:
-    """Return what each field holds, added up over the CPUs, modulo 2^64."""
+    """Return the value of each field, added up over the CPUs, modulo 2^64."""
     return growth(now, None, columns)

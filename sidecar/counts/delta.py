@@ -2,180 +2,167 @@
 """
 From snapshots and a baseline to series and the next baseline (pure).
 
-A map is read by key and reported by series: what a key counted is posted to the series that its attributes
-name at that moment, and stays there. Several keys may share a series, and a key may change to another.
+A map is read by key and reported by series: the count of a key goes to the series that its attributes name at
+that moment, and stays there. Several keys may share a series, and a key may move to another.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sidecar.attributes import encode_attributes
-from sidecar.counts import idle
-from sidecar.counts.aggregate import Aggregated, WindowResult, add_to, post
+from sidecar.counts import fields, idle
+from sidecar.counts.aggregate import Aggregated, add_to, aggregate
 from sidecar.counts.cells import growth, values
-from sidecar.counts.columns.table import Table, key_size
+from sidecar.counts.columns import columnar_window
 from sidecar.counts.resets import Counters, Resets
-from sidecar.model import Attributes, Baseline, Cells, Column, Reading, Series, Snapshot, StreamState
+from sidecar.counts.window import NextWindow
+from sidecar.model import Attributes, Baseline, Reading, Series, Snapshot, StreamState
 from sidecar.schema import OVERFLOW, Schema
 from sidecar.u64 import added
 
-# The present one, and the one before it, which a rollback brings back; and all that can still be read.
-MAPS_REMEMBERED = 2
+__all__ = [
+    "NextWindow",
+    "advance",
+    "baseline_as_reported",
+    "baseline_from_now",
+    "baseline_from_zero",
+    "probe",
+    "with_lost_maps",
+]
 
-
-@dataclass(frozen=True, kw_only=True)
-class NextWindow(WindowResult):
-    """
-    What one window brought for one source, and what holds after it.
-
-    Attributes:
-        baseline: The baseline that holds once the window is acknowledged.
-        snapshots: The readings that it was made of, without those that were reported before.
-
-    """
-
-    baseline: Baseline
-    snapshots: Sequence[Snapshot]
+# The current map, and the one before it, which a rollback brings back; besides all that can still be read.
+_MAPS_REMEMBERED = 2
 
 
 def advance(
     baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, *, include_idle: bool = True
 ) -> NextWindow:
     """
-    Take one source a window further; unless *include_idle*, series that counted nothing may be left out.
+    Return the next window of one source; unless *include_idle*, idle series may be omitted from the export.
 
-    *snapshots* are of the generations of its map since the baseline, oldest first and each once: usually one;
-    two when a new map took its place, the old one read a last time. For each there are three cases:
+    *snapshots* are one for each map of the source since the baseline, oldest map first: usually one; two when
+    a new map replaced the old one, which is read a last time. For each there are three cases:
 
-    1. A map that the baseline knows: what it counted since is the difference.
-    2. Another map: it counted from zero, so all of it is new.
-    3. All counters of an entry below their baseline within one map: it was emptied, so all of what they have
-       now is new. The same holds for a key that was deleted and comes back. A counter that fell while others
-       did not is none: its fall is not counted (`resets`).
+    1. The baseline has the map: the count is the difference.
+    2. It does not: the map counted from zero, so the count is all it holds.
+    3. All counters of an entry are below their baseline within one map: it was emptied, so the count is all
+       it holds now. The same holds for a key that was deleted and comes back. A counter that fell while
+       others did not is no counter: its fall is not counted (`resets`).
 
-    The window is (end of the last one, *taken_ns* of the newest snapshot], and at least 1 ns long, also when
-    the wall clock was stepped back, because a point whose time is not newer than the last would be dropped
-    as a duplicate. What rates are divided by is not that length, see `Snapshot.after_ns`.
+    The window is (end of the last one, *taken_ns* of the newest snapshot]. It is at least 1 ns long, even if
+    the wall clock was stepped back, because a data point that is not newer than the last one is dropped as a
+    duplicate. Rates are divided by `Snapshot.after_ns` instead.
     """
     newest = snapshots[-1]
     maps = dict(baseline.maps)
     for snapshot in snapshots:
         maps.pop(snapshot.identity, None)
         maps[snapshot.identity] = snapshot.reading
-    remembered = dict(list(maps.items())[-max(MAPS_REMEMBERED, len(snapshots)) :])
-    snapshots = [*(one for one in snapshots[:-1] if baseline.maps.get(one.identity) != one.reading), newest]
-    end_ns = max(newest.taken_ns, baseline.end_ns + 1)
-    # Windows of 1 ns say nothing of how long a series was left out.
-    stepped_back = newest.taken_ns <= baseline.end_ns
-    step = _step(baseline, snapshots, schema, end_ns, include_idle=include_idle or stepped_back)
-    fields = _fields(newest.reading)
-    after = Baseline(baseline.start_time_ns, end_ns, remembered, fields, step.streams, newest.boottime_ns)
-    return NextWindow(**vars(step), baseline=after, snapshots=snapshots)
+    # With the streams of the last window: those of this one replace them.
+    after = Baseline(
+        baseline.start_time_ns,
+        max(newest.taken_ns, baseline.end_ns + 1),
+        dict(list(maps.items())[-max(_MAPS_REMEMBERED, len(snapshots)) :]),
+        fields.names(newest.reading),
+        baseline.streams,
+        newest.boottime_ns,
+    )
+    unreported = [
+        *(
+            snapshot
+            for snapshot in snapshots[:-1]
+            if baseline.maps.get(snapshot.identity) != snapshot.reading
+        ),
+        newest,
+    ]
+    # Windows of 1 ns do not tell how long a series was omitted.
+    include_idle = include_idle or newest.taken_ns <= baseline.end_ns
+    return columnar_window(baseline, unreported, schema, after, include_idle=include_idle) or _window_by_key(
+        baseline, unreported, schema, after, include_idle=include_idle
+    )
 
 
-def _step(
-    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, include_idle: bool
-) -> WindowResult:
-    if isinstance(snapshots[-1].reading.cells, Table):
-        # Small maps need no numpy: it is 12 MB.
-        from sidecar.counts.columns import delta as column_delta  # noqa: PLC0415
-
-        if column_delta.fits(baseline, snapshots, schema):
-            return column_delta.step(baseline, snapshots, schema, end_ns, include_idle=include_idle)
-    return step(baseline, snapshots, schema, end_ns, include_idle=include_idle)
-
-
-def step(
-    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, include_idle: bool
-) -> WindowResult:
-    """Return what the window up to *end_ns* brought, key by key; `columnar_delta.step` says the same."""
+def _window_by_key(
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, after: Baseline, *, include_idle: bool
+) -> NextWindow:
     newest = snapshots[-1]
-    fields = _fields(newest.reading)
     maps = dict(baseline.maps)
-    grown: list[tuple[Attributes, tuple[int, ...]]] = []
+    counts: list[tuple[Attributes, tuple[int, ...]]] = []
     resets = Resets()
     vanished: list[bytes] = []
     for snapshot in snapshots:
-        known, columns = _known(maps.pop(snapshot.identity, None), snapshot.reading)
+        known, columns = fields.known_cells(maps.pop(snapshot.identity, None), snapshot.reading)
         vanished += known.keys() - snapshot.reading.cells.keys()
-        counters, in_order = Counters(columns), _order(_fields(snapshot.reading), fields)
-        # The keys of a map that had others cannot be told by the present one's.
-        readable = snapshot.identity.key_size == newest.identity.key_size
+        counters = Counters(columns)
+        reordered = fields.reorder(fields.names(snapshot.reading), after.fields)
+        # The labels of the current map cannot decode the keys of one that had others.
+        is_decodable = snapshot.identity.key_size == newest.identity.key_size
         for key, now in snapshot.reading.cells.items():
             was = known.get(key)
             if was is not None and counters.may_have_fallen(now, was):
-                was = resets.began(key, now, was, counters)
-            attributes = schema.attributes_of(key) if readable else (*schema.attributes, OVERFLOW)
-            grown.append((attributes, in_order(growth(now, was, columns))))
-    posted = post(_accounts(baseline, fields), grown, schema)
+                was = resets.start_of(key, now, was, counters)
+            attributes = schema.attributes_of(key) if is_decodable else (*schema.attributes, OVERFLOW)
+            counts.append((attributes, reordered(growth(now, was, columns))))
+    aggregated = aggregate(fields.streams_of(baseline, after.fields), counts, schema)
     elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
-    series = _series(baseline, end_ns, posted, _values(snapshots, schema, posted.counts), elapsed_ns)
+    held = _values(snapshots, schema, aggregated.counts)
+    series = _series(baseline, after.end_ns, aggregated, held, elapsed_ns)
     to_export = series if include_idle or not idle.can_omit_idle(schema, len(series)) else idle.select(series)
-    # One that is not said counted nothing, so its account stays as it is.
-    streams = {one.attributes: StreamState(one.totals, end_ns) for one in to_export}
-    return WindowResult(
+    # An omitted series counted nothing, so its state stays as it is.
+    streams = {one.attributes: StreamState(one.totals, after.end_ns) for one in to_export}
+    return NextWindow(
         series,
         to_export,
-        {**posted.streams, **streams},
+        replace(after, streams={**aggregated.streams, **streams}),
+        snapshots,
         tuple(resets.emptied),
         tuple(vanished),
-        posted.overflowed,
-        posted.forgotten,
+        aggregated.overflowed,
+        aggregated.forgotten,
         resets.fallen,
         resets.falls,
-        _gone(baseline, posted, schema),
+        _gone(baseline, aggregated, schema),
     )
 
 
-def since_birth(snapshot: Snapshot) -> Baseline:
-    """Return the baseline of a source that was never reported: nothing yet, since its map began to count."""
-    nothing = Reading(snapshot.reading.columns, {})
-    return Baseline(
-        snapshot.counting_since_ns,
-        snapshot.counting_since_ns,
-        {snapshot.identity: nothing},
-        _fields(snapshot.reading),
-    )
+def baseline_from_zero(snapshot: Snapshot) -> Baseline:
+    """Return the baseline of a source that was never reported: all that its map holds is still to report."""
+    empty = Reading(snapshot.reading.columns, {})
+    start_ns = snapshot.counting_since_ns
+    return Baseline(start_ns, start_ns, {snapshot.identity: empty}, fields.names(snapshot.reading))
 
 
-def as_reported(snapshot: Snapshot, schema: Schema) -> Baseline:
+def baseline_as_reported(snapshot: Snapshot, schema: Schema) -> Baseline:
     """
-    Return the baseline that takes all that a map holds as reported, in the first nanosecond of its life.
+    Return the baseline after all that a map holds was reported, in the first nanosecond of its counting.
 
-    Sent as base point it tells a new Collector include_idle, and one that knows the series nothing.
+    Exported as base point, it gives a new Collector the whole count, and adds nothing to a known stream.
     """
     first_ns = snapshot.counting_since_ns + 1
-    return advance(since_birth(snapshot), [replace(snapshot, taken_ns=first_ns)], schema).baseline
+    return advance(baseline_from_zero(snapshot), [replace(snapshot, taken_ns=first_ns)], schema).baseline
+
+
+def baseline_from_now(snapshot: Snapshot) -> Baseline:
+    """Return the baseline that excludes all that a map holds, because it may have been reported before."""
+    reading, now_ns = snapshot.reading, snapshot.taken_ns
+    maps = {snapshot.identity: reading}
+    return Baseline(now_ns, now_ns, maps, fields.names(reading), boottime_ns=snapshot.boottime_ns)
 
 
 def probe(baseline: Baseline, snapshot: Snapshot, schema: Schema) -> NextWindow:
     """
-    Return the window of 1 ns after the baseline in which nothing is counted, with the series of a reading.
+    Return a window of 1 ns after the baseline with the series of a reading, all of which count nothing.
 
-    What was counted since stays to be reported: should nobody want it, nothing is lost.
+    The counts since the baseline remain to be reported, so nothing is lost if the Collector rejects it.
     """
     as_if_known = replace(baseline, maps={snapshot.identity: snapshot.reading})
-    step = advance(as_if_known, [replace(snapshot, taken_ns=0)], schema)
-    after = replace(step.baseline, maps=baseline.maps, boottime_ns=baseline.boottime_ns)
-    return replace(step, baseline=after)
+    window = advance(as_if_known, [replace(snapshot, taken_ns=0)], schema)
+    after = replace(window.baseline, maps=baseline.maps, boottime_ns=baseline.boottime_ns)
+    return replace(window, baseline=after)
 
 
-def from_now_on(snapshot: Snapshot) -> Baseline:
-    """Return the baseline that leaves out all that a map holds: it may have been reported before."""
-    now_ns = snapshot.taken_ns
-    reading = snapshot.reading
-    return Baseline(
-        now_ns,
-        now_ns,
-        {snapshot.identity: reading},
-        _fields(reading),
-        boottime_ns=snapshot.boottime_ns,
-    )
-
-
-def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[Snapshot]:
-    """Return *read*, and before it those maps of *seen* that are no longer there to be read."""
+def with_lost_maps(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[Snapshot]:
+    """Return *read*, preceded by the snapshots in *seen* of maps that can no longer be read."""
     present = {snapshot.identity for snapshot in read}
     return (*(snapshot for snapshot in seen if snapshot.identity not in present), *read)
 
@@ -183,22 +170,22 @@ def generations(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[
 def _series(
     baseline: Baseline,
     end_ns: int,
-    posted: Aggregated,
+    aggregated: Aggregated,
     held: Mapping[Attributes, tuple[int, ...]],
     elapsed_ns: int,
 ) -> list[Series]:
     series = []
-    for attributes, counts in posted.counts.items():
-        account = posted.streams.get(attributes)
+    for attributes, counts in aggregated.counts.items():
+        state = aggregated.streams.get(attributes)
         series.append(
             Series(
                 attributes,
                 start_time_ns=baseline.start_time_ns,
-                is_new=account is None,
-                start_ns=account.end_ns if account else baseline.end_ns,
+                is_new=state is None,
+                start_ns=state.end_ns if state else baseline.end_ns,
                 end_ns=end_ns,
                 counts=counts,
-                totals=added(account.totals, counts) if account else counts,
+                totals=added(state.totals, counts) if state else counts,
                 values=held.get(attributes, ()),
                 elapsed_ns=elapsed_ns,
             )
@@ -206,100 +193,36 @@ def _series(
     return series
 
 
-def _gone(baseline: Baseline, posted: Aggregated, schema: Schema) -> tuple[bytes, ...]:
+def _gone(baseline: Baseline, aggregated: Aggregated, schema: Schema) -> tuple[bytes, ...]:
     if not schema.has_any_gauge:
         return ()
     return tuple(
-        encode_attributes(one)
-        for one, account in posted.streams.items()
-        if account.end_ns == baseline.end_ns and one not in posted.counts
+        encode_attributes(attributes)
+        for attributes, state in aggregated.streams.items()
+        if state.end_ns == baseline.end_ns and attributes not in aggregated.counts
     )
 
 
 def _values(
-    snapshots: Sequence[Snapshot], schema: Schema, room: Mapping[Attributes, object]
+    snapshots: Sequence[Snapshot], schema: Schema, placed: Mapping[Attributes, object]
 ) -> Mapping[Attributes, tuple[int, ...]]:
     """
-    Return what the fields of each series hold, if some instrument wants to know.
+    Return the values of each series' fields, if some instrument is a gauge.
 
-    A series that has no key in the newest map any more holds what it was last read as.
+    A series without a key in the newest map has the values of the last map that had one. The values of a
+    series that is not in *placed* go to the overflow series.
     """
     held: dict[Attributes, tuple[int, ...]] = {}
     if not schema.has_gauge:
         return held
     newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
     for snapshot in snapshots:
-        in_this: dict[Attributes, tuple[int, ...]] = {}
+        in_map: dict[Attributes, tuple[int, ...]] = {}
         columns = snapshot.reading.columns
-        in_order = _order(_fields(snapshot.reading), _fields(newest.reading))
-        readable = snapshot.identity.key_size == newest.identity.key_size
+        reordered = fields.reorder(fields.names(snapshot.reading), fields.names(newest.reading))
+        is_decodable = snapshot.identity.key_size == newest.identity.key_size
         for key, now in snapshot.reading.cells.items():
-            attributes = schema.attributes_of(key) if readable else overflow
-            add_to(in_this, attributes if attributes in room else overflow, in_order(values(now, columns)))
-        held |= in_this
+            attributes = schema.attributes_of(key) if is_decodable else overflow
+            add_to(in_map, attributes if attributes in placed else overflow, reordered(values(now, columns)))
+        held |= in_map
     return held
-
-
-def _known(before: Reading | None, now: Reading) -> tuple[Cells, tuple[Column, ...]]:
-    """
-    Return how the baseline knows a map, in the columns of the present reading, and these columns.
-
-    A field that was not read before counts from now on: so it can never be counted twice. What it held nobody
-    knows, so in this window it is no counter that could say whether it fell.
-    """
-    if before is None:
-        return {}, now.columns
-    if before.cells and now.cells and key_size(before.cells) != key_size(now.cells):
-        # CPUs are told apart since then, or are no longer: nobody knows what each of these entries held.
-        return now.cells, now.columns
-    if before.columns == now.columns:
-        return before.cells, now.columns
-    read = set(map(_place, before.columns))
-    columns = tuple(one if _place(one) in read else one._replace(monotonic=False) for one in now.columns)
-    known = {
-        key: _rearranged(was, before.columns, now.cells[key], columns)
-        for key, was in before.cells.items()
-        if key in now.cells
-    }
-    return known, columns
-
-
-def _rearranged(
-    was: tuple[int, ...], old: Sequence[Column], now: tuple[int, ...], new: Sequence[Column]
-) -> tuple[int, ...]:
-    known = {_place(column): cells for column, cells in _by_column(was, old)}
-    parts = (known.get(_place(column), cells) for column, cells in _by_column(now, new))
-    return tuple(chain.from_iterable(parts))
-
-
-def _place(column: Column) -> Column:
-    """Return what makes a column the same, whatever metrics are made of it."""
-    return column._replace(monotonic=False)
-
-
-def _by_column(cells: tuple[int, ...], columns: Sequence[Column]) -> Iterator[tuple[Column, tuple[int, ...]]]:
-    at = 0
-    for column in columns:
-        yield column, cells[at : at + column.cells]
-        at += column.cells
-
-
-def _accounts(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attributes, StreamState]:
-    """Return the streams with their totals in the order of *fields*; a new field has counted nothing."""
-    if baseline.fields == fields:
-        return baseline.streams
-    in_order = _order(baseline.fields, fields)
-    return {
-        one: replace(account, totals=in_order(account.totals)) for one, account in baseline.streams.items()
-    }
-
-
-def _order(old: tuple[str, ...], new: tuple[str, ...]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
-    if old == new:
-        return lambda numbers: numbers
-    places = [old.index(field) if field in old else None for field in new]
-    return lambda numbers: tuple(0 if place is None else numbers[place] for place in places)
-
-
-def _fields(reading: Reading) -> tuple[str, ...]:
-    return tuple(column.field for column in reading.columns)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Which series may be left out of a batch, so that the cost follows what changed (pure).
+Which series are left out of a batch, so that its cost follows what changed (pure).
 
-A series that counted nothing has nothing to say: its next window starts where its last one ended, and its
-base point ends there. But it must be said now and then, or whoever keeps it takes it for gone.
+A series that counted nothing can be left out: its next window starts where its last exported one ended, and
+so does its base point. But it must be exported now and then, or the backend treats it as gone.
 """
 
 from collections.abc import Sequence
@@ -14,40 +14,59 @@ from sidecar.model import Series
 from sidecar.schema import SUMS, Schema
 
 OMIT_IDLE_FROM = 4096
-"""Of a source with no more series than this all are said: it costs next to nothing."""
+"""A source with no more series than this exports all of them: it costs next to nothing."""
 
 LONGEST_NS = 240 * 10**9
 """
-A series is said at least this often, ns.
+A series is exported at least this often, ns.
 
-Where a Collector writes each sample on to a store, a query finds one of the last five minutes (Prometheus:
-`--query.lookback-delta`).
+If the Collector forwards each sample to a store, a query finds one only if it is at most five minutes old
+(Prometheus: `--query.lookback-delta`).
 """
+
+# 2^32 divided by the golden ratio: consecutive multiples of it are spread evenly modulo 2^32 (Knuth, The Art
+# of Computer Programming, volume 3, section 6.4).
+_FIBONACCI = 2_654_435_761
 
 
 def can_omit_idle(schema: Schema, count: int) -> bool:
-    """Return whether series may be left out: of a source with many; gauges hold only while they are said."""
-    return count > OMIT_IDLE_FROM and all(one.kind in SUMS for one in schema.instruments)
+    """Return whether a source with *count* series may omit some; a gauge holds only while it is exported."""
+    return count > OMIT_IDLE_FROM and all(instrument.kind in SUMS for instrument in schema.instruments)
+
+
+def must_export(number: Any, counted: Any, is_new: Any, start_ns: Any, end_ns: Any) -> Any:
+    """
+    Return whether a series must be exported; with arrays, an array.
+
+    Args:
+        number: Its position among the series of its source.
+        counted: Whether it counted anything in (start_ns, end_ns].
+        is_new: Whether it was never exported.
+        start_ns: End of its last exported window, Unix ns.
+        end_ns: End of the current one, Unix ns.
+
+    """
+    return counted | is_new | needs_refresh(number, start_ns, end_ns)
 
 
 def needs_refresh(number: Any, start_ns: Any, end_ns: Any) -> Any:
     """
-    Return whether a series is to be said whatever it counted in (start_ns, end_ns]; arrays do as well.
+    Return whether a series is due in (start_ns, end_ns] although it counted nothing; with arrays, an array.
 
-    Each series has its own moment by its *number*, so that they do not all come at once.
+    Each series is due at a moment of its own, by its *number*, so that they do not all come at once.
     """
-    moment = number * 2_654_435_761 % 2**32 * (LONGEST_NS >> 32)
+    moment = number * _FIBONACCI % 2**32 * (LONGEST_NS >> 32)
     return ((end_ns + moment) // LONGEST_NS > (start_ns + moment) // LONGEST_NS) | (
         end_ns - start_ns >= LONGEST_NS
     )
 
 
-def select(series: Sequence[Series]) -> list[Series]:
-    """Return those that counted something, that were never sent, or that are due."""
+def select(all_series: Sequence[Series]) -> list[Series]:
+    """Return the series that must be exported."""
     return [
-        one
-        for number, one in enumerate(series)
-        if any(one.counts) or one.is_new or needs_refresh(number, one.start_ns, one.end_ns)
+        series
+        for number, series in enumerate(all_series)
+        if must_export(number, any(series.counts), series.is_new, series.start_ns, series.end_ns)
     ]
 
 

@@ -1,124 +1,145 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a counter that went back says of its entry (pure): one rule, for numbers and for arrays of them.
+Decide what a counter that went back means: one rule, for one entry and for arrays of entries (pure).
 
 Within one map a counter goes back only if somebody writes to the map, or if it is no counter. An entry was
-emptied, or deleted and made again, only if all its counters say so; otherwise those that fell are none, and
-say nothing of the others (docs/adr/0007-counters-that-go-back.md).
+emptied, or deleted and made again, only if all its counters agree; otherwise those that fell are no counters,
+and tell nothing about the others (docs/adr/0007-counters-that-go-back.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import ge, lt
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.model import Column, Fall
 
-# Narrower ones come to zero by wrapping too often for that to say anything.
+# Narrower counters wrap to zero too often for that to mean anything.
 _WIDE = 32
+
+
+class Start(NamedTuple):
+    """
+    Where counting starts in an entry; with arrays, in each entry.
+
+    Attributes:
+        cells: The cells to subtract from the present ones.
+        emptied: Whether the entry was emptied.
+        fallen: Whether each counter fell alone, by its index among the cells.
+
+    """
+
+    cells: list[Any]
+    emptied: Any
+    fallen: dict[int, Any]
 
 
 class Counters:
     """
-    Which cells of an entry are counters, and what they say.
+    The cells of an entry that are counters, and what they tell when they go back.
 
-    *now* and *was* are the cells of one entry; where it says so, rows of arrays that have a cell of each of
-    many entries do as well.
+    *now* and *was* are the cells of one entry. Where documented, they may also be arrays: a row for each cell
+    with a column for each of many entries.
 
     Attributes:
-        places: The places of the counters among the cells.
-        fields: Of each cell of an entry the field that it belongs to.
-        halves: Of each cell half its range; of one that is no counter, more than it can hold.
+        indices: The indices of the counters among the cells.
+        fields: The field of each cell.
+        halves: Half the range of each counter; of any other cell, more than it can hold.
 
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        """Take the columns of a reading; those that are not monotonic are no counters."""
+        """Take the columns of a reading; the monotonic ones are counters."""
         each = [column for column in columns for _ in range(column.cells)]
         self.fields = tuple(column.field for column in each)
-        self.places = tuple(place for place, column in enumerate(each) if column.monotonic)
+        self.indices = tuple(index for index, column in enumerate(each) if column.monotonic)
         self._bits = tuple(column.bits for column in each)
-        self.halves = tuple(1 << (one.bits - 1 if one.monotonic else one.bits) for one in each)
+        self.halves = tuple(1 << (cell.bits - 1 if cell.monotonic else cell.bits) for cell in each)
 
     def may_have_fallen(self, now: tuple[int, ...], was: tuple[int, ...]) -> bool:
-        """Return False if no counter fell and the entry was not emptied; quickly, and for nearly all."""
+        """Return False if no counter fell and the entry was not emptied: a fast filter, not the decision."""
         return any(map(lt, now, was)) or any(map(ge, now, self.halves))
 
-    def fell(self, place: int, now: Any, was: Any) -> Any:
+    def has_fallen(self, index: int, now: Any, was: Any) -> Any:
         """
-        Return whether a counter fell; arrays do as well.
+        Return whether a counter fell; with arrays, an array.
 
-        That is serial number arithmetic (RFC 1982): a step of less than half the range is growth, also if the
+        This is serial number arithmetic (RFC 1982): a step of less than half the range is growth, even if the
         counter wraps on the way.
         """
-        bits = self._bits[place]
-        return (now[place] - was[place]) & ((1 << bits) - 1) >= 1 << (bits - 1)
+        bits = self._bits[index]
+        return (now[index] - was[index]) & ((1 << bits) - 1) >= 1 << (bits - 1)
 
-    def was_emptied(self, now: Any, was: Any) -> Any:
+    def _was_emptied(self, now: Any, was: Any, fallen: Mapping[int, Any]) -> Any:
         """
-        Return whether an entry was emptied, or made again, since it held *was*; arrays do as well.
+        Return whether an entry was emptied, or deleted and made again.
 
-        It was if all counters that held something fell. It also was if it is all zero and a wide counter held
-        something, however much: to come to that by wrapping would be a rare accident.
+        It was if every counter that held something fell. It also was if it is all zero and a wide counter
+        held something, however much: reaching that by wrapping would be a rare accident.
         """
-        lost: Any = False
-        kept: Any = False
-        wide: Any = False
-        for place in self.places:
-            held, fell = was[place] != 0, self.fell(place, now, was)
-            lost = lost | (held & fell)
-            kept = kept | (held > fell)
-            if self._bits[place] >= _WIDE:
-                wide = wide | held
-        filled: Any = False
+        some_fell: Any = False
+        some_stayed: Any = False
+        wide_held: Any = False
+        for index, fell in fallen.items():
+            held = was[index] != 0
+            some_fell = some_fell | (held & fell)
+            some_stayed = some_stayed | (held & (fell ^ True))
+            if self._bits[index] >= _WIDE:
+                wide_held = wide_held | held
+        is_filled: Any = False
         for cell in now:
-            filled = filled | (cell != 0)
-        return (lost > kept) | (wide > filled)
+            is_filled = is_filled | (cell != 0)
+        return (some_fell & (some_stayed ^ True)) | (wide_held & (is_filled ^ True))
+
+    def start(self, now: Any, was: Any) -> Start:
+        """
+        Return where counting starts; with arrays, in each entry.
+
+        The counters of an emptied entry start at zero, one that fell alone at its present value, and all
+        other cells at *was*.
+        """
+        fallen = {index: self.has_fallen(index, now, was) for index in self.indices}
+        emptied = self._was_emptied(now, was, fallen)
+        alone = {index: fell & (emptied ^ True) for index, fell in fallen.items()}
+        cells = list(was)
+        for index, fell in alone.items():
+            cells[index] = now[index] * fell + was[index] * ((fell | emptied) ^ True)
+        return Start(cells, emptied, alone)
 
 
 class Resets:
     """
-    What went back in the entries of one window.
+    The resets of one window.
 
     Attributes:
         emptied: Keys whose entry was emptied.
-        fallen: How many counters fell alone.
+        fallen: Number of counters that fell alone.
 
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin without any."""
         self.emptied: list[bytes] = []
         self.fallen = 0
         self._examples: dict[str, Fall] = {}
 
     @property
     def falls(self) -> tuple[Fall, ...]:
-        """One example of each field that fell alone."""
+        """One example for each field with a counter that fell alone."""
         return tuple(self._examples.values())
 
-    def fell(self, example: Fall, times: int = 1) -> None:
-        """Take note of counters of one field that fell alone."""
+    def add_fall(self, example: Fall, times: int = 1) -> None:
+        """Record counters of one field that fell alone."""
         self.fallen += times
         self._examples.setdefault(example.field, example)
 
-    def began(
+    def start_of(
         self, key: bytes, now: tuple[int, ...], was: tuple[int, ...], counters: Counters
     ) -> tuple[int, ...]:
-        """
-        Return from where the cells of an entry are counted: from *was*, unless a counter went back.
-
-        Those of an emptied entry are counted from zero, and one that fell alone from what it is now.
-        """
-        fell = [place for place in counters.places if counters.fell(place, now, was)]
-        if not fell and any(now):
-            return was
-        began = list(was)
-        if counters.was_emptied(now, was):
+        """Return the cells from which one entry counts (`Counters.start`), and record its resets."""
+        cells, emptied, fallen = counters.start(now, was)
+        if emptied:
             self.emptied.append(key)
-            for place in counters.places:
-                began[place] = 0
-            return tuple(began)
-        for place in fell:
-            self.fell(Fall(counters.fields[place], key, was[place], now[place]))
-            began[place] = now[place]
-        return tuple(began)
+        for index, fell in fallen.items():
+            if fell:
+                self.add_fall(Fall(counters.fields[index], key, was[index], now[index]))
+        return tuple(cells)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from sidecar.attributes import from_key_values, split_attributes
-from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import EncodedAttributes
+from sidecar.counts.columns import EncodedAttributes, SeriesTable, common_prefix
 from sidecar.describe import prometheus_names
 from sidecar.model import Attribute, Series
 from sidecar.observe.telemetry import Family
@@ -89,10 +88,7 @@ def _carried_over(before: tuple[EncodedAttributes, list[str]] | None, names: Enc
         return [""] * len(names)
     if before[0] is names:
         return before[1]
-    # Small maps need no numpy: it is 12 MB.
-    from sidecar.counts.columns.names import alike  # noqa: PLC0415
-
-    known = alike(before[0], names)
+    known = common_prefix(before[0], names)
     return before[1][:known] + [""] * (len(names) - known)
 
 
@@ -124,7 +120,7 @@ class _Source:
         self, series: SeriesTable, at: int, instrument: Instrument
     ) -> Iterable[tuple[str, float]]:
         texts, names = self._texts, series.names
-        places = series.places.tolist()
+        places = series.rows.tolist()
         for place in places:
             if not texts[place]:
                 texts[place] = _braced(map(_pair, split_attributes(names[place])))

@@ -4,7 +4,7 @@
 import logging
 from collections.abc import Sequence
 
-from sidecar.counts.aggregate import WindowResult
+from sidecar.counts.window import NextWindow
 from sidecar.describe.file.yaml_text import scalar
 from sidecar.model import Fall
 from sidecar.schema import Schema
@@ -22,7 +22,7 @@ class Falls:
         """Begin with nothing said."""
         self._said: set[tuple[str, str]] = set()
 
-    def log(self, source: str, schema: Schema, step: WindowResult) -> None:
+    def log(self, source: str, schema: Schema, step: NextWindow) -> None:
         """Say what went back in one source's share of a batch."""
         widths = {field.name: field.bits for field in schema.layout.fields}
         for fall in step.falls:

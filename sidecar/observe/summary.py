@@ -3,11 +3,10 @@
 
 from collections.abc import Mapping
 
-from sidecar.counts.cells import values
-from sidecar.counts.columns.table import Table
+from sidecar.counts.reading import sum_fields
 from sidecar.model import Snapshot
 from sidecar.schema import Schema
-from sidecar.u64 import added, signed
+from sidecar.u64 import signed
 
 _PACKET_COUNTER = {
     *("total_packets", "total_bytes", "icmp_packets", "tcp_packets", "udp_packets", "other_packets"),
@@ -53,18 +52,9 @@ def shared_series(schema: Schema, keys: int, series: int) -> str:
 
 def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
     """Return each field added up over all keys and CPUs."""
-    if isinstance(snapshot.reading.cells, Table):
-        # Small maps need no numpy: it is 12 MB.
-        from sidecar.counts.columns import growth as column_growth  # noqa: PLC0415
-
-        sums = column_growth.sums(snapshot.reading.cells, snapshot.reading.columns)
-    else:
-        sums = (0,) * len(schema.layout.fields)
-        for cells in snapshot.reading.cells.values():
-            sums = added(sums, values(cells, snapshot.reading.columns))
     return {
         field.name: signed(total) if field.signed else total
-        for field, total in zip(schema.layout.fields, sums, strict=True)
+        for field, total in zip(schema.layout.fields, sum_fields(snapshot.reading), strict=True)
     }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from sidecar import __version__
-from sidecar.counts.delta import NextWindow
+from sidecar.counts.window import NextWindow
 from sidecar.errors import KernelError, RightsError, SidecarError, SourceError
 from sidecar.schema import Schema, SourceSeries
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar.attributes import varint
-from sidecar.counts.columns.names import Bytes
-from sidecar.counts.columns.series import SeriesTable
+from sidecar.counts.columns import SeriesTable
+from sidecar.counts.columns.arrays import Bytes
 from sidecar.model import Attribute, Attributes, Temporality
 from sidecar.otlp import message
 from sidecar.otlp.columns_points import Bodies, Group

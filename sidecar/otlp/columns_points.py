@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar.attributes import encode_attributes
-from sidecar.counts.columns.growth import Mask, U64Array
-from sidecar.counts.columns.match import Places
-from sidecar.counts.columns.names import Bytes, bounds, pieces
-from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import EncodedAttributes
+from sidecar.counts.columns import EncodedAttributes, SeriesTable
+from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, Rows, U64Array
+from sidecar.counts.columns.names import bounds, pieces
 from sidecar.model import Attributes, Temporality
 from sidecar.otlp import points
 from sidecar.schema import Kind
@@ -36,13 +34,13 @@ class Template:
     """
 
     blob: Bytes
-    starts: Places
-    window: Places
-    base: Places
+    starts: Offsets
+    window: Offsets
+    base: Offsets
 
 
 def template(
-    names: EncodedAttributes, places: Places, numbers: bytes, suffixes: Sequence[bytes], has_base: Mask
+    names: EncodedAttributes, places: Rows, numbers: bytes, suffixes: Sequence[bytes], has_base: Mask
 ) -> Template:
     """
     Return the points of those series that have these *places*.
@@ -84,7 +82,7 @@ class _Class:
 
     at: int
     more: bytes
-    alike: Places
+    alike: Rows
     length: int
     front: bytes
 
@@ -93,7 +91,7 @@ class _Class:
         """Bytes of each."""
         return len(self.front) + self.length + len(self.more)
 
-    def write(self, blob: Bytes, spots: Places, said: bytes, first: Places) -> None:
+    def write(self, blob: Bytes, spots: Offsets, said: bytes, first: Offsets) -> None:
         """Write them where *spots* says; their names begin where *first* says."""
         pieces(blob, len(self.front))[spots] = np.void(self.front)
         if self.length:
@@ -102,7 +100,7 @@ class _Class:
             pieces(blob, len(self.more))[spots + len(self.front) + self.length] = np.void(self.more)
 
 
-def _by_length(lengths: Places) -> Iterator[tuple[int, Places]]:
+def _by_length(lengths: Offsets) -> Iterator[tuple[int, Rows]]:
     for length in np.flatnonzero(np.bincount(lengths)).tolist():
         yield length, np.flatnonzero(lengths == length)
 
@@ -135,7 +133,7 @@ class Bodies:
         bases = temporality is Temporality.DELTA_WITH_BASE and group.gauge is None
         has_base = ~series.is_new & np.bool_(bases)
         suffixes = [encode_attributes(one) for one in group.suffixes]
-        self._template = template(series.names, series.places, _NUMBERS[group.gauge], suffixes, has_base)
+        self._template = template(series.names, series.rows, _NUMBERS[group.gauge], suffixes, has_base)
         self._each = len(suffixes)
         self._bases = self._each * np.append(0, np.cumsum(has_base))
         self._value = points.GAUGE_VALUE if group.gauge else points.VALUE

@@ -11,7 +11,7 @@ from itertools import chain
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
 from sidecar.attributes import encode_attributes
-from sidecar.counts.columns.series import SeriesTable
+from sidecar.counts.columns import SeriesTable
 from sidecar.model import Series, Temporality
 from sidecar.otlp import message, points
 from sidecar.otlp.message import ResourceAttributes, key_values, too_large

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, overload
 
 from sidecar.attributes import encode_attributes
-from sidecar.counts.columns.table import EncodedAttributes, StreamTable, Table, key_size
+from sidecar.counts.columns import EncodedAttributes, StreamTable, Table, key_size
 from sidecar.model import Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.schema import CPU_BYTES
 from sidecar.state.record import Batch, Record
@@ -143,7 +143,7 @@ def _column(column: Column) -> None:
 
 def _cells(cells: Cells, width: int) -> None:
     if isinstance(cells, Table):
-        fits = len(cells.numbers) == 8 * width * len(cells)
+        fits = len(cells.cell_bytes) == 8 * width * len(cells)
     else:
         fits = all(len(row) == width for row in cells.values())
     _require(fits, "the cells do not match the columns")

@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sidecar.counts.columns.table import COLUMNAR_FROM, EncodedAttributes, StreamTable, Table, packed
+from sidecar.counts.columns import COLUMNAR_FROM, EncodedAttributes, StreamTable, Table, packed
 from sidecar.model import Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.state import journal_check
 from sidecar.state.record import Batch, Record
@@ -181,8 +181,8 @@ def _pack_reading(reading: Reading, blobs: _Blobs) -> dict[str, Any]:
     return {
         "columns": blobs.add(_json(reading.columns)),
         "count": len(reading.cells),
-        "keys": blobs.add(table.names),
-        "cells": blobs.add(table.numbers),
+        "keys": blobs.add(table.key_bytes),
+        "cells": blobs.add(table.cell_bytes),
     }
 
 
@@ -196,7 +196,7 @@ def _unpack_cells(count: int, keys: bytes, numbers: bytes) -> Cells:
     table = Table(keys, len(keys) // max(1, count), numbers)
     if count > COLUMNAR_FROM:
         return table
-    return journal_check.distinct(table.one_by_one, count) if count else {}
+    return journal_check.distinct(table.as_dict, count) if count else {}
 
 
 def _pack_streams(streams: Mapping[Attributes, StreamState], blobs: _Blobs) -> dict[str, Any]:

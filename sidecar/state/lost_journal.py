@@ -34,11 +34,11 @@ def first_baseline(
     """
     if reported_since_ns is not None:
         if temporality is Temporality.DELTA:
-            return delta.from_now_on(snapshot)
+            return delta.baseline_from_now(snapshot)
         snapshot = replace(snapshot, counting_since_ns=reported_since_ns)
     if temporality is Temporality.DELTA_WITH_BASE:
-        return delta.as_reported(snapshot, schema)
-    return delta.since_birth(snapshot)
+        return delta.baseline_as_reported(snapshot, schema)
+    return delta.baseline_from_zero(snapshot)
 
 
 class ReportedMaps:

@@ -240,7 +240,7 @@ def test_a_gauge_that_is_gone_is_not_served_any_more(collector: Collector) -> No
         return {f"{name.split('{')[0]} {name.split('key=')[1][1]}": value for name, value in ours.items()}
 
     one = snapshot(-3, a=(5, 10), b=(6, 20), c=(7, 30))
-    step = delta.advance(delta.since_birth(one), [one], of)
+    step = delta.advance(delta.baseline_from_zero(one), [one], of)
     for request in encode(resource, Temporality.DELTA, [(of, step.to_export)]):
         collector.export(ExportMetricsServiceRequest.FromString(request))
     counters = {"xdp_packets a": 10.0, "xdp_packets b": 20.0, "xdp_packets c": 30.0}

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from sidecar.counts import delta
-from sidecar.counts.columns.table import Table
+from sidecar.counts.columns import Table
 from sidecar.errors import ConfigError
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot
 from sidecar.observe import http_connection
@@ -44,7 +44,7 @@ def flows(first=0, last=LARGE, packets=0):
     keys = np.arange(first, last, dtype=np.uint32).tobytes()
     cells = np.arange(2 * (last - first), dtype=np.uint64) + np.uint64(packets)
     snapshot = Snapshot(IDENTITY, 1, 10**9, Reading(FLOWS.columns(1), Table(keys, 4, cells.tobytes())))
-    return delta.advance(delta.since_birth(snapshot), [snapshot], FLOWS).series
+    return delta.advance(delta.baseline_from_zero(snapshot), [snapshot], FLOWS).series
 
 
 @pytest.fixture(scope="module")

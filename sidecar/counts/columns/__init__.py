@@ -1,2 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same by numpy for large maps: numbers in columns in place of an object for each."""
+"""
+Large maps in columns, by numpy: the twin of the code that handles a map entry by entry.
+
+Code outside imports the types and functions below; only code that itself needs numpy imports the modules
+inside. The functions import numpy when they are called, because it takes 12 MB that small maps do not need,
+and return None where their argument is not in columns.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from sidecar.counts.columns.series import SeriesTable
+from sidecar.counts.columns.table import (
+    COLUMNAR_FROM,
+    EncodedAttributes,
+    StreamTable,
+    Table,
+    key_size,
+    packed,
+)
+
+if TYPE_CHECKING:
+    from sidecar.counts.window import NextWindow
+    from sidecar.model import Baseline, Reading, Snapshot
+    from sidecar.schema import Schema
+
+__all__ = [
+    "COLUMNAR_FROM",
+    "Chunk",
+    "EncodedAttributes",
+    "SeriesTable",
+    "StreamTable",
+    "Table",
+    "columnar_sums",
+    "columnar_table",
+    "columnar_window",
+    "common_prefix",
+    "key_size",
+    "packed",
+]
+
+Chunk = tuple[bytes, bytes]
+"""Some keys of a map, one after the other, and the values that the kernel returned for them."""
+
+
+def columnar_table(chunks: Iterable[Chunk], key_size: int, cpus: Sequence[int], schema: "Schema") -> Table:
+    """Return the cells of a map; the arguments are those of `reading.build_reading`."""
+    from sidecar.counts.columns.cells import table  # noqa: PLC0415
+
+    return table(chunks, key_size, cpus, schema)
+
+
+def columnar_window(
+    baseline: "Baseline",
+    snapshots: "Sequence[Snapshot]",
+    schema: "Schema",
+    after: "Baseline",
+    *,
+    include_idle: bool,
+) -> "NextWindow | None":
+    """Return the next window (`delta.advance`), or None where the columns do not fit."""
+    if not isinstance(snapshots[-1].reading.cells, Table):
+        return None
+    from sidecar.counts.columns import delta  # noqa: PLC0415
+
+    if not delta.fits(baseline, snapshots, schema):
+        return None
+    return delta.window(baseline, snapshots, schema, after, include_idle=include_idle)
+
+
+def columnar_sums(reading: "Reading") -> tuple[int, ...] | None:
+    """Return the value of each field added up over all entries and CPUs, modulo 2^64."""
+    if not isinstance(reading.cells, Table):
+        return None
+    from sidecar.counts.columns.cells import sums  # noqa: PLC0415
+
+    return sums(reading.cells, reading.columns)
+
+
+def common_prefix(left: EncodedAttributes, right: EncodedAttributes) -> int:
+    """Return how many series at the start of both are the same."""
+    from sidecar.counts.columns import names  # noqa: PLC0415
+
+    return names.common_prefix(left, right)

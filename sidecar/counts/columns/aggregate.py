@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Aggregate what the keys of a large map counted into their series: `aggregate`, by numpy (pure).
+Aggregate the counts of a large map's keys into their series: the twin of `counts.aggregate`, by numpy (pure).
 
-A series is known by its row in the stream table. Which row a key's series has is remembered there (its
-key index), so a key is labelled once in the life of the process, not once a window.
+A series is identified by its row in the stream table, which also remembers the row of each key (`KeyIndex`):
+so a key is labelled once in the life of the process, not once a window.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ from itertools import islice
 import numpy as np
 
 from sidecar.attributes import encode_attributes
-from sidecar.counts.columns.growth import U64Array
-from sidecar.counts.columns.match import Places, matched
-from sidecar.counts.columns.names import only, places_of
+from sidecar.counts.aggregate import capacity
+from sidecar.counts.columns import names
+from sidecar.counts.columns.arrays import Rows, U64Array, ends_of, rows_of, totals_of
+from sidecar.counts.columns.match import find_rows
 from sidecar.counts.columns.table import EncodedAttributes, KeyIndex, StreamTable, Table
 from sidecar.schema import OVERFLOW, Schema
 
@@ -25,182 +26,190 @@ _OVERFLOW_ENCODED = encode_attributes((OVERFLOW,))
 @dataclass(frozen=True)
 class Aggregated:
     """
-    What one window brought, by series.
+    The counts of one window by series.
 
     Attributes:
-        streams: The streams before the window, without those that had to make room, with a new one for each
-            new series: that of a series without any window has no end yet, 0.
-        order: The places of the series that some key belongs to, the first key's first.
-        counts: What each field counted of these.
-        overflowed: How many series found no room.
-        forgotten: How many had to make room.
-        places: The place of each row.
-        last: The place of the series of those without room, or -1.
+        streams: The streams before the window, without the evicted ones, with a row for each new series,
+            whose end is 0.
+        rows: The rows of the series that have a key, in the order of their first keys.
+        counts: The count of each field: a row for each field, a column for each of *rows*.
+        overflowed: Number of series beyond the limit.
+        forgotten: Number of series evicted.
+        key_rows: The row of each key's series.
+        overflow_row: The row of the overflow series if some series were beyond the limit, else -1.
 
     """
 
     streams: StreamTable
-    order: Places
+    rows: Rows
     counts: U64Array
     overflowed: int
     forgotten: int
-    places: Places
-    last: int
+    key_rows: Rows
+    overflow_row: int
 
     @property
-    def whole(self) -> bool:
-        """Whether all series of the streams have keys, in its order."""
-        return len(self.order) == len(self.streams) and bool((self.order[1:] > self.order[:-1]).all())
+    def is_whole(self) -> bool:
+        """Whether *rows* are all rows of the streams, in order."""
+        return len(self.rows) == len(self.streams) and bool((self.rows[1:] > self.rows[:-1]).all())
 
-    def summed(self, of_rows: U64Array) -> U64Array:
-        """Return other numbers of the rows added up by series."""
-        return _add_up(self.places, of_rows, len(self.streams), self.last)[1]
+    def sum_by_series(self, of_keys: U64Array) -> U64Array:
+        """Return other numbers of the keys, added up by series as *counts* are."""
+        return _sum_by_series(self.key_rows, of_keys, len(self.streams), self.overflow_row)[1]
 
 
-def indexed(streams: StreamTable, now: Table, schema: Schema) -> KeyIndex:
-    """Return where the series of each key is in the streams."""
+def index_keys(streams: StreamTable, now: Table, schema: Schema) -> KeyIndex:
+    """Return the series of each key of a reading."""
     before = streams.key_index
-    if before is not None and before.schema is schema and before.names == now.names:
+    if before is not None and before.schema is schema and before.key_bytes == now.key_bytes:
         return before
-    places, waiting = _as_before(before, now, schema)
-    unknown = [at for at in np.flatnonzero(places < 0).tolist() if at not in waiting]
-    waiting |= {at: encode_attributes(schema.attributes_of(now.key(at))) for at in unknown}
-    of_series = places_of(streams.series, set(waiting.values()))
-    for at, name in waiting.items():
-        places[at] = of_series.get(name, -1)
-    homeless = np.flatnonzero(places < 0).tolist()
-    return KeyIndex(schema, now.names, places.tobytes(), tuple(waiting[at] for at in homeless))
+    rows, unplaced = _known_series(before, now, schema)
+    unknown = [at for at in np.flatnonzero(rows < 0).tolist() if at not in unplaced]
+    unplaced |= {at: encode_attributes(schema.attributes_of(now.key(at))) for at in unknown}
+    row_of = names.find(streams.series, set(unplaced.values()))
+    for at, series in unplaced.items():
+        rows[at] = row_of.get(series, -1)
+    still_unplaced = np.flatnonzero(rows < 0).tolist()
+    return KeyIndex(schema, now.key_bytes, rows.tobytes(), tuple(unplaced[at] for at in still_unplaced))
 
 
-def _as_before(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[Places, dict[int, bytes]]:
-    """Return the place of each key whose series has one, and the series of those that waited for one."""
-    if before is None or before.schema is not schema or not before.names:
+def _known_series(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[Rows, dict[int, bytes]]:
+    """Return the row of each key that had one, and by key the series of those that had none."""
+    if before is None or before.schema is not schema or not before.key_bytes:
         return np.full(len(now), -1, np.int64), {}
-    held = np.frombuffer(before.places, np.int64)
-    there = matched(now.names, before.names, now.size)
-    places = np.where(there >= 0, held[there], np.int64(-1))
-    waited = np.flatnonzero((there >= 0) & (places < 0)) if before.waiting else there[:0]
-    number = (np.cumsum(held < 0) - 1)[there[waited]]
-    return places, {
-        at: before.waiting[which] for at, which in zip(waited.tolist(), number.tolist(), strict=True)
-    }
+    rows_before = rows_of(before)
+    matches = find_rows(now.key_bytes, before.key_bytes, now.key_size)
+    rows = np.where(matches >= 0, rows_before[matches], np.int64(-1))
+    if not before.unplaced:
+        return rows, {}
+    unplaced = np.flatnonzero((matches >= 0) & (rows < 0))
+    index_in_unplaced = np.cumsum(rows_before < 0) - 1
+    indices = index_in_unplaced[matches[unplaced]].tolist()
+    return rows, {at: before.unplaced[index] for at, index in zip(unplaced.tolist(), indices, strict=True)}
 
 
-def post(
-    streams: StreamTable, places: Places, waiting: Sequence[bytes], grown: U64Array, schema: Schema
+def aggregate(
+    streams: StreamTable, key_rows: Rows, unplaced: Sequence[bytes], counts: U64Array, schema: Schema
 ) -> Aggregated:
     """
-    Add up what was counted by series; those that find no room are added up to one that says so.
+    Sum the counts of keys by series; series beyond the limit are aggregated into one overflow series.
 
     Args:
-        streams: The streams.
-        places: For each row its series, or -1.
-        waiting: The series of the rows with -1, in their order.
-        grown: What each field counted in each row.
-        schema: What the limit is of.
+        streams: The streams before the window.
+        key_rows: The row of each key's series, or -1.
+        unplaced: The series of the keys with -1, in their order.
+        counts: The count of each field: a row for each field, a column for each key.
+        schema: Has the limit.
 
     """
-    rest, forgotten = 0, 0
-    if waiting:
-        streams, places, rest, forgotten = _settle(streams, places.copy(), waiting, schema)
-    last = _overflow(streams, schema) if rest else -1
-    order, counts = _add_up(places, grown, len(streams), last)
-    return Aggregated(streams, order, counts, rest, forgotten, places, last)
+    overflowed, forgotten, overflow_row = 0, 0, -1
+    if unplaced:
+        streams, key_rows, overflow_row, overflowed, forgotten = _place(streams, key_rows, unplaced, schema)
+    rows, sums = _sum_by_series(key_rows, counts, len(streams), overflow_row)
+    return Aggregated(streams, rows, sums, overflowed, forgotten, key_rows, overflow_row)
 
 
-def _overflow(streams: StreamTable, schema: Schema) -> int:
-    """Return the place of the series of those without room, or -1."""
+def _place(
+    streams: StreamTable, key_rows: Rows, unplaced: Sequence[bytes], schema: Schema
+) -> tuple[StreamTable, Rows, int, int, int]:
+    """
+    Give each key without a row one.
+
+    Returns:
+        The streams, the row of each key, the row of the overflow series if some series are beyond the limit,
+        else -1, the number of these, and the number of series evicted.
+
+    """
     overflow = encode_attributes((*schema.attributes, OVERFLOW))
-    return places_of(streams.series, {overflow}).get(overflow, -1)
-
-
-def _settle(
-    streams: StreamTable, places: Places, waiting: Sequence[bytes], schema: Schema
-) -> tuple[StreamTable, Places, int, int]:
-    """Find a place for each row that has none."""
-    overflow = encode_attributes((*schema.attributes, OVERFLOW))
-    new = [name for name in dict.fromkeys(waiting) if name != overflow]
-    has_overflow = _overflow(streams, schema) >= 0
-    limit = max(1, schema.series_limit // max(1, len(schema.instruments)))
-    room = limit - (len(streams) - has_overflow)
-    forgotten = _longest_idle(streams, places, len(new) - room) if len(new) > room else []
-    if forgotten:
-        streams, places = _without(streams, places, forgotten)
-    placed = new[: max(0, room + len(forgotten))]
-    known, rest = len(streams), len(new) - len(placed)
-    if (rest or overflow in waiting) and not has_overflow:
+    overflow_row = names.find(streams.series, {overflow}).get(overflow, -1)
+    new = [series for series in dict.fromkeys(unplaced) if series != overflow]
+    room = capacity(schema) - (len(streams) - (overflow_row >= 0))
+    evicted = _longest_idle(streams, key_rows, len(new) - room) if len(new) > room else []
+    if evicted:
+        streams, moved = _without(streams, evicted)
+        key_rows, overflow_row = moved[key_rows], int(moved[overflow_row])
+    placed = new[: max(0, room + len(evicted))]
+    overflowed = len(new) - len(placed)
+    if overflow_row < 0 and (overflowed or overflow in unplaced):
+        overflow_row = len(streams) + len(placed)
         placed.append(overflow)
-    streams = _with(streams, placed)
-    of_series = {name: known + at for at, name in enumerate(placed)}
-    otherwise = _overflow(streams, schema)
-    homeless = np.flatnonzero(places < 0)
-    places[homeless] = [of_series.get(name, otherwise) for name in waiting]
-    return streams, places, rest, len(forgotten)
+    row_of = {series: row for row, series in enumerate(placed, len(streams))}
+    key_rows = key_rows.copy()
+    key_rows[key_rows < 0] = [row_of.get(series, overflow_row) for series in unplaced]
+    return _with(streams, placed), key_rows, overflow_row if overflowed else -1, overflowed, len(evicted)
 
 
-def _longest_idle(streams: StreamTable, places: Places, wanted: int) -> list[int]:
+def _longest_idle(streams: StreamTable, key_rows: Rows, wanted: int) -> list[int]:
     is_idle = np.ones(len(streams), np.bool_)
-    is_idle[places[places >= 0]] = False
+    is_idle[key_rows[key_rows >= 0]] = False
     idle = np.flatnonzero(is_idle)
-    longest_first = idle[np.argsort(np.frombuffer(streams.ends, np.uint64)[idle], kind="stable")]
-    found = (at for at in longest_first.tolist() if _OVERFLOW_ENCODED not in streams.series[at])
-    return list(islice(found, wanted))
+    longest_first = idle[np.argsort(ends_of(streams)[idle], kind="stable")]
+    candidates = (row for row in longest_first.tolist() if _OVERFLOW_ENCODED not in streams.series[row])
+    return list(islice(candidates, wanted))
 
 
-def _without(streams: StreamTable, places: Places, gone: Sequence[int]) -> tuple[StreamTable, Places]:
+def _without(streams: StreamTable, evicted: Sequence[int]) -> tuple[StreamTable, Rows]:
+    """Return the streams without some rows, and the new row of each old one; -1 remains -1."""
     kept = np.ones(len(streams), np.bool_)
-    kept[list(gone)] = False
-    moved = np.append(np.cumsum(kept) - 1, -1)  # the last is that of -1
-
-    def picked(numbers: bytes) -> bytes:
-        return np.frombuffer(numbers, np.uint64).reshape(-1, len(streams))[:, kept].tobytes()
-
-    fewer = StreamTable(
-        only(streams.series, kept),
+    kept[list(evicted)] = False
+    remaining = StreamTable(
+        names.select(streams.series, kept),
         streams.width,
-        picked(streams.totals),
-        picked(streams.ends),
+        totals_of(streams)[:, kept].tobytes(),
+        ends_of(streams)[kept].tobytes(),
     )
-    return fewer, moved[places]
+    return remaining, np.append(np.cumsum(kept) - 1, -1)
 
 
-def _with(streams: StreamTable, names: Sequence[bytes]) -> StreamTable:
-    """Return the streams with new streams, of series that have counted nothing and that nobody knows."""
-    more = len(names)
-    totals = np.frombuffer(streams.totals, np.uint64).reshape(streams.width, len(streams))
+def _with(streams: StreamTable, new: Sequence[bytes]) -> StreamTable:
+    """Return the streams with rows for new series, which have counted nothing and were never exported."""
+    totals = np.concatenate([totals_of(streams), np.zeros((streams.width, len(new)), np.uint64)], axis=1)
     return replace(
         streams,
-        series=streams.series + EncodedAttributes.of(names),
-        totals=np.concatenate([totals, np.zeros((streams.width, more), np.uint64)], axis=1).tobytes(),
-        ends=streams.ends + bytes(8 * more),
+        series=streams.series + EncodedAttributes.of(new),
+        totals=totals.tobytes(),
+        ends=streams.ends + bytes(8 * len(new)),
     )
 
 
-def next_key_index(key_index: KeyIndex, places: Places, last: int) -> KeyIndex:
-    """Return the key_index after its rows were posted to *places*; those without room (*last*) wait on."""
-    before = np.frombuffer(key_index.places, np.int64)
-    if np.array_equal(places, before):
+def next_key_index(key_index: KeyIndex, key_rows: Rows, overflow_row: int) -> KeyIndex:
+    """Return the key index once its keys have these rows; those in the overflow series remain unplaced."""
+    before = rows_of(key_index)
+    if np.array_equal(key_rows, before):
         return key_index
-    homeless = (before < 0) & (places == last)
-    held = homeless[before < 0].tolist()
+    is_unplaced = (before < 0) & (key_rows == overflow_row)
+    remain = is_unplaced[before < 0].tolist()
     return KeyIndex(
         key_index.schema,
-        key_index.names,
-        np.where(homeless, np.int64(-1), places).tobytes(),
-        tuple(name for name, waits in zip(key_index.waiting, held, strict=True) if waits),
+        key_index.key_bytes,
+        np.where(is_unplaced, np.int64(-1), key_rows).tobytes(),
+        tuple(series for series, remains in zip(key_index.unplaced, remain, strict=True) if remains),
     )
 
 
-def _add_up(places: Places, grown: U64Array, size: int, last: int) -> tuple[Places, U64Array]:
-    """Return the series that have rows, in the order of their first but for the *last*, and their sums."""
-    first = np.full(size, len(places), np.int64)
-    first[places[::-1]] = np.arange(len(places) - 1, -1, -1, dtype=np.int64)
-    there = np.flatnonzero(first < len(places))
-    if len(there) == len(places) and last < 0:
-        return places, grown
-    first[last] = len(places) if last >= 0 else first[last]
-    order = there[np.argsort(first[there], kind="stable")]
-    sums = np.zeros((len(grown), size), np.uint64)
-    for column, counted in zip(sums, grown, strict=True):
-        np.add.at(column, places, counted)
-    return order, sums[:, order]
+def _sum_by_series(key_rows: Rows, of_keys: U64Array, count: int, overflow_row: int) -> tuple[Rows, U64Array]:
+    """
+    Return the rows of the series that have a key, and their sums.
+
+    They are in the order of their first keys; the overflow series, if some overflowed, is last.
+    """
+    first_key = _first_keys(key_rows, count)
+    rows = np.flatnonzero(first_key < len(key_rows))
+    if len(rows) == len(key_rows) and overflow_row < 0:
+        return key_rows, of_keys
+    if overflow_row >= 0:
+        first_key[overflow_row] = len(key_rows)
+    rows = rows[np.argsort(first_key[rows], kind="stable")]
+    sums = np.zeros((len(of_keys), count), np.uint64)
+    for total, numbers in zip(sums, of_keys, strict=True):
+        np.add.at(total, key_rows, numbers)
+    return rows, sums[:, rows]
+
+
+def _first_keys(key_rows: Rows, count: int) -> Rows:
+    """Return the first key of each of *count* series; the number of keys for a series that has none."""
+    keys = np.arange(len(key_rows), dtype=np.int64)
+    first = np.full(count, len(key_rows), np.int64)
+    # Of several assignments to one element the last one holds: backwards, that of the first key.
+    first[key_rows[::-1]] = keys[::-1]
+    return first

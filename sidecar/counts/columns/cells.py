@@ -1,68 +1,142 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers in the values of many keys at once: what `percpu.cells` says of one, by numpy (pure)."""
+"""The cells of many entries at once, added up over the CPUs: the twin of `counts.cells`, by numpy (pure)."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 
-from sidecar.counts.columns.growth import U64Array
-from sidecar.model import Field, Layout
-from sidecar.schema import CPU_BYTES
+from sidecar.counts.columns.arrays import Mask, U64Array, cells_of
+from sidecar.counts.columns.table import Table
+from sidecar.model import Column, Field, Layout
+from sidecar.schema import CPU_BYTES, Schema
 
-_WHOLE = (8, 16, 32, 64)
+_NATIVE_WIDTHS = (8, 16, 32, 64)
+
+
+def table(chunks: Iterable[tuple[bytes, bytes]], key_size: int, cpus: Sequence[int], schema: Schema) -> Table:
+    """Return the cells of a map; the arguments are those of `reading.build_reading`."""
+    keys: list[bytes] = []
+    parts: list[U64Array] = []
+    for some_keys, raw in chunks:
+        count = len(some_keys) // key_size
+        if schema.cpu is None:
+            keys.append(some_keys)
+            parts.append(cells(raw, count, schema.layout, len(cpus)))
+        else:
+            keys.append(split_by_cpu(some_keys, key_size, cpus))
+            parts.append(cells(raw, count * len(cpus), schema.layout, 1))
+    size = key_size + (CPU_BYTES if schema.cpu is not None else 0)
+    return Table(b"".join(keys), size, b"".join(chain.from_iterable(zip(*parts, strict=True))))
 
 
 def cells(raw: bytes, count: int, layout: Layout, slots: int) -> U64Array:
     """
-    Return the cells of *count* keys, a column in each row.
+    Return the cells of *count* entries: a row for each cell, a column for each entry.
 
-    *raw* is the kernel's answer: for each key *slots* values, each padded to the same length.
+    Args:
+        raw: The values as the kernel returns them: *slots* for each entry, each padded to the same length.
+        count: Number of entries.
+        layout: The fields to read.
+        slots: Number of possible CPUs, or 1 for a map that is not per-CPU.
+
+    Raises:
+        ValueError: *raw* has another length.
+
     """
     widths = [1 if field.bits == 64 else slots for field in layout.fields]
     found = np.empty((sum(widths), count), np.uint64)
     if not count:
         return found
-    step = len(raw) // (count * slots)
-    if len(raw) != count * slots * step or step < layout.value_size:
+    stride = len(raw) // (count * slots)
+    if len(raw) != count * slots * stride or stride < layout.value_size:
         raise ValueError(f"{len(raw)} bytes are not {count * slots} slots of {layout.value_size} bytes")
-    at = 0
+    start = 0
     for field, width in zip(layout.fields, widths, strict=True):
-        values = _extract(raw, count, slots, step, field)
+        by_slot = _extract(raw, count, slots, stride, field)
         if width == slots:
-            found[at : at + width] = values
+            found[start : start + width] = by_slot
         else:
-            # One slot after the other is faster than along so short an axis.
-            into = found[at]
-            into[:] = values[0]
-            for one in values[1:]:
-                into += one
-        at += width
+            # Adding slot after slot is faster than a reduction along so short an axis.
+            total = found[start]
+            total[:] = by_slot[0]
+            for slot in by_slot[1:]:
+                total += slot
+        start += width
     return found
 
 
-def by_cpu(keys: bytes, size: int, cpus: Sequence[int]) -> bytes:
-    """Return each key of *size* bytes once for each CPU, the CPU's number after it."""
-    each = np.repeat(np.frombuffer(keys, f"V{size}"), len(cpus)).view(np.uint8).reshape(-1, size)
-    numbers = np.array(cpus, f"=u{CPU_BYTES}").view(np.uint8).reshape(-1, CPU_BYTES)
-    return np.hstack([each, np.tile(numbers, (len(keys) // size, 1))]).tobytes()
+def split_by_cpu(keys: bytes, key_size: int, cpus: Sequence[int]) -> bytes:
+    """Return each key once for each CPU, followed by the CPU's number."""
+    each = np.repeat(np.frombuffer(keys, f"V{key_size}"), len(cpus)).view(np.uint8).reshape(-1, key_size)
+    suffixes = np.array(cpus, f"=u{CPU_BYTES}").view(np.uint8).reshape(-1, CPU_BYTES)
+    return np.hstack([each, np.tile(suffixes, (len(keys) // key_size, 1))]).tobytes()
 
 
-def _extract(raw: bytes, count: int, slots: int, step: int, field: Field) -> U64Array:
-    """Return the bits of a field as unsigned numbers, a slot in each row."""
+def _extract(raw: bytes, count: int, slots: int, stride: int, field: Field) -> U64Array:
+    """Return the bits of a field as unsigned numbers: a row for each slot, a column for each entry."""
     first, shift = divmod(field.bit_offset, 8)
-    shape, strides = (slots, count), (step, slots * step)
-    if shift == 0 and field.bits in _WHOLE:
+    shape, strides = (slots, count), (stride, slots * stride)
+    if shift == 0 and field.bits in _NATIVE_WIDTHS:
         order = ">" if field.big_endian else "="
         kind = np.dtype(f"{order}u{field.bits // 8}")
         return np.ndarray(shape, kind, raw, first, strides).astype(np.uint64, copy=False)
     length = (shift + field.bits + 7) // 8
-    parts = [np.ndarray(shape, np.uint8, raw, first + at, strides).astype(np.uint64) for at in range(length)]
+    parts = [
+        np.ndarray(shape, np.uint8, raw, first + index, strides).astype(np.uint64) for index in range(length)
+    ]
     if field.big_endian or sys.byteorder == "big":
         parts.reverse()
         # BTF counts bits from the most significant one there.
         shift = 8 * length - shift - field.bits
     number = parts[0] >> np.uint64(shift)
-    for at, part in enumerate(parts[1:], 1):
-        number |= part << np.uint64(8 * at - shift)
+    for index, part in enumerate(parts[1:], 1):
+        number |= part << np.uint64(8 * index - shift)
     return number & np.uint64((1 << field.bits) - 1)
+
+
+def growth(now: U64Array, was: U64Array, known: Mask, columns: Sequence[Column]) -> U64Array:
+    """
+    Return the growth of each field over all CPUs, modulo 2^64, of many entries (`counts.cells.growth`).
+
+    Args:
+        now: Cells: a row for each cell, a column for each entry.
+        was: The cells to count from, already without the falls of counters (`resets`); 0 if not *known*.
+        known: Whether each entry was there before.
+        columns: The columns of the reading.
+
+    """
+    if all(column.bits == 64 for column in columns):
+        return now - was
+    by_field = np.empty((len(columns), now.shape[1]), np.uint64)
+    start = 0
+    for column, total in zip(columns, by_field, strict=True):
+        cells = slice(start, start + column.cells)
+        np.add.reduce(_differences(now[cells], was[cells], known, column), axis=0, out=total)
+        start += column.cells
+    return by_field
+
+
+def _differences(now: U64Array, was: U64Array, known: Mask, column: Column) -> U64Array:
+    """Return the differences in the cells' own width, sign-extended where the field may fall."""
+    differences = now - was
+    if column.bits == 64:
+        return differences
+    differences &= np.uint64((1 << column.bits) - 1)
+    if not column.signed and column.monotonic:
+        return differences
+    sign = np.uint64(1 << (column.bits - 1))
+    return np.where(known | np.bool_(column.signed), (differences ^ sign) - sign, differences)
+
+
+def values(now: U64Array, columns: Sequence[Column]) -> U64Array:
+    """Return the value of each field, added up over the CPUs, modulo 2^64, of many entries."""
+    if all(column.bits == 64 for column in columns):
+        return now
+    return growth(now, np.zeros_like(now), np.zeros(now.shape[1], np.bool_), columns)
+
+
+def sums(table: Table, columns: Sequence[Column]) -> tuple[int, ...]:
+    """Return the value of each field added up over all entries and CPUs, modulo 2^64."""
+    return tuple(values(cells_of(table, columns), columns).sum(axis=1, dtype=np.uint64).tolist())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Take a source with a large map a window further: what `delta.step` says, column by column (pure).
+The next window of a source with a large map: the twin of `counts.delta`, by numpy (pure).
 
-`delta` has the rules and the reasons. Whatever is rare (another layout, a map with other keys) is left to it.
+The rules and their reasons are there. Rare cases (another layout, a map with other keys) are left to it.
 """
 
 from collections.abc import Sequence
@@ -11,143 +11,139 @@ from dataclasses import replace
 import numpy as np
 
 from sidecar.counts import idle
-from sidecar.counts.aggregate import WindowResult
-from sidecar.counts.columns.aggregate import Aggregated, indexed, next_key_index, post
-from sidecar.counts.columns.growth import U64Array, cells_of, grown, values
-from sidecar.counts.columns.match import Places
+from sidecar.counts.columns.aggregate import Aggregated, aggregate, index_keys, next_key_index
+from sidecar.counts.columns.arrays import Rows, U64Array, cells_of, ends_of, rows_of, totals_of
+from sidecar.counts.columns.cells import values
+from sidecar.counts.columns.growth import growth_since
 from sidecar.counts.columns.series import SeriesTable
 from sidecar.counts.columns.table import StreamTable, Table, key_size
 from sidecar.counts.resets import Resets
+from sidecar.counts.window import NextWindow
 from sidecar.model import Baseline, Reading, Snapshot
 from sidecar.schema import Schema
 
 
 def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> bool:
-    """Return whether this module can do it: include_idle is in the same columns."""
+    """Return whether all readings have the same columns and keys of one size, as `window` requires."""
     newest = snapshots[-1]
     columns = newest.reading.columns
     readings = [
         reading
-        for one in snapshots
-        for reading in (one.reading, baseline.maps.get(one.identity))
+        for snapshot in snapshots
+        for reading in (snapshot.reading, baseline.maps.get(snapshot.identity))
         if reading is not None and reading.cells
     ]
     return (
-        all(one.columns == columns for one in readings)
-        and all(key_size(one.cells) == key_size(newest.reading.cells) for one in readings)
-        and all(one.identity.key_size == newest.identity.key_size for one in snapshots)
+        all(reading.columns == columns for reading in readings)
+        and all(key_size(reading.cells) == key_size(newest.reading.cells) for reading in readings)
+        and all(snapshot.identity.key_size == newest.identity.key_size for snapshot in snapshots)
         and (len(snapshots) == 1 or not schema.has_gauge)
-        and (baseline.fields == tuple(one.field for one in columns))
+        and baseline.fields == tuple(column.field for column in columns)
     )
 
 
-def step(
-    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, end_ns: int, *, include_idle: bool
-) -> WindowResult:
-    """Return what the window up to *end_ns* brought."""
-    columns = snapshots[-1].reading.columns
+def window(
+    baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, after: Baseline, *, include_idle: bool
+) -> NextWindow:
+    """Return the next window; *after* is the baseline after it but for the streams."""
+    newest = snapshots[-1]
+    columns = newest.reading.columns
     streams = StreamTable.of(baseline.streams, len(columns))
-    tables = [_table(one.reading, snapshots[-1]) for one in snapshots]
+    tables = [_table(snapshot.reading, newest) for snapshot in snapshots]
     resets, parts, key_indexes = Resets(), [], []
     for snapshot, table in zip(snapshots, tables, strict=True):
         before = baseline.maps.get(snapshot.identity)
-        was = _table(before, snapshots[-1]) if before else None
-        parts.append(grown(table, was, columns, resets))
-        key_indexes.append(indexed(streams, table, schema))
-    posted = post(
+        was = _table(before, newest) if before else None
+        parts.append(growth_since(table, was, columns, resets))
+        key_indexes.append(index_keys(streams, table, schema))
+    aggregated = aggregate(
         streams,
-        np.concatenate([np.frombuffer(one.places, np.int64) for one in key_indexes]),
-        [name for one in key_indexes for name in one.waiting],
-        np.concatenate([one.counts for one in parts], axis=1),
+        np.concatenate([rows_of(key_index) for key_index in key_indexes]),
+        [series for key_index in key_indexes for series in key_index.unplaced],
+        np.concatenate([part.counts for part in parts], axis=1),
         schema,
     )
     held = values(cells_of(tables[-1], columns), columns) if schema.has_gauge else None
-    counted = _counted(posted)
-    elapsed_ns = snapshots[-1].after_ns(baseline.end_ns, baseline.boottime_ns)
-    series = said = _series(posted, counted, baseline, end_ns, held, elapsed_ns)
+    counted = _add_counts(aggregated)
+    elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
+    series = to_export = _series(aggregated, counted, baseline, after.end_ns, held, elapsed_ns)
     if not include_idle and idle.can_omit_idle(schema, len(series)):
-        said = series.only(_select(series))
-    key_index = next_key_index(
-        key_indexes[-1], posted.places[len(posted.places) - len(tables[-1]) :], posted.last
-    )
-    return WindowResult(
+        to_export = series.only(_select(series))
+    newest_key_rows = aggregated.key_rows[len(aggregated.key_rows) - len(tables[-1]) :]
+    key_index = next_key_index(key_indexes[-1], newest_key_rows, aggregated.overflow_row)
+    exported = replace(_mark_exported(counted, to_export.rows, after.end_ns), key_index=key_index)
+    return NextWindow(
         series,
-        said,
-        replace(_said(counted, said.places, end_ns), key_index=key_index),
+        to_export,
+        replace(after, streams=exported),
+        snapshots,
         tuple(resets.emptied),
-        tuple(key for one in parts for key in one.vanished),
-        posted.overflowed,
-        posted.forgotten,
+        tuple(key for part in parts for key in part.vanished),
+        aggregated.overflowed,
+        aggregated.forgotten,
         resets.fallen,
         resets.falls,
-        _gone(posted, baseline.end_ns) if schema.has_any_gauge else (),
+        _gone(aggregated, baseline.end_ns) if schema.has_any_gauge else (),
     )
 
 
 def _table(reading: Reading, like: Snapshot) -> Table:
-    size = like.reading.cells.size if isinstance(like.reading.cells, Table) else 0
-    return Table.of(reading.cells, size)
+    return Table.of(reading.cells, key_size(like.reading.cells))
 
 
 def _series(
-    posted: Aggregated,
-    streams: StreamTable,
+    aggregated: Aggregated,
+    counted: StreamTable,
     baseline: Baseline,
     end_ns: int,
     held: U64Array | None,
     elapsed_ns: int,
 ) -> SeriesTable:
-    """Return the series of a window; *streams* has what they come to."""
-    ends, totals = np.frombuffer(posted.streams.ends, np.uint64), _totals(streams)
-    if not posted.whole:
-        ends, totals = ends[posted.order], totals[:, posted.order]
+    """Return the series of a window; *counted* are the streams with its counts."""
+    ends, totals = ends_of(aggregated.streams), totals_of(counted)
+    if not aggregated.is_whole:
+        ends, totals = ends[aggregated.rows], totals[:, aggregated.rows]
     is_new = ends == 0
     return SeriesTable(
-        streams.series,
-        posted.order,
+        counted.series,
+        aggregated.rows,
         baseline.start_time_ns,
         end_ns,
         is_new,
         np.where(is_new, np.uint64(baseline.end_ns), ends),
-        posted.counts,
+        aggregated.counts,
         totals,
-        None if held is None else posted.summed(held),
+        None if held is None else aggregated.sum_by_series(held),
         elapsed_ns,
     )
 
 
-def _gone(posted: Aggregated, end_ns: int) -> tuple[bytes, ...]:
-    """Return the names of the series that were said in the last window, up to *end_ns*, without a key now."""
-    last = np.frombuffer(posted.streams.ends, np.uint64) == end_ns
-    last[posted.order] = False
-    return tuple(posted.streams.series[at] for at in np.flatnonzero(last).tolist())
+def _gone(aggregated: Aggregated, end_ns: int) -> tuple[bytes, ...]:
+    """Return the series that were exported in the last window, up to *end_ns*, and have no key now."""
+    is_gone = ends_of(aggregated.streams) == end_ns
+    is_gone[aggregated.rows] = False
+    return tuple(aggregated.streams.series[row] for row in np.flatnonzero(is_gone).tolist())
 
 
-def _select(series: SeriesTable) -> Places:
-    """Return which of the series are said, as `quiet.select` does."""
-    number = np.arange(len(series), dtype=np.uint64)
-    chosen = series.counts.any(axis=0) | series.is_new
-    chosen |= idle.needs_refresh(number, series.start_ns, np.uint64(series.end_ns))
-    return np.flatnonzero(chosen)
+def _select(series: SeriesTable) -> Rows:
+    """Return the positions of the series that must be exported: `idle.select`."""
+    numbers = np.arange(len(series), dtype=np.uint64)
+    counted, end_ns = series.counts.any(axis=0), np.uint64(series.end_ns)
+    return np.flatnonzero(idle.must_export(numbers, counted, series.is_new, series.start_ns, end_ns))
 
 
-def _counted(posted: Aggregated) -> StreamTable:
-    """Return the streams with what the window brought."""
-    totals = _totals(posted.streams)
-    if posted.whole:
-        return replace(posted.streams, totals=(totals + posted.counts).tobytes())
+def _add_counts(aggregated: Aggregated) -> StreamTable:
+    """Return the streams with the counts of the window in their totals."""
+    totals = totals_of(aggregated.streams)
+    if aggregated.is_whole:
+        return replace(aggregated.streams, totals=(totals + aggregated.counts).tobytes())
     totals = totals.copy()
-    for account, counted in zip(totals, posted.counts, strict=True):
-        account[posted.order] += counted
-    return replace(posted.streams, totals=totals.tobytes())
+    totals[:, aggregated.rows] += aggregated.counts
+    return replace(aggregated.streams, totals=totals.tobytes())
 
 
-def _totals(streams: StreamTable) -> U64Array:
-    return np.frombuffer(streams.totals, np.uint64).reshape(streams.width, len(streams))
-
-
-def _said(streams: StreamTable, places: Places, end_ns: int) -> StreamTable:
-    """Return the streams after some series were said; the others' next window starts where it did."""
-    ends = np.frombuffer(streams.ends, np.uint64).copy()
-    ends[places] = end_ns
+def _mark_exported(streams: StreamTable, rows: Rows, end_ns: int) -> StreamTable:
+    """Return the streams after some series were exported; the next window of the others starts as before."""
+    ends = ends_of(streams).copy()
+    ends[rows] = end_ns
     return replace(streams, ends=ends.tobytes())

@@ -7,57 +7,66 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Places = NDArray[np.int64]
+from sidecar.counts.columns.arrays import Rows
+
 Words = NDArray[np.uint64]
 
-# Odd, so that multiplying by it loses nothing; nobody outside knows it, who could choose keys that clash.
-_SPREAD = np.uint64(int.from_bytes(os.urandom(8), "little") | 1)
+# Odd, so that multiplication by it loses no bits; random, so that nobody can choose keys that collide.
+_MULTIPLIER = np.uint64(int.from_bytes(os.urandom(8), "little") | 1)
 
 
 @lru_cache(maxsize=1)
-def matched(now: bytes, before: bytes, size: int) -> Places:
+def find_rows(now: bytes, before: bytes, key_size: int) -> Rows:
     """
-    Return where each key of *now* stands in *before*, or -1.
+    Return the row in *before* of each key of *now*, or -1.
 
-    Both are keys of *size* bytes, one after the other, each once. The reading and the key index of a window
-    ask for the same.
+    Both hold distinct keys of *key_size* bytes, one after the other. The result is cached because the growth
+    and the key index of a window need the same.
     """
-    ours, theirs = _words(now, size), _words(before, size)
-    our_hash, their_hash = _hashed(ours), _hashed(theirs)
-    bits = max(1, (2 * len(their_hash)).bit_length())
+    # A hash join in rounds. In each round all candidates of *before* are written into a hash table. Of those
+    # that collide the last one stays, and the others are candidates of the next round, under another hash. A
+    # key of *now* that hits an empty slot is not in *before*; one that hits another key tries the next round.
+    keys, known_keys = _words(now, key_size), _words(before, key_size)
+    hashes, known_hashes = _hash(keys), _hash(known_keys)
+    bits = max(1, (2 * len(known_hashes)).bit_length())
     table = np.empty(1 << bits, np.int64)
-    places = np.full(len(our_hash), -1, np.int64)
-    sought, hidden = np.arange(len(our_hash)), np.arange(len(their_hash))
-    # A hash table made in rounds: of the keys that share a slot one is in it, and is met by all who look
-    # there; the others hide until the next round. Whoever finds a slot empty is not there at all.
-    while len(sought) and len(hidden):
-        slots = _slots(their_hash[hidden], bits)
+    rows = np.full(len(hashes), -1, np.int64)
+    unmatched, candidates = np.arange(len(hashes)), np.arange(len(known_hashes))
+    while len(unmatched) and len(candidates):
+        slots = _slots(known_hashes[candidates], bits)
         table.fill(-1)
-        table[slots] = hidden
-        met = table[_slots(our_hash[sought], bits)]
-        same = (met >= 0) & (ours[:, sought] == theirs[:, met]).all(axis=0)
-        places[sought[same]] = met[same]
-        sought, hidden = sought[~same & (met >= 0)], hidden[table[slots] != hidden]
-        our_hash, their_hash = our_hash * _SPREAD + np.uint64(1), their_hash * _SPREAD + np.uint64(1)
-    return places
+        table[slots] = candidates
+        candidates = candidates[table[slots] != candidates]
+
+        hits = table[_slots(hashes[unmatched], bits)]
+        unmatched, hits = unmatched[hits >= 0], hits[hits >= 0]
+        is_same = (keys[:, unmatched] == known_keys[:, hits]).all(axis=0)
+        rows[unmatched[is_same]] = hits[is_same]
+        unmatched = unmatched[~is_same]
+        hashes, known_hashes = _rehash(hashes), _rehash(known_hashes)
+    return rows
 
 
-def _words(keys: bytes, size: int) -> Words:
-    """Return the keys in columns of 8 bytes, filled up with zeros."""
-    count = len(keys) // size
-    padded = np.zeros((count, -(-size // 8) * 8), np.uint8)
-    padded[:, :size] = np.frombuffer(keys, np.uint8).reshape(count, size)
+def _words(keys: bytes, key_size: int) -> Words:
+    """Return the keys as u64, padded with zeros: a row for each word, a column for each key."""
+    count = len(keys) // key_size
+    padded = np.zeros((count, -(-key_size // 8) * 8), np.uint8)
+    padded[:, :key_size] = np.frombuffer(keys, np.uint8).reshape(count, key_size)
     return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
-def _hashed(words: Words) -> Words:
-    """Return a number for each key, the same for the same key, and hardly ever for two."""
+def _hash(words: Words) -> Words:
+    """Return a 64-bit hash of each key."""
     mixed = np.zeros(words.shape[1], np.uint64)
     for word in words:
-        mixed = (mixed ^ word) * _SPREAD
+        mixed = (mixed ^ word) * _MULTIPLIER
         mixed ^= mixed >> np.uint64(29)
     return mixed
 
 
-def _slots(hashed: Words, bits: int) -> Places:
-    return ((hashed * _SPREAD) >> np.uint64(64 - bits)).astype(np.int64)
+def _rehash(hashes: Words) -> Words:
+    return hashes * _MULTIPLIER + np.uint64(1)
+
+
+def _slots(hashes: Words, bits: int) -> Rows:
+    return ((hashes * _MULTIPLIER) >> np.uint64(64 - bits)).astype(np.int64)

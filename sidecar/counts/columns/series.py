@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The series of a large map, in columns."""
+"""The series of a large map in columns."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,35 +9,34 @@ from sidecar.attributes import decode_attributes
 from sidecar.counts.columns.table import EncodedAttributes
 from sidecar.model import Series
 
-if TYPE_CHECKING:  # whoever asks whether something is a SeriesTable must not pay for numpy
+if TYPE_CHECKING:  # telling whether series are in columns must not import numpy
     import numpy as np
     from numpy.typing import NDArray
 
-    from sidecar.counts.columns.growth import Mask, U64Array
-    from sidecar.counts.columns.match import Places
+    from sidecar.counts.columns.arrays import Mask, Rows, U64Array
 
 
 @dataclass(frozen=True)
 class SeriesTable(Sequence[Series]):
     """
-    Series in columns; `model.Series` says what they mean.
+    Series in columns; see `model.Series`.
 
     Attributes:
-        names: All series of the streams.
-        places: Which of them these are.
-        start_time_ns: Of all.
-        end_ns: Of all.
-        is_new: Of each.
-        start_ns: Of each.
-        counts: Of each field, of each.
-        totals: Of each field, of each.
-        values: Of each field, of each; None if nobody wants to know.
-        elapsed_ns: Of all.
+        names: The encoded attributes of all series of the streams.
+        rows: The row in *names* of each series of this table.
+        start_time_ns: The same for all.
+        end_ns: The same for all.
+        is_new: For each series.
+        start_ns: For each series.
+        counts: A row for each field, a column for each series.
+        totals: A row for each field, a column for each series.
+        values: A row for each field, a column for each series; None if no instrument is a gauge.
+        elapsed_ns: The same for all.
 
     """
 
     names: EncodedAttributes
-    places: "Places"
+    rows: "Rows"
     start_time_ns: int
     end_ns: int
     is_new: "Mask"
@@ -48,10 +47,10 @@ class SeriesTable(Sequence[Series]):
     elapsed_ns: int
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.rows)
 
     def __iter__(self) -> Iterator[Series]:
-        return map(self._one, range(len(self)))
+        return map(self._series, range(len(self)))
 
     @overload
     def __getitem__(self, at: int) -> Series: ...
@@ -59,12 +58,12 @@ class SeriesTable(Sequence[Series]):
     def __getitem__(self, at: slice) -> Sequence[Series]: ...
     def __getitem__(self, at: int | slice) -> Series | Sequence[Series]:
         if isinstance(at, slice):
-            return [self._one(one) for one in range(*at.indices(len(self)))]
-        return self._one(range(len(self))[at])
+            return list(map(self._series, range(*at.indices(len(self)))))
+        return self._series(range(len(self))[at])
 
-    def _one(self, at: int) -> Series:
+    def _series(self, at: int) -> Series:
         return Series(
-            decode_attributes(self.names[int(self.places[at])]),
+            decode_attributes(self.names[int(self.rows[at])]),
             self.start_time_ns,
             bool(self.is_new[at]),
             int(self.start_ns[at]),
@@ -76,16 +75,16 @@ class SeriesTable(Sequence[Series]):
         )
 
     def rates(self) -> "NDArray[np.floating]":
-        """Return what `otlp_encode.rate` says: of each field, of each."""
+        """Return `otlp.encode.rate`: a row for each field, a column for each series."""
         if not self.elapsed_ns:
             return self.counts * 0.0
         return self.counts.astype("i8") * 1e9 / self.elapsed_ns
 
-    def only(self, which: "Places | slice") -> "SeriesTable":
-        """Return some of them."""
+    def only(self, which: "Rows | slice") -> "SeriesTable":
+        """Return a table of some of the series, by their position in this one."""
         return replace(
             self,
-            places=self.places[which],
+            rows=self.rows[which],
             is_new=self.is_new[which],
             start_ns=self.start_ns[which],
             counts=self.counts[:, which],

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a large map is held in: numbers in bytes, column after column, instead of an object for each (pure).
+The data of a large map as bytes, column after column, instead of an object for each number (pure).
 
-Both are mappings like those they stand for, so whoever has time for one object after the other need not know
-them. `columnar_delta` and the journal take their bytes as they are. Numbers are u64 in this machine's byte
-order. Nothing here needs numpy.
+The tables are mappings like those that they stand in for, so code that is not in a hurry need not know them;
+the rest of this package and the journal use the bytes. Numbers are u64 in the machine's byte order. Nothing
+here needs numpy.
 """
 
 import os
@@ -18,33 +18,34 @@ from typing import Any
 from sidecar.attributes import decode_attributes, encode_attributes
 from sidecar.model import Attributes, Cells, StreamState
 
-# numpy, once it is imported, brings a library that starts a thread for each CPU, for what nobody does here.
+# numpy loads a library that would start a thread for each CPU, for algebra that nothing here uses.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 COLUMNAR_FROM = 512
 """
-A map of more entries than this is read into columns.
+A map with more entries than this is read into columns.
 
-With as many, the plain way takes 10 to 20 ms a cycle for each field, this one 1 ms. But numpy takes 12 MB.
+At that size the entry-by-entry code takes 10 to 20 ms a cycle for each field, this 1 ms. But numpy takes
+12 MB.
 """
 
 
 def packed(numbers: Iterable[int]) -> bytes:
-    """Return numbers as they are held here."""
+    """Return numbers as u64 in the machine's byte order."""
     return array("Q", numbers).tobytes()
 
 
-def _by_column(rows: Iterable[tuple[int, ...]]) -> bytes:
+def _to_columns(rows: Iterable[tuple[int, ...]]) -> bytes:
     return packed(chain.from_iterable(zip(*rows, strict=True)))
 
 
-def _rows(numbers: bytes, count: int) -> Iterator[tuple[int, ...]]:
-    cells = memoryview(numbers).cast("Q")
-    return zip(*(cells[at : at + count] for at in range(0, len(cells), count or 1)), strict=True)
+def _to_rows(columns: bytes, count: int) -> Iterator[tuple[int, ...]]:
+    numbers = memoryview(columns).cast("Q")
+    return zip(*(numbers[start : start + count] for start in range(0, len(numbers), count or 1)), strict=True)
 
 
-class _Held(Mapping[Any, Any]):
-    """A mapping is equal to any other that has the same."""
+class _EqualByContent(Mapping[Any, Any]):
+    """A mapping that is equal to any other with the same items."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self) == dict(other)
@@ -53,60 +54,60 @@ class _Held(Mapping[Any, Any]):
 
 
 @dataclass(frozen=True, eq=False)
-class Table(_Held):
+class Table(_EqualByContent):
     """
-    The cells of a map.
+    The cells of a map (`model.Cells`).
 
     Attributes:
-        names: Its keys, one after the other.
-        size: Bytes of each.
-        numbers: Its cells, column after column.
+        key_bytes: Its keys, one after the other.
+        key_size: Bytes of a key.
+        cell_bytes: Its cells, column after column.
 
     """
 
-    names: bytes
-    size: int
-    numbers: bytes
+    key_bytes: bytes
+    key_size: int
+    cell_bytes: bytes
 
     @classmethod
-    def of(cls, cells: Cells, size: int) -> "Table":
+    def of(cls, cells: Cells, key_size: int) -> "Table":
         """Return the same cells in columns."""
         if isinstance(cells, Table):
             return cells
-        return cls(b"".join(cells), size, _by_column(cells.values()))
+        return cls(b"".join(cells), key_size, _to_columns(cells.values()))
 
     def __len__(self) -> int:
-        return len(self.names) // self.size
+        return len(self.key_bytes) // self.key_size
 
     def __iter__(self) -> Iterator[bytes]:
-        return (self.names[at : at + self.size] for at in range(0, len(self.names), self.size))
+        return map(self.key, range(len(self)))
 
-    def key(self, at: int) -> bytes:
+    def key(self, row: int) -> bytes:
         """Return the key of a row."""
-        return self.names[at * self.size : (at + 1) * self.size]
+        return self.key_bytes[row * self.key_size : (row + 1) * self.key_size]
 
     def __getitem__(self, key: bytes) -> tuple[int, ...]:
-        return self.one_by_one[key]
+        return self.as_dict[key]
 
     @cached_property
-    def one_by_one(self) -> dict[bytes, tuple[int, ...]]:
+    def as_dict(self) -> dict[bytes, tuple[int, ...]]:
         """The same as a dict, which is large."""
-        return dict(zip(self, _rows(self.numbers, len(self)), strict=True))
+        return dict(zip(self, _to_rows(self.cell_bytes, len(self)), strict=True))
 
 
 def key_size(cells: Cells) -> int:
-    """Return the bytes of each key; 0 if there is none."""
-    return cells.size if isinstance(cells, Table) else len(next(iter(cells), b""))
+    """Return the bytes of a key; 0 if there is none."""
+    return cells.key_size if isinstance(cells, Table) else len(next(iter(cells), b""))
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedAttributes:
     """
-    The names of many series (see `points`).
+    The encoded attributes of many series, which identify them (`attributes.encode_attributes`).
 
     Attributes:
-        encoded: One after the other.
-        starts: Where each begins, and where the last one ends, u64.
+        encoded: Those of each series, one after the other.
+        starts: The offset of each series, and the end of the last one, u64.
 
     """
 
@@ -115,7 +116,7 @@ class EncodedAttributes:
 
     @classmethod
     def of(cls, names: Iterable[bytes]) -> "EncodedAttributes":
-        """Put names together."""
+        """Return the encoded attributes of several series together."""
         each = list(names)
         return cls(b"".join(each), packed(accumulate(map(len, each), initial=0)))
 
@@ -123,11 +124,11 @@ class EncodedAttributes:
         return len(self.starts) // 8 - 1
 
     def __iter__(self) -> Iterator[bytes]:
-        return (self.encoded[first:last] for first, last in pairwise(memoryview(self.starts).cast("Q")))
+        return (self.encoded[start:end] for start, end in pairwise(memoryview(self.starts).cast("Q")))
 
-    def __getitem__(self, at: int) -> bytes:
-        first, last = memoryview(self.starts).cast("Q")[at : at + 2]
-        return self.encoded[first:last]
+    def __getitem__(self, row: int) -> bytes:
+        start, end = memoryview(self.starts).cast("Q")[row : row + 2]
+        return self.encoded[start:end]
 
     def __add__(self, more: "EncodedAttributes") -> "EncodedAttributes":
         ends = memoryview(more.starts).cast("Q")[1:]
@@ -139,33 +140,34 @@ class EncodedAttributes:
 @dataclass(frozen=True)
 class KeyIndex:
     """
-    To which account each key of one reading was posted.
+    The series of each key of one reading.
 
     Attributes:
-        schema: By whose labels.
-        names: The keys, as in a `Table`.
-        places: For each its place in the streams, i64; -1 if there was no room for its series.
-        waiting: The series of those without room, in the order of the keys.
+        schema: The schema whose labels named the series.
+        key_bytes: The keys, as in a `Table`.
+        row_bytes: For each key the row of its series in the streams, i64; -1 if the series was beyond the
+            limit.
+        unplaced: The encoded attributes of the series of each key with -1, in the order of the keys.
 
     """
 
     schema: object
-    names: bytes
-    places: bytes
-    waiting: tuple[bytes, ...]
+    key_bytes: bytes
+    row_bytes: bytes
+    unplaced: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class StreamTable(_Held):
+class StreamTable(_EqualByContent):
     """
-    The streams of a source.
+    The streams of a source (`Baseline.streams`), a row for each series.
 
     Attributes:
-        series: The series.
-        width: Fields of an account's totals.
-        totals: Of each series, field after field.
-        ends: `StreamState.end_ns` of each.
-        key_index: Where the keys of the last reading were posted, if that is known.
+        series: The encoded attributes of each series.
+        width: Number of fields.
+        totals: `StreamState.totals` of each series, field after field.
+        ends: `StreamState.end_ns` of each series.
+        key_index: The series of the keys of the last reading, if known.
 
     """
 
@@ -183,8 +185,8 @@ class StreamTable(_Held):
         return cls(
             EncodedAttributes.of(map(encode_attributes, streams)),
             width,
-            _by_column(one.totals for one in streams.values()),
-            packed(one.end_ns for one in streams.values()),
+            _to_columns(state.totals for state in streams.values()),
+            packed(state.end_ns for state in streams.values()),
         )
 
     def __len__(self) -> int:
@@ -194,10 +196,10 @@ class StreamTable(_Held):
         return map(decode_attributes, self.series)
 
     def __getitem__(self, attributes: Attributes) -> StreamState:
-        return self.one_by_one[attributes]
+        return self.as_dict[attributes]
 
     @cached_property
-    def one_by_one(self) -> dict[Attributes, StreamState]:
+    def as_dict(self) -> dict[Attributes, StreamState]:
         """The same as a dict, which is large."""
-        streams = map(StreamState, _rows(self.totals, len(self)), memoryview(self.ends).cast("Q"))
-        return dict(zip(self, streams, strict=True))
+        states = map(StreamState, _to_rows(self.totals, len(self)), memoryview(self.ends).cast("Q"))
+        return dict(zip(self, states, strict=True))

@@ -7,7 +7,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sidecar.attributes import decode_attributes
-from sidecar.counts.delta import advance, as_reported, from_now_on, generations, since_birth
+from sidecar.counts.delta import (
+    advance,
+    baseline_as_reported,
+    baseline_from_now,
+    baseline_from_zero,
+    with_lost_maps,
+)
 from sidecar.counts.delta import probe as delta_probe
 from sidecar.model import Fall, Field, Layout, MapIdentity, Reading, Snapshot
 from sidecar.schema import OVERFLOW, Instrument, Kind, Schema
@@ -46,7 +52,7 @@ def step_of(baseline, *snapshots, of=None):
 
 
 def first(*snapshots, of=None):
-    return step_of(since_birth(snapshots[0]), *snapshots, of=of)
+    return step_of(baseline_from_zero(snapshots[0]), *snapshots, of=of)
 
 
 def counts(step):
@@ -481,7 +487,7 @@ def test_what_another_process_reported_is_timed_by_the_wall_clock():
 
 def test_all_that_a_map_holds_can_be_taken_as_reported():
     """For the base point: everything so far is reported, in the first nanosecond; what follows is new."""
-    step = step_of(as_reported(snapshot(7, at=1000, born=10), PACKETS), snapshot(9, at=2000))
+    step = step_of(baseline_as_reported(snapshot(7, at=1000, born=10), PACKETS), snapshot(9, at=2000))
 
     (one,) = step.series
     assert (one.start_time_ns, one.is_new, one.start_ns) == (10, False, 11)
@@ -513,7 +519,7 @@ def test_a_probe_counts_nothing_and_leaves_everything_to_be_counted():
 
 def test_a_probe_has_the_series_of_the_first_reading():
     """Also before anything was reported."""
-    probe = delta_probe(since_birth(snapshot(7, born=10)), snapshot(7, born=10), PACKETS)
+    probe = delta_probe(baseline_from_zero(snapshot(7, born=10)), snapshot(7, born=10), PACKETS)
 
     assert [(one.start_ns, one.end_ns, one.counts) for one in probe.series] == [(10, 11, (0,))]
     assert counts(step_of(probe.baseline, snapshot(7, at=2000))) == {(): (7,)}
@@ -521,7 +527,7 @@ def test_a_probe_has_the_series_of_the_first_reading():
 
 def test_all_that_a_map_holds_can_be_left_out():
     """When it may have been reported before, only what comes from now on is."""
-    (one,) = step_of(from_now_on(snapshot(7, at=1000)), snapshot(9, at=2000)).series
+    (one,) = step_of(baseline_from_now(snapshot(7, at=1000)), snapshot(9, at=2000)).series
 
     assert (one.start_time_ns, one.start_ns, one.counts, one.totals) == (1000, 1000, (2,), (2,))
 
@@ -530,7 +536,7 @@ def test_maps_that_are_gone_are_reported_from_their_last_reading():
     """What was seen of a map that cannot be read any more comes before the maps that can."""
     gone, old, now = snapshot(5, identity=AFTER_REBOOT), snapshot(6), snapshot(9, at=2000)
 
-    assert generations([gone, old], [now]) == (gone, now)
+    assert with_lost_maps([gone, old], [now]) == (gone, now)
 
 
 events = st.lists(
@@ -565,7 +571,7 @@ def test_nothing_is_lost_or_doubled_over_any_history(history):
                 snapshot(count, at=now, born=5, identity=ONE._replace(map_id=number))
                 for number, count in maps
             ]
-            step = step_of(baseline or since_birth(snapshots[0]), *snapshots)
+            step = step_of(baseline or baseline_from_zero(snapshots[0]), *snapshots)
             (one,) = step.series
             reported += one.counts[0]
             if end is not None:
@@ -596,7 +602,7 @@ def test_all_windows_together_hold_what_all_keys_counted(history, limit):
     def report():
         nonlocal reported, baseline
         reading = entries(dict(in_map), at=(baseline.end_ns if baseline else 1000) + 1, of=of)
-        step = advance(baseline or since_birth(reading), [reading], of)
+        step = advance(baseline or baseline_from_zero(reading), [reading], of)
         baseline = step.baseline
         reported += sum(one.counts[0] for one in step.series)
         assert reported == truth
@@ -634,7 +640,7 @@ def test_what_counters_count_is_neither_lost_nor_doubled(data, of, slots, window
     def report(at):
         nonlocal baseline, reported
         one = snapshot(*cells, at=at, of=of, slots=slots)
-        step = step_of(baseline or since_birth(one), one, of=of)
+        step = step_of(baseline or baseline_from_zero(one), one, of=of)
         baseline = step.baseline
         reported += sum(step.series[0].counts)
         assert (reported, step.fallen) == (truth, 0)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.counts.cells import growth
-from sidecar.counts.columns.growth import grown
-from sidecar.counts.columns.table import Table
+from sidecar.counts.columns import Table
+from sidecar.counts.columns.growth import growth_since
 from sidecar.counts.resets import Counters, Resets
 from sidecar.model import Column
 
@@ -42,8 +42,10 @@ def test_arrays_of_entries_are_judged_as_one_entry_is(drawn):
         dict(zip(keys, rows, strict=True)) for rows in (list(zip(*pairs, strict=True)) or [(), ()])
     )
 
-    expected = [growth(now[key], each.began(key, now[key], before[key], counters), columns) for key in keys]
-    got = grown(Table.of(now, 1), Table.of(before, 1), columns, all_at_once)
+    expected = [
+        growth(now[key], each.start_of(key, now[key], before[key], counters), columns) for key in keys
+    ]
+    got = growth_since(Table.of(now, 1), Table.of(before, 1), columns, all_at_once)
 
     assert got.counts.T.tolist() == [list(row) for row in expected]
     assert (all_at_once.emptied, all_at_once.fallen) == (each.emptied, each.fallen)
@@ -58,7 +60,7 @@ def test_nothing_that_went_back_escapes_the_quick_look(drawn):
     for was, now in pairs:
         found = Resets()
         if not counters.may_have_fallen(now, was):
-            assert found.began(b"", now, was, counters) == was
+            assert found.start_of(b"", now, was, counters) == was
             assert (found.emptied, found.fallen) == ([], 0)
 
 
@@ -68,7 +70,7 @@ def test_a_wrapped_counter_grew_and_one_that_went_half_its_range_fell():
     for step, falls in [(0, False), (1, False), (2**31 - 1, False), (2**31, True), (2**32 - 1, True)]:
         was = 2**32 - 5
         now = (was + step) % 2**32
-        assert counters.fell(0, (now,), (was,)) is falls
-        assert counters.fell(0, np.array([[now]], np.uint64), np.array([[was]], np.uint64)).tolist() == [
-            falls
-        ]
+        assert counters.has_fallen(0, (now,), (was,)) is falls
+        assert counters.has_fallen(
+            0, np.array([[now]], np.uint64), np.array([[was]], np.uint64)
+        ).tolist() == [falls]

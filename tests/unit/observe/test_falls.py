@@ -3,7 +3,7 @@
 
 import pytest
 
-from sidecar.counts.aggregate import WindowResult
+from sidecar.counts.window import NextWindow
 from sidecar.describe.file import metrics, yaml_nodes
 from sidecar.model import Fall, Field, Layout
 from sidecar.observe.falls import Falls
@@ -20,11 +20,11 @@ ALL = schema(PACKETS, MEAN, LEFT)
 
 
 def fell(*falls):
-    return WindowResult((), (), {}, fallen=len(falls), falls=falls)
+    return NextWindow((), (), None, fallen=len(falls), falls=falls)
 
 
 def emptied(count):
-    return WindowResult((), (), {}, emptied=tuple(bytes([number]) for number in range(count)))
+    return NextWindow((), (), None, emptied=tuple(bytes([number]) for number in range(count)))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.counts import delta
-from sidecar.counts.columns.table import COLUMNAR_FROM, StreamTable, Table
+from sidecar.counts.columns import COLUMNAR_FROM, StreamTable, Table
 from sidecar.errors import SourceError
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.otlp.encode import encode as otlp
@@ -44,7 +44,7 @@ def journal(count):
     """A record as a sidecar writes it: two sources, a batch, a replaced map and newer snapshots."""
     first = snapshot(41, 1_000, count)
     second, newest = snapshot(42, 2_000, count + 1), snapshot(42, 3_000, count)
-    before = delta.advance(delta.since_birth(first), [first], SCHEMA)
+    before = delta.advance(delta.baseline_from_zero(first), [first], SCHEMA)
     pending = delta.advance(before.baseline, [first, second], SCHEMA)
     requests = otlp((("host.name", "n"),), Temporality.DELTA_WITH_BASE, [(SCHEMA, pending.to_export)])
     return Record(
@@ -182,7 +182,7 @@ def continue_from(record):
     for temporality in Temporality:
         for source, baseline in record.acknowledged.items():
             assert baseline.identity in baseline.maps
-            snapshots = delta.generations(
+            snapshots = delta.with_lost_maps(
                 record.snapshots.get(source, ()), [snapshot(42, 4_000, 3), snapshot(43, 5_000, 4)]
             )
             window = delta.advance(baseline, snapshots, SCHEMA, include_idle=False)

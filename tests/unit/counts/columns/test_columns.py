@@ -12,10 +12,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from sidecar.attributes import decode_attributes, encode_attributes, split_attributes
 from sidecar.counts import cells, delta, idle
+from sidecar.counts.columns import EncodedAttributes, SeriesTable, StreamTable, Table, common_prefix, match
 from sidecar.counts.columns import cells as column_cells
-from sidecar.counts.columns import match, names
-from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import EncodedAttributes, StreamTable, Table
 from sidecar.errors import SourceError
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.observe.exposition import Exposition, exposition
@@ -220,11 +218,11 @@ def test_every_history_is_said_in_the_same_bytes(data):
         now += waited + data.draw(steps)
         everything, is_large = data.draw(st.booleans()), data.draw(often)
         snapshots = [world.snapshot(of, map_id, now) for map_id in read]
-        before = world.plain or delta.since_birth(snapshots[0])
+        before = world.plain or delta.baseline_from_zero(snapshots[0])
         expected = delta.advance(before, snapshots, of, include_idle=everything)
         if is_large:
             snapshots = [world.in_columns(one, of) for one in snapshots]
-        before = world.fast or delta.since_birth(snapshots[0])
+        before = world.fast or delta.baseline_from_zero(snapshots[0])
         got = delta.advance(before, snapshots, of, include_idle=everything)
 
         if is_large and len(read) == 1:
@@ -247,9 +245,9 @@ def test_a_level_that_falls_stays_on_the_fast_way(temporality):
     for now, level in enumerate([5, 3, -2, -9, 4]):
         world.maps[41] = {b"a": (now, level % 2**64), b"b": (now, 7)}
         snapshot = world.snapshot(levels, 41, 10**15 + now)
-        expected = delta.advance(world.plain or delta.since_birth(snapshot), [snapshot], levels)
+        expected = delta.advance(world.plain or delta.baseline_from_zero(snapshot), [snapshot], levels)
         snapshot = world.in_columns(snapshot, levels)
-        got = delta.advance(world.fast or delta.since_birth(snapshot), [snapshot], levels)
+        got = delta.advance(world.fast or delta.baseline_from_zero(snapshot), [snapshot], levels)
         world.plain, world.fast = expected.baseline, got.baseline
 
         assert columns_encode.is_plain(temporality, levels, got.to_export)
@@ -261,7 +259,7 @@ def test_each_key_is_there_once_for_each_cpu(count, size, cpus):
     """As the plain way sets them apart."""
     keys = [number.to_bytes(size, "big") for number in range(count)]
 
-    assert column_cells.by_cpu(b"".join(keys), size, sorted(cpus)) == b"".join(
+    assert column_cells.split_by_cpu(b"".join(keys), size, sorted(cpus)) == b"".join(
         key + struct.pack("=I", cpu) for key in keys for cpu in sorted(cpus)
     )
 
@@ -290,7 +288,7 @@ def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
             (at for at, (a, b) in enumerate(zip(each, more, strict=False)) if a != b),
             min(len(each), len(more)),
         )
-        assert names.alike(EncodedAttributes.of(each), EncodedAttributes.of(more)) == expected
+        assert common_prefix(EncodedAttributes.of(each), EncodedAttributes.of(more)) == expected
 
 
 @given(attributes.map(tuple))
@@ -304,12 +302,12 @@ def test_a_name_is_taken_apart_into_its_attributes(pairs):
 def test_keys_are_found_where_they_were(size, now, before, alike):
     """Also if their numbers should be the same."""
     names = [b"".join(number.to_bytes(size, "big") for number in keys) for keys in (now, before)]
-    hashed = match._hashed
+    hashed = match._hash
     with pytest.MonkeyPatch.context() as patch:
         if alike:
-            patch.setattr(match, "_hashed", lambda words: hashed(words) & np.uint64(1))
-        match.matched.cache_clear()
-        places = match.matched(*names, size)
-    match.matched.cache_clear()
+            patch.setattr(match, "_hash", lambda words: hashed(words) & np.uint64(1))
+        match.find_rows.cache_clear()
+        places = match.find_rows(*names, size)
+    match.find_rows.cache_clear()
 
     assert places.tolist() == [list(before).index(key) if key in before else -1 for key in now]

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Carry a baseline over to a reading that has other fields (pure).
+
+That happens when the configuration of a map changes, or a program is rebuilt with another value type.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from sidecar.counts.columns import key_size
+from sidecar.model import Attributes, Baseline, Cells, Column, Reading, StreamState
+
+
+def names(reading: Reading) -> tuple[str, ...]:
+    """Return the names of the fields, in their order."""
+    return tuple(column.field for column in reading.columns)
+
+
+def reorder(old: tuple[str, ...], new: tuple[str, ...]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    """Return a function that brings numbers of the *old* fields into the order of *new*; a new field is 0."""
+    if old == new:
+        return lambda numbers: numbers
+    indices = [old.index(field) if field in old else None for field in new]
+    return lambda numbers: tuple(0 if index is None else numbers[index] for index in indices)
+
+
+def streams_of(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attributes, StreamState]:
+    """Return the streams with their totals in the order of *fields*; a new field has counted nothing."""
+    if baseline.fields == fields:
+        return baseline.streams
+    reordered = reorder(baseline.fields, fields)
+    return {
+        series: replace(state, totals=reordered(state.totals)) for series, state in baseline.streams.items()
+    }
+
+
+def known_cells(before: Reading | None, now: Reading) -> tuple[Cells, tuple[Column, ...]]:
+    """
+    Return the baseline's cells of a map in the columns of the present reading, and these columns.
+
+    A field that was not read before counts from its present value, so nothing is counted twice. Its earlier
+    value is unknown, so in this window it is no counter: it cannot tell whether the entry was emptied.
+    """
+    if before is None:
+        return {}, now.columns
+    if before.cells and now.cells and key_size(before.cells) != key_size(now.cells):
+        # CPUs are told apart now and were not before, or the reverse: earlier values are unknown.
+        return now.cells, now.columns
+    if before.columns == now.columns:
+        return before.cells, now.columns
+    read_before = set(map(_storage, before.columns))
+    columns = tuple(
+        column if _storage(column) in read_before else column._replace(monotonic=False)
+        for column in now.columns
+    )
+    known = {
+        key: _rearrange(was, before.columns, now.cells[key], columns)
+        for key, was in before.cells.items()
+        if key in now.cells
+    }
+    return known, columns
+
+
+def _rearrange(
+    was: tuple[int, ...], old: Sequence[Column], now: tuple[int, ...], new: Sequence[Column]
+) -> tuple[int, ...]:
+    known = {_storage(column): cells for column, cells in _by_column(was, old)}
+    return tuple(
+        chain.from_iterable(known.get(_storage(column), cells) for column, cells in _by_column(now, new))
+    )
+
+
+def _storage(column: Column) -> Column:
+    """Return the column regardless of the metrics that it yields."""
+    return column._replace(monotonic=False)
+
+
+def _by_column(cells: tuple[int, ...], columns: Sequence[Column]) -> Iterator[tuple[Column, tuple[int, ...]]]:
+    start = 0
+    for column in columns:
+        yield column, cells[start : start + column.cells]
+        start += column.cells
