@@ -3,8 +3,6 @@
 
 import contextlib
 import time
-import uuid
-from pathlib import Path
 
 import pytest
 
@@ -12,16 +10,8 @@ from chaos.backend import Backend
 from chaos.proxy import Proxy
 from demo.ports import Ports
 from scale import services
-from scale.counts import Counter
 from tests.e2e.answers import lasting, shown
 from tests.waiting import answered
-
-
-@pytest.fixture
-def counter():
-    """A map that counts."""
-    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
-        yield counting
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 500, 503])

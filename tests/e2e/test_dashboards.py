@@ -64,13 +64,13 @@ def unanswered(ports: Ports, dashboard: dict[str, Any], values: dict[str, str]) 
 
 
 def lacking(ports: Ports, dashboard: dict[str, Any], **chosen: str) -> list[str]:
-    """Return what has no answer when it should have; at first there may be less to choose from."""
-    deadline = time.monotonic() + ANSWERED_WITHIN_S
-    while missing := unanswered(ports, dashboard, everything(ports, dashboard) | chosen):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(1)
-    return missing
+    """Return the panels that still have no data once time is up; at first there may be no choices."""
+    return settled(
+        lambda: unanswered(ports, dashboard, everything(ports, dashboard) | chosen),
+        [],
+        ANSWERED_WITHIN_S,
+        every_s=1,
+    )
 
 
 def test_every_panel_has_data(ports: Ports, dashboard: dict[str, Any]) -> None:
@@ -149,11 +149,11 @@ def test_every_recipe_has_an_answer(ports: Ports) -> None:
     """What docs/metrics.md tells to ask has an answer, word for word."""
     blocks = re.findall(r"(?s)```promql\n(.*?)```", (ROOT / "docs/metrics.md").read_text())
     recipes = [line for block in blocks for line in block.splitlines()]
-    deadline = time.monotonic() + ANSWERED_WITHIN_S
-    while missing := [recipe for recipe in recipes if not instant(ports, recipe)]:
-        assert time.monotonic() < deadline, missing
-        time.sleep(1)
 
+    def missing() -> list[str]:
+        return [recipe for recipe in recipes if not instant(ports, recipe)]
+
+    assert [] == settled(missing, [], ANSWERED_WITHIN_S, every_s=1)
     assert len(recipes) >= 19
 
 

@@ -4,7 +4,6 @@
 import shutil
 import signal
 import time
-import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,17 +16,11 @@ from demo.processes import run
 from demo.service import Service
 from scale import services
 from scale.counts import Counter, samples, shown
+from tests.waiting import answered, settled
 
 HOSTS = ("127.0.0.2", "127.0.0.3")
 NAME = "gateways.test"
 QUICK = ("exporters::otlp_grpc::retry_on_failure::max_interval: 1s", "exporters::otlp_grpc::timeout: 2s")
-
-
-@pytest.fixture
-def counter():
-    """A map that counts."""
-    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
-        yield counting
 
 
 @dataclass(frozen=True)
@@ -40,21 +33,15 @@ class Route:
     directory: Path
 
     def flow(self, seconds=1.0):
-        """Let it count, and see that the store shows more than before."""
+        """Let it count; fail unless new samples reach the store."""
         before = len(samples(self.store))
-        deadline = time.monotonic() + 45
         time.sleep(seconds)
-        while len(samples(self.store)) <= before:
-            assert time.monotonic() < deadline, "nothing new arrives"
-            time.sleep(0.1)
+        answered(lambda: len(samples(self.store)) > before, 90)
 
     def settled(self):
-        """What the store shows once nothing counts any more: the truth, or what is there after 30 s."""
+        """Stop counting; return what the store shows: the truth, or the last reading once time is up."""
         self.counter.hold()
-        deadline = time.monotonic() + 30
-        while (seen := shown(self.store)) != self.counter.truth and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return seen
+        return settled(lambda: shown(self.store), self.counter.truth)
 
 
 @pytest.fixture
@@ -68,13 +55,12 @@ def route(tmp_path, counter):
     hosts.write_text("".join(f"{host} {NAME}\n" for host in HOSTS))
     parts = {"store": services.store(tmp_path, store)}
     for host, ports in zip(HOSTS, gateways, strict=True):
-        url = f"http://127.0.0.1:{store.prometheus}/api/v1/write"
         parts[host] = services.collector(
             f"gateway-{host}",
             tmp_path,
             replace(ports, otlp=gateway_port),
             ["gateway.yaml"],
-            {"COLLECTOR_REMOTE_WRITE_ENDPOINT": url},
+            services.remote_write(store),
             host=host,
         )
     parts["agent"] = services.collector(
@@ -110,7 +96,7 @@ def assert_exact(route):
     seen = route.settled()
     assert route.counter.truth == seen
     values = [value for _, value in samples(route.store)]
-    assert sorted(values) == values
+    assert not [(before, after) for before, after in pairwise(values) if after < before]
 
 
 @pytest.mark.parametrize("part", ["sidecar", "agent", "store", *HOSTS])
@@ -183,14 +169,14 @@ def test_store_that_hangs(route):
 def test_outage_leaves_no_hole(route):
     """What was counted while the store was down comes from the agent's disk, with the time it had."""
     route.services["store"].stop()
-    time.sleep(6)
+    time.sleep(12)
     start(route, "store")
     route.flow()
 
     assert_exact(route)
     # The first is at the birth of the map, before anything ran.
     times = [at for at, _ in samples(route.store)][1:]
-    assert max(after - before for before, after in pairwise(times)) < 3
+    assert max(after - before for before, after in pairwise(times)) < 6
 
 
 def test_full_queue(route):

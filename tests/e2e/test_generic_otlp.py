@@ -1,28 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other backends by OTLP over HTTP: one that wants totals, one that wants deltas and a key."""
 
-import re
 import time
-import uuid
-from pathlib import Path
 
 import pytest
 
 from demo.ports import Ports
-from demo.prometheus import fetch, query
+from demo.prometheus import query
 from scale import services
-from scale.counts import Counter
+from tests.e2e.answers import total_packets
 from tests.waiting import answered, settled
 
 QUICK = ("exporters::otlp_http::retry_on_failure::max_interval: 1s", "exporters::otlp_http::timeout: 2s")
 CUMULATIVE = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}
-
-
-@pytest.fixture
-def counter():
-    """A map that counts."""
-    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
-        yield counting
 
 
 def test_totals_for_a_backend_that_wants_totals(tmp_path, counter):
@@ -68,13 +58,6 @@ def delta_backend(tmp_path):
         yield ports
 
 
-def served(ports):
-    """The counter that the stand-in has added up."""
-    body = fetch(f"http://127.0.0.1:{ports.metrics}/metrics")
-    found = re.search(r"^xdp_xdp_packets_total\S* (\S+)$", body, re.MULTILINE)
-    return int(float(found[1])) if found else 0
-
-
 def test_deltas_for_a_backend_that_wants_deltas(tmp_path, counter, delta_backend):
     """Plain deltas with the backend's key in a header add up to the truth, across a kill of the Collector."""
     ports = Ports.free()
@@ -90,7 +73,7 @@ def test_deltas_for_a_backend_that_wants_deltas(tmp_path, counter, delta_backend
         counter.hold()
 
         truth = counter.truth["total_packets"]
-        assert truth == settled(lambda: served(delta_backend), truth)
+        assert truth == settled(lambda: total_packets(delta_backend), truth)
 
 
 def test_wrong_key_is_in_the_log(tmp_path, counter, delta_backend):
@@ -104,4 +87,4 @@ def test_wrong_key_is_in_the_log(tmp_path, counter, delta_backend):
         log = generic.log.read_text()
 
     assert "nonsense" not in log
-    assert not served(delta_backend)
+    assert not total_packets(delta_backend)

@@ -6,8 +6,6 @@ import re
 import signal
 import struct
 import subprocess
-import time
-import urllib.request
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +14,11 @@ import pytest
 
 from demo import stack
 from demo.ports import Ports
+from demo.prometheus import fetch
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kernel.cpus import possible_cpus
+from tests.waiting import matching
 
 
 @pytest.fixture
@@ -54,17 +54,9 @@ def running(pin, directory, *options):
 
 
 def scrape(port, wanted):
-    """Return what is served as soon as it matches, or at last."""
-    deadline = time.monotonic() + 20
-    body = ""
-    while time.monotonic() < deadline and not re.search(wanted, body, re.MULTILINE):
-        time.sleep(0.1)
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
-                body = answer.read().decode()
-        except OSError:
-            continue
-    return body
+    """Return the page once it matches *wanted*, or the last one once time is up."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    return matching(lambda: fetch(url), lambda page: re.search(wanted, page, re.MULTILINE))
 
 
 def test_a_small_site_needs_no_collector(pin, tmp_path):

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS from the sidecar to the store: who is let in, who is not and what it says, certificates that change."""
 
-import os
 import re
 import shutil
 import socket
 import ssl
 import subprocess
-import urllib.request
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,18 +14,13 @@ from pathlib import Path
 import pytest
 
 from demo.ports import Ports
+from demo.processes import environment
 from scale import services
-from scale.counts import Counter, shown
+from scale.counts import shown
+from tests.e2e.answers import total_packets
 from tests.waiting import answered, settled
 
 QUICK = "exporters::otlp_grpc::retry_on_failure::max_interval: 1s"
-
-
-@pytest.fixture
-def counter():
-    """A map that counts."""
-    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
-        yield counting
 
 
 @dataclass(frozen=True)
@@ -90,8 +83,7 @@ def once(tmp_path, counter, port, variables, *, scheme="https", headers=""):
     """Run one cycle; return its exit code and the last line it printed."""
     command = [services.SIDECAR, "--map-path", counter.pin, "--once", "--base-point"]
     command += ["--state-dir", tmp_path / "state", "--otel-endpoint", f"{scheme}://localhost:{port}"]
-    env = {name: value for name, value in os.environ.items() if not name.startswith(services.NOT_OURS)}
-    env |= {**variables, "OTEL_EXPORTER_OTLP_TIMEOUT": "2000"}
+    env = {**environment(), **variables, "OTEL_EXPORTER_OTLP_TIMEOUT": "2000"}
     if headers:
         env["OTEL_EXPORTER_OTLP_HEADERS"] = headers
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
@@ -122,7 +114,7 @@ def test_mutual_tls_all_the_way(tmp_path, counter, authority, start):
             ["gateway.yaml", "tls.yaml"],
             {
                 **server_settings(*ours.issue("gateway"), ours.ca),
-                "COLLECTOR_REMOTE_WRITE_ENDPOINT": f"http://127.0.0.1:{store.prometheus}/api/v1/write",
+                **services.remote_write(store),
             },
         )
         certificate, key = ours.issue("agent")
@@ -189,7 +181,7 @@ def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority,
             ["gateway.yaml", "tls.yaml"],
             {
                 **server_settings(*ours.issue("gateway"), ours.ca),
-                "COLLECTOR_REMOTE_WRITE_ENDPOINT": f"http://127.0.0.1:{store.prometheus}/api/v1/write",
+                **services.remote_write(store),
             },
         )
         settings = {
@@ -284,7 +276,7 @@ def test_certificates_change_under_way(tmp_path, counter, authority, start):
         counter.hold()
 
         assert counter.truth["total_packets"] == settled(
-            lambda: served(ports), counter.truth["total_packets"]
+            lambda: total_packets(ports), counter.truth["total_packets"]
         )
 
     log = (tmp_path / "sidecar.log").read_text()
@@ -302,10 +294,9 @@ def test_agent_shows_its_new_certificate(tmp_path, counter, authority, start):
         mounted.put(crt=pair[0].read_bytes(), key=pair[1].read_bytes())
 
     def gateway(trusted):
-        url = f"http://127.0.0.1:{store.prometheus}/api/v1/write"
         settings = {
             **server_settings(*old.issue("gateway"), trusted.ca),
-            "COLLECTOR_REMOTE_WRITE_ENDPOINT": url,
+            **services.remote_write(store),
         }
         files = ["gateway.yaml", "tls.yaml"]
         return services.collector("gateway", tmp_path, gateway_ports, files, settings, host="localhost")
@@ -350,17 +341,10 @@ def serves_certificate_of(ports, authority, pair):
         return False
 
 
-def served(ports):
-    """The counter on the Collector's /metrics."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{ports.metrics}/metrics", timeout=5) as answer:
-        found = re.search(r"^xdp_xdp_packets_total\S* (\S+)$", answer.read().decode(), re.MULTILINE)
-    return int(float(found[1])) if found else 0
-
-
 def wait_for_more(ports):
     """See that new counts come through."""
-    before = served(ports)
-    answered(lambda: served(ports) > before)
+    before = total_packets(ports)
+    answered(lambda: total_packets(ports) > before)
 
 
 @pytest.mark.parametrize("token", ["right", "wrong", ""])
@@ -381,8 +365,8 @@ def test_token(tmp_path, counter, authority, start, token):
 
     if token == "right":  # noqa: S105
         assert code == 0, said
-        assert counter.truth["total_packets"] == served(ports)
+        assert counter.truth["total_packets"] == total_packets(ports)
     else:
-        assert (code, served(ports)) == (7, 0), said
+        assert (code, total_packets(ports)) == (7, 0), said
         assert "UNAUTHENTICATED" in said
         assert "wrong" not in said
