@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other backends by OTLP over HTTP: one that wants totals, one that wants deltas and a key."""
+"""Other backends by OTLP over HTTP: one takes cumulative sums, one takes deltas and an API key."""
 
 import time
 
@@ -15,8 +15,8 @@ QUICK = ("exporters::otlp_http::retry_on_failure::max_interval: 1s", "exporters:
 CUMULATIVE = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}
 
 
-def test_totals_for_a_backend_that_wants_totals(tmp_path, counter):
-    """Cumulative into Prometheus' own OTLP receiver: exact, though Collector and backend die under way."""
+def test_cumulative_sums_are_exact(tmp_path, counter):
+    """Into Prometheus' own OTLP receiver, while Collector and backend are killed and restarted."""
     backend, ports = Ports.free(), Ports.free()
     url = f"http://127.0.0.1:{backend.prometheus}/api/v1/otlp"
     store = services.store(tmp_path, backend)
@@ -42,7 +42,7 @@ def test_totals_for_a_backend_that_wants_totals(tmp_path, counter):
 
 @pytest.fixture
 def delta_backend(tmp_path):
-    """A backend that takes deltas by HTTP from who has the key: a Collector stands for it."""
+    """A Collector in place of a backend that takes deltas by HTTP with an API key."""
     tokens = tmp_path / "tokens"
     tokens.write_text("key-of-ours\n")
     ports = Ports.free()
@@ -58,8 +58,8 @@ def delta_backend(tmp_path):
         yield ports
 
 
-def test_deltas_for_a_backend_that_wants_deltas(tmp_path, counter, delta_backend):
-    """Plain deltas with the backend's key in a header add up to the truth, across a kill of the Collector."""
+def test_deltas_are_exact(tmp_path, counter, delta_backend):
+    """Plain deltas, with the API key in a header, add up to the truth across a kill of the Collector."""
     ports = Ports.free()
     url = f"http://127.0.0.1:{delta_backend.prometheus}"
     settings = {"OTLP_ENDPOINT": url, "OTLP_HEADERS": "{Authorization: Bearer key-of-ours}"}
@@ -76,8 +76,8 @@ def test_deltas_for_a_backend_that_wants_deltas(tmp_path, counter, delta_backend
         assert truth == settled(lambda: total_packets(delta_backend), truth)
 
 
-def test_wrong_key_is_in_the_log(tmp_path, counter, delta_backend):
-    """A backend that refuses the key is named in the Collector's log, with what it said."""
+def test_a_wrong_key_is_logged(tmp_path, counter, delta_backend):
+    """The Collector logs the backend's refusal, without the key."""
     ports = Ports.free()
     url = f"http://127.0.0.1:{delta_backend.prometheus}"
     settings = {"OTLP_ENDPOINT": url, "OTLP_HEADERS": "{Authorization: Bearer nonsense}"}
