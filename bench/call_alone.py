@@ -15,8 +15,8 @@ from itertools import pairwise
 from bench.measure import cpu_s
 from bench.place import ROOT
 from bench.receiver import Receiver
-from bench.sidecar_process import environment
 from bench.table import Samples
+from demo.processes import environment
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Delivered, Pusher
 

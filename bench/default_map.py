@@ -13,10 +13,11 @@ from bench import bpftool, call_alone
 from bench.measure import both_s, in_turns
 from bench.place import ROOT, lacking
 from bench.receiver import Receiver
-from bench.sidecar_process import environment, running
+from bench.sidecar_process import running
 from bench.table import Goal, Row, Samples, row
 from bench.xdp_program import FRAMES
 from demo.bpf_commands import prog_test_run
+from demo.processes import environment
 from sidecar import bpf_reader
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel import libbpf

@@ -2,7 +2,6 @@
 """The sidecar as a process of its own, sending to the receiver: CPU time a cycle, memory."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from bench.measure import peak_mib, process_cpu_s, rss_mib
 from bench.place import BUILD, ROOT
 from bench.receiver import Receiver
 from bench.table import Samples
+from demo.processes import environment
 
 # Two times and a number, each with its tag.
 _POINT_BYTES = 27
@@ -79,11 +79,6 @@ def command(
         *(sys.executable, "-m", *program, "run", *options),
         *("--otel-endpoint", receiver.address, "--state-dir", state),
     ]
-
-
-def environment() -> dict[str, str]:
-    """Return an environment without settings for somebody else's exporter."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDP_OTEL_"))}
 
 
 @contextmanager

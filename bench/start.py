@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from bench.place import ROOT
 from bench.receiver import Receiver
-from bench.sidecar_process import command, directory, environment
+from bench.sidecar_process import command, directory
 from bench.table import Goal, Row, Samples, row
+from demo.processes import environment
 from sidecar.kernel import libbpf
 from sidecar.kernel import syscall as bpf
 

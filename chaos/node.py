@@ -18,7 +18,7 @@ from demo import stack
 from demo.bpf_commands import map_update
 from demo.interruption import pause
 from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE, lab
-from demo.processes import ROOT, end, python, spawn
+from demo.processes import ROOT, end, environment, python, spawn
 from demo.service import Service
 from demo.tap import Counts
 from sidecar import bpf_reader
@@ -106,13 +106,8 @@ class Node:
         return [*python("chaos.child", "run"), *where, *options]
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        # Settings for somebody else's exporter must not reach this one.
-        env = {
-            name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDP_OTEL_"))
-        }
-        if self.mode is Mode.CUMULATIVE:
-            env["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"] = "cumulative"
-        return {**env, **more}
+        cumulative = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}
+        return {**environment(), **(cumulative if self.mode is Mode.CUMULATIVE else {}), **more}
 
     @property
     def pin(self) -> Path:

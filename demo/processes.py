@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting programs: each ends with the demo, whatever ends the demo."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,13 @@ from demo.errors import DemoError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's directory: where `.build/`, `.venv/` and `collector/` are."""
+
+_CALLERS_SETTINGS = ("OTEL_", "XDP_OTEL_", "COLLECTOR_", "OTLP_")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without the caller's settings for exporters, sidecars and Collectors."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_CALLERS_SETTINGS)}
 
 
 def run(*command: str) -> str:

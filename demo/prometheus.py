@@ -27,6 +27,7 @@ RATE = "xdp_xdp_packets_rate"
 """The name of the gauge: packets per second over the sidecar's last interval."""
 
 # Everything here is on this host: a proxy of the environment must not get between.
+_FETCH_TIMEOUT_S = 30
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -54,7 +55,7 @@ def answers(url: str) -> bool:
 
 def fetch(url: str) -> str:
     """Return what a GET of *url* is answered with; raise OSError if it is not."""
-    with _OPENER.open(url, timeout=5) as response:
+    with _OPENER.open(url, timeout=_FETCH_TIMEOUT_S) as response:
         return str(response.read().decode())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from demo.errors import DemoError
 from demo.ports import Ports
-from demo.processes import ROOT, run
+from demo.processes import ROOT, environment, run
 from demo.prometheus import answers, config, scrapes
 from demo.service import Service
 from demo.tap import FIELDS, Counts
@@ -89,16 +89,13 @@ def sidecar(directory: Path, ports: Ports, interface: str, namespace: str | None
     It loads, attaches and pins the XDP program if that is not done yet, and is ready once it is. Its state
     goes to *directory*.
     """
-    # Settings for somebody else's exporter must not reach the demo's.
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDP_OTEL_"))}
-    env["OTEL_RESOURCE_ATTRIBUTES"] = "deployment.environment=demo"
     # With it a Collector that lost its state takes up where it ended (docs/delivery.md).
     options = ["--base-point", "--interval", "1", "--state-dir", str(directory / "state")]
     options += ["--otel-endpoint", f"127.0.0.1:{ports.otlp}"]
     return Service(
         name="the sidecar",
         command=[str(SIDECAR), "run", *_where(interface, namespace), *options],
-        env=env,
+        env={**environment(), "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=demo"},
         log=directory / "sidecar.log",
         ready=lambda: is_attached(interface, namespace),
     )

@@ -6,18 +6,19 @@ Each is a Service on ports of its own, so that a test can stop, kill and start o
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from demo.ports import Ports
-from demo.processes import ROOT
+from demo.processes import ROOT, environment
 from demo.prometheus import answers
 from demo.service import Service
 from demo.stack import COLLECTOR, PROMETHEUS, SIDECAR
 
-NOT_OURS = ("OTEL_", "XDP_OTEL_", "COLLECTOR_", "OTLP_")
-"""Prefixes of variables that belong to whoever runs this, and must not reach what it starts."""
+
+def remote_write(store: Ports) -> dict[str, str]:
+    """Return the setting that makes a gateway write to *store*."""
+    return {"COLLECTOR_REMOTE_WRITE_ENDPOINT": f"http://127.0.0.1:{store.prometheus}/api/v1/write"}
 
 
 def collector(
@@ -48,7 +49,7 @@ def collector(
     storage = directory / f"{name}-storage"
     storage.mkdir(exist_ok=True)
     env = {
-        **_environment(),
+        **environment(),
         "COLLECTOR_OTLP_ENDPOINT": f"{host}:{ports.otlp}",
         "COLLECTOR_PROMETHEUS_ENDPOINT": f"127.0.0.1:{ports.metrics}",
         "COLLECTOR_HEALTH_ENDPOINT": f"127.0.0.1:{ports.health}",
@@ -84,7 +85,7 @@ def store(directory: Path, ports: Ports, *, options: Sequence[str] = ()) -> Serv
             "--web.enable-otlp-receiver",
             *options,
         ],
-        env=_environment(),
+        env=environment(),
         log=directory / "store.log",
         ready=lambda: answers(f"http://127.0.0.1:{ports.prometheus}/-/ready"),
     )
@@ -99,11 +100,7 @@ def sidecar(
     return Service(
         name="the sidecar",
         command=[*command, "--otel-endpoint", endpoint, *options],
-        env={**_environment(), **(settings or {})},
+        env={**environment(), **(settings or {})},
         log=directory / "sidecar.log",
         ready=(state / "instance-id").exists,
     )
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}

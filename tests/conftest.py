@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests that need the kernel run, skip or are left out by one switch; they cannot vanish in CI."""
+"""Which tests run: those that need the kernel by --kernel, those that need podman by a variable."""
 
 import os
 import platform
@@ -15,6 +15,8 @@ examples.register()
 
 _HERE = Path(__file__).parent
 _NEED_KERNEL = ("kernel", "e2e", "chaos")
+_NEED_PODMAN = {"podman/test_podman.py": "podman", "systemd/test_services.py": "systemd"}
+"""By file: the make target `test-…` that runs it, and that sets XDP_OTEL_TEST_… to 1."""
 _counts = {"run": 0, "skipped": 0}
 
 
@@ -28,14 +30,18 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "needs_kernel: loads programs, makes maps, interfaces or namespaces")
+    config.addinivalue_line("markers", "needs_kernel: loads programs, creates maps, interfaces or namespaces")
 
 
 def pytest_collection_modifyitems(config, items):
     mode = config.getoption("--kernel")
     missing = "left out by --kernel=off" if mode == "off" else _missing()
     for item in items:
-        if item.path.relative_to(_HERE).parts[0] not in _NEED_KERNEL:
+        place = item.path.relative_to(_HERE)
+        target = _NEED_PODMAN.get(str(place))
+        if target and os.environ.get(f"XDP_OTEL_TEST_{target.upper()}") != "1":
+            item.add_marker(pytest.mark.skip(reason=f"needs podman and images: make test-{target}"))
+        if place.parts[0] not in _NEED_KERNEL:
             continue
         item.add_marker(pytest.mark.needs_kernel)
         if missing and mode != "require":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What was started is asked until it answers, up to a deadline: never slept for, and never asked only once.
+Poll a started process up to a deadline, instead of sleeping for a fixed time or asking once.
 
-While it starts, an error is no answer yet.
+OSError and DemoError mean that it is not ready yet.
 """
 
 import time
@@ -12,25 +12,30 @@ from demo.errors import DemoError
 _POLL_S = 0.1
 
 
-def answered(ask, seconds=60):
-    """Return the first answer that is true; fail if there is none in time."""
+def matching(ask, is_right, seconds=60, *, every_s=_POLL_S):
+    """Return the first right answer, or the last one, which may be an error, once time is up."""
     deadline = time.monotonic() + seconds
-    while isinstance(found := _asked(ask), DemoError | OSError) or not found:
-        assert time.monotonic() < deadline, f"not within {seconds} s: {found}"
-        time.sleep(_POLL_S)
-    return found
+    while isinstance(answer := _asked(ask), DemoError | OSError) or not is_right(answer):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(every_s)
+    return answer
 
 
 def settled(ask, expected, seconds=60, *, every_s=_POLL_S):
-    """Return the answer as soon as it is what is expected, or what it is in the end."""
-    deadline = time.monotonic() + seconds
-    while (found := _asked(ask)) != expected and time.monotonic() < deadline:
-        time.sleep(every_s)
-    return found
+    """Return the answer once it equals *expected*, or the last one once time is up."""
+    return matching(ask, lambda answer: answer == expected, seconds, every_s=every_s)
+
+
+def answered(ask, seconds=60):
+    """Return the first true answer; fail if there is none in time."""
+    answer = matching(ask, bool, seconds)
+    failed = not answer or isinstance(answer, DemoError | OSError)
+    assert not failed, f"not within {seconds} s: {answer}"
+    return answer
 
 
 def _asked(ask):
-    """Return the answer, or the error in its place."""
     try:
         return ask()
     except (OSError, DemoError) as error:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from sidecar.describe.spec import Place
+from sidecar.describe.spec import MapRef
 from sidecar.sources.privileges import to_open
 from tests.chart.chart import CASES, containers, environment, name_of, one, pod_spec, render, sidecar
 
@@ -44,10 +44,10 @@ def test_least_rights(renders, case):
 @pytest.mark.parametrize(
     ("case", "places"),
     [
-        ("default", [Place("interface", "eth0")]),
-        ("config", [Place("interface", "ens5"), Place("pin", "/sys/fs/bpf/flows")]),
-        ("pins", [Place("pin", "/sys/fs/bpf/flows"), Place("pin", "/sys/fs/bpf/drops")]),
-        ("names", [Place("name", "stats_map"), Place("id", "4294967295")]),
+        ("default", [MapRef("interface", "eth0")]),
+        ("config", [MapRef("interface", "ens5"), MapRef("pin", "/sys/fs/bpf/flows")]),
+        ("pins", [MapRef("pin", "/sys/fs/bpf/flows"), MapRef("pin", "/sys/fs/bpf/drops")]),
+        ("names", [MapRef("name", "stats_map"), MapRef("id", "4294967295")]),
     ],
 )
 def test_capabilities(renders, case, places):

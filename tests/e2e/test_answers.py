@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real Collector says no after it has counted, or is one of two: nothing is counted twice."""
+"""A real Collector that refuses after counting, or that is one of two: nothing is counted twice."""
 
 import contextlib
 import time
-import uuid
-from pathlib import Path
 
 import pytest
 
@@ -12,21 +10,13 @@ from chaos.backend import Backend
 from chaos.proxy import Proxy
 from demo.ports import Ports
 from scale import services
-from scale.counts import Counter
 from tests.e2e.answers import lasting, shown
 from tests.waiting import answered
 
 
-@pytest.fixture
-def counter():
-    """A map that counts."""
-    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
-        yield counting
-
-
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 500, 503])
-def test_a_second_exporter_that_refuses_doubles_nothing(tmp_path, counter, status):
-    """The Collector answers for it, after the first exporter has counted: the same points come again."""
+def test_a_second_exporter_that_refuses_does_not_double_the_count(tmp_path, counter, status):
+    """The Collector returns its refusal after the first exporter has counted, so the points are resent."""
     ports = Ports.free()
     with contextlib.closing(Backend(status)) as backend:
         collector = services.collector(
@@ -45,7 +35,7 @@ def test_a_second_exporter_that_refuses_doubles_nothing(tmp_path, counter, statu
 
 @pytest.fixture
 def two(tmp_path, counter):
-    """Two Collectors that live, one address that leads to the first, and a sidecar that sends there."""
+    """Two running Collectors, one address that leads to the first, and a sidecar that exports to it."""
     ports = {name: Ports.free() for name in ("first", "second")}
     with contextlib.ExitStack() as stack:
         for name, its in ports.items():
@@ -69,8 +59,8 @@ def two(tmp_path, counter):
         yield lead_to, shown_at
 
 
-def test_a_collector_that_takes_over_shows_all(two, counter):
-    """One that never heard of the series is told all that was counted before."""
+def test_a_collector_that_takes_over_shows_the_full_count(two, counter):
+    """A Collector that does not know the series receives everything counted before."""
     lead_to, shown_at = two
     lead_to("second")
     counter.hold()
@@ -78,14 +68,14 @@ def test_a_collector_that_takes_over_shows_all(two, counter):
     assert counter.truth == lasting(lambda: shown_at("second"), counter.truth)
 
 
-def test_there_and_back_again_no_collector_shows_too_much(two, counter):
-    """The first lacks what the second counted, and neither has anything twice."""
+def test_neither_collector_overcounts_after_failing_over_and_back(two, counter):
+    """The first lacks what the second counted; neither counts anything twice."""
     lead_to, shown_at = two
     for _ in range(2):
         lead_to("second")
         lead_to("first")
     counter.hold()
-    time.sleep(2)  # a cycle and more: what is to come has come
+    time.sleep(2)  # several cycles, so that everything has arrived
 
     for name in ("first", "second"):
         counts = shown_at(name)

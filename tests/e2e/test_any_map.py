@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps that nobody here has seen: what Prometheus is served is what they counted, whatever is killed."""
+"""Maps of unknown programs: the Collector serves exactly what they counted, whatever is killed."""
 
 import os
 import random
@@ -26,8 +26,8 @@ from tests import waiting
 
 CPUS = len(possible_cpus())
 INTERVAL_S = 0.2
-# The first value of a 32-bit counter, so that it wraps soon though it never grows by 2**31 between two
-# readings, however late a busy machine reads.
+# The initial value of a 32-bit counter: it wraps soon, yet never grows by 2**31 between two readings, even on
+# a busy machine.
 NEARLY_AROUND = 2**32 - 2**28
 
 CONFIG = """
@@ -51,7 +51,7 @@ PROTOCOLS = {6: "tcp", 17: "udp"}
 
 
 class Flows:
-    """A pinned PERCPU_HASH of narrow, wide and signed numbers, and what it has counted in all."""
+    """A pinned PERCPU_HASH of narrow, wide and signed fields, and its true totals."""
 
     def __init__(self, directory):
         self._fd = map_create(
@@ -70,7 +70,7 @@ class Flows:
         os.close(self._fd)
 
     def count(self, chance, host, protocol, network=2):
-        """Let every CPU count something of a flow."""
+        """Count something for a flow on every CPU."""
         key = struct.pack("=BBBBBxxx", 192, 0, network, host, protocol)
         first = NEARLY_AROUND if key not in self._held else 0
         cpus = self._held.setdefault(key, [[0, 0, 0] for _ in range(CPUS)])
@@ -83,14 +83,14 @@ class Flows:
         map_update(self._fd, key, b"".join(slots))
 
     def expected(self):
-        """Return what is to be served: metric and labels to value."""
+        """Return the expected samples: metric and labels to value."""
         return {
             (f"xdp_flow_{name}", (protocol, "here", address)): count
             for (name, address, protocol), count in self.truth.items()
         }
 
     def delete(self, host, protocol):
-        """Delete a flow: what it counted stays true."""
+        """Delete a flow; its counts stay in the truth."""
         key = struct.pack("=BBBBBxxx", 192, 0, 2, host, protocol)
         del self._held[key]
         map_delete(self._fd, key)
@@ -117,14 +117,14 @@ def sidecar(directory, ports, *options, interval_s=INTERVAL_S):
 
 
 def served(ports, prefix):
-    """Return each sample of the Collector: metric and labels to value, job and instance left out."""
+    """Return the Collector's samples: metric and labels, without job and instance, to value."""
     with urllib.request.urlopen(f"http://127.0.0.1:{ports.metrics}/metrics", timeout=60) as answer:
         body = answer.read().decode()
     found = {}
     for name, labels, value in re.findall(r"^([a-z_]+)\{(.*)\} (\S+)$", body, re.MULTILINE):
         if name.startswith(prefix):
             pairs = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            found[name, tuple(pairs[one] for one in sorted(pairs.keys() - {"job", "instance"}))] = float(
+            found[name, tuple(pairs[label] for label in sorted(pairs.keys() - {"job", "instance"}))] = float(
                 value
             )
     return found
@@ -132,9 +132,9 @@ def served(ports, prefix):
 
 def wrong(ports, prefix, expected, *, every_s=0.2):
     """
-    Return each sample that is not as expected, as (served, expected), once all are right or time is up.
+    Return the samples that differ, as (served, expected), once all agree or time is up.
 
-    Two big dicts are not given to pytest to compare: in CI it explains at full length, for hours.
+    pytest must not compare two large dicts itself: in CI it explains the difference in full, for hours.
     """
     found = waiting.settled(lambda: served(ports, prefix), expected, 90, every_s=every_s)
     if isinstance(found, Exception):
@@ -148,12 +148,12 @@ def wrong(ports, prefix, expected, *, every_s=0.2):
 
 @pytest.mark.parametrize("idle", [0, 5000], ids=["small", "large"])
 def test_a_hash_of_narrow_wide_and_signed_fields_is_exact_through_kills(flows, tmp_path, idle):
-    """Keys come and go, counters wrap, Collector and sidecar die: each series has what was counted."""
+    """Keys come and go, counters wrap, Collector and sidecar are killed: every series is exact."""
     chance = random.Random(7)  # noqa: S311
     ports = Ports.free()
     fill(flows, chance, idle)
     if not idle:
-        # Gauges are always said: with one of them no series is left out.
+        # Gauges are always exported: with one of them, no series is omitted as idle.
         flows.config.write_text(flows.config.read_text() + GAUGE)
     with ExitStack() as stopped:
         collector = stopped.enter_context(stack.collector(tmp_path, ports))
@@ -170,7 +170,7 @@ def test_a_hash_of_narrow_wide_and_signed_fields_is_exact_through_kills(flows, t
             if turn == 8:
                 for host, protocol in ((1, 6), (1, 17), (2, 6), (2, 17)):
                     flows.count(chance, host, protocol)
-                # What is not read before it is deleted is gone with it.
+                # Counts that were not read before the delete are lost with the key.
                 assert wrong(ports, COUNTERS, flows.expected()) == {}
                 flows.delete(1, 6)
                 flows.delete(2, 17)
@@ -186,8 +186,8 @@ def test_a_hash_of_narrow_wide_and_signed_fields_is_exact_through_kills(flows, t
     assert len(expected) >= 12
 
 
-def test_a_collector_that_restarts_between_two_calls_gets_the_idle_series_too(flows, tmp_path):
-    """No call fails, but the connection is another one."""
+def test_idle_series_are_exported_again_after_a_collector_restart(flows, tmp_path):
+    """Even if the restart falls between two calls and none fails."""
     ports, interval_s = Ports.free(), 4
     fill(flows, random.Random(3), 5000)  # noqa: S311
     expected = flows.expected()
@@ -206,21 +206,21 @@ def test_a_collector_that_restarts_between_two_calls_gets_the_idle_series_too(fl
 
 
 def fill(flows, chance, count):
-    """Let so many flows count something once."""
+    """Count something once for *count* flows."""
     for number in range(count):
         flows.count(chance, number % 250, (6, 17)[number // 250 % 2], network=3 + number // 500)
 
 
 def delivered(ports):
-    """Return how many batches were acknowledged."""
+    """Return the number of acknowledged batches."""
     with urllib.request.urlopen(f"http://127.0.0.1:{ports.prometheus}/metrics", timeout=10) as answer:
         body = answer.read().decode()
     found = re.search(r'^xdp_otel_batches_total\{.*"delivered".*\} (\d+)$', body, re.MULTILINE)
     return int(found.group(1))
 
 
-def test_whatever_the_parts_of_a_key_are_called_prometheus_is_served(tmp_path):
-    """Names that it keeps for itself are not taken for labels: with them it would serve nothing."""
+def test_any_name_of_a_key_field_can_be_scraped(tmp_path):
+    """Reserved label names are avoided: with one of them, Prometheus would reject the whole page."""
     ports = Ports.free()
     with ExitStack() as stopped:
         stopped.enter_context(stack.collector(tmp_path, ports))
@@ -238,8 +238,8 @@ def test_whatever_the_parts_of_a_key_are_called_prometheus_is_served(tmp_path):
         assert wrong(ports, "xdp_odd", expected) == {}
 
 
-def test_a_hundred_thousand_keys_that_change_while_they_are_read(tmp_path):
-    """By id, without a profile: each counter is what bpftool dumps in the end, and nothing overflows."""
+def test_a_hundred_thousand_keys_that_change_during_reads(tmp_path):
+    """Read by id without a profile: every counter ends as bpftool dumps it, and none overflows."""
     keys, ports = 100_000, Ports.free()
     fd = map_create(uapi.MAP_PERCPU_HASH, key_size=4, value_size=8, max_entries=2 * keys, name="many")
     config = tmp_path / "many.yaml"
@@ -250,7 +250,7 @@ def test_a_hundred_thousand_keys_that_change_while_they_are_read(tmp_path):
     with ExitStack() as stopped:
         stopped.callback(os.close, fd)
         collector = stack.collector(tmp_path, ports)
-        # Its default of 512 is too little for so many series.
+        # The default of 512 MiB is too little for this many series.
         collector.env = {**collector.env, "COLLECTOR_MEMORY_LIMIT_MIB": "1536"}
         stopped.enter_context(collector)
         started = sidecar(tmp_path, ports, "--config", str(config), interval_s=5)
@@ -275,7 +275,7 @@ def test_a_hundred_thousand_keys_that_change_while_they_are_read(tmp_path):
 
 
 def dumped(text):
-    """Return key to sum over the CPUs, of `bpftool map dump -j` without BTF."""
+    """Parse `bpftool map dump -j` without BTF; return key to sum over the CPUs."""
     entries = re.findall(rb'\{"key":\[([^\]]*)\],"values":\[(.*?)\]\}\]\}', text)
     return {
         int.from_bytes(as_bytes(key), "little"): sum(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built Collector, run for real: what it is made of, what it accepts, what it serves."""
+"""The built Collector: its components, the configurations it accepts, the metrics it serves."""
 
 import subprocess
 import time
@@ -47,7 +47,7 @@ SECOND_NS = 1_000_000_000
 
 CYCLES = 50
 
-# What one sidecar counts in one cycle. Prometheus samples are float64, which hold any count up to 2**53.
+# One cycle of one sidecar. Prometheus samples are float64, exact up to 2**53.
 DELTAS = {
     "xdp.packets.total": 6180,
     "xdp.bytes.total": 2**53 // CYCLES,
@@ -64,7 +64,7 @@ LABELS = '{instance="one",job="xdp-packet-counter",network_interface_name="eth7"
 
 
 def served(*, cycles: int) -> dict[str, tuple[str, float]]:
-    """Return the whole of /metrics after so many cycles: each series with its type and value."""
+    """Return the expected /metrics after *cycles* cycles: each series with its type and value."""
     return {
         f"xdp_xdp_packets_total{LABELS}": ("counter", 6180 * cycles),
         f"xdp_xdp_bytes_total{LABELS}": ("counter", 2**53 // CYCLES * cycles),
@@ -81,27 +81,27 @@ def served(*, cycles: int) -> dict[str, tuple[str, float]]:
 
 @dataclass(frozen=True)
 class Collector:
-    """A running Collector, with ports of its own."""
+    """A running Collector with its own ports."""
 
     ports: Ports
     log: Path
 
     def export(self, request: ExportMetricsServiceRequest) -> None:
-        """Send one OTLP request; return when all of it is acknowledged, raise RpcError if it is refused."""
+        """Send one OTLP request; return once it is acknowledged in full; raise RpcError if it is refused."""
         with grpc.insecure_channel(f"127.0.0.1:{self.ports.otlp}") as channel:
             call = channel.unary_unary(
                 "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
                 request_serializer=ExportMetricsServiceRequest.SerializeToString,
                 response_deserializer=ExportMetricsServiceResponse.FromString,
             )
-            response = call(request, timeout=10)
+            response = call(request, timeout=60)
         assert not response.partial_success.rejected_data_points
         assert not response.partial_success.error_message
 
 
 def scrape(port: int) -> dict[str, tuple[str, float]]:
     """Return each series of a /metrics endpoint with its type and value."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     types = dict(line.split()[2:4] for line in lines if line.startswith("# TYPE "))
     samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -117,7 +117,7 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
 
 
 def cycle(start_ns: int, end_ns: int) -> ExportMetricsServiceRequest:
-    """Return one cycle's export: DELTAS as delta sums over (start_ns, end_ns], RATE as a gauge."""
+    """Return the request of one cycle: DELTAS as delta sums over (start_ns, end_ns], RATE as a gauge."""
     attributes = [attribute("network.interface.name", "eth7")]
     sums = [
         Metric(
@@ -152,7 +152,7 @@ def attribute(key: str, value: str) -> KeyValue:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return a YAML file's content."""
+    """Parse a YAML file."""
     content: dict[str, Any] = yaml.safe_load(path.read_text())
     return content
 
@@ -162,7 +162,7 @@ def load(path: Path) -> dict[str, Any]:
 def test_shipped_configuration_is_valid(
     config: str, overlays: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`validate` accepts each configuration, with each overlay, and has nothing to say about it."""
+    """`validate` accepts each configuration with each overlay, without output."""
     monkeypatch.setenv("COLLECTOR_STORAGE_DIR", str(tmp_path))
     files = [f"--config={CONFIG.parent / file}" for file in (config, *overlays)]
 
@@ -170,8 +170,8 @@ def test_shipped_configuration_is_valid(
 
 
 @pytest.mark.parametrize("config", sorted({*CONFIGS} - {CONFIG.name}))
-def test_others_start_without_a_warning(config: str, tmp_path: Path) -> None:
-    """Nothing in the other configurations is deprecated or unwise; that nobody answers yet is no fault."""
+def test_other_configurations_start_without_a_warning(config: str, tmp_path: Path) -> None:
+    """No deprecation in the other configurations; a refused connection to the next hop is expected."""
     with services.collector("it", tmp_path, Ports.free(), [config], {}) as service:
         lines = [line for line in service.log.read_text().splitlines() if "\t" in line]
 
@@ -179,15 +179,15 @@ def test_others_start_without_a_warning(config: str, tmp_path: Path) -> None:
 
 
 def test_starts_without_a_warning(collector: Collector) -> None:
-    """Nothing in the shipped configuration is deprecated, or unwise enough for a warning."""
+    """Nothing in the shipped configuration is deprecated or worth a warning."""
     levels = {line.split("\t")[1] for line in collector.log.read_text().splitlines() if "\t" in line}
 
     assert {"info"} == levels
 
 
 def test_acknowledged_export_is_served_at_once(collector: Collector) -> None:
-    """An acknowledged export is on /metrics: nine metrics by name, type and exact value, and no others."""
-    # An idle machine empties a queue before anyone can look: it must not be there at all.
+    """An acknowledged export is on /metrics at once: exactly nine metrics, by name, type and value."""
+    # An idle machine drains a queue before a test could notice, so there must be none.
     assert "sending_queue" not in load(CONFIG)["exporters"]["prometheus"]
     end_ns = time.time_ns() - CYCLES * SECOND_NS
 
@@ -199,7 +199,7 @@ def test_acknowledged_export_is_served_at_once(collector: Collector) -> None:
 
 
 def test_identical_resend_counts_once(collector: Collector) -> None:
-    """A batch sent three times counts once, two are reported as dropped, and the next one is added."""
+    """A batch sent three times counts once, two copies are reported as dropped, and the next batch counts."""
     now = time.time_ns()
     batch = cycle(now - 10 * SECOND_NS, now - 5 * SECOND_NS)
 
@@ -219,8 +219,8 @@ def test_identical_resend_counts_once(collector: Collector) -> None:
     assert served(cycles=2) == scrape(collector.ports.metrics)
 
 
-def test_a_gauge_that_is_gone_is_not_served_any_more(collector: Collector) -> None:
-    """Several at once, and no others; the counters of the same series stay."""
+def test_a_stale_gauge_is_no_longer_served(collector: Collector) -> None:
+    """Several at once and no others; the counters of the same series stay."""
     of = Schema(
         "test",
         Layout(16, (Field("level", 0), Field("packets", 64))),
@@ -253,8 +253,8 @@ def test_a_gauge_that_is_gone_is_not_served_any_more(collector: Collector) -> No
     assert shown() == {**counters, "xdp_packets b": 21.0, "xdp_level b": 8.0}
 
 
-def test_binary_is_what_the_builder_configuration_says() -> None:
-    """The binary holds the components of builder-config.yaml and no others; each is used, and no more."""
+def test_binary_matches_the_builder_configuration() -> None:
+    """The binary has exactly the components of builder-config.yaml, and each is used."""
     built: dict[str, Any] = yaml.safe_load(run(str(stack.COLLECTOR), "components"))
     wanted = load(BUILDER_CONFIG)
     files = [load(CONFIG.parent / file) for file in (*CONFIGS, *OVERLAYS)]
@@ -267,8 +267,8 @@ def test_binary_is_what_the_builder_configuration_says() -> None:
         assert used == {each["name"] for each in built[kind]} - {"debug"}
 
 
-def test_versions_are_one_set() -> None:
-    """All of core and contrib in the binary is of one release: mixed ones silently ignore settings."""
+def test_all_components_are_of_one_release() -> None:
+    """Core and contrib modules of different releases silently ignore settings."""
     wanted = load(BUILDER_CONFIG)
     release = f"v{wanted['dist']['version']}"
     components = [each["gomod"] for part in wanted.values() if isinstance(part, list) for each in part]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What the dashboards ask, asked of the real stack with real traffic on it.
+Every query of the dashboards and rules, run against the real stack under traffic.
 
-No Grafana: what is proved is that each query has an answer there, not what a panel looks like.
+Without Grafana: the tests show that each query returns data, not what a panel looks like.
 """
 
 import json
@@ -25,7 +25,7 @@ from tests.waiting import settled
 ANSWERED_WITHIN_S = 60
 RECENT_S = 5
 
-# There only once it has happened, or from other people's exporters.
+# Exist only after a failure, or come from other exporters.
 NOT_ALWAYS = {
     "otelcol_exporter_send_failed_metric_points",
     "otelcol_exporter_enqueue_failed_metric_points",
@@ -38,20 +38,20 @@ NOT_ALWAYS = {
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
-    """Run the stack, with all its parts reporting about themselves."""
+    """Run the stack with the self-metrics of all its parts."""
     with live(tmp_path_factory.mktemp("live")) as running:
         yield running
 
 
 @pytest.fixture(params=sorted(DASHBOARDS.glob("*.json")), ids=lambda path: path.stem)
 def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return each dashboard as Grafana reads it."""
+    """Return one dashboard as Grafana reads it."""
     read: dict[str, Any] = json.loads(request.param.read_text())
     return read
 
 
 def unanswered(ports: Ports, dashboard: dict[str, Any], values: dict[str, str]) -> list[str]:
-    """Return the panels, with their queries, that Prometheus has no number for."""
+    """Return the panels, with their queries, for which Prometheus returns no number."""
     now = time.time()
     missing = []
     for question in questions(dashboard):
@@ -64,22 +64,22 @@ def unanswered(ports: Ports, dashboard: dict[str, Any], values: dict[str, str]) 
 
 
 def lacking(ports: Ports, dashboard: dict[str, Any], **chosen: str) -> list[str]:
-    """Return what has no answer when it should have; at first there may be less to choose from."""
-    deadline = time.monotonic() + ANSWERED_WITHIN_S
-    while missing := unanswered(ports, dashboard, everything(ports, dashboard) | chosen):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(1)
-    return missing
+    """Return the panels that still have no data once time is up; at first there may be no choices."""
+    return settled(
+        lambda: unanswered(ports, dashboard, everything(ports, dashboard) | chosen),
+        [],
+        ANSWERED_WITHIN_S,
+        every_s=1,
+    )
 
 
 def test_every_panel_has_data(ports: Ports, dashboard: dict[str, Any]) -> None:
-    """Opened as it is, no panel of a dashboard is empty."""
+    """With the default choices, no panel of a dashboard is empty."""
     assert [] == lacking(ports, dashboard)
 
 
 def test_every_panel_has_data_for_what_is_chosen(ports: Ports, dashboard: dict[str, Any]) -> None:
-    """Each variable has something to choose, and each panel has data for one value of the last one."""
+    """Each variable has choices, and each panel has data for some value of the last variable."""
     lacking(ports, dashboard)
     values = everything(ports, dashboard)
     for variable in variables(dashboard):
@@ -91,8 +91,8 @@ def test_every_panel_has_data_for_what_is_chosen(ports: Ports, dashboard: dict[s
     assert [] == [panel for panel in missing[0] if all(panel in others for others in missing)]
 
 
-def test_a_panel_is_empty_for_a_node_that_is_not_there(ports: Ports) -> None:
-    """The choice of a node reaches every query about nodes."""
+def test_every_panel_is_empty_for_an_unknown_node(ports: Ports) -> None:
+    """The choice of a node applies to every query about nodes."""
     for name in ("xdp-overview", "xdp-sidecars"):
         dashboard = json.loads((DASHBOARDS / f"{name}.json").read_text())
         values = everything(ports, dashboard) | {"node": "nowhere"}
@@ -100,8 +100,8 @@ def test_a_panel_is_empty_for_a_node_that_is_not_there(ports: Ports) -> None:
         assert len(list(questions(dashboard))) == len(unanswered(ports, dashboard, values))
 
 
-def test_every_map_metric_can_be_looked_at(ports: Ports) -> None:
-    """The dashboard for any map shows each metric by each of its labels."""
+def test_every_map_metric_can_be_shown(ports: Ports) -> None:
+    """The maps dashboard shows each metric by each of its labels."""
     dashboard = json.loads((DASHBOARDS / "xdp-maps.json").read_text())
     lacking(ports, dashboard)
     values = everything(ports, dashboard)
@@ -116,24 +116,23 @@ def test_every_map_metric_can_be_looked_at(ports: Ports) -> None:
 
 
 def test_every_rule_is_evaluated_and_no_alert_fires(ports: Ports) -> None:
-    """Prometheus can evaluate each rule on real series, and a stack without faults raises no alarm."""
+    """Prometheus evaluates every rule on real series, and a healthy stack fires no alert."""
     url = f"http://127.0.0.1:{ports.prometheus}/api/v1/rules"
 
     def rules() -> list[dict[str, Any]]:
         return [rule for group in json.loads(fetch(url))["data"]["groups"] for rule in group["rules"]]
 
     def amiss() -> list[tuple[str, ...]]:
-        """Return what is not yet evaluated, failed, or raises an alarm: at first a sidecar is not ready."""
-        quiet = ("ok", "inactive")
-        found = [(one["name"], one["health"], one.get("state", "inactive")) for one in rules()]
-        return [one for one in found if one[1:] != quiet]
+        """Return the rules that are not evaluated yet, failed or fire: at first a sidecar is not ready."""
+        states = [(rule["name"], rule["health"], rule.get("state", "inactive")) for rule in rules()]
+        return [state for state in states if state[1:] != ("ok", "inactive")]
 
     assert [] == settled(amiss, [], ANSWERED_WITHIN_S)
     assert len(rules()) == len(re.findall(r"(?m)^      - (?:alert|record): ", _rules()))
 
 
 def test_every_metric_in_a_rule_exists(ports: Ports) -> None:
-    """No rule looks at a name that nothing has: such an alert would be quiet for ever."""
+    """An alert on a metric that does not exist would never fire."""
     exprs = re.sub(r"(?m)^\s*(#|-? ?(summary|description|runbook_url|alert):).*$", "", _rules())
     named = set(re.findall(r"\b(?:xdp|otelcol|prometheus|node|kubelet|scrape)_[a-z0-9_]+\b", exprs))
     url = f"http://127.0.0.1:{ports.prometheus}/api/v1/label/__name__/values"
@@ -146,14 +145,14 @@ def test_every_metric_in_a_rule_exists(ports: Ports) -> None:
 
 
 def test_every_recipe_has_an_answer(ports: Ports) -> None:
-    """What docs/metrics.md tells to ask has an answer, word for word."""
+    """Each PromQL recipe of docs/metrics.md returns data."""
     blocks = re.findall(r"(?s)```promql\n(.*?)```", (ROOT / "docs/metrics.md").read_text())
     recipes = [line for block in blocks for line in block.splitlines()]
-    deadline = time.monotonic() + ANSWERED_WITHIN_S
-    while missing := [recipe for recipe in recipes if not instant(ports, recipe)]:
-        assert time.monotonic() < deadline, missing
-        time.sleep(1)
 
+    def missing() -> list[str]:
+        return [recipe for recipe in recipes if not instant(ports, recipe)]
+
+    assert [] == settled(missing, [], ANSWERED_WITHIN_S, every_s=1)
     assert len(recipes) >= 19
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo as its user runs it: what it prints, what it returns, and that it leaves nothing behind."""
+"""The demo as users run it: its output, its exit code, and that it leaves nothing behind."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from demo.ports import Ports
 from demo.processes import ROOT, run
 from tests.waiting import answered
 
-# Sends frames that no tap on the same interface sees: PACKET_QDISC_BYPASS (20) goes straight to the driver.
+# Sends frames that a tap on the interface does not see: PACKET_QDISC_BYPASS (20) hands them to the driver.
 SEND_UNSEEN = """
 import socket, sys
 sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -34,7 +34,7 @@ for _ in range(3):
 
 @dataclass
 class Demo:
-    """A `python -m demo` with ports and a temporary directory of its own."""
+    """A `python -m demo` with its own ports and temporary directory."""
 
     directory: Path
     arguments: tuple[str, ...] = ()
@@ -43,14 +43,14 @@ class Demo:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def environment(self) -> dict[str, str]:
-        """Return its environment, by whose mark its processes are found."""
+        """Return its environment, with a mark that identifies its processes."""
         ports = {f"DEMO_{name.upper()}_PORT": str(port) for name, port in asdict(self.ports).items()}
         keep = {"KEEP": "1"} if self.keep else {}
         return {**os.environ, **ports, **keep, "TMPDIR": str(self.directory), "DEMO_MARK": self.mark}
 
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[str]]:
-        """Start it; kill it in the end, if it still runs."""
+        """Start it; kill it at the end if it still runs."""
         process = subprocess.Popen(
             [sys.executable, "-m", "demo", *self.arguments],
             cwd=ROOT,
@@ -66,7 +66,7 @@ class Demo:
                 process.kill()
 
     def leftovers(self, pid: int) -> list[Path]:
-        """Return what is left of the demo with process id *pid*: processes, namespaces, pins, files."""
+        """Return what remains of the demo with process id *pid*: processes, namespaces, pins, files."""
         places = (Path("/run/netns"), stack.pins("any").parent)
         named = [path for place in places for path in place.glob(f"xdp-demo-{pid}-*")]
         return [*self.processes(), *named, *self.directory.iterdir()]
@@ -77,7 +77,7 @@ class Demo:
 
 
 def content(file: Path) -> str:
-    """Return what a file of /proc says; nothing if its process has just ended."""
+    """Return the content of a file in /proc, empty if its process has just ended."""
     try:
         return file.read_text(errors="replace")
     except OSError:
@@ -85,7 +85,7 @@ def content(file: Path) -> str:
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """Return what *process* prints up to the line that holds *text*."""
+    """Return the output of *process* up to the line that contains *text*."""
     assert process.stdout is not None
     printed = ""
     for line in process.stdout:
@@ -116,7 +116,7 @@ def test_all_agree(tmp_path: Path) -> None:
 
 
 def test_unseen_frames_are_a_difference(tmp_path: Path) -> None:
-    """Three frames that the kernel counts and the tap does not see make the demo fail, and it says where."""
+    """Three frames that the kernel counts and the tap misses make the demo fail and name the counters."""
     demo = Demo(tmp_path)
 
     with demo.running() as process:
@@ -134,8 +134,8 @@ def test_unseen_frames_are_a_difference(tmp_path: Path) -> None:
 
 
 def send_unseen(namespace: str, interface: str = CLIENT_INTERFACE) -> None:
-    """Send frames past a tap on *interface* as soon as its link is up."""
-    deadline = time.monotonic() + 40
+    """Send frames that bypass a tap on *interface*, as soon as its link is up."""
+    deadline = time.monotonic() + 60
     command = ["nsenter", f"--net=/run/netns/{namespace}", sys.executable, "-c", SEND_UNSEEN, interface]
     while subprocess.run(command, capture_output=True, check=False).returncode:
         assert time.monotonic() < deadline
@@ -143,12 +143,12 @@ def send_unseen(namespace: str, interface: str = CLIENT_INTERFACE) -> None:
 
 
 def packets(demo: Demo) -> int:
-    """Return what Prometheus shows; nothing while it shows nothing."""
+    """Return the packets that Prometheus shows, 0 without a sample."""
     return prometheus.counters(demo.ports, NODE_INTERFACE)["total_packets"] or 0
 
 
 def test_keep_stays_up_until_interrupted(tmp_path: Path) -> None:
-    """KEEP=1 leaves all up with traffic that goes on, and Ctrl-C ends it all with the table's exit code."""
+    """KEEP=1 leaves the stack running under traffic; Ctrl-C ends it with the exit code of the comparison."""
     demo = Demo(tmp_path, keep=True)
 
     with demo.running() as process:
@@ -156,7 +156,7 @@ def test_keep_stays_up_until_interrupted(tmp_path: Path) -> None:
         before = answered(lambda: packets(demo))
         answered(lambda: packets(demo) > before)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
 
     assert f":{demo.ports.otlp} " in printed
     assert f":{demo.ports.metrics}/metrics" in printed
@@ -165,15 +165,15 @@ def test_keep_stays_up_until_interrupted(tmp_path: Path) -> None:
     assert demo.leftovers(process.pid) == []
 
 
-def test_a_dead_part_is_named(tmp_path: Path) -> None:
-    """If the Collector dies, the demo says so with the end of its log, and cleans up."""
+def test_a_part_that_dies_is_named(tmp_path: Path) -> None:
+    """If the Collector dies, the demo prints the end of its log and cleans up."""
     demo = Demo(tmp_path, keep=True)
 
     with demo.running() as process:
         read_until(process, "Ctrl-C")
         (collector,) = (path for path in demo.processes() if "otelcol-xdp" in content(path / "cmdline"))
         os.kill(int(collector.name), signal.SIGKILL)
-        printed, _ = process.communicate(timeout=30)
+        printed, _ = process.communicate(timeout=90)
 
     assert process.returncode == 1
     assert "\ndemo: run the Collector: it ended with exit -9: its log ends\n    " in printed
@@ -181,25 +181,25 @@ def test_a_dead_part_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_in_the_middle_cleans_up(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """Ended by a signal while the stack starts, the demo still takes everything away."""
+def test_a_signal_during_startup_cleans_up(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """Interrupted while the stack starts, the demo still removes everything."""
     demo = Demo(tmp_path)
 
     with demo.running() as process:
         read_until(process, "Start the Collector")
         process.send_signal(number)
-        printed, _ = process.communicate(timeout=30)
+        printed, _ = process.communicate(timeout=90)
 
     assert code == process.returncode, printed
     assert demo.leftovers(process.pid) == []
 
 
 def test_a_busy_port_is_named(tmp_path: Path) -> None:
-    """A port in use is one line with the port and the variable that chooses another; nothing starts."""
+    """One line names the port and the variable to choose another; nothing starts."""
     demo = Demo(tmp_path)
 
     with socket.create_server(("127.0.0.1", demo.ports.prometheus)), demo.running() as process:
-        printed, _ = process.communicate(timeout=30)
+        printed, _ = process.communicate(timeout=90)
 
     assert process.returncode == 1
     assert printed.startswith(f"demo: listen on port {demo.ports.prometheus}: Address already in use: stop ")
@@ -209,7 +209,7 @@ def test_a_busy_port_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def host_interface() -> Iterator[str]:
-    """Return an interface of the host, up, that a namespace of the same name sends to through its `peer0`."""
+    """Return a host interface whose peer, `peer0`, is in a namespace of the same name; both are up."""
     name = f"xd{os.getpid()}"
     with ExitStack() as cleanup:
         run("ip", "netns", "add", name)
@@ -221,7 +221,7 @@ def host_interface() -> Iterator[str]:
 
 
 def test_real_interface(tmp_path: Path, host_interface: str) -> None:
-    """With --interface the stack counts what arrives there until Ctrl-C, and takes off what it attached."""
+    """With --interface the stack counts until Ctrl-C and then detaches its program."""
     demo = Demo(tmp_path, arguments=("--interface", host_interface))
 
     with demo.running() as process:
@@ -229,7 +229,7 @@ def test_real_interface(tmp_path: Path, host_interface: str) -> None:
         send_unseen(namespace=host_interface, interface="peer0")
         answered(lambda: prometheus.counters(demo.ports, host_interface)["other_packets"])
         process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=30)
+        printed, _ = process.communicate(timeout=90)
 
     assert process.returncode == 0, printed
     assert f"{host_interface}: " in printed
@@ -238,15 +238,15 @@ def test_real_interface(tmp_path: Path, host_interface: str) -> None:
     assert demo.leftovers(process.pid) == []
 
 
-def test_what_was_attached_before_stays(tmp_path: Path, host_interface: str) -> None:
-    """A program that was on the interface before is used, and stays when the stack ends."""
+def test_a_program_attached_before_stays(tmp_path: Path, host_interface: str) -> None:
+    """A program already on the interface is used and stays attached when the stack ends."""
     run(str(stack.SIDECAR), "attach", "--interface", host_interface)
     try:
         demo = Demo(tmp_path, arguments=("--interface", host_interface))
         with demo.running() as process:
             read_until(process, "Ctrl-C")
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            process.communicate(timeout=90)
 
         assert stack.is_attached(host_interface)
     finally:

@@ -1,32 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other backends by OTLP over HTTP: one that wants totals, one that wants deltas and a key."""
+"""Other backends by OTLP over HTTP: one takes cumulative sums, one takes deltas and an API key."""
 
-import re
 import time
-import uuid
-from pathlib import Path
 
 import pytest
 
 from demo.ports import Ports
-from demo.prometheus import fetch, query
+from demo.prometheus import query
 from scale import services
-from scale.counts import Counter
+from tests.e2e.answers import total_packets
 from tests.waiting import answered, settled
 
 QUICK = ("exporters::otlp_http::retry_on_failure::max_interval: 1s", "exporters::otlp_http::timeout: 2s")
 CUMULATIVE = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}
 
 
-@pytest.fixture
-def counter():
-    """A map that counts."""
-    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
-        yield counting
-
-
-def test_totals_for_a_backend_that_wants_totals(tmp_path, counter):
-    """Cumulative into Prometheus' own OTLP receiver: exact, though Collector and backend die under way."""
+def test_cumulative_sums_are_exact(tmp_path, counter):
+    """Into Prometheus' own OTLP receiver, while Collector and backend are killed and restarted."""
     backend, ports = Ports.free(), Ports.free()
     url = f"http://127.0.0.1:{backend.prometheus}/api/v1/otlp"
     store = services.store(tmp_path, backend)
@@ -52,7 +42,7 @@ def test_totals_for_a_backend_that_wants_totals(tmp_path, counter):
 
 @pytest.fixture
 def delta_backend(tmp_path):
-    """A backend that takes deltas by HTTP from who has the key: a Collector stands for it."""
+    """A Collector in place of a backend that takes deltas by HTTP with an API key."""
     tokens = tmp_path / "tokens"
     tokens.write_text("key-of-ours\n")
     ports = Ports.free()
@@ -68,15 +58,8 @@ def delta_backend(tmp_path):
         yield ports
 
 
-def served(ports):
-    """The counter that the stand-in has added up."""
-    body = fetch(f"http://127.0.0.1:{ports.metrics}/metrics")
-    found = re.search(r"^xdp_xdp_packets_total\S* (\S+)$", body, re.MULTILINE)
-    return int(float(found[1])) if found else 0
-
-
-def test_deltas_for_a_backend_that_wants_deltas(tmp_path, counter, delta_backend):
-    """Plain deltas with the backend's key in a header add up to the truth, across a kill of the Collector."""
+def test_deltas_are_exact(tmp_path, counter, delta_backend):
+    """Plain deltas, with the API key in a header, add up to the truth across a kill of the Collector."""
     ports = Ports.free()
     url = f"http://127.0.0.1:{delta_backend.prometheus}"
     settings = {"OTLP_ENDPOINT": url, "OTLP_HEADERS": "{Authorization: Bearer key-of-ours}"}
@@ -90,11 +73,11 @@ def test_deltas_for_a_backend_that_wants_deltas(tmp_path, counter, delta_backend
         counter.hold()
 
         truth = counter.truth["total_packets"]
-        assert truth == settled(lambda: served(delta_backend), truth)
+        assert truth == settled(lambda: total_packets(delta_backend), truth)
 
 
-def test_wrong_key_is_in_the_log(tmp_path, counter, delta_backend):
-    """A backend that refuses the key is named in the Collector's log, with what it said."""
+def test_a_wrong_key_is_logged(tmp_path, counter, delta_backend):
+    """The Collector logs the backend's refusal, without the key."""
     ports = Ports.free()
     url = f"http://127.0.0.1:{delta_backend.prometheus}"
     settings = {"OTLP_ENDPOINT": url, "OTLP_HEADERS": "{Authorization: Bearer nonsense}"}
@@ -104,4 +87,4 @@ def test_wrong_key_is_in_the_log(tmp_path, counter, delta_backend):
         log = generic.log.read_text()
 
     assert "nonsense" not in log
-    assert not served(delta_backend)
+    assert not total_packets(delta_backend)

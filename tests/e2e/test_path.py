@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole path: what Prometheus shows is what was sent, whatever part of it is killed in between."""
+"""The whole path: Prometheus shows what was sent, whichever part is killed in between."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ from demo.tap import Tap, tap
 
 @dataclass(frozen=True)
 class Route:
-    """A path that runs: the namespaces, the tap between them, and each service by its name."""
+    """A running path: the namespaces, the tap between them, and the services by name."""
 
     lab: Lab
     truth: Tap
@@ -28,17 +28,17 @@ class Route:
     services: dict[str, Service]
 
     def send(self) -> None:
-        """Send the generator's mix once."""
+        """Send the generator's traffic mix once."""
         send(self.lab)
 
     def compare(self) -> list[Row]:
-        """Return what was sent, counted and answered, as soon as it agrees or when it should have."""
+        """Return what was sent, counted and shown, once they agree or time is up."""
         return settle(self.truth, self.ports, self.lab)
 
 
 @pytest.fixture
 def route(tmp_path: Path) -> Iterator[Route]:
-    """Return a path that has carried nothing yet."""
+    """Return a path before any traffic."""
     ports = Ports.free()
     with ExitStack() as cleanup:
         made = cleanup.enter_context(lab())
@@ -57,7 +57,7 @@ def route(tmp_path: Path) -> Iterator[Route]:
 
 
 def test_query_equals_truth(route: Route) -> None:
-    """Each counter that Prometheus shows is what was sent, and none of them is zero."""
+    """Every counter in Prometheus equals what was sent, and none is zero."""
     route.send()
 
     rows = route.compare()
@@ -68,7 +68,7 @@ def test_query_equals_truth(route: Route) -> None:
 
 @pytest.mark.parametrize("part", ["sidecar", "collector", "prometheus"])
 def test_query_equals_truth_after_a_kill(route: Route, part: str) -> None:
-    """Traffic before, while and after a part is dead (SIGKILL) is in Prometheus, to the packet."""
+    """Traffic before, during and after the outage of a part (SIGKILL) is in Prometheus, to the packet."""
     route.send()
     route.services[part].kill()
     route.send()

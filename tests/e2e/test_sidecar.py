@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sidecar as a process, on a map of somebody else, without a Collector and with one."""
+"""The sidecar as a process, on another program's map, with and without a Collector."""
 
 import os
 import re
 import signal
 import struct
 import subprocess
-import time
-import urllib.request
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +15,16 @@ import pytest
 from demo import stack
 from demo.bpf_commands import map_create, map_update
 from demo.ports import Ports
+from demo.prometheus import fetch
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kernel.cpus import possible_cpus
+from tests.waiting import matching
 
 
 @pytest.fixture
 def pin():
-    """A pinned PERCPU_ARRAY with other counts for each CPU; the total is in `TRUTH`."""
+    """A pinned PERCPU_ARRAY with different counts on each CPU; `TRUTH` is their sum."""
     fd = map_create(uapi.MAP_PERCPU_ARRAY, key_size=4, value_size=64, max_entries=1, name="stats_map")
     path = Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}"
     stack.mount_bpffs()
@@ -41,7 +41,7 @@ TRUTH = sum(2**53 + 1 + 7 * cpu for cpu in range(len(possible_cpus())))
 
 @contextmanager
 def running(pin, directory, *options):
-    """Run the sidecar on the map; it must end well, and within 5 s, when it is told to."""
+    """Run the sidecar on the map; after SIGTERM it must exit with 0 within 5 s."""
     command = [stack.SIDECAR, "--map-path", pin, "--state-dir", directory / "state", "--interval", "0.2"]
     log = directory / "sidecar.log"
     with log.open("wb") as output:
@@ -55,25 +55,17 @@ def running(pin, directory, *options):
 
 
 def scrape(port, wanted):
-    """Return what is served as soon as it matches, or at last."""
-    deadline = time.monotonic() + 20
-    body = ""
-    while time.monotonic() < deadline and not re.search(wanted, body, re.MULTILINE):
-        time.sleep(0.1)
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
-                body = answer.read().decode()
-        except OSError:
-            continue
-    return body
+    """Return the page once it matches *wanted*, or the last one once time is up."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    return matching(lambda: fetch(url), lambda page: re.search(wanted, page, re.MULTILINE))
 
 
-def test_a_small_site_needs_no_collector(pin, tmp_path):
-    """With no endpoint the counts are on the status endpoint, exact past 2^53, and nothing is amiss."""
+def test_counts_can_be_scraped_without_a_collector(pin, tmp_path):
+    """Without an endpoint, the status page has the counts, exact above 2^53, without a warning."""
     port = Ports.free().telemetry
     options = ("--profile", "packet-counter", "--otel-endpoint", "none")
     with running(pin, tmp_path, *options, "--status-address", f"127.0.0.1:{port}"):
-        # Readiness is said at the end of the first cycle.
+        # Ready after the first cycle.
         body = scrape(port, rf"(?s)^xdp_otel_ready 1$.*^xdp_xdp_packets_total {TRUTH}$")
 
     assert f"xdp_xdp_packets_total {TRUTH}\n" in body
@@ -81,8 +73,8 @@ def test_a_small_site_needs_no_collector(pin, tmp_path):
     assert "WARNING" not in (tmp_path / "sidecar.log").read_text()
 
 
-def test_own_metrics_reach_prometheus_by_the_collector_too(pin, tmp_path):
-    """On request they go the way of the counts, under the names of the status endpoint."""
+def test_self_metrics_are_exported_on_request(pin, tmp_path):
+    """They reach the Collector with the counts, under the names of the status page."""
     ports = Ports.free()
     options = ("--self-metrics", "--otel-endpoint", f"127.0.0.1:{ports.otlp}")
     with stack.collector(tmp_path, ports), running(pin, tmp_path, *options):

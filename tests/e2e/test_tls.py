@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS from the sidecar to the store: who is let in, who is not and what it says, certificates that change."""
+"""TLS from the sidecar to the store: accepted and rejected peers, error messages, certificate rotation."""
 
-import os
 import re
 import shutil
 import socket
 import ssl
 import subprocess
-import urllib.request
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,23 +14,18 @@ from pathlib import Path
 import pytest
 
 from demo.ports import Ports
+from demo.processes import environment
 from scale import services
-from scale.counts import Counter, shown
+from scale.counts import shown
+from tests.e2e.answers import total_packets
 from tests.waiting import answered, settled
 
 QUICK = "exporters::otlp_grpc::retry_on_failure::max_interval: 1s"
 
 
-@pytest.fixture
-def counter():
-    """A map that counts."""
-    with Counter(Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}") as counting:
-        yield counting
-
-
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority; certificates are made beside it."""
+    """A certificate authority and the directory of its certificates."""
 
     directory: Path
 
@@ -41,7 +34,7 @@ class Authority:
         return self.directory / "ca.pem"
 
     def issue(self, name, *, days=2, host="localhost"):
-        """Make a certificate and its key for server and client use; return both paths."""
+        """Issue a certificate for server and client use; return the paths of certificate and key."""
         certificate, key = self.directory / f"{name}.crt", self.directory / f"{name}.key"
         request = self.directory / f"{name}.csr"
         subject = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host}")
@@ -60,7 +53,7 @@ def openssl(*arguments):
 
 @pytest.fixture
 def authority(tmp_path):
-    """Make an authority by name."""
+    """Return a function that makes an authority."""
 
     def make(name):
         directory = tmp_path / name
@@ -87,11 +80,10 @@ def client_variables(ca, pair=None):
 
 
 def once(tmp_path, counter, port, variables, *, scheme="https", headers=""):
-    """Run one cycle; return its exit code and the last line it printed."""
+    """Run one cycle; return its exit code and its last line of output."""
     command = [services.SIDECAR, "--map-path", counter.pin, "--once", "--base-point"]
     command += ["--state-dir", tmp_path / "state", "--otel-endpoint", f"{scheme}://localhost:{port}"]
-    env = {name: value for name, value in os.environ.items() if not name.startswith(services.NOT_OURS)}
-    env |= {**variables, "OTEL_EXPORTER_OTLP_TIMEOUT": "2000"}
+    env = {**environment(), **variables, "OTEL_EXPORTER_OTLP_TIMEOUT": "2000"}
     if headers:
         env["OTEL_EXPORTER_OTLP_HEADERS"] = headers
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
@@ -100,7 +92,7 @@ def once(tmp_path, counter, port, variables, *, scheme="https", headers=""):
 
 @pytest.fixture
 def start(tmp_path):
-    """Run a Collector with these files and settings, listening on localhost; return its ports."""
+    """Return a function that runs a Collector on localhost and returns its ports."""
     with ExitStack() as cleanup:
 
         def run(name, files, settings, **options):
@@ -113,7 +105,7 @@ def start(tmp_path):
 
 
 def test_mutual_tls_all_the_way(tmp_path, counter, authority, start):
-    """Sidecar, agent and gateway show each other certificates, and the store gets every count."""
+    """Sidecar, agent and gateway authenticate each other, and the store gets every count."""
     ours = authority("ours")
     store = Ports.free()
     with services.store(tmp_path, store):
@@ -122,7 +114,7 @@ def test_mutual_tls_all_the_way(tmp_path, counter, authority, start):
             ["gateway.yaml", "tls.yaml"],
             {
                 **server_settings(*ours.issue("gateway"), ours.ca),
-                "COLLECTOR_REMOTE_WRITE_ENDPOINT": f"http://127.0.0.1:{store.prometheus}/api/v1/write",
+                **services.remote_write(store),
             },
         )
         certificate, key = ours.issue("agent")
@@ -145,8 +137,8 @@ def test_mutual_tls_all_the_way(tmp_path, counter, authority, start):
         assert counter.truth == arrived(store, counter)
 
 
-# In gRPC's words. In TLS 1.3 a server refuses a client's certificate after the client's handshake is done,
-# and gRPC does not say with which alert.
+# gRPC's messages. In TLS 1.3 the server rejects a client certificate after the client's handshake is done,
+# and gRPC does not name the alert.
 CASES = {
     "wrong CA": "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate",
     "expired": "CERTIFICATE_VERIFY_FAILED: certificate has expired",
@@ -159,8 +151,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_not_let_in(tmp_path, counter, authority, start, case):
-    """A wrong certificate on either side, or none, is one line that says so; nothing is counted as sent."""
+def test_a_rejected_peer_is_reported(tmp_path, counter, authority, start, case):
+    """A wrong or missing certificate on either side gives one line with the reason; the batch is kept."""
     ours, other = authority("ours"), authority("other")
     server = ours.issue(
         "server", days=-1 if case == "expired" else 2, host="elsewhere" if "host" in case else "localhost"
@@ -179,8 +171,8 @@ def test_not_let_in(tmp_path, counter, authority, start, case):
     assert CASES[case] in said
 
 
-def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority, start):
-    """A gateway refuses an agent without a certificate; once it has one, all that waited on disk arrives."""
+def test_an_agent_that_is_rejected_keeps_its_counts(tmp_path, counter, authority, start):
+    """A gateway rejects an agent without a certificate; once it has one, its queue on disk arrives."""
     ours = authority("ours")
     store, agent_ports = Ports.free(), Ports.free()
     with services.store(tmp_path, store):
@@ -189,7 +181,7 @@ def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority,
             ["gateway.yaml", "tls.yaml"],
             {
                 **server_settings(*ours.issue("gateway"), ours.ca),
-                "COLLECTOR_REMOTE_WRITE_ENDPOINT": f"http://127.0.0.1:{store.prometheus}/api/v1/write",
+                **services.remote_write(store),
             },
         )
         settings = {
@@ -212,17 +204,17 @@ def test_agent_that_is_not_let_in_keeps_its_counts(tmp_path, counter, authority,
 
 
 def is_refused(agent):
-    """Whether the agent says so: in TLS 1.3 the alert may lose against its own first write."""
+    """Whether the agent logged it; in TLS 1.3 its own first write may fail before the alert arrives."""
     return re.search(r"certificate required|broken pipe|connection reset", agent.log.read_text())
 
 
 def arrived(store, counter):
-    """What the store shows as soon as it is the truth, or at last."""
+    """What the store shows once it is the truth, or the last reading once time is up."""
     return settled(lambda: shown(store), counter.truth)
 
 
 class Mounted:
-    """A directory of files that are replaced all at once, as the kubelet replaces those of a Secret."""
+    """A directory whose files are replaced atomically, as the kubelet does with a Secret."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -247,13 +239,13 @@ class Mounted:
         return str(self.directory / name)
 
 
-def test_certificates_change_under_way(tmp_path, counter, authority, start):
-    """All certificates and both authorities are replaced while it runs; nobody restarts, nothing is lost."""
+def test_certificates_are_rotated_at_runtime(tmp_path, counter, authority, start):
+    """All certificates and both authorities are replaced without a restart or a loss."""
     old, new = authority("old"), authority("new")
     server, client = Mounted(tmp_path / "server"), Mounted(tmp_path / "client")
 
     def put(by, *trusted):
-        ca = b"".join(one.ca.read_bytes() for one in trusted)
+        ca = b"".join(authority.ca.read_bytes() for authority in trusted)
         for mounted in (server, client):
             pair = by.issue(uuid.uuid4().hex)
             mounted.put(crt=pair[0].read_bytes(), key=pair[1].read_bytes(), ca=ca)
@@ -269,7 +261,7 @@ def test_certificates_change_under_way(tmp_path, counter, authority, start):
     endpoint = f"https://localhost:{ports.otlp}"
     with services.sidecar(tmp_path, counter.pin, endpoint, "--base-point", settings=variables):
         wait_for_more(ports)
-        # Both are trusted before the first certificate of the new one is shown.
+        # Both authorities are trusted before a certificate of the new one is used.
         put(old, old, new)
         answered(lambda: serves_certificate_of(ports, old, new.issue("probe")))
         wait_for_more(ports)
@@ -277,22 +269,22 @@ def test_certificates_change_under_way(tmp_path, counter, authority, start):
         answered(lambda: serves_certificate_of(ports, new, old.issue("probe")))
         wait_for_more(ports)
         put(new, new)
-        # Who shows a certificate of the old one is out now, and the new one's is in.
+        # Now certificates of the old authority are rejected, those of the new one accepted.
         answered(lambda: not serves_certificate_of(ports, new, old.issue("probe")))
         assert serves_certificate_of(ports, new, new.issue("probe"))
         wait_for_more(ports)
         counter.hold()
 
         assert counter.truth["total_packets"] == settled(
-            lambda: served(ports), counter.truth["total_packets"]
+            lambda: total_packets(ports), counter.truth["total_packets"]
         )
 
     log = (tmp_path / "sidecar.log").read_text()
     assert "not acknowledged" not in log
 
 
-def test_agent_shows_its_new_certificate(tmp_path, counter, authority, start):
-    """An agent's certificate is replaced on disk: it shows the new one to a gateway that trusts no other."""
+def test_an_agent_uses_its_new_certificate(tmp_path, counter, authority, start):
+    """After its certificate is replaced on disk, it uses the new one with a gateway that trusts no other."""
     old, new = authority("old"), authority("new")
     store, gateway_ports = Ports.free(), Ports.free()
     mounted = Mounted(tmp_path / "agent")
@@ -302,10 +294,9 @@ def test_agent_shows_its_new_certificate(tmp_path, counter, authority, start):
         mounted.put(crt=pair[0].read_bytes(), key=pair[1].read_bytes())
 
     def gateway(trusted):
-        url = f"http://127.0.0.1:{store.prometheus}/api/v1/write"
         settings = {
             **server_settings(*old.issue("gateway"), trusted.ca),
-            "COLLECTOR_REMOTE_WRITE_ENDPOINT": url,
+            **services.remote_write(store),
         }
         files = ["gateway.yaml", "tls.yaml"]
         return services.collector("gateway", tmp_path, gateway_ports, files, settings, host="localhost")
@@ -334,7 +325,7 @@ def test_agent_shows_its_new_certificate(tmp_path, counter, authority, start):
 
 
 def serves_certificate_of(ports, authority, pair):
-    """Whether a TLS client that trusts this authority and shows this pair is let in."""
+    """Whether the server accepts a TLS client that trusts this authority and uses this pair."""
     context = ssl.create_default_context(cafile=authority.ca)
     context.load_cert_chain(*pair)
     context.set_alpn_protocols(["h2"])
@@ -343,29 +334,22 @@ def serves_certificate_of(ports, authority, pair):
             socket.create_connection(("localhost", ports.otlp), timeout=5) as raw,
             context.wrap_socket(raw, server_hostname="localhost") as connection,
         ):
-            # In TLS 1.3 the server's refusal comes after the client's handshake is done.
+            # In TLS 1.3 the server rejects a client after the client's handshake is done.
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
             return bool(connection.recv(1))
     except (ssl.SSLError, ConnectionError):
         return False
 
 
-def served(ports):
-    """The counter on the Collector's /metrics."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{ports.metrics}/metrics", timeout=5) as answer:
-        found = re.search(r"^xdp_xdp_packets_total\S* (\S+)$", answer.read().decode(), re.MULTILINE)
-    return int(float(found[1])) if found else 0
-
-
 def wait_for_more(ports):
-    """See that new counts come through."""
-    before = served(ports)
-    answered(lambda: served(ports) > before)
+    """Fail unless new counts arrive."""
+    before = total_packets(ports)
+    answered(lambda: total_packets(ports) > before)
 
 
 @pytest.mark.parametrize("token", ["right", "wrong", ""])
 def test_token(tmp_path, counter, authority, start, token):
-    """With token.yaml who says one of the tokens is let in, and nobody else."""
+    """With token.yaml, only requests with one of the tokens are accepted."""
     ours = authority("ours")
     tokens = tmp_path / "tokens"
     tokens.write_text("another  # of the second fleet\nright\n")
@@ -381,8 +365,8 @@ def test_token(tmp_path, counter, authority, start, token):
 
     if token == "right":  # noqa: S105
         assert code == 0, said
-        assert counter.truth["total_packets"] == served(ports)
+        assert counter.truth["total_packets"] == total_packets(ports)
     else:
-        assert (code, served(ports)) == (7, 0), said
+        assert (code, total_packets(ports)) == (7, 0), said
         assert "UNAUTHENTICATED" in said
         assert "wrong" not in said

@@ -4,9 +4,9 @@
 import json
 import os
 import subprocess
-import time
 import urllib.parse
 
+from demo.errors import DemoError
 from tests.chart.chart import ROOT, helm
 
 KUBECTL = os.environ.get("KUBECTL", "kubectl")
@@ -15,7 +15,7 @@ PREFIX = os.environ.get("IMAGE_PREFIX", "localhost")
 VERSION = (ROOT / "sidecar/__init__.py").read_text().partition('__version__ = "')[2].partition('"')[0]
 
 
-class ClusterError(Exception):
+class ClusterError(DemoError):
     """A command failed."""
 
 
@@ -45,19 +45,3 @@ def ask(namespace, service, port, path, **query):
     query = f"?{urllib.parse.urlencode(query)}" if query else ""
     proxy = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy"
     return kubectl("get", "--raw", f"{proxy}/{path}{query}")
-
-
-def wait_for(what, seconds=60):
-    """Return the first true value that *what* returns; raise AssertionError if there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            found = what()
-        except ClusterError as error:
-            found, said = None, error
-        else:
-            said = found
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {seconds} s: {said}"
-        time.sleep(0.5)

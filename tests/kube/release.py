@@ -9,7 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.kube.cluster import PREFIX, ClusterError, ask, get, helm_here, kubectl, wait_for
+from tests.kube.cluster import PREFIX, ClusterError, ask, get, helm_here, kubectl
+from tests.waiting import answered, settled
 
 _OF_THE_CLUSTER = [os.environ["KUBE_VALUES"]] if os.environ.get("KUBE_VALUES") else []
 
@@ -111,10 +112,7 @@ class Release:
 
     def has_counted(self, interface, expected, seconds=60):
         """Assert that Prometheus comes to have exactly *expected*, in counters that never went back."""
-        try:
-            wait_for(lambda: self.counted(interface) == expected, seconds)
-        except AssertionError:
-            assert self.counted(interface) == expected
+        assert settled(lambda: self.counted(interface), expected, seconds) == expected
         resets = self.query(f'sum(resets(xdp_xdp_packets_total{{network_interface_name="{interface}"}}[1h]))')
         assert resets == [({}, "0")]
 
@@ -160,7 +158,7 @@ class Release:
             }
             return conditions.get("Ready") == "True"
 
-        wait_for(_unless_missing(ready), 90)
+        answered(_unless_missing(ready), 90)
 
     def complaint(self, containers=("check", "sidecar"), seconds=60):
         """Return the error line of a pod that does not start, from whichever container writes one."""
@@ -177,7 +175,7 @@ class Release:
                         return errors[-1]
             return None
 
-        return wait_for(_unless_missing(line), seconds)
+        return answered(_unless_missing(line), seconds)
 
 
 def _unless_missing(what):

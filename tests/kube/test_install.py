@@ -4,9 +4,10 @@
 import json
 from collections import Counter
 
-from tests.kube.cluster import PREFIX, ask, get, helm_here, kubectl, wait_for
+from tests.kube.cluster import PREFIX, ask, get, helm_here, kubectl
 from tests.kube.node import arrived
 from tests.kube.release import METRICS
+from tests.waiting import answered
 
 
 def test_install(node, wire, release):
@@ -43,7 +44,7 @@ def test_attributes(wire, node, release):
         {"clusterName": "fra 1", "sidecar": {"interfaces": [wire], "resourceAttributes": {"rack": "7, left"}}}
     )
     node.send(wire, rounds=1)
-    ((labels, _),) = wait_for(lambda: release.query("xdp_target_info"))
+    ((labels, _),) = answered(lambda: release.query("xdp_target_info"))
     pod = release.pod()
     assert labels["k8s_node_name"] == labels["host_name"] == node.name
     assert labels["k8s_pod_name"] == pod["metadata"]["name"]
@@ -73,10 +74,10 @@ def test_pod_replaced(node, wire, release):
     """A pod that is deleted under traffic without grace is replaced, and nothing is lost or counted twice."""
     release.install({"sidecar": {"interfaces": [wire]}})
     sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
-    wait_for(lambda: release.counted(wire)["total"])
+    answered(lambda: release.counted(wire)["total"])
     pod = release.pod()["metadata"]
     kubectl("delete", "pod", pod["name"], f"--namespace={release.namespace}", "--force", "--grace-period=0")
-    wait_for(lambda: release.pod()["metadata"]["uid"] != pod["uid"])
+    answered(lambda: release.pod()["metadata"]["uid"] != pod["uid"])
     release.wait_ready()
     release.has_counted(wire, arrived(sender.communicate(timeout=120)[0]))
 
@@ -86,7 +87,7 @@ def test_crashes(node, wire, release):
     release.install({"sidecar": {"interfaces": [wire]}})
     sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
     for words in (("run", f"--interface={wire}"), ("--config=/etc/otelcol-xdp/config.yaml",)):
-        wait_for(lambda: release.counted(wire)["total"])
+        answered(lambda: release.counted(wire)["total"])
         assert node.kill(*words) == 1
         release.wait_ready()
     release.has_counted(wire, arrived(sender.communicate(timeout=120)[0]), 90)
@@ -128,7 +129,7 @@ def test_grafana(node, wire, release):
     """
     stand_in = {"repository": f"{PREFIX}/grafana-stand-in", "tag": "test"}
     release.install({"sidecar": {"interfaces": [wire]}, "grafana": {"enabled": True, "image": stand_in}})
-    report = json.loads(wait_for(lambda: ask(release.namespace, f"{release.full}-grafana", 3000, "files")))
+    report = json.loads(answered(lambda: ask(release.namespace, f"{release.full}-grafana", 3000, "files")))
     files = report["files"]
     assert report["writable"]
     url = f"http://{release.full}-prometheus.{release.namespace}.svc:9090"
@@ -157,6 +158,6 @@ def test_prometheus_knows_the_rules(wire, release):
     def evaluated():
         return all(group["lastEvaluation"] > "2" for group in groups())
 
-    wait_for(evaluated, 90)
+    answered(evaluated, 90)
     health = Counter(rule["health"] for group in groups() for rule in group["rules"])
     assert set(health) == {"ok"}

@@ -3,8 +3,9 @@
 
 import pytest
 
-from tests.kube.cluster import get, kubectl, wait_for
+from tests.kube.cluster import get, kubectl
 from tests.kube.node import arrived
+from tests.waiting import answered
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def replace_pod(release, component):
     """Delete the pod of a component without grace and wait for the next."""
     pod = release.pod(component)["metadata"]
     kubectl("delete", "pod", pod["name"], f"--namespace={release.namespace}", "--force", "--grace-period=0")
-    wait_for(lambda: release.pod(component)["metadata"]["uid"] != pod["uid"])
+    answered(lambda: release.pod(component)["metadata"]["uid"] != pod["uid"])
     release.wait_ready(component)
 
 
@@ -38,7 +39,7 @@ def test_gateway_with_tls(node, wire, release):
     assert set(drawn) == {f"{release.full}-tls-server", f"{release.full}-tls-client"}
     assert "(TLS)" in release.log()
     sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
-    wait_for(lambda: release.counted(wire)["total"])
+    answered(lambda: release.counted(wire)["total"])
     replace_pod(release, "gateway")
     replace_pod(release, "sidecar")
     sent = arrived(sender.communicate(timeout=120)[0])
@@ -55,7 +56,7 @@ def test_agents_and_gateways(node, wire, release):
     values = {"sidecar": {"interfaces": [wire]}, "gateway": {"replicas": 2}}
     release.install(values, "--values=helm/values-gateway.yaml")
     sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
-    wait_for(lambda: release.counted(wire)["total"])
+    answered(lambda: release.counted(wire)["total"])
     selector = f"--selector=app.kubernetes.io/instance={release.name},app.kubernetes.io/component=gateway"
     kubectl("delete", "pods", f"--namespace={release.namespace}", selector, "--force", "--grace-period=0")
     release.has_counted(wire, arrived(sender.communicate(timeout=120)[0]), 120)
@@ -73,7 +74,7 @@ def test_pin_of_another_program(node, wire, release, other):
     sent = node.send(wire)
     release.has_counted(wire, sent)
     # Who reads a pin does not know of an interface.
-    wait_for(lambda: other.counted("")["total"])
+    answered(lambda: other.counted("")["total"])
     before = other.counted("")
     added = node.send(wire)
     other.has_counted("", before + added)
@@ -125,8 +126,8 @@ def test_values_of_ones_own(node, wire, release):
     values["sidecar"]["config"]["sources"][0]["attributes"] = {"site": "fra2"}
     release.upgrade(values)
     added = node.send(wire)
-    wait_for(lambda: release.query('xdp_xdp_packets_total{site="fra2"}'))
-    ((_, total),) = wait_for(
+    answered(lambda: release.query('xdp_xdp_packets_total{site="fra2"}'))
+    ((_, total),) = answered(
         lambda: release.query(f"xdp_xdp_packets_total{{site='fra2'}} >= {added['total']}")
     )
     assert int(total) >= added["total"]

@@ -4,12 +4,12 @@
 import json
 import os
 import subprocess
-import time
 from contextlib import contextmanager
 
 from demo.processes import ROOT, run
 from demo.prometheus import METRICS
 from demo.tap import FIELDS
+from tests.waiting import matching, settled
 
 PODMAN = os.environ.get("CONTAINER_TOOL", "podman")
 PREFIX = os.environ.get("IMAGE_PREFIX", "localhost")
@@ -117,15 +117,13 @@ def served():
 
 
 def wait_until_served(expected):
-    """Wait for the next cycle; return what is served in the end."""
-    wait(lambda: served() == expected)
-    return served()
+    """Return what is served once it is as expected, or the last reading once time is up."""
+    return settled(served, expected)
 
 
-def wait(true, timeout_s=40):
-    deadline = time.monotonic() + timeout_s
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.3)
+def wait(is_done, timeout_s=60):
+    """Return once it is done or time is up."""
+    matching(is_done, bool, timeout_s)
 
 
 def restarted(unit, kill_with="KILL"):

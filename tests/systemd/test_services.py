@@ -124,7 +124,7 @@ def test_an_interface_that_is_not_there_yet_is_waited_for(installed):
     """Exit code 3 is tried again every five seconds."""
     configure(f"--interface={machine.INTERFACE} --interface=later.0")
     machine.call("systemctl", "restart", "xdp-otel")
-    machine.wait(lambda: machine.show("xdp-otel", "NRestarts") != "0", 20)
+    machine.wait(lambda: machine.show("xdp-otel", "NRestarts") != "0")
     machine.call("ip", "link", "add", "later.0", "type", "veth", "peer", "name", "later1")
     machine.wait(lambda: machine.execute("test", "-e", "/sys/fs/bpf/xdp-otel/later%2E0/link").returncode == 0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Collector adds up, so that what Prometheus would show can be held against the truth."""
+"""The totals of a Collector, to compare what Prometheus would show with the truth."""
 
 import threading
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_D
 
 @dataclass(frozen=True)
 class Window:
-    """One point that was counted."""
+    """One accepted data point."""
 
     start_ns: int
     end_ns: int
@@ -19,11 +19,11 @@ class Window:
 
 class Books:
     """
-    The books of two Collectors behind one address, of which one is reached at a time.
+    The books of two Collectors behind one address; only one is reachable at a time.
 
-    Each adds up as `deltatocumulative` does (tests/model/receiver.py): a delta point whose time is not newer
-    than the stream's last, or whose start is older than the stream's first, is dropped; any other is added
-    in full. Of cumulative points the newest holds.
+    Each adds up as `deltatocumulative` does (tests/model/receiver.py): a delta point is dropped if its time
+    is not newer than the stream's last or its start is older than the stream's first; any other is added in
+    full. A cumulative point replaces the one before.
     """
 
     def __init__(self):
@@ -32,24 +32,24 @@ class Books:
         self._lock = threading.Lock()
 
     def forget(self):
-        """Lose the state, as at a restart."""
+        """Lose the state, as in a restart."""
         self.windows.clear()
 
     def fail_over(self):
-        """Let the other one be reached from now on; both go on living."""
+        """Route requests to the other Collector; both keep running."""
         with self._lock:
             self.windows, self.windows_of_the_other = self.windows_of_the_other, self.windows
 
     def total(self, metric, **attributes):
-        """What Prometheus would show for a sum: of all its streams, or of those with these attributes."""
+        """What Prometheus would show for a sum, over all streams with these attributes."""
         return total(self.windows, metric, **attributes)
 
     def total_of_the_other(self, metric):
-        """The same, of the Collector that is not reached now."""
+        """The total at the Collector that is not reachable now."""
         return total(self.windows_of_the_other, metric)
 
     def count(self, body):
-        """Take one request."""
+        """Add the points of one request."""
         with self._lock:
             for stream, point, is_delta in points(body):
                 window = Window(point.start_time_unix_nano, point.time_unix_nano, point.as_int)
@@ -62,7 +62,7 @@ class Books:
 
 
 def total(windows, metric, **attributes):
-    """Add up what was counted of a sum, by the streams that have these attributes."""
+    """Add up the accepted points of a sum, over all streams with these attributes."""
     return sum(
         window.count
         for (_, name, at), found in windows.items()
@@ -72,7 +72,7 @@ def total(windows, metric, **attributes):
 
 
 def windows(books, metric="xdp.packets.total"):
-    """The windows of a sum that were counted, stream by stream, without probes."""
+    """The accepted windows of a sum, one list per stream, without probes."""
     return [
         [window for window in found if not is_probe(window)]
         for (_, name, _), found in books.windows.items()
@@ -81,12 +81,12 @@ def windows(books, metric="xdp.packets.total"):
 
 
 def is_probe(window):
-    """Whether a window is one without counts that only asks whether anything would be taken."""
+    """Whether a window is a probe: empty and 1 ns long, sent to learn whether points are accepted."""
     return (window.end_ns - window.start_ns, window.count) == (1, 0)
 
 
 def points(body):
-    """Yield stream (resource, metric, attributes), point and whether it is a delta, for each sum's points."""
+    """Yield (stream, point, is_delta) for each point of a sum; a stream is (resource, metric, attributes)."""
     for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
@@ -97,4 +97,4 @@ def points(body):
 
 
 def _pairs(attributes):
-    return tuple((one.key, one.value.string_value) for one in attributes)
+    return tuple((attribute.key, attribute.value.string_value) for attribute in attributes)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What can happen to a world, how it is drawn, and the histories that were once found to be wrong.
+The events of a world, the strategy that draws them, and the histories that once failed.
 
-A history is a list of (act, packets that come in after it, seconds until the cycle). Acts drawn one by one
-hardly ever meet: so they come in bursts, while a batch is under way.
+A history is a list of (act, packets counted after it, seconds until the cycle). Independent acts hardly ever
+coincide, so they are drawn in bursts while a batch is in flight.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 from sidecar.kernel import reported
-from tests.wire.world import SECOND, Source, World
+from tests.wire.world import SECOND, World
 
 
 class Act(Enum):
-    """What happens in a round, before packets come in and a cycle is made."""
+    """What happens in a round, before packets are counted and a cycle runs."""
 
     NOTHING = ("nothing", None)
     LOST_ANSWER = ("answer", {"code": StatusCode.UNAVAILABLE, "counts": True})
@@ -35,7 +35,7 @@ class Act(Enum):
     TOO_LARGE = ("answer", {"code": StatusCode.RESOURCE_EXHAUSTED})
     UNCLEAR = ("answer", {"code": StatusCode.INTERNAL})
     UNCLEAR_BUT_TAKEN = ("answer", {"code": StatusCode.UNKNOWN, "counts": True})
-    # A second exporter says no after the first has counted.
+    # A second exporter of the Collector refuses after the first has counted.
     REFUSED_BUT_TAKEN = ("answer", {"code": StatusCode.INVALID_ARGUMENT, "counts": True})
     LOCKED_OUT_BUT_TAKEN = ("answer", {"code": StatusCode.UNAUTHENTICATED, "counts": True})
     UNKNOWN_METHOD_BUT_TAKEN = ("answer", {"code": StatusCode.UNIMPLEMENTED, "counts": True})
@@ -58,7 +58,7 @@ class Act(Enum):
     CLOCK_FORWARD = ("clock is set", 50)
 
     def __repr__(self):
-        """As it is written in a history: what was found can be copied."""
+        """As written in a history, so that a failing example can be pasted."""
         return str(self)
 
 
@@ -73,20 +73,20 @@ REFUSALS = [
     for act in _acts("answer")
     if "hangs" not in act.value[1] and act.value[1]["code"] is not StatusCode.UNAVAILABLE
 ]
-# Each leaves a batch under way.
+# Each leaves a batch in flight.
 UNANSWERED = [Act.LOST_ANSWER, Act.NOT_TAKEN, Act.LATE]
 HARMLESS = [Act.NOTHING, *UNANSWERED, Act.UNREADABLE, Act.DISK_GONE]
 
 _PACKETS = st.one_of(st.just(0), st.just(1), st.integers(0, 2**40))
-_SOON_S = 0.001  # sooner than any batch is sent again
+_SOON_S = 0.001  # sooner than any retry
 _PAUSES_S = st.sampled_from([_SOON_S, 10, 100])
 
 
 def histories(*usual, bursts_of=()):
     """
-    Draw histories of *usual* acts, and of bursts: one act again and again while a batch is under way.
+    Draw histories of *usual* acts and of bursts: one act repeated while a batch is in flight.
 
-    *bursts_of* come in bursts more often than the usual ones.
+    Acts in *bursts_of* are drawn for bursts more often than the usual ones.
     """
     once = st.tuples(st.sampled_from([*usual, *bursts_of]), _PACKETS, _PAUSES_S)
     opening = st.tuples(st.sampled_from(UNANSWERED[:2]), _PACKETS, st.just(_SOON_S))
@@ -96,7 +96,7 @@ def histories(*usual, bursts_of=()):
     burst = st.builds(
         lambda first, act, times, last: [first, *[act] * times, last], opening, again, st.integers(1, 4), once
     )
-    piece = st.one_of(once.map(lambda one: [one]), burst, burst)
+    piece = st.one_of(once.map(lambda round_: [round_]), burst, burst)
     return st.lists(piece, min_size=1, max_size=6).map(lambda pieces: list(chain.from_iterable(pieces)))
 
 
@@ -110,20 +110,20 @@ FOUND_WITH_RELOADS = {
         (Act.LOST_ANSWER, 0, 0.001),
     ],
 }
-"""Histories that were wrong once. What `make explore` finds comes here, with what was wrong in it."""
+"""Histories that once failed. Add what `make explore` finds, with what was wrong."""
 
 
-def including(found, **more):
-    """Play the histories that were found before any others."""
+def including(known, **more):
+    """Try these histories before any drawn ones."""
 
     def decorate(test):
-        return reduce(lambda so_far, history: example(history=history, **more)(so_far), found.values(), test)
+        return reduce(lambda so_far, history: example(history=history, **more)(so_far), known.values(), test)
 
     return decorate
 
 
 def act(world, happening, value):
-    """Let one thing happen."""
+    """Apply one act to the world."""
     if happening == "answer":
         world.collector.will(**value)
     elif happening == "reply":
@@ -147,7 +147,7 @@ def act(world, happening, value):
 
 @contextlib.contextmanager
 def played(new_collector, temporality, history, *, sources=1, restarts=True, calm_s=100):
-    """A world in which a history was played and then everything was well for a while."""
+    """Yield a world after a history and then a few undisturbed cycles, *calm_s* seconds apart."""
     with (
         new_collector() as collector,
         tempfile.TemporaryDirectory() as directory,
@@ -156,10 +156,7 @@ def played(new_collector, temporality, history, *, sources=1, restarts=True, cal
         monkeypatch.setattr(reported, "PIN_ROOT", Path(directory) / "bpffs")
         world = World(collector, Path(directory) / "state", temporality=temporality, timeout_s=0.05)
         for number in range(1, sources):
-            name = f"eth{number}"
-            world.sources.append(
-                Source(world.clock, f"interface:{name}", (("network.interface.name", name),))
-            )
+            world.add_source(f"eth{number}")
         with world:
             for happening, packets, after_s in history:
                 act(world, *happening.value)

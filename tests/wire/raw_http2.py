@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A receiver that counts, with answers that no gRPC server gives, but hops, proxies and attackers do."""
+"""A counting receiver with responses that no gRPC server sends, but proxies and attackers do."""
 
 import base64
 import urllib.parse
@@ -40,7 +40,7 @@ def _partial(rejected, text="") -> Say:
 
 
 def status(code, *trailers) -> Say:
-    """An answer of trailers only: a status and no message."""
+    """A trailers-only response: a status and no message."""
     return _only(("grpc-status", str(code.value[0])), *trailers)
 
 
@@ -111,7 +111,7 @@ ACKNOWLEDGEMENTS: dict[str, Say] = {
     "none rejected, with a long text": _partial(0, EVIL * 2000),
     "a field that nobody knows": _ok(b"\x7a\x03new"),
 }
-"""Well-formed, however strange: the points were taken."""
+"""Well-formed, if odd: the points were accepted."""
 
 RETRYABLE: dict[str, Say] = {
     "no answer": lambda _: None,
@@ -135,7 +135,7 @@ RETRYABLE: dict[str, Say] = {
     "RESOURCE_EXHAUSTED with RetryInfo": _retry_after(StatusCode.RESOURCE_EXHAUSTED, 2),
     "UNAVAILABLE, garbage as details": status(StatusCode.UNAVAILABLE, _binary(b"\xff" * 50)),
 }
-"""The specification lets the same bytes be sent again: plain delta, too, loses nothing by these."""
+"""The specification allows a retry with the same bytes, so plain delta loses nothing either."""
 
 REFUSALS: dict[str, Say] = {
     "OK without a message": status(StatusCode.OK),
@@ -167,30 +167,30 @@ REFUSALS: dict[str, Say] = {
         )
     },
 }
-"""All else: no acknowledgement, and the specification does not let the same be sent again."""
+"""Everything else: no acknowledgement, and the specification forbids a retry."""
 
 ANSWERS = {**ACKNOWLEDGEMENTS, **RETRYABLE, **REFUSALS}
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What happens to one request: it is counted or not, and answered."""
+    """The outcome of one request: counted or not, and the response."""
 
     name: str
     counts: bool = True
 
     @property
     def value(self):
-        """As an act of a history."""
+        """This reply as an act of a history."""
         return ("reply", self)
 
 
 class RawCollector(Books):
     """
-    The server, its script, and the books that it keeps.
+    The server, its script and its books.
 
     Attributes:
-        bodies: The requests in the order of their arrival.
+        bodies: The requests in order of arrival.
 
     """
 
@@ -205,17 +205,17 @@ class RawCollector(Books):
         return self._server.port
 
     def reply(self, reply, *, times=1):
-        """Answer the next *times* requests that no answer is prepared for like this; after them, OK."""
+        """Queue this reply *times* times; after the queue, the reply is OK."""
         self._script.extend([(reply.counts, ANSWERS[reply.name])] * times)
 
     def will(self, code=StatusCode.OK, *, counts=None, hangs=False):
-        """The same, as the server of conftest.py takes it."""
+        """Queue a response, with the signature of `Collector.will`."""
         counts = code is StatusCode.OK if counts is None else counts
         say = RETRYABLE["no answer"] if hangs else status(code)
         self._script.append((counts, say))
 
     def will_be_fine(self):
-        """Answer OK from now on, whatever was prepared."""
+        """Discard the queue: respond OK from now on."""
         self._script.clear()
 
     def _answer(self, stream, body):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Answers that no gRPC server gives, to the real pipeline, delivery and pusher.
+Responses that no gRPC server sends, against the real pipeline, delivery and pusher.
 
-To a receiver that de-duplicates, as ours does (base point on), whatever is no acknowledgement means the same
-points again. To others what the specification forbids to retry is given up: one batch, however long it lasts.
+A receiver that drops duplicates, as ours does (base point on), gets the same points until it acknowledges
+them. For others, a batch that the specification forbids to retry is given up: one, however long the outage.
 """
 
 import os
@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.processes import ROOT
-from sidecar.kernel import reported
 from sidecar.model import Temporality
 from tests.examples import examples
 from tests.packet_counter import FIELDS
@@ -29,15 +28,9 @@ BASE, PLAIN, CUMULATIVE = Temporality.DELTA_WITH_BASE, Temporality.DELTA, Tempor
 HOUR_S = 3600
 
 
-@pytest.fixture(autouse=True)
-def bpffs(tmp_path, monkeypatch):
-    """A directory in the place of bpffs, which needs root."""
-    monkeypatch.setattr(reported, "PIN_ROOT", tmp_path / "bpffs")
-
-
 @pytest.fixture
 def play(state_dir):
-    """Play an outage in which each request meets the same; return the world after some good hours."""
+    """Return a function that plays an outage of one reply and then some good hours; it returns the world."""
 
     def played_outage(temporality, reply, *, cycles):
         with (
@@ -62,8 +55,8 @@ def play(state_dir):
 
 @pytest.mark.parametrize("counts", [True, False], ids=["counted", "not counted"])
 @pytest.mark.parametrize("name", [*RETRYABLE, *REFUSALS])
-def test_with_base_point_the_same_points_are_sent_until_they_are_acknowledged(play, name, counts):
-    """Exact, whether it was counted or not; nothing new goes out before."""
+def test_with_a_base_point_the_same_points_are_sent_until_acknowledged(play, name, counts):
+    """Exact whether or not they were counted; no new points are sent before."""
     world = play(BASE, Reply(name, counts), cycles=3)
     said = [set(points_of(body)) for body in world.bad_bodies]
 
@@ -73,8 +66,8 @@ def test_with_base_point_the_same_points_are_sent_until_they_are_acknowledged(pl
 
 @pytest.mark.parametrize("name", ACKNOWLEDGEMENTS)
 @pytest.mark.parametrize("temporality", Temporality)
-def test_an_acknowledgement_however_strange_is_one(play, temporality, name):
-    """What was counted is not sent again."""
+def test_an_odd_acknowledgement_counts_as_one(play, temporality, name):
+    """The points are not sent again."""
     world = play(temporality, Reply(name), cycles=3)
 
     assert world.counted == world.source.truth
@@ -83,8 +76,8 @@ def test_an_acknowledgement_however_strange_is_one(play, temporality, name):
 
 @pytest.mark.parametrize("counts", [True, False], ids=["counted", "not counted"])
 @pytest.mark.parametrize("name", REFUSALS)
-def test_in_plain_delta_one_batch_is_lost_however_long_it_lasts(play, name, counts):
-    """The first one of the outage or nothing, and never a packet too much."""
+def test_in_plain_delta_an_outage_costs_at_most_one_batch(play, name, counts):
+    """The first of the outage or none, and never a packet too many."""
     world = play(PLAIN, Reply(name, counts), cycles=20)
     missing = world.source.truth["total_packets"] - world.counted["total_packets"]
 
@@ -93,8 +86,8 @@ def test_in_plain_delta_one_batch_is_lost_however_long_it_lasts(play, name, coun
 
 @pytest.mark.parametrize("counts", [True, False], ids=["counted", "not counted"])
 @pytest.mark.parametrize("name", RETRYABLE)
-def test_in_plain_delta_what_may_be_sent_again_is(play, name, counts):
-    """Nothing is lost, and nothing is counted twice."""
+def test_in_plain_delta_retryable_responses_lose_nothing(play, name, counts):
+    """The batch is sent again and counts once."""
     world = play(PLAIN, Reply(name, counts), cycles=5)
 
     assert world.counted == world.source.truth
@@ -103,7 +96,7 @@ def test_in_plain_delta_what_may_be_sent_again_is(play, name, counts):
 @pytest.mark.parametrize("name", ["HTTP 500", "INVALID_ARGUMENT", "RST_STREAM(2)", "OK without a message"])
 @pytest.mark.parametrize("temporality", Temporality)
 def test_an_hour_of_refusals_is_not_an_hour_of_requests(state_dir, temporality, name):
-    """The pauses grow to half a minute, and nothing is lost but that one batch."""
+    """The backoff grows to half a minute, and at most that one batch is lost."""
     with RawCollector() as collector, World(collector, state_dir, temporality=temporality) as world:
         collector.reply(Reply(name, counts=False), times=10_000)
         world.clock.events = [(at, world.source.count) for at in range(5, HOUR_S, 10)]
@@ -122,21 +115,21 @@ def test_an_hour_of_refusals_is_not_an_hour_of_requests(state_dir, temporality, 
 
 
 @pytest.mark.parametrize("name", [name for name in {**RETRYABLE, **REFUSALS} if "evil" in name])
-def test_no_text_of_the_other_side_can_harm_a_terminal(play, name, caplog):
-    """No control characters, none that turn the writing around, and no line of endless length."""
+def test_text_from_the_peer_is_safe_on_a_terminal(play, name, caplog):
+    """No control characters, no direction overrides, no overlong lines in the log."""
     play(BASE, Reply(name), cycles=1)
     _harmless(caplog.messages)
 
 
 @pytest.mark.parametrize("name", [name for name in ACKNOWLEDGEMENTS if "text" in name])
-def test_no_text_of_an_acknowledgement_can_harm_a_terminal(play, name, caplog):
-    """The same for the words of a partial success."""
+def test_text_of_a_partial_success_is_safe_on_a_terminal(play, name, caplog):
+    """The same rules apply to the message of an acknowledgement."""
     play(BASE, Reply(name), cycles=1)
     _harmless(caplog.messages)
 
 
-def test_grpc_itself_writes_nothing():
-    """Its core would write what the other side says to the standard error, as it is."""
+def test_grpc_itself_logs_nothing():
+    """By default its core writes the peer's text to standard error unescaped."""
     with RawCollector() as collector:
         collector.reply(Reply("GOAWAY(2), evil text"))
         script = (
@@ -162,7 +155,7 @@ def _harmless(lines):
 
 
 def points_of(body):
-    """What a request says: stream, window and count of each point."""
+    """Yield stream, window and count of each point."""
     for stream, point, _ in points(body):
         yield stream, point.start_time_unix_nano, point.time_unix_nano, point.as_int
 
@@ -174,8 +167,8 @@ REPLIES += [Reply(name) for name in ACKNOWLEDGEMENTS]
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE])
 @given(history=histories(*HARMLESS, *KILLS, bursts_of=[*REPLIES, *[Act.COLLECTOR_FORGETS] * 20]))
 @examples(20)
-def test_whatever_is_answered_every_packet_is_counted_once(temporality, history):
-    """Any answers, in any order, and kills and Collectors that forget between them."""
+def test_no_response_affects_the_count(temporality, history):
+    """Any responses in any order, mixed with kills and Collectors that lose their state."""
     with played(RawCollector, temporality, history, calm_s=2 * HOUR_S) as world:
         assert world.counted == world.source.truth
 
@@ -185,8 +178,8 @@ def test_whatever_is_answered_every_packet_is_counted_once(temporality, history)
     name=st.sampled_from([*REFUSALS]),
 )
 @examples(20)
-def test_whatever_is_answered_plain_delta_never_counts_twice(history, name):
-    """And is exact again from the first good answer on."""
+def test_no_response_makes_plain_delta_count_twice(history, name):
+    """And from the first good response on it is exact again."""
     with played(RawCollector, PLAIN, [*history, (Reply(name), 0, 10)], calm_s=2 * HOUR_S) as world:
         before = world.counted
         world.source.count(9)
@@ -196,7 +189,7 @@ def test_whatever_is_answered_plain_delta_never_counts_twice(history, name):
         assert world.counted["total_packets"] == before["total_packets"] + 9
 
 
-def test_the_table_of_answers_is_whole():
-    """Each RST_STREAM code is there, and no answer is in two tables."""
+def test_the_table_of_answers_is_complete():
+    """It has every RST_STREAM code, and no answer is in two tables."""
     assert {f"RST_STREAM({code})" for code in range(14)} <= {*ANSWERS}
     assert len(ANSWERS) == len(ACKNOWLEDGEMENTS) + len(RETRYABLE) + len(REFUSALS)

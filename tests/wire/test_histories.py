@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Histories of all that can go wrong, drawn in bursts; `make explore` draws on where `make test` ends."""
+"""Properties over random histories of failures; `make explore` draws more than `make test`."""
 
 from itertools import pairwise
 
@@ -30,8 +30,8 @@ BASE, CUMULATIVE = Temporality.DELTA_WITH_BASE, Temporality.CUMULATIVE
 @pytest.mark.parametrize("temporality", Temporality)
 @given(history=histories(*HARMLESS, *CLOCK, bursts_of=KILLS))
 @examples(30)
-def test_whatever_fails_every_packet_is_counted_once(new_collector, temporality, history):
-    """Answers lost or late, calls refused, disk gone, clock set, process killed at any step, power cut."""
+def test_failures_do_not_affect_the_count(new_collector, temporality, history):
+    """Responses lost or late, calls refused, disk failures, clock steps, kills at any step, power cuts."""
     with played(new_collector, temporality, history) as world:
         assert world.counted == world.source.truth
 
@@ -39,10 +39,8 @@ def test_whatever_fails_every_packet_is_counted_once(new_collector, temporality,
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE])
 @given(history=histories(*HARMLESS, *CLOCK, *KILLS, bursts_of=[Act.COLLECTOR_FORGETS]))
 @examples(20)
-def test_whatever_fails_and_whatever_is_forgotten_every_packet_is_counted_once(
-    new_collector, temporality, history
-):
-    """The Collector, too, may lose its state at any time."""
+def test_failures_and_a_collector_without_state_do_not_affect_the_count(new_collector, temporality, history):
+    """The Collector may lose its state at any time as well."""
     with played(new_collector, temporality, history) as world:
         assert world.counted == world.source.truth
 
@@ -52,10 +50,8 @@ def test_whatever_fails_and_whatever_is_forgotten_every_packet_is_counted_once(
 @including(FOUND_WITH_RELOADS, restarts=True)
 @including(FOUND_WITH_RELOADS, restarts=False)
 @examples(40)
-def test_whatever_fails_and_whatever_is_loaded_every_packet_is_counted_once(
-    new_collector, temporality, history, restarts
-):
-    """New maps may take the place of old ones at any time while the process lives."""
+def test_failures_and_reloads_do_not_affect_the_count(new_collector, temporality, history, restarts):
+    """Maps may be replaced at any time while the process runs."""
     with played(new_collector, temporality, history, restarts=restarts) as world:
         assert world.counted == world.source.truth
 
@@ -63,8 +59,8 @@ def test_whatever_fails_and_whatever_is_loaded_every_packet_is_counted_once(
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE])
 @given(history=histories(*HARMLESS, *KILLS, bursts_of=REFUSALS))
 @examples(30)
-def test_whatever_is_refused_every_packet_is_counted_once(new_collector, temporality, history):
-    """Also what is refused after it was counted, as by a second exporter of the Collector."""
+def test_refusals_do_not_affect_the_count(new_collector, temporality, history):
+    """Including refusals after the points were counted, as by a second exporter of the Collector."""
     with played(new_collector, temporality, history) as world:
         assert world.counted == world.source.truth
 
@@ -72,8 +68,8 @@ def test_whatever_is_refused_every_packet_is_counted_once(new_collector, tempora
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE])
 @given(history=histories(*HARMLESS, *CLOCK, *REFUSALS, *KILLS, bursts_of=[Act.RELOAD, Act.COLLECTOR_FORGETS]))
 @examples(30)
-def test_whatever_happens_together_every_packet_is_counted_once(new_collector, temporality, history):
-    """All of it at once."""
+def test_all_events_together_do_not_affect_the_count(new_collector, temporality, history):
+    """Failures, clock steps, refusals, kills, reloads and lost state combined."""
     with played(new_collector, temporality, history) as world:
         assert world.counted == world.source.truth
 
@@ -81,8 +77,8 @@ def test_whatever_happens_together_every_packet_is_counted_once(new_collector, t
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE])
 @given(history=histories(*HARMLESS, *KILLS, bursts_of=[*TOO_LARGE, Act.COLLECTOR_FORGETS]))
 @examples(20)
-def test_whatever_is_too_large_every_packet_is_counted_once(new_collector, temporality, history):
-    """A batch goes out in smaller and smaller requests, of which each may meet another fate."""
+def test_splitting_large_batches_does_not_affect_the_count(new_collector, temporality, history):
+    """A batch is sent in ever smaller requests, each with an outcome of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sidecar.delivery.SMALLEST_BYTES", 300)
         with played(new_collector, temporality, history, sources=3) as world:
@@ -92,8 +88,8 @@ def test_whatever_is_too_large_every_packet_is_counted_once(new_collector, tempo
 @pytest.mark.parametrize("temporality", Temporality)
 @given(history=histories(*HARMLESS, *KILLS, *REFUSALS, bursts_of=[Act.FAIL_OVER]))
 @examples(30)
-def test_of_two_collectors_none_shows_too_much(new_collector, temporality, history):
-    """One address leads now to one, now to the other, and both go on living."""
+def test_neither_of_two_collectors_overcounts(new_collector, temporality, history):
+    """One address fails over between two Collectors, and both keep running."""
     with played(new_collector, temporality, history) as world:
         for name in FIELDS:
             shown = world.counted[name], world.collector.total_of_the_other(SUMS[name])
@@ -105,7 +101,7 @@ def test_of_two_collectors_none_shows_too_much(new_collector, temporality, histo
 @given(history=histories(*HARMLESS, *KILLS, bursts_of=REFUSALS))
 @examples(30)
 def test_plain_delta_never_counts_twice(new_collector, history):
-    """Windows never overlap, and each that was counted is exact, also between windows that were given up."""
+    """Windows never overlap, and every accepted one is exact, even between windows that were given up."""
     with played(new_collector, Temporality.DELTA, history) as world:
         (found,) = windows(world.collector)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SDK's own exporter says what the standard variables mean; where we differ, it is on purpose."""
+"""The SDK's exporter as the reference for the standard variables; deviations are deliberate."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ SECOND = 10**9
 
 @pytest.fixture
 def exporter(monkeypatch):
-    """The SDK's exporter under given variables, which are then ours, too."""
+    """Return a function that sets variables and makes the SDK's exporter under them."""
     with contextlib.ExitStack() as stack:
 
         def make(environ):
@@ -60,7 +60,7 @@ ENDPOINTS = [
     {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://a:1", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://b:2"},
     {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": ""},
     {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4317", "OTEL_EXPORTER_OTLP_INSECURE": "true"},
-    # Bare addresses: where INSECURE is given there is nothing to choose.
+    # Bare addresses, where INSECURE decides.
     {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_INSECURE": "true"},
     {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_INSECURE": "false"},
     {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"},
@@ -78,8 +78,8 @@ ENDPOINTS = [
 
 
 @pytest.mark.parametrize("environ", ENDPOINTS)
-def test_the_same_variables_lead_to_the_same_endpoint(exporter, environ):
-    """Where to, and over TLS or not."""
+def test_the_same_variables_give_the_same_endpoint(exporter, environ):
+    """Target and use of TLS."""
     theirs, ours = exporter(environ), endpoint_from(None, environ)
 
     assert (ours.target, ours.secure) == (theirs._endpoint.removeprefix("http://"), not theirs._insecure)
@@ -88,17 +88,17 @@ def test_the_same_variables_lead_to_the_same_endpoint(exporter, environ):
 @pytest.mark.parametrize(
     ("environ", "ours_secure"),
     [
-        # On this machine plaintext needs no word: the documented default is localhost:4317.
+        # For loopback, plaintext is the default, as in the documented default localhost:4317.
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317"}, False),
-        # A scheme goes before INSECURE, as the specification has it.
+        # The scheme takes precedence over INSECURE, as the specification says.
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_INSECURE": "false"},
             False,
         ),
     ],
 )
-def test_where_we_differ_over_tls_it_is_on_purpose(exporter, environ, ours_secure):
-    """If the SDK comes round, this list gets shorter."""
+def test_deviations_about_tls_are_deliberate(exporter, environ, ours_secure):
+    """This list shrinks when the SDK follows the specification."""
     theirs, ours = exporter(environ), endpoint_from(None, environ)
 
     assert ours.secure == ours_secure
@@ -106,7 +106,7 @@ def test_where_we_differ_over_tls_it_is_on_purpose(exporter, environ, ours_secur
 
 
 def test_the_timeout_differs_in_its_unit(exporter):
-    """Milliseconds, as the specification says; the SDK takes seconds."""
+    """Milliseconds, as the specification says; the SDK reads seconds."""
     environ = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2000", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "3000"}
 
     assert exporter(environ)._timeout == 3000
@@ -121,8 +121,8 @@ def test_the_timeout_differs_in_its_unit(exporter):
         ({"OTEL_EXPORTER_OTLP_METRICS_COMPRESSION": "gzip"}, True),
     ],
 )
-def test_the_same_variables_lead_to_the_same_compression(exporter, environ, gzip):
-    """None, or gzip."""
+def test_the_same_variables_give_the_same_compression(exporter, environ, gzip):
+    """None or gzip."""
     theirs = exporter(environ)._compression
 
     assert (theirs.name == "Gzip") == endpoint_from(None, environ).gzip == gzip
@@ -133,7 +133,7 @@ def point(attributes, start_ns, end_ns, count):
 
 
 def export_of(resource, metrics):
-    """What the SDK would hand to its exporter."""
+    """The data that the SDK would pass to its exporter."""
     scope = ScopeMetrics(InstrumentationScope("xdp-otel", __version__), metrics, "")
     return MetricsData([ResourceMetrics(Resource(resource), [scope], "")])
 
@@ -155,8 +155,8 @@ def delta(count):
     ],
 )
 @pytest.mark.parametrize("prefix", ["OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_METRICS_"])
-def test_the_server_sees_the_same_headers(collector, exporter, prefix, headers):
-    """Whoever sends: the SDK, or we."""
+def test_the_server_receives_the_same_headers(collector, exporter, prefix, headers):
+    """From the SDK's exporter and from ours."""
     environ = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{collector.port}",
         f"{prefix}HEADERS": headers,
@@ -185,8 +185,8 @@ def test_the_server_sees_the_same_headers(collector, exporter, prefix, headers):
         {"OTEL_RESOURCE_ATTRIBUTES": "k8s.node.name=n1,k8s.pod.name=p-x,service.namespace=ns"},
     ],
 )
-def test_the_same_variables_lead_to_the_same_resource(state_dir, monkeypatch, environ):
-    """But for what the SDK says of itself, and what we know by ourselves unless we are told."""
+def test_the_same_variables_give_the_same_resource(state_dir, monkeypatch, environ):
+    """Except for the SDK's own attributes, and those we detect unless they are given."""
     state_dir.mkdir()
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -194,10 +194,10 @@ def test_the_same_variables_lead_to_the_same_resource(state_dir, monkeypatch, en
     for name in [name for name in theirs if name.startswith("telemetry.sdk.")]:
         del theirs[name]
     ours = dict(resource_attributes(state_dir))
-    told = environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    if "service.instance.id" not in told:
+    given = environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if "service.instance.id" not in given:
         theirs["service.instance.id"] = ours["service.instance.id"]
-    if "host.name" not in told:
+    if "host.name" not in given:
         theirs["host.name"] = os.uname().nodename
     if theirs["service.name"].startswith("unknown_service"):
         theirs["service.name"] = "xdp-packet-counter"
@@ -205,8 +205,8 @@ def test_the_same_variables_lead_to_the_same_resource(state_dir, monkeypatch, en
     assert ours == theirs
 
 
-def test_the_instance_id_stays(state_dir):
-    """It is the same at every start, also if the file is lost, and another elsewhere."""
+def test_the_instance_id_is_stable(state_dir):
+    """The same at every start, even if the file is lost, and different in another directory."""
     state_dir.mkdir()
     first = dict(resource_attributes(state_dir))["service.instance.id"]
     again = dict(resource_attributes(state_dir))["service.instance.id"]
@@ -229,7 +229,7 @@ def test_the_instance_id_stays(state_dir):
     ],
 )
 def test_the_sdk_would_send_the_same_message(collector, exporter, ours, theirs):
-    """The sums of two interfaces, parsed, are those that the SDK makes of the same numbers."""
+    """Parsed, the sums of two interfaces equal the SDK's for the same numbers."""
     resource = {"service.name": "xdp-packet-counter", "host.name": "node-1"}
     birth, start, end = SECOND, 5 * SECOND, 9 * SECOND
     counts = {"eth0": (110, 2**60 + 1, 5, 70, 30, 5, 100, 8), "eth1": (0, 0, 0, 0, 0, 0, 0, 0)}
@@ -241,18 +241,18 @@ def test_the_sdk_would_send_the_same_message(collector, exporter, ours, theirs):
             start,
             end,
             count,
-            tuple(3 + one for one in count),
+            tuple(3 + more for more in count),
         )
         for name, count in counts.items()
     ]
     (body,) = encode(tuple(resource.items()), ours, [(SCHEMA, series)])
 
     def points(at):
-        for one in series:
+        for entry in series:
             if ours is Temporality.DELTA:
-                yield point(dict(one.attributes), start, end, one.counts[at])
+                yield point(dict(entry.attributes), start, end, entry.counts[at])
             else:
-                yield point(dict(one.attributes), birth, end, one.totals[at])
+                yield point(dict(entry.attributes), birth, end, entry.totals[at])
 
     sums = [
         Metric(

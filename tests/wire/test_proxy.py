@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a proxy of the environment gets: nothing for loopback, and never a token in clear."""
+"""What a proxy from the environment receives: nothing for loopback, and never a token in clear text."""
 
 import contextlib
 import socket
@@ -14,7 +14,7 @@ HEADERS = (("authorization", "Bearer hunter2"),)
 
 
 class Proxy:
-    """Takes CONNECT for any host, leads it to one port of this machine, and keeps what it was sent."""
+    """Accepts CONNECT for any host, forwards it to one local port and records what it receives."""
 
     def __init__(self, to_port):
         self.heads = []
@@ -58,7 +58,7 @@ class Proxy:
 
 @pytest.fixture
 def proxy(collector, monkeypatch):
-    """The environment names a proxy, in each variable that gRPC reads."""
+    """A proxy named in every environment variable that gRPC reads."""
     running = Proxy(collector.port)
     for name in ("grpc_proxy", "https_proxy", "http_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{running.port}")
@@ -70,7 +70,7 @@ def proxy(collector, monkeypatch):
 
 @pytest.fixture
 def push():
-    """Send one request to an endpoint."""
+    """Return a function that sends one request to an endpoint."""
 
     def send(target, **options):
         pusher = Pusher(Endpoint(target, **{"secure": False, **options}))
@@ -83,23 +83,23 @@ def push():
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"])
-def test_loopback_is_never_asked_of_a_proxy(proxy, collector, push, host):
-    """It has a loopback of its own."""
+def test_loopback_bypasses_the_proxy(proxy, collector, push, host):
+    """The proxy's loopback is another one."""
     outcome = push(f"{host}:{collector.port}")
 
     assert (outcome, proxy.heads) == (Delivered(), [])
 
 
-def test_a_token_does_not_go_to_a_proxy_in_clear(proxy, push):
-    """Without TLS the Collector is reached directly, or not at all."""
+def test_a_token_is_never_sent_to_a_proxy_in_clear_text(proxy, push):
+    """Without TLS, the Collector is reached directly or not at all."""
     outcome = push("collector.invalid:4317", headers=HEADERS)
 
     assert not isinstance(outcome, Delivered)
     assert (proxy.heads, proxy.received) == ([], b"")
 
 
-def test_with_tls_a_proxy_forwards_what_it_cannot_read(proxy, push):
-    """It learns the name and the port."""
+def test_with_tls_a_proxy_sees_only_ciphertext(proxy, push):
+    """It learns host and port, nothing else."""
     push("collector.invalid:4317", secure=True, headers=HEADERS)
 
     assert proxy.heads[0].startswith(b"CONNECT collector.invalid:4317 ")
@@ -107,8 +107,8 @@ def test_with_tls_a_proxy_forwards_what_it_cannot_read(proxy, push):
     assert b"hunter2" not in b"".join(proxy.heads) + proxy.received
 
 
-def test_what_is_no_secret_may_go_by_a_proxy(proxy, collector, push):
-    """Some networks have no other way out."""
+def test_requests_without_a_secret_may_use_the_proxy(proxy, collector, push):
+    """Some networks have no other route out."""
     outcome = push("collector.invalid:4317")
 
     assert outcome == Delivered()

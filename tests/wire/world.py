@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process with its real journal and its real gRPC; only the kernel's maps and the clock are made up."""
+"""A process with a real journal and real gRPC; only the kernel's maps and the clock are simulated."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -23,15 +23,15 @@ BIRTH = 1_000_000 * SECOND
 
 
 class KilledError(BaseException):
-    """The process ends here, as by SIGKILL: nothing of it runs any more."""
+    """The process ends here, as by SIGKILL."""
 
 
 @dataclass
 class Clock:
     """
-    Monotonic and wall time, which pass only by waiting.
+    Monotonic and wall clock; both advance only in `wait`.
 
-    *stop_at* is when the process is told to stop; *events* are (time, function), run when their time comes.
+    At *stop_at* the process is told to stop; *events* are (time, function) pairs, called when they are due.
     """
 
     monotonic_s: float = 0.0
@@ -57,11 +57,11 @@ class Clock:
 
 
 class Source:
-    """A map in memory that stands where the kernel's would."""
+    """A map in memory, in place of the kernel's."""
 
-    def __init__(self, clock, name="interface:eth0", attributes=(("network.interface.name", "eth0"),)):
-        self.name = name
-        self.schema = schema(*attributes)
+    def __init__(self, clock, interface="eth0"):
+        self.name = f"interface:{interface}"
+        self.schema = schema(("network.interface.name", interface))
         self.unreadable = False
         self.truth = dict.fromkeys(FIELDS, 0)
         self.history = {BIRTH: 0}
@@ -72,25 +72,25 @@ class Source:
         self._counters = dict.fromkeys(FIELDS, 0)
 
     def count(self, packets=1, size=100):
-        """Let TCP packets over IPv4 come in."""
+        """Count TCP packets over IPv4."""
         grown = {"total_packets": packets, "total_bytes": packets * size}
         for name, more in {**grown, "tcp_packets": packets, "ipv4_packets": packets}.items():
             self._counters[name] += more
             self.truth[name] += more
 
     def replace(self):
-        """Put a new map in the place of this one, which is held until it is released."""
+        """Replace this map by a new one; the old one is held until it is released."""
         self._held.append(self._snapshot())
         self._generation += 1
         self._born = self._clock.wall_ns
         self._counters = dict.fromkeys(FIELDS, 0)
 
     def change(self, name, by):
-        """Let one field, which is no counter, go up or down."""
+        """Add to one field, which need not be a counter."""
         self._counters[name] += by
 
     def set(self, value):
-        """Let every field have this value, whatever it had."""
+        """Set every field to this value."""
         self._counters = dict.fromkeys(FIELDS, value)
 
     def read(self):
@@ -100,12 +100,12 @@ class Source:
         return [*self._held, self._snapshot()]
 
     def counted_at(self, time_ns):
-        """How many packets the last reading up to this time had counted."""
+        """The packets counted by the last reading up to this time."""
         return self.history[max(at for at in self.history if at <= time_ns)]
 
     @property
     def info(self):
-        """What the kernel would say of the map."""
+        """The kernel's description of the map."""
         return INFO
 
     def release(self, reported_identity):
@@ -124,9 +124,9 @@ class Source:
 
 class World:
     """
-    A process with its pipeline, which can be killed and started again, and what is around it.
+    A process with its pipeline, which can be killed and restarted, and its surroundings.
 
-    If it is *known*, the Collector has acknowledged a batch before, so that no probe comes first.
+    *known*: the Collector has acknowledged a batch before, so no probe is sent first.
     """
 
     def __init__(self, collector, directory, *, temporality=Temporality.DELTA, timeout_s=5.0, known=True):
@@ -136,6 +136,7 @@ class World:
         self.sources = [Source(self.clock)]
         self.fatal_step = None
         self.timeouts = []
+        self.attempt_times = []
         self._temporality = temporality
         self.endpoint = Endpoint(f"localhost:{collector.port}", secure=False, timeout_s=timeout_s)
         self._process = contextlib.ExitStack()
@@ -146,6 +147,12 @@ class World:
     @property
     def source(self):
         return self.sources[0]
+
+    def add_source(self, interface):
+        """Add a map of another interface."""
+        source = Source(self.clock, interface)
+        self.sources.append(source)
+        return source
 
     def start(self):
         self.journal = _MortalJournal(self)
@@ -168,7 +175,7 @@ class World:
         return self.start()
 
     def break_disk(self):
-        """No journal can be written, and the one that is there cannot be marked."""
+        """Make the journal fail: no new one can be written and the old one cannot be marked."""
         if not self._in_the_way.is_dir():
             self._in_the_way.unlink(missing_ok=True)
             self._in_the_way.mkdir()
@@ -182,7 +189,7 @@ class World:
                 (self.directory / "hidden").rename(self.directory / "journal")
 
     def cut_power(self):
-        """End as at a power cut, which takes what was not flushed: the mark, and a file half written."""
+        """Restart as after a power cut: the mark was not flushed and a new file is half written."""
         self.end()
         self.mend_disk()
         with (self.directory / "journal.new").open("wb") as file:
@@ -193,7 +200,7 @@ class World:
         self.start()
 
     def cycle(self, after_s=10.0):
-        """Let time pass and make a cycle; a process that is killed in it is started again."""
+        """Wait, then run a cycle; a process killed in it is restarted."""
         self.clock.wait(after_s)
         try:
             self.pipeline.cycle()
@@ -201,19 +208,19 @@ class World:
             self.restart()
 
     def step(self, name):
-        """Die here if that is the step to die at."""
+        """Die here if this is the fatal step."""
         if name == self.fatal_step:
             self.fatal_step = None
             raise KilledError
 
     @property
     def truth(self):
-        """What the kernel counted, field by field."""
+        """The kernel's counts by field."""
         return {name: sum(source.truth[name] for source in self.sources) for name in FIELDS}
 
     @property
     def counted(self):
-        """What Prometheus would show, field by field."""
+        """What Prometheus would show, by field."""
         return {name: self.collector.total(SUMS[name]) for name in FIELDS}
 
     def __enter__(self):
@@ -248,6 +255,7 @@ class _MortalPusher(Pusher):
     def push(self, request, *, timeout_s=None):
         self._world.step("before push")
         self._world.timeouts.append(timeout_s)
+        self._world.attempt_times.append(self._world.clock.now())
         outcome = super().push(request, timeout_s=timeout_s)
         self._world.step("after push")
         return outcome
