@@ -6,8 +6,8 @@ import struct
 
 import pytest
 
-from sidecar.describe.layout import shape_from
 from sidecar.describe.kernel_btf import shape_by_btf
+from sidecar.describe.layout import shape_from
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part
 from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, SourceSpec
