@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from sidecar.describe.clashes import refuse_clashes
 from sidecar.describe.decoders import NameOf
@@ -54,7 +55,7 @@ def resolve(
         ConfigError: A field, decoder or kind does not fit the map; the message has the `file:line` of it.
 
     """
-    _refuse_unreadable(info)
+    _refuse_unsupported(info)
     what = f"map {title(info)}"
     described = shape
     if spec.layout:
@@ -68,7 +69,9 @@ def resolve(
     is_guess = described is None and not spec.profile and not _is_shipped_program(spec.map_ref)
     source = spec.with_profile(profile)
     if described is None:
-        described = _shape_of_layout(source.layout, info) if source.layout else _undescribed(info, unusable)
+        described = (
+            _shape_of_layout(source.layout, info) if source.layout else _refuse_undescribed(info, unusable)
+        )
     if not described.key or (described is shape and info.kind.is_array):
         # The index of an array is a number, whatever its type.
         described = replace(described, key=(_opaque_key(info),))
@@ -99,7 +102,7 @@ def resolve(
     )
 
 
-def _refuse_unreadable(info: MapInfo) -> None:
+def _refuse_unsupported(info: MapInfo) -> None:
     if not info.kind.is_readable:
         raise SourceError(
             f"read map {title(info)} (id {info.id})",
@@ -123,8 +126,7 @@ def _guess_warning(profile: ProfileSpec, info: MapInfo) -> str:
     )
 
 
-def _undescribed(info: MapInfo, unusable: str) -> Shape:
-    """Raise the error about a map that nothing describes."""
+def _refuse_undescribed(info: MapInfo, unusable: str) -> NoReturn:
     what = f"read map {title(info)} (id {info.id})"
     unknown = f"so the fields of its {info.value_size}-byte values are unknown"
     remedy = "name a profile, or describe the map under `layout:` in a configuration file"
@@ -133,10 +135,10 @@ def _undescribed(info: MapInfo, unusable: str) -> Shape:
     if info.btf_value_type_id:
         rights = capability_remedy(Capability.SYS_ADMIN)
         raise RightsError(what, f"its BTF cannot be read, {unknown}", f"{rights}; or {remedy}")
-    raise SourceError(what, f"it has no BTF, {unknown}", f"{how_to_emit_btf(info)}; or {remedy}")
+    raise SourceError(what, f"it has no BTF, {unknown}", f"{_how_to_emit_btf(info)}; or {remedy}")
 
 
-def how_to_emit_btf(info: MapInfo) -> str:
+def _how_to_emit_btf(info: MapInfo) -> str:
     """Return what to change in a program whose map has no BTF: -g alone may not be enough for libbpf."""
     key = "`__type(key, __u32)`, as the kernel requires," if info.kind.is_array else "`__type(key, …)`"
     return f"declare the map with {key} and `__type(value, …)`, and build with -g"
