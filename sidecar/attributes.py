@@ -24,6 +24,8 @@ def varint(number: int) -> bytes:
     """Return a number as protobuf has it."""
     if number < 128:
         return _SHORT[number]
+    if number < 1 << 14:
+        return bytes((number & 127 | 128, number >> 7))
     found = bytearray()
     while number > 127:
         found.append(number & 127 | 128)

@@ -21,7 +21,7 @@ from sidecar.model import Attribute, Baseline, Snapshot, Temporality
 from sidecar.observe.falls import Falls
 from sidecar.observe.summary import Summary, shared_series
 from sidecar.observe.telemetry import Telemetry
-from sidecar.otlp import connections, gone
+from sidecar.otlp import connections, no_recorded_value
 from sidecar.otlp.encode import encode
 from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.sources.source import Source
@@ -228,7 +228,9 @@ class Pipeline:
         ended = [
             request
             for source, step in steps.items()
-            for request in gone.requests(self._resource, source.schema, step.gone, step.baseline.end_ns)
+            for request in no_recorded_value.requests(
+                self._resource, source.schema, step.gone, step.baseline.end_ns
+            )
         ]
         return (*encode(self._resource, self._temporality, measured), *ended)
 

@@ -207,7 +207,7 @@ def _series(
 
 
 def _gone(baseline: Baseline, posted: Aggregated, schema: Schema) -> tuple[bytes, ...]:
-    if not schema.has_any_gauge:
+    if not schema.has_gauges:
         return ()
     return tuple(
         encode_attributes(one)
@@ -225,7 +225,7 @@ def _values(
     A series that has no key in the newest map any more holds what it was last read as.
     """
     held: dict[Attributes, tuple[int, ...]] = {}
-    if not schema.has_gauge:
+    if not schema.needs_values:
         return held
     newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
     for snapshot in snapshots:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sidecar.model import Series
-from sidecar.schema import SUMS, Schema
+from sidecar.schema import Schema
 
 OMIT_IDLE_FROM = 4096
 """Of a source with no more series than this all are said: it costs next to nothing."""
@@ -27,7 +27,7 @@ Where a Collector writes each sample on to a store, a query finds one of the las
 
 def can_omit_idle(schema: Schema, count: int) -> bool:
     """Return whether series may be left out: of a source with many; gauges hold only while they are said."""
-    return count > OMIT_IDLE_FROM and all(one.kind in SUMS for one in schema.instruments)
+    return count > OMIT_IDLE_FROM and not schema.has_gauges
 
 
 def needs_refresh(number: Any, start_ns: Any, end_ns: Any) -> Any:

@@ -15,7 +15,8 @@ from sidecar.describe.spec import KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
-from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE, Kind
+from sidecar.kinds import Kind
+from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE
 
 _INTEGERS = (Encoding.UNSIGNED, Encoding.SIGNED)
 # OpenTelemetry has 255, and a number may come behind.

@@ -7,14 +7,15 @@ from sidecar.describe.shape import Encoding, Part, part_called
 from sidecar.describe.spec import MetricSpec
 from sidecar.describe.suggest import at_line, nearest
 from sidecar.errors import ConfigError
+from sidecar.kinds import KINDS, Kind
 from sidecar.model import Field
-from sidecar.schema import Instrument, Kind
+from sidecar.schema import Instrument
 
 _KINDS: Mapping[Encoding, tuple[Kind, ...]] = {
-    Encoding.UNSIGNED: tuple(Kind),
-    Encoding.SIGNED: (Kind.UPDOWNCOUNTER, Kind.GAUGE, Kind.RATE),
-    Encoding.BOOL: (Kind.GAUGE,),
-    Encoding.ENUM: (Kind.GAUGE,),
+    Encoding.UNSIGNED: tuple(KINDS.values()),
+    Encoding.SIGNED: tuple(kind for kind in KINDS.values() if not kind.is_monotonic),
+    Encoding.BOOL: tuple(kind for kind in KINDS.values() if kind.needs_values),
+    Encoding.ENUM: tuple(kind for kind in KINDS.values() if kind.needs_values),
 }
 """What can be made of a field."""
 
@@ -59,7 +60,7 @@ def build_instruments(
 
 def _field(part: Part, kinds: set[Kind]) -> Field:
     # An unsigned field that is counted down as well is right on one CPU only in two's complement.
-    signed = part.encoding is Encoding.SIGNED or Kind.UPDOWNCOUNTER in kinds
+    signed = part.encoding is Encoding.SIGNED or any(kind.signed for kind in kinds)
     signed = signed or any(number < 0 for number in part.names)
     return Field(part.name, part.bit_offset, part.bits, signed, part.big_endian)
 
@@ -74,8 +75,8 @@ def _refuse_kind(metric: MetricSpec, part: Part, kinds: set[Kind]) -> None:
         cause = "may fall" if part.encoding is Encoding.SIGNED else "is no count"
         raise ConfigError(
             what,
-            f"kind {metric.kind.value}, but field {part.name} is {part.encoding.value} and {cause}",
-            f"write `kind: {_KINDS[part.encoding][0].value}`",
+            f"kind {metric.kind.word}, but field {part.name} is {part.encoding.value} and {cause}",
+            f"write `kind: {_KINDS[part.encoding][0].word}`",
         )
     if {Kind.COUNTER, Kind.UPDOWNCOUNTER} <= kinds:
         raise ConfigError(

@@ -87,7 +87,7 @@ def resolve(
         cpu=plan.cpu,
         series_limit=plan.series_limit,
         labels=tuple(one.attribute for one in plan.key or ()),
-        told_apart=tells_apart(plan.key or (), described.key),
+        series_per_key=tells_apart(plan.key or (), described.key),
         notes=notes,
         warnings=(
             *([f"{what}: its BTF cannot be used: {unusable}"] if unusable else []),

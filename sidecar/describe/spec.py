@@ -5,8 +5,9 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sidecar.kinds import Kind
 from sidecar.model import Attributes
-from sidecar.schema import LARGEST_CARDINALITY, Kind
+from sidecar.schema import LARGEST_CARDINALITY
 
 PlaceKind = Literal["interface", "pin", "name", "id"]
 

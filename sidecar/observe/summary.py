@@ -46,7 +46,7 @@ class Summary:
 
 def shared_series(schema: Schema, keys: int, series: int) -> str:
     """Return that keys share series although nobody asked for that; empty if they do not."""
-    if not schema.told_apart or keys <= series:
+    if not schema.series_per_key or keys <= series:
         return ""
     return f"{keys:,} keys are {series:,} series: where keys differ only in padding, they are added up"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sidecar.describe import prometheus_names
 from sidecar.errors import ConfigError
-from sidecar.schema import Kind, Schema
+from sidecar.schema import Schema
 
 
 class Streams(NamedTuple):
@@ -72,7 +72,7 @@ def refuse_two_kinds(schemas: Iterable[tuple[str, Schema]]) -> None:
     first: dict[str, tuple[bool, str]] = {}
     for name, schema in schemas:
         for one in schema.instruments:
-            is_counter = one.kind is Kind.COUNTER
+            is_counter = one.kind.is_monotonic
             met, where = first.setdefault(prometheus_names.metric(one.name), (is_counter, name))
             if met != is_counter:
                 raise ConfigError(

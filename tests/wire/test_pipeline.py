@@ -20,9 +20,9 @@ from sidecar import pipeline
 from sidecar.commands.top import _Watched
 from sidecar.errors import KernelError, NotAcknowledgedError
 from sidecar.kernel import reported
+from sidecar.kinds import Kind
 from sidecar.model import Temporality
 from sidecar.otlp import encode, message
-from sidecar.schema import Kind
 from tests.wire.books import windows
 from tests.wire.world import BIRTH, SECOND, Clock, Source, World
 
@@ -493,7 +493,7 @@ def test_no_step_of_the_wall_clock_makes_a_rate(world, step_s):
         world.source.count(100)
         world.cycle()
         ((schema, (one,)),) = world.pipeline._telemetry.measured
-        (place,) = (place for place, _ in schema.positions(Kind.RATE))
+        (place,) = (place for place, declared in schema.positions if declared.kind is Kind.RATE)
         rates.append(encode.rate(one, place))
     sent = [
         metric.gauge.data_points[0].as_double

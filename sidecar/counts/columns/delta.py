@@ -36,7 +36,7 @@ def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> b
         all(one.columns == columns for one in readings)
         and all(key_size(one.cells) == key_size(newest.reading.cells) for one in readings)
         and all(one.identity.key_size == newest.identity.key_size for one in snapshots)
-        and (len(snapshots) == 1 or not schema.has_gauge)
+        and (len(snapshots) == 1 or not schema.needs_values)
         and (baseline.fields == tuple(one.field for one in columns))
     )
 
@@ -61,7 +61,7 @@ def step(
         np.concatenate([one.counts for one in parts], axis=1),
         schema,
     )
-    held = values(cells_of(tables[-1], columns), columns) if schema.has_gauge else None
+    held = values(cells_of(tables[-1], columns), columns) if schema.needs_values else None
     counted = _counted(posted)
     elapsed_ns = snapshots[-1].after_ns(baseline.end_ns, baseline.boottime_ns)
     series = said = _series(posted, counted, baseline, end_ns, held, elapsed_ns)
@@ -80,7 +80,7 @@ def step(
         posted.forgotten,
         resets.fallen,
         resets.falls,
-        _gone(posted, baseline.end_ns) if schema.has_any_gauge else (),
+        _gone(posted, baseline.end_ns) if schema.has_gauges else (),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from sidecar.describe.decoders import DECODERS
 from sidecar.describe.file.yaml_nodes import Node
 from sidecar.describe.spec import KeySpec, MetricSpec
+from sidecar.kinds import KINDS
 from sidecar.model import Attributes
-from sidecar.schema import Kind
 
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
 """OpenTelemetry specification, `metrics/api.md`, "Instrument name syntax"."""
@@ -106,13 +106,13 @@ def _metric(node: Node) -> MetricSpec:
         )
     if len(unit) > LONGEST_UNIT or not unit.isascii():
         raise found["unit"].refuse("unit", "not ASCII, or longer than 63", 'write UCUM, "By" or "{packet}"')
-    kind = found["kind"].choice("kind", [one.value for one in Kind]) if "kind" in found else "counter"
+    kind = found["kind"].choice("kind", list(KINDS)) if "kind" in found else "counter"
     return MetricSpec(
         name=name,
         field=found["field"].text("field"),
         unit=unit,
         description=text(found, "description") or "",
-        kind=Kind(kind),
+        kind=KINDS[kind],
         attributes=attributes(found),
         at=found["name"].at,
     )

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sidecar.attributes import decode_attributes
 from sidecar.counts.delta import advance, as_reported, from_now_on, generations, since_birth
 from sidecar.counts.delta import probe as delta_probe
+from sidecar.kinds import Kind
 from sidecar.model import Fall, Field, Layout, MapIdentity, Reading, Snapshot
-from sidecar.schema import OVERFLOW, Instrument, Kind, Schema
+from sidecar.schema import OVERFLOW, Instrument, Schema
 from sidecar.u64 import U64, signed
 
 ONE = MapIdentity("boot-1", 41, 6, 4, 64, 1)

@@ -10,8 +10,9 @@ from sidecar.describe.spec import KeySpec, LayoutSpec, Member, MetricSpec, Place
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
+from sidecar.kinds import Kind
 from sidecar.model import Field
-from sidecar.schema import Instrument, Kind
+from sidecar.schema import Instrument
 
 PIN = Place("pin", "/sys/fs/bpf/flows")
 ADDRESS = "struct in6_addr"
@@ -413,11 +414,11 @@ def test_whether_keys_were_meant_to_share_series_is_known():
     """Not if all parts are said by decoders that tell values apart; padding is nobody's wish."""
     every = tuple(KeySpec(name, name, at="f:1") for name in ("ifindex", "proto", "port"))
 
-    assert made().told_apart
-    assert made(key=every).told_apart
-    assert not made(key=every[:2]).told_apart
-    assert not made(key=()).told_apart
-    assert not made(key=(*every[1:], replace(every[0], decoder="ifname"))).told_apart
+    assert made().series_per_key
+    assert made(key=every).series_per_key
+    assert not made(key=every[:2]).series_per_key
+    assert not made(key=()).series_per_key
+    assert not made(key=(*every[1:], replace(every[0], decoder="ifname"))).series_per_key
 
 
 def test_btf_that_is_of_no_use_is_not_a_missing_right():
