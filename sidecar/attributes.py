@@ -24,6 +24,8 @@ def varint(number: int) -> bytes:
     """Return a non-negative number as a protobuf varint."""
     if number < 128:
         return _SHORT[number]
+    if number < 1 << 14:
+        return bytes((number & 127 | 128, number >> 7))
     encoded = bytearray()
     while number > 127:
         encoded.append(number & 127 | 128)

@@ -8,6 +8,8 @@ from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
 
+from sidecar.u64 import signed
+
 Attribute = tuple[str, "str | int | bool"]
 
 Attributes = tuple[Attribute, ...]
@@ -241,3 +243,7 @@ class Series:
     totals: tuple[int, ...]
     values: tuple[int, ...] = ()
     elapsed_ns: int = 0
+
+    def rate(self, at: int) -> float:
+        """Return the mean growth of a field over the window, per second; 0 if its length is unknown."""
+        return signed(self.counts[at]) * 1e9 / self.elapsed_ns if self.elapsed_ns else 0.0

@@ -18,7 +18,7 @@ from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError
 from sidecar.model import Attribute, Baseline, Snapshot, Temporality
 from sidecar.observe.cycle_report import CycleReport
 from sidecar.observe.telemetry import Telemetry
-from sidecar.otlp import gone
+from sidecar.otlp import no_recorded_value
 from sidecar.otlp.encode import encode
 from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.sources.source import Source
@@ -237,7 +237,9 @@ class Pipeline:
         ended = [
             request
             for source, window in windows.items()
-            for request in gone.requests(self._resource, source.schema, window.gone, window.baseline.end_ns)
+            for request in no_recorded_value.requests(
+                self._resource, source.schema, window.gone, window.baseline.end_ns
+            )
         ]
         return (*encode(self._resource, self._temporality, to_export), *ended)
 

@@ -1,64 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is made of a map: which fields are read, and which metrics and attributes come of them (pure)."""
+"""Which metrics a map yields: the fields that are read, their instruments, and their attributes (pure)."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from functools import cached_property
 
+from sidecar.kinds import Kind
 from sidecar.model import Attribute, Attributes, Column, Layout, Series
 
 Label = Callable[[bytes], Attributes]
 """From a key's raw bytes to the attributes of its series."""
 
 CPU_BYTES = 4
-"""Where CPUs are told apart, a key is followed by the CPU's number, in this machine's byte order."""
+"""In a schema with an attribute for the CPU, its number ends each key, in this machine's byte order."""
 
 SOURCE_ATTRIBUTE = "xdp.source"
-"""Tells the series of sources apart that would be the same."""
+"""Distinguishes series of two sources that would otherwise be the same stream."""
 
 OVERFLOW: Attribute = ("otel.metric.overflow", True)
-"""What the series has that takes the counts of those beyond the limit (specification, `metrics/sdk.md`)."""
+"""The attribute of the series that aggregates all beyond the limit (specification, `metrics/sdk.md`)."""
 
 LARGEST_CARDINALITY = 100_000
-"""Series of a source, unless told otherwise: what a Collector with 512 MiB was measured to carry."""
-
-
-class Kind(Enum):
-    """
-    What a metric says of a field.
-
-    COUNTER: a monotonic sum.
-    UPDOWNCOUNTER: a sum that may fall.
-    GAUGE: what the field holds, added up over the CPUs.
-    RATE: a gauge, the mean growth over the window, per second.
-    """
-
-    COUNTER = "counter"
-    UPDOWNCOUNTER = "updowncounter"
-    GAUGE = "gauge"
-    RATE = "rate"
-
-
-SUMS = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
-"""Kinds that are sums."""
-
-GAUGES = (Kind.GAUGE, Kind.RATE)
-"""Kinds that are gauges to OTLP: what was said last holds."""
+"""Default limit on the series of a source: what a Collector with 512 MiB was measured to carry."""
 
 
 @dataclass(frozen=True)
 class Instrument:
     """
-    A metric of one field; several with one name, and attributes that differ, make up one metric.
+    What is exported of one field. Instruments with the same name and different attributes share a metric.
 
     Attributes:
         name: OpenTelemetry name.
         unit: UCUM.
         description: One sentence.
-        field: The field that it is made of.
-        kind: What it says of the field.
-        attributes: Attributes of its points beside those of the series.
+        field: The name of the field.
+        kind: Counter, updowncounter, gauge or rate.
+        attributes: Attributes of its points in addition to those of the series.
 
     """
 
@@ -69,28 +47,28 @@ class Instrument:
     kind: Kind = Kind.COUNTER
     attributes: Attributes = ()
 
-    @property
+    @cached_property
     def metric(self) -> tuple[str, str, Kind]:
-        """Which metric it is of."""
+        """What identifies its metric."""
         return self.name, self.unit, self.kind
 
 
 @dataclass(frozen=True)
 class Schema:
     """
-    What is made of one map.
+    Which metrics one map yields.
 
     Attributes:
         name: Of the profile, or of the map.
         layout: The fields that some instrument uses.
         instruments: The metrics.
-        label: Attributes of a key's series.
+        label: From a key to attributes.
         attributes: Attributes of all its series.
-        cpu: Attribute that says which CPU counted; None to add the CPUs up.
-        series_limit: How many series there may be; what is beyond goes to one more, which says so.
-        labels: Names of the attributes that *label* may give.
-        distinct_keys: Whether the attributes keep keys distinct: two that share a series differ in padding.
-        notes: What the user should know of the choices that were left to us.
+        cpu: Attribute that holds the number of the CPU; None to add the CPUs up.
+        series_limit: How many series there may be; the rest is aggregated into one overflow series.
+        labels: Names of the attributes that *label* may return.
+        distinct_keys: Whether each key is to have its own series: keys that share one differ in padding.
+        notes: Choices made for the user, for the log.
         warnings: The same, of guesses that may be wrong.
 
     """
@@ -111,41 +89,40 @@ class Schema:
     )
 
     @property
-    def has_gauge(self) -> bool:
-        """Whether some instrument wants to know what a field holds."""
-        return any(one.kind is Kind.GAUGE for one in self.instruments)
+    def needs_values(self) -> bool:
+        """Whether some instrument exports what a field holds, not only what it counted."""
+        return any(instrument.kind.needs_values for instrument in self.instruments)
 
     @property
-    def has_any_gauge(self) -> bool:
-        """Whether some instrument is a gauge to OTLP."""
-        return any(one.kind in GAUGES for one in self.instruments)
+    def has_gauges(self) -> bool:
+        """Whether some instrument is a gauge in OTLP."""
+        return not all(instrument.kind.is_sum for instrument in self.instruments)
 
     def attributes_of(self, key: bytes) -> Attributes:
-        """Return the attributes of a key's series; if CPUs are told apart, the CPU's number ends the key."""
+        """Return the attributes of a key's series; with an attribute for the CPU, its number ends the key."""
         if self.cpu is None:
             return (*self.attributes, *self.label(key))
         number = int.from_bytes(key[-CPU_BYTES:], sys.byteorder)
         return (*self.attributes, *self.label(key[:-CPU_BYTES]), (self.cpu, number))
 
-    def positions(self, *kinds: Kind) -> Iterator[tuple[int, Instrument]]:
-        """Yield each instrument of some kinds after the place of its field in a series."""
-        place = {field.name: at for at, field in enumerate(self.layout.fields)}
-        for instrument in self.instruments:
-            if instrument.kind in kinds:
-                yield place[instrument.field], instrument
+    @cached_property
+    def positions(self) -> tuple[tuple[int, Instrument], ...]:
+        """Each instrument, after the index of its field in a series."""
+        index = {field.name: at for at, field in enumerate(self.layout.fields)}
+        return tuple((index[instrument.field], instrument) for instrument in self.instruments)
 
     def columns(self, slots: int) -> tuple[Column, ...]:
-        """Return how the fields stand in a reading of a map that answers with *slots* values a key."""
+        """Return the columns of a reading of a map that has *slots* values for each key."""
         if slots not in self._columns:
             self._columns[slots] = tuple(self._build_columns(slots))
         return self._columns[slots]
 
     def _build_columns(self, slots: int) -> Iterator[Column]:
-        growing = {one.field for one in self.instruments if one.kind in (Kind.COUNTER, Kind.RATE)}
-        for one in self.layout.fields:
-            monotonic = not one.signed and one.name in growing
-            yield Column(one.name, one.bits, one.signed, monotonic, 1 if one.bits == 64 else slots)
+        growing = {instrument.field for instrument in self.instruments if instrument.kind.counts_up}
+        for each in self.layout.fields:
+            monotonic = not each.signed and each.name in growing
+            yield Column(each.name, each.bits, each.signed, monotonic, 1 if each.bits == 64 else slots)
 
 
 SourceSeries = Sequence[tuple[Schema, Sequence[Series]]]
-"""The series of each source, with what they mean."""
+"""The series of each source, with the schema that they follow."""

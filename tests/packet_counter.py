@@ -23,7 +23,7 @@ INFO = MapInfo(
 )
 SCHEMA = resolve(SourceSpec(MapRef("pin", "/sys/fs/bpf/stats_map"), profile("packet-counter")), INFO, None)
 FIELDS = [field.name for field in SCHEMA.layout.fields]
-SUMS = {one.field: one.name for one in SCHEMA.instruments if one.kind.value == "counter"}
+SUMS = {one.field: one.name for one in SCHEMA.instruments if one.kind.is_monotonic}
 COLUMNS = SCHEMA.columns(1)
 
 

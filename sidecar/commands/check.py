@@ -21,10 +21,7 @@ from sidecar.kernel.interface import Interface
 from sidecar.kernel.libbpf import LOAD_RIGHTS
 from sidecar.observe.summary import shared_series
 from sidecar.otlp.endpoint import NOWHERE
-from sidecar.otlp.message import too_large
-from sidecar.schema import Kind
 from sidecar.sources.source import Source
-from sidecar.u64 import LARGEST_COUNT
 
 _MOST_SHOWN = 3
 _LONGEST_LINE = 4000
@@ -108,10 +105,9 @@ def _show(source: Source) -> None:
         counts = [f"{name} {number:,}" for name, number in zip(names, row.numbers, strict=True)]
         counts[_MOST_FIELDS_SHOWN:] = ["…"] if len(counts) > _MOST_FIELDS_SHOWN else []
         _say(f"    {' '.join(said) or 'all'}: {', '.join(counts)}")
-    for at, instrument in schema.positions(Kind.COUNTER, Kind.GAUGE):
+    for at, instrument in schema.positions:
         most = max((row.numbers[at] for row in rows), default=0)
-        if most > LARGEST_COUNT:
-            raise too_large(instrument.field, most)
+        instrument.kind.check(most, schema.layout.fields[at])
     if len(rows) > _MOST_SHOWN:
         _say(f"    … and {len(rows) - _MOST_SHOWN:,} more: `xdp-otel dump` shows all")
 

@@ -194,7 +194,7 @@ def _series(
 
 
 def _gone(baseline: Baseline, aggregated: Aggregated, schema: Schema) -> tuple[bytes, ...]:
-    if not schema.has_any_gauge:
+    if not schema.has_gauges:
         return ()
     return tuple(
         encode_attributes(attributes)
@@ -213,7 +213,7 @@ def _values(
     series that is not in *placed* go to the overflow series.
     """
     held: dict[Attributes, tuple[int, ...]] = {}
-    if not schema.has_gauge:
+    if not schema.needs_values:
         return held
     newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
     for snapshot in snapshots:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sidecar.model import Series
-from sidecar.schema import SUMS, Schema
+from sidecar.schema import Schema
 
 OMIT_IDLE_FROM = 4096
 """A source with no more series than this exports all of them: it costs next to nothing."""
@@ -31,7 +31,7 @@ _FIBONACCI = 2_654_435_761
 
 def can_omit_idle(schema: Schema, count: int) -> bool:
     """Return whether a source with *count* series may omit some; a gauge holds only while it is exported."""
-    return count > OMIT_IDLE_FROM and all(instrument.kind in SUMS for instrument in schema.instruments)
+    return count > OMIT_IDLE_FROM and not schema.has_gauges
 
 
 def must_export(number: Any, counted: Any, is_new: Any, start_ns: Any, end_ns: Any) -> Any:

@@ -11,7 +11,8 @@ from sidecar.describe.shape import Encoding, Part, Shape, covering_parts
 from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel.syscall import MapInfo
-from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE, Kind
+from sidecar.kinds import Kind
+from sidecar.schema import OVERFLOW, SOURCE_ATTRIBUTE
 
 _INTEGERS = (Encoding.UNSIGNED, Encoding.SIGNED)
 # OpenTelemetry allows 255 characters, and a number may follow.

@@ -7,14 +7,15 @@ from sidecar.describe.entry_error import entry_error
 from sidecar.describe.shape import Encoding, Part, part_called
 from sidecar.describe.spec import MetricSpec
 from sidecar.describe.suggest import suggest
+from sidecar.kinds import KINDS, Kind
 from sidecar.model import Field
-from sidecar.schema import Instrument, Kind
+from sidecar.schema import Instrument
 
 _KINDS: Mapping[Encoding, tuple[Kind, ...]] = {
-    Encoding.UNSIGNED: tuple(Kind),
-    Encoding.SIGNED: (Kind.UPDOWNCOUNTER, Kind.GAUGE, Kind.RATE),
-    Encoding.BOOL: (Kind.GAUGE,),
-    Encoding.ENUM: (Kind.GAUGE,),
+    Encoding.UNSIGNED: tuple(KINDS.values()),
+    Encoding.SIGNED: tuple(kind for kind in KINDS.values() if not kind.is_monotonic),
+    Encoding.BOOL: tuple(kind for kind in KINDS.values() if kind.needs_values),
+    Encoding.ENUM: tuple(kind for kind in KINDS.values() if kind.needs_values),
 }
 """The kinds of metric that a field can be, the usual one first."""
 
@@ -60,7 +61,7 @@ def build_instruments(
 
 def _field(part: Part, kinds: set[Kind]) -> Field:
     # An unsigned field that the program also decrements is right on one CPU only in two's complement.
-    signed = part.encoding is Encoding.SIGNED or Kind.UPDOWNCOUNTER in kinds
+    signed = part.encoding is Encoding.SIGNED or any(kind.signed for kind in kinds)
     signed = signed or any(number < 0 for number in part.names)
     return Field(part.name, part.bit_offset, part.bits, signed, part.big_endian)
 
@@ -75,8 +76,8 @@ def _refuse_kind(metric: MetricSpec, part: Part, kinds: set[Kind]) -> None:
         raise entry_error(
             at,
             entry,
-            f"kind {metric.kind.value}, but field {part.name} is {part.encoding.value} and {cause}",
-            f"write `kind: {_KINDS[part.encoding][0].value}`",
+            f"kind {metric.kind.word}, but field {part.name} is {part.encoding.value} and {cause}",
+            f"write `kind: {_KINDS[part.encoding][0].word}`",
         )
     if {Kind.COUNTER, Kind.UPDOWNCOUNTER} <= kinds:
         raise entry_error(

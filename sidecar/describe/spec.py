@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sidecar.kinds import Kind
 from sidecar.model import Attributes
-from sidecar.schema import LARGEST_CARDINALITY, Kind
+from sidecar.schema import LARGEST_CARDINALITY
 
 MapRefKind = Literal["interface", "pin", "name", "id"]
 

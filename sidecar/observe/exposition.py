@@ -17,9 +17,7 @@ from sidecar.counts.columns import EncodedAttributes, SeriesTable, common_prefix
 from sidecar.describe import prometheus_names
 from sidecar.model import Attribute, Series
 from sidecar.observe.telemetry import Family
-from sidecar.otlp.encode import rate
-from sidecar.schema import Instrument, Kind, Schema, SourceSeries
-from sidecar.u64 import signed
+from sidecar.schema import Instrument, Schema, SourceSeries
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,13 +58,13 @@ class Exposition:
         yield "".join(f"{line}\n" for line in (*_target(self._resource), *_own(families)))
         found: dict[str, list[tuple[int, Instrument, _Source]]] = {}
         for (schema, series), texts in zip(measured, labels, strict=True):
-            for at, instrument in schema.positions(*Kind):
+            for at, instrument in schema.positions:
                 name = f"xdp_{prometheus_names.metric(instrument.name)}"
                 found.setdefault(name, []).append((at, instrument, _Source(schema, series, texts)))
         for name, parts in found.items():
             first = parts[0][1]
-            kind = "counter" if first.kind is Kind.COUNTER else "gauge"
-            yield "".join(f"{line}\n" for line in _header(name, kind, first.description))
+            header = _header(name, first.kind.prometheus_type, first.description)
+            yield "".join(f"{line}\n" for line in header)
             for at, instrument, source in parts:
                 yield from source.samples(name, at, instrument)
 
@@ -114,7 +112,7 @@ class _Source:
     ) -> Iterable[tuple[str, float]]:
         for one in series:
             labels = _labels(dict((*one.attributes, *instrument.attributes)))
-            yield _braced(labels), _value(self._schema, instrument, at, one)
+            yield _braced(labels), instrument.kind.value(one, at, self._schema.layout.fields[at])
 
     def _in_columns(
         self, series: SeriesTable, at: int, instrument: Instrument
@@ -153,26 +151,13 @@ def _own(families: Iterable[Family]) -> Iterator[str]:
             yield f"{name}{_braced(_labels(dict(zip(family.labels, values, strict=True))))}{value}"
 
 
-def _value(schema: Schema, instrument: Instrument, at: int, one: Series) -> float:
-    if instrument.kind is Kind.RATE:
-        return rate(one, at)
-    if instrument.kind is Kind.GAUGE:
-        return signed(one.values[at]) if schema.layout.fields[at].signed else one.values[at]
-    return signed(one.totals[at]) if instrument.kind is Kind.UPDOWNCOUNTER else one.totals[at]
-
-
 def _values(schema: Schema, instrument: Instrument, at: int, series: SeriesTable) -> list[float]:
-    """Return what `_value` says, of each of them."""
-    numbers: NDArray[np.generic]
-    if instrument.kind is Kind.RATE:
-        numbers = series.rates()[at]
-    elif instrument.kind is Kind.GAUGE:
-        assert series.values is not None  # noqa: S101 - a schema with gauges has them
-        numbers = series.values[at].view("i8" if schema.layout.fields[at].signed else "u8")
-    else:
-        numbers = series.totals[at].view("i8" if instrument.kind is Kind.UPDOWNCOUNTER else "u8")
-    found: list[float] = numbers.tolist()
-    return found
+    """Return `Kind.value` of each series."""
+    values: NDArray[np.generic] = instrument.kind.read(series, at)
+    if instrument.kind.is_signed(schema.layout.fields[at]):
+        values = values.view("i8")
+    numbers: list[float] = values.tolist()
+    return numbers
 
 
 def _header(name: str, kind: str, text: str) -> Iterator[str]:

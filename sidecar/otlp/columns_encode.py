@@ -1,118 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-From series in columns to the bytes of requests: the same as `otlp_encode` makes of them, by numpy (pure).
+From series in columns to the bytes of requests: the same bytes as `otlp.encode` returns, by numpy (pure).
 
-`columnar_points` makes the points; here is what is around them.
+`columns_points` lays out the points; this module puts metrics and requests around them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from sidecar.attributes import varint
 from sidecar.counts.columns import SeriesTable
-from sidecar.counts.columns.arrays import Bytes
-from sidecar.model import Attribute, Attributes, Temporality
+from sidecar.model import Attribute, Temporality
 from sidecar.otlp import message
 from sidecar.otlp.columns_points import Bodies, Group
-from sidecar.schema import SUMS, Instrument, Kind, Schema
+from sidecar.schema import Instrument, Schema
 from sidecar.u64 import LARGEST_COUNT
-
-# Tags of the fields that a request is nested of.
-_RESOURCE_METRICS, _SCOPE_METRICS, _METRIC, _GAUGE, _SUM = b"\x0a", b"\x12", b"\x12", b"\x2a", b"\x3a"
 
 _LARGEST_COUNT = np.uint64(LARGEST_COUNT)
 
 # Series that are laid out at once: more need more memory, fewer more time.
 _AT_ONCE = 8192
 
-Part = bytes | memoryview
 
-
-def is_plain(temporality: Temporality, schema: Schema, series: SeriesTable) -> bool:
-    """Return whether all of it can be said, and no time is zero: protobuf leaves such a field out."""
+def is_encodable(temporality: Temporality, schema: Schema, series: SeriesTable) -> bool:
+    """Return whether every value fits its point and no time is zero, which protobuf would omit."""
     if not schema.instruments or not series or not series.start_time_ns or not series.start_ns.all():
         return False
-    for at, instrument in schema.positions(*Kind):
-        if instrument.kind is Kind.COUNTER:
-            counts, totals = series.counts[at], series.totals[at]
-            said = counts if temporality is Temporality.DELTA else totals
-            if max(said.max(), counts.max()) > _LARGEST_COUNT:
-                return False
-            if temporality is Temporality.DELTA_WITH_BASE and (totals < counts).any():
-                return False
-        elif instrument.kind is Kind.GAUGE and not schema.layout.fields[at].signed:
-            values = series.counts if series.values is None else series.values
-            if values[at].max() > _LARGEST_COUNT:
-                return False
-    return True
+    return all(_fits(temporality, schema, series, at, instrument) for at, instrument in schema.positions)
 
 
-@dataclass(frozen=True)
-class _Metric:
-    """What is around the points of one metric, and where they are: the group and the row."""
-
-    head: bytes
-    tag: bytes
-    tail: bytes
-    group: int
-    row: int
+def _fits(
+    temporality: Temporality, schema: Schema, series: SeriesTable, at: int, instrument: Instrument
+) -> bool:
+    kind = instrument.kind
+    if kind.is_double or kind.is_signed(schema.layout.fields[at]):
+        return True
+    if not kind.is_sum:
+        return bool(kind.read(series, at).max() <= _LARGEST_COUNT)
+    counts, totals = series.counts[at], series.totals[at]
+    if temporality is Temporality.DELTA:
+        return bool(counts.max() <= _LARGEST_COUNT)
+    # With totals of at least the counts, all that a base point or a cumulative one holds fits too.
+    return bool(totals.max() <= _LARGEST_COUNT and (counts <= totals).all())
 
 
 class _Encoder:
-    """Makes requests of one source's series."""
+    """Encodes the series of one source."""
 
     def __init__(self, resource: Sequence[Attribute], temporality: Temporality, schema: Schema) -> None:
-        self._temporality = temporality
+        self._resource, self._temporality = resource, temporality
         self.most = max(1, message.POINTS_PER_REQUEST // len(schema.instruments))
-        scope, whole = message.envelope(resource)
-        self._scope, self._whole = scope.SerializeToString(), whole.SerializeToString()
-        self._groups: dict[tuple[Kind | None, tuple[Attributes, ...]], Group] = {}
-        self._metrics = [self._metric(placed) for placed in _by_metric(schema)]
+        self._groups: dict[object, Group] = {}
+        # Of each metric an instrument, and where its points are: the group and the row there.
+        self._metrics = [(placed[0][1], *self._place(placed)) for placed in _by_metric(schema)]
 
-    def _metric(self, placed: Sequence[tuple[int, Instrument]]) -> _Metric:
+    def _place(self, placed: Sequence[tuple[int, Instrument]]) -> tuple[int, int]:
         kind = placed[0][1].kind
-        form = None if kind in SUMS else kind, tuple(instrument.attributes for _, instrument in placed)
+        form = None if kind.is_sum else kind, tuple(instrument.attributes for _, instrument in placed)
         group = self._groups.setdefault(form, Group(*form, []))
         group.fields.append([at for at, _ in placed])
-        empty = message.empty_metric(placed[0][1], self._temporality)
-        tag, tail = (_SUM, empty.sum) if kind in SUMS else (_GAUGE, empty.gauge)
-        tail_bytes = tail.SerializeToString()
-        empty.ClearField("data")
-        place = list(self._groups).index(form)
-        return _Metric(empty.SerializeToString(), tag, tail_bytes, place, len(group.fields) - 1)
+        return list(self._groups).index(form), len(group.fields) - 1
 
     def requests(self, series: SeriesTable) -> Iterator[bytes]:
-        """Yield the requests of some series: each with as many as the plain way would put into it."""
-        made = [Bodies(group, series, self._temporality) for group in self._groups.values()]
+        """Yield the requests of some series, as many in each as `otlp.encode` would put into it."""
+        groups = [Bodies(group, series, self._temporality) for group in self._groups.values()]
+
+        def encode(first: int, last: int) -> bytes:
+            bodies = [group.between(first, last) for group in groups]
+            metrics: list[message.Part] = []
+            for instrument, group, row in self._metrics:
+                metrics += message.metric(instrument, self._temporality, bodies[group][row].data)
+            return message.request(self._resource, metrics)
+
         for first in range(0, len(series), self.most):
-            yield from self._halved(made, first, min(first + self.most, len(series)))
-
-    def _halved(self, made: Sequence[Bodies], first: int, last: int) -> Iterator[bytes]:
-        """Yield one request, or several if it would be too large."""
-        encoded = self._request([one.between(first, last) for one in made])
-        if len(encoded) <= message.LARGEST_REQUEST_BYTES or last - first == 1:
-            yield encoded
-            return
-        middle = first + (last - first) // 2
-        yield from self._halved(made, first, middle)
-        yield from self._halved(made, middle, last)
-
-    def _request(self, bodies: Sequence[Bytes]) -> bytes:
-        metrics: list[Part] = []
-        for one in self._metrics:
-            data = _framed(one.tag, [bodies[one.group][one.row].data, one.tail])
-            metrics += _framed(_METRIC, [one.head, *data])
-        return b"".join(
-            _framed(_RESOURCE_METRICS, [self._whole, *_framed(_SCOPE_METRICS, [self._scope, *metrics])])
-        )
+            yield from message.within_limit(encode, first, min(first + self.most, len(series)))
 
 
 def requests(
     resource: Sequence[Attribute], temporality: Temporality, schema: Schema, series: SeriesTable
 ) -> Iterator[bytes]:
-    """Yield the requests that `otlp_encode.encode` makes of one source."""
+    """Yield the requests that `otlp.encode.encode` returns for one source."""
     encoder = _Encoder(resource, temporality, schema)
     some = encoder.most * max(1, _AT_ONCE // encoder.most)
     for at in range(0, len(series), some):
@@ -120,12 +87,8 @@ def requests(
 
 
 def _by_metric(schema: Schema) -> Iterable[Sequence[tuple[int, Instrument]]]:
-    """Return the instruments, those of one metric together, each after the place of its field."""
-    found: dict[tuple[str, str, Kind], list[tuple[int, Instrument]]] = {}
-    for at, instrument in schema.positions(*Kind):
-        found.setdefault(instrument.metric, []).append((at, instrument))
-    return found.values()
-
-
-def _framed(tag: bytes, parts: list[Part]) -> list[Part]:
-    return [tag + varint(sum(map(len, parts))), *parts]
+    """Return the instruments grouped by metric, each after the index of its field."""
+    metrics: dict[object, list[tuple[int, Instrument]]] = {}
+    for at, instrument in schema.positions:
+        metrics.setdefault(instrument.metric, []).append((at, instrument))
+    return metrics.values()

@@ -1,35 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Points of many series at once: laid out in a template that is copied for each metric and patched (numpy).
+The points of many series at once, by numpy (pure).
 
-`points` has what a point is, and the places of its start, time and value. Nothing is made point by point:
-names of one length are moved together.
+They are laid out once in a template, which is copied for each metric and patched with its values. `points`
+defines what a point looks like and the offsets of its numbers. No step is per point: series whose names have
+the same length are laid out together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidecar.attributes import encode_attributes
 from sidecar.counts.columns import EncodedAttributes, SeriesTable
 from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, Rows, U64Array
 from sidecar.counts.columns.names import bounds, pieces
+from sidecar.kinds import Kind
 from sidecar.model import Attributes, Temporality
 from sidecar.otlp import points
-from sidecar.schema import Kind
 
 
 @dataclass(frozen=True)
 class Template:
     """
-    The points of some series one after the other, ready for their numbers.
+    The points of some series one after the other, with zeros for their numbers.
 
     Attributes:
-        blob: Their bytes, with zeros for the numbers.
-        starts: Where those of each series begin, and where the last one ends.
-        window: Where the lengths of the points of the window end, those of one series together.
-        base: The same of the base points, each of which is right before that of the window.
+        blob: The bytes.
+        starts: Where the points of each series begin, and where the last one ends.
+        window: For each point of the window, series by series, where its length ends.
+        base: The same for the base points; each precedes that of the window.
 
     """
 
@@ -40,64 +42,64 @@ class Template:
 
 
 def template(
-    names: EncodedAttributes, places: Rows, numbers: bytes, suffixes: Sequence[bytes], has_base: Mask
+    names: EncodedAttributes, rows: Rows, zeros: bytes, suffixes: Sequence[bytes], has_base: Mask
 ) -> Template:
     """
-    Return the points of those series that have these *places*.
+    Return the points of the series in *rows*.
 
     Args:
-        names: Of all series.
-        places: Of some of them.
-        numbers: What a point has before its attributes.
-        suffixes: For each point of one series, the attributes that it has besides those of the series.
+        names: The attributes of all series.
+        rows: The indexes of some of them.
+        zeros: What precedes the attributes in a point.
+        suffixes: For each point of a series, the attributes that follow those of the series.
         has_base: Which series have a base point before each of their points.
 
     """
-    first = bounds(names)[places]
+    first = bounds(names)[rows]
     classes = [
-        _Class(at, more, alike, length, points.front(numbers, length + len(more)))
-        for length, alike in _by_length(bounds(names)[places + 1] - first)
-        for at, more in enumerate(suffixes)
+        _Class(instrument, suffix, rows, length, points.front(zeros, length + len(suffix)))
+        for length, rows in _by_length(bounds(names)[rows + 1] - first)
+        for instrument, suffix in enumerate(suffixes)
     ]
-    sizes = np.empty((len(suffixes), len(places)), np.int64)
-    for one in classes:
-        sizes[one.at][one.alike] = one.size
-    # Point after point, those of one series together.
+    sizes = np.empty((len(suffixes), len(rows)), np.int64)
+    for each in classes:
+        sizes[each.instrument][each.rows] = each.size
+    # The points of one series are adjacent: accumulate by series, then by instrument.
     ends = np.cumsum((sizes * (1 + has_base)).T).reshape(-1, len(suffixes)).T
     begins, window = ends - sizes, ends - sizes
     blob = np.empty(int(ends[-1, -1]), np.uint8)
-    for one in classes:
-        window[one.at][one.alike] += len(one.front) - len(numbers)
-        again = one.alike[has_base[one.alike]]
-        begin = begins[one.at]
-        spots = np.append(begin[one.alike], begin[again] - one.size)
-        one.write(blob, spots, names.encoded, first[np.append(one.alike, again)])
+    for each in classes:
+        window[each.instrument][each.rows] += len(each.front) - len(zeros)
+        with_base = each.rows[has_base[each.rows]]
+        begin = begins[each.instrument]
+        offsets = np.append(begin[each.rows], begin[with_base] - each.size)
+        each.write(blob, offsets, names.encoded, first[np.append(each.rows, with_base)])
     base = (window - sizes)[:, has_base]
     return Template(blob, np.append(0, ends[-1]), window.T.reshape(-1), base.T.reshape(-1))
 
 
 @dataclass(frozen=True)
 class _Class:
-    """The points of names of one length that get the same attributes more: they have the same front."""
+    """The points of one instrument for series whose names have the same length: they have the same front."""
 
-    at: int
-    more: bytes
-    alike: Rows
+    instrument: int
+    suffix: bytes
+    rows: Rows
     length: int
     front: bytes
 
     @property
     def size(self) -> int:
-        """Bytes of each."""
-        return len(self.front) + self.length + len(self.more)
+        """Bytes of each point."""
+        return len(self.front) + self.length + len(self.suffix)
 
-    def write(self, blob: Bytes, spots: Offsets, said: bytes, first: Offsets) -> None:
-        """Write them where *spots* says; their names begin where *first* says."""
-        pieces(blob, len(self.front))[spots] = np.void(self.front)
+    def write(self, blob: Bytes, offsets: Offsets, names: bytes, first: Offsets) -> None:
+        """Write the points at *offsets* of *blob*; their names begin at *first* of *names*."""
+        pieces(blob, len(self.front))[offsets] = np.void(self.front)
         if self.length:
-            pieces(blob, self.length)[spots + len(self.front)] = pieces(said, self.length)[first]
-        if self.more:
-            pieces(blob, len(self.more))[spots + len(self.front) + self.length] = np.void(self.more)
+            pieces(blob, self.length)[offsets + len(self.front)] = pieces(names, self.length)[first]
+        if self.suffix:
+            pieces(blob, len(self.suffix))[offsets + len(self.front) + self.length] = np.void(self.suffix)
 
 
 def _by_length(lengths: Offsets) -> Iterator[tuple[int, Rows]]:
@@ -105,18 +107,15 @@ def _by_length(lengths: Offsets) -> Iterator[tuple[int, Rows]]:
         yield length, np.flatnonzero(lengths == length)
 
 
-_NUMBERS = {None: points.SUM, Kind.GAUGE: points.INTEGER, Kind.RATE: points.DOUBLE}
-
-
 @dataclass(frozen=True)
 class Group:
     """
-    Metrics whose points differ in nothing but the value.
+    Metrics whose points differ only in their values.
 
     Attributes:
-        gauge: GAUGE or RATE; None for sums.
-        suffixes: What each instrument of a metric adds to the attributes.
-        fields: For each metric, the places of its instruments' fields.
+        gauge: The kind; None for sums.
+        suffixes: For each instrument of a metric, the attributes that it adds to those of a series.
+        fields: For each metric, the indexes of its instruments' fields.
 
     """
 
@@ -124,50 +123,60 @@ class Group:
     suffixes: tuple[Attributes, ...]
     fields: list[list[int]]
 
+    @property
+    def zeros(self) -> bytes:
+        """The numbers of a point, all zero."""
+        if self.gauge is None:
+            return points.SUM
+        return points.DOUBLE if self.gauge.is_double else points.INTEGER
+
 
 class Bodies:
-    """The points of a group's metrics, of some series; requests are made of parts of them."""
+    """The points of a group's metrics for some series; each request takes a range of the series."""
 
     def __init__(self, group: Group, series: SeriesTable, temporality: Temporality) -> None:
         """Lay out the points and fill in what the metrics have in common."""
         bases = temporality is Temporality.DELTA_WITH_BASE and group.gauge is None
         has_base = ~series.is_new & np.bool_(bases)
-        suffixes = [encode_attributes(one) for one in group.suffixes]
-        self._template = template(series.names, series.rows, _NUMBERS[group.gauge], suffixes, has_base)
+        suffixes = [encode_attributes(attributes) for attributes in group.suffixes]
+        self._template = template(series.names, series.rows, group.zeros, suffixes, has_base)
         self._each = len(suffixes)
         self._bases = self._each * np.append(0, np.cumsum(has_base))
         self._value = points.GAUGE_VALUE if group.gauge else points.VALUE
-        self._numbers = _by_metric(_said(group, series, temporality), group)
-        before = series.totals - series.counts if has_base.any() else series.totals
-        self._before = _by_metric(before[:, has_base], group)
+        self._numbers = _by_metric(group, lambda at: _window_values(group, series, temporality, at))
+        self._before = _by_metric(group, lambda at: (series.totals[at] - series.counts[at])[has_base])
         _fill_times(self._template, group, series, temporality)
 
     def between(self, first: int, last: int) -> Bytes:
-        """Return the points of the series from *first* to before *last*, one metric a row."""
+        """Return the points of the series from *first* to before *last*, a row for each metric."""
         begin, end = self._template.starts[[first, last]].tolist()
-        found = np.empty((len(self._numbers), end - begin), np.uint8)
-        found[:] = self._template.blob[begin:end]
-        eights = np.ndarray((len(found), max(0, end - begin - 7)), "<u8", found, 0, (end - begin, 1))
+        rows = np.empty((len(self._numbers), end - begin), np.uint8)
+        rows[:] = self._template.blob[begin:end]
+        # A number of 8 bytes at each byte of a row: assigning to one patches the bytes in place.
+        eights = np.ndarray((len(rows), max(0, end - begin - 7)), "<u8", rows, 0, (end - begin, 1))
         some = slice(self._each * first, self._each * last)
         eights[:, self._template.window[some] - begin + self._value] = self._numbers[:, some]
         some = slice(*self._bases[[first, last]].tolist())
         eights[:, self._template.base[some] - begin + self._value] = self._before[:, some]
-        return found
+        return rows
 
 
-def _said(group: Group, series: SeriesTable, temporality: Temporality) -> U64Array:
-    """Return what each field says of each series."""
-    if group.gauge is Kind.GAUGE:
-        assert series.values is not None  # noqa: S101 - a schema with gauges has them
-        return series.values
-    if group.gauge is Kind.RATE:
-        return series.rates().view(np.uint64)
-    return series.totals if temporality is Temporality.CUMULATIVE else series.counts
+def _window_values(
+    group: Group, series: SeriesTable, temporality: Temporality, at: int
+) -> NDArray[np.generic]:
+    """Return the value of a field in the window's point of each series."""
+    values: NDArray[np.generic]
+    if group.gauge:
+        values = group.gauge.read(series, at)
+        return values
+    values = series.totals[at] if temporality is Temporality.CUMULATIVE else series.counts[at]
+    return values
 
 
-def _by_metric(fields: U64Array, group: Group) -> U64Array:
-    """Return, for each metric, the numbers of its points in their order: series, then instrument."""
-    return fields[group.fields].transpose(0, 2, 1).reshape(len(group.fields), -1)
+def _by_metric(group: Group, values: Callable[[int], NDArray[np.generic]]) -> U64Array:
+    """Return, for each metric, the values of its points in their order: by series, then by instrument."""
+    rows = [np.column_stack([values(at) for at in fields]).reshape(-1) for fields in group.fields]
+    return np.stack(rows).view(np.uint64)
 
 
 def _fill_times(template: Template, group: Group, series: SeriesTable, temporality: Temporality) -> None:
@@ -175,9 +184,9 @@ def _fill_times(template: Template, group: Group, series: SeriesTable, temporali
     if group.gauge:
         eights[template.window + points.GAUGE_TIME] = series.end_ns
         return
-    whole, each = temporality is Temporality.CUMULATIVE, len(group.suffixes)
+    cumulative, each = temporality is Temporality.CUMULATIVE, len(group.suffixes)
     eights[template.window + points.START] = (
-        series.start_time_ns if whole else np.repeat(series.start_ns, each)
+        series.start_time_ns if cumulative else np.repeat(series.start_ns, each)
     )
     eights[template.window + points.TIME] = series.end_ns
     eights[template.base + points.START] = series.start_time_ns

@@ -6,32 +6,25 @@ Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-prot
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
 from sidecar.attributes import encode_attributes
 from sidecar.counts.columns import SeriesTable
 from sidecar.model import Series, Temporality
 from sidecar.otlp import message, points
-from sidecar.otlp.message import ResourceAttributes, key_values, too_large
-from sidecar.otlp.template import Last
-from sidecar.schema import SUMS, Instrument, Kind, Schema, SourceSeries
-from sidecar.u64 import LARGEST_COUNT, U64, signed
+from sidecar.otlp.message import ResourceAttributes
+from sidecar.schema import Instrument, Schema, SourceSeries
+from sidecar.u64 import U64
 
-# No byte depends on it.
-_last = Last()
-
-One = tuple[Schema, Series]
+_SeriesOfSchema = tuple[Schema, Series]
 
 
 def encode(
-    resource: ResourceAttributes, temporality: Temporality, measured: SourceSeries
+    resource: ResourceAttributes, temporality: Temporality, sources: SourceSeries
 ) -> tuple[bytes, ...]:
     """
-    Return serialized requests with a point of each instrument for each series.
+    Return serialized requests with the points of each instrument for each series.
 
-    Each request is below the limit of a gRPC server's messages; the points of one series stay together.
+    Each request is below the message limit of a gRPC server; the points of one series stay together.
 
     Raises:
         SourceError: A count does not fit `as_int`.
@@ -39,7 +32,7 @@ def encode(
     """
     requests: list[bytes] = []
     others = []
-    for schema, series in measured:
+    for schema, series in sources:
         columns = _in_columns(resource, temporality, schema, series)
         requests += columns or ()
         others += [] if columns is not None else [(schema, series)]
@@ -57,135 +50,70 @@ def _in_columns(
     # Small maps need no numpy: it is 12 MB.
     from sidecar.otlp import columns_encode  # noqa: PLC0415
 
-    if not columns_encode.is_plain(temporality, schema, series):
+    if not columns_encode.is_encodable(temporality, schema, series):
         return None
     return columns_encode.requests(resource, temporality, schema, series)
 
 
-def _chunks(measured: SourceSeries) -> Iterator[list[One]]:
-    chunk: list[One] = []
-    points = 0
-    for schema, series in measured:
-        for one in series:
-            if chunk and points + len(schema.instruments) > message.POINTS_PER_REQUEST:
+def _chunks(sources: SourceSeries) -> Iterator[list[_SeriesOfSchema]]:
+    chunk: list[_SeriesOfSchema] = []
+    size = 0
+    for schema, many in sources:
+        for series in many:
+            if chunk and size + len(schema.instruments) > message.POINTS_PER_REQUEST:
                 yield chunk
-                chunk, points = [], 0
-            chunk.append((schema, one))
-            points += len(schema.instruments)
+                chunk, size = [], 0
+            chunk.append((schema, series))
+            size += len(schema.instruments)
     if chunk:
         yield chunk
 
 
 def _requests(
-    resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[One]
-) -> tuple[bytes, ...]:
-    encoded = _request(resource, temporality, chunk)
-    if len(encoded) <= message.LARGEST_REQUEST_BYTES or len(chunk) == 1:
-        return (encoded,)
-    half = len(chunk) // 2
-    return (
-        *_requests(resource, temporality, chunk[:half]),
-        *_requests(resource, temporality, chunk[half:]),
-    )
+    resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[_SeriesOfSchema]
+) -> Iterator[bytes]:
+    def encode(first: int, last: int) -> bytes:
+        return message.request(resource, _metrics(temporality, chunk[first:last]))
+
+    return message.within_limit(encode, 0, len(chunk))
 
 
-def _request(resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[One]) -> bytes:
-    if not all(one.start_time_ns and one.start_ns and one.end_ns for _, one in chunk):
-        # A time of zero is left out of the bytes.
-        return message.encode_metrics(resource, _metrics(temporality, chunk))
-    # Attributes by their bytes, since True is equal to 1.
-    series = [
-        (schema, encode_attributes(one.attributes), _has_base(one, temporality)) for schema, one in chunk
+def _metrics(temporality: Temporality, chunk: Iterable[_SeriesOfSchema]) -> list[message.Part]:
+    """Return the metrics of a chunk; instruments with the same name, of any source, share a metric."""
+    metrics: dict[object, tuple[Instrument, list[bytes]]] = {}
+    for schema, series in chunk:
+        encoded, windows = encode_attributes(series.attributes), _windows(series, temporality)
+        for at, instrument in schema.positions:
+            _, data_points = metrics.get(instrument.metric) or metrics.setdefault(
+                instrument.metric, (instrument, [])
+            )
+            attributes = encoded
+            if instrument.attributes:
+                attributes += encode_attributes(instrument.attributes)
+            kind, field = instrument.kind, schema.layout.fields[at]
+            if kind.is_sum:
+                for times, counts in windows:
+                    kind.check(counts[at], field)
+                    data_points.append(points.integer(times, counts[at], attributes))
+            else:
+                value = kind.read(series, at)
+                kind.check(value, field)
+                encode = points.double if kind.is_double else points.integer
+                data_points.append(encode(points.times(0, series.end_ns), value, attributes))
+    return [
+        part
+        for instrument, data_points in metrics.values()
+        for part in message.metric(instrument, temporality, b"".join(data_points))
     ]
-    return _last.said(
-        (resource, temporality, series),
-        lambda: message.encode_metrics(resource, _metrics(temporality, chunk)),
-        lambda: [*chain.from_iterable(_numbers(temporality, chunk))],
-    )
 
 
-def _metrics(temporality: Temporality, chunk: Sequence[One]) -> Iterable[Metric]:
-    """Return the metrics of a chunk; instruments of one name, whatever their source, make up one."""
-    metrics: dict[tuple[str, str, Kind], Metric] = {}
-    for schema, one in chunk:
-        for at, instrument in schema.positions(*Kind):
-            if instrument.metric not in metrics:
-                metrics[instrument.metric] = message.empty_metric(instrument, temporality)
-            metric = metrics[instrument.metric]
-            if instrument.kind in SUMS:
-                metric.sum.data_points.extend(_sum_points(instrument, at, one, temporality))
-            else:
-                metric.gauge.data_points.append(_gauge_point(schema, instrument, at, one))
-    return metrics.values()
-
-
-def _sum_points(
-    instrument: Instrument, at: int, one: Series, temporality: Temporality
-) -> Iterator[NumberDataPoint]:
-    labels = key_values((*one.attributes, *instrument.attributes))
-    for start_ns, end_ns, count in _windows(one, at, temporality):
-        yield NumberDataPoint(
-            attributes=labels,
-            start_time_unix_nano=start_ns,
-            time_unix_nano=end_ns,
-            as_int=_encodable(count, instrument),
-        )
-
-
-def _numbers(temporality: Temporality, chunk: Sequence[One]) -> Iterable[list[float]]:
-    """Return the numbers in the points of `_metrics`, metric by metric."""
-    metrics: dict[tuple[str, str, Kind], list[float]] = {}
-    for schema, one in chunk:
-        for at, instrument in schema.positions(*Kind):
-            numbers = metrics.setdefault(instrument.metric, [])
-            if instrument.kind in SUMS:
-                for start_ns, end_ns, count in _windows(one, at, temporality):
-                    numbers += (start_ns, end_ns, _encodable(count, instrument))
-            else:
-                numbers += (one.end_ns, _gauge_value(schema, instrument, at, one))
-    return metrics.values()
-
-
-def _windows(one: Series, at: int, temporality: Temporality) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, end, count modulo 2^64) of each point of a field."""
+def _windows(series: Series, temporality: Temporality) -> Sequence[tuple[bytes, tuple[int, ...]]]:
+    """Return the times of each point of a sum, and the counts of all fields modulo 2^64."""
     if temporality is Temporality.CUMULATIVE:
-        yield one.start_time_ns, one.end_ns, one.totals[at]
-        return
-    if _has_base(one, temporality):
-        yield one.start_time_ns, one.start_time_ns + points.BASE_NS, (one.totals[at] - one.counts[at]) & U64
-    yield one.start_ns, one.end_ns, one.counts[at]
-
-
-def _has_base(one: Series, temporality: Temporality) -> bool:
-    return temporality is Temporality.DELTA_WITH_BASE and not one.is_new
-
-
-def _gauge_point(schema: Schema, instrument: Instrument, at: int, one: Series) -> NumberDataPoint:
-    value = _gauge_value(schema, instrument, at, one)
-    return NumberDataPoint(
-        attributes=key_values((*one.attributes, *instrument.attributes)),
-        time_unix_nano=one.end_ns,
-        **({"as_int": value} if isinstance(value, int) else {"as_double": value}),
-    )
-
-
-def _gauge_value(schema: Schema, instrument: Instrument, at: int, one: Series) -> float:
-    if instrument.kind is Kind.RATE:
-        return rate(one, at)
-    value = one.values[at]
-    return signed(value) if schema.layout.fields[at].signed else _checked(value, instrument)
-
-
-def rate(one: Series, at: int) -> float:
-    """Return the mean growth of a field over the time that it took, per second; 0 if nobody can tell."""
-    return signed(one.counts[at]) * 1e9 / one.elapsed_ns if one.elapsed_ns else 0.0
-
-
-def _encodable(count: int, instrument: Instrument) -> int:
-    return signed(count) if instrument.kind is Kind.UPDOWNCOUNTER else _checked(count, instrument)
-
-
-def _checked(count: int, instrument: Instrument) -> int:
-    if count > LARGEST_COUNT:
-        raise too_large(instrument.field, count)
-    return count
+        return [(points.times(series.start_time_ns, series.end_ns), series.totals)]
+    window = points.times(series.start_ns, series.end_ns), series.counts
+    if temporality is Temporality.DELTA or series.is_new:
+        return [window]
+    counted = zip(series.totals, series.counts, strict=True)
+    before = tuple([(total - count) & U64 for total, count in counted])
+    return [(points.times(series.start_time_ns, series.start_time_ns + points.BASE_NS), before), window]

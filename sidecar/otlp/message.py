@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What is around data points: metrics without any, the request of many, and how large it may be (pure).
+What surrounds data points: the metric, the request, and the limits on its size (pure).
 
 Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-proto.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -18,45 +19,59 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from sidecar import __version__
-from sidecar.errors import SourceError
+from sidecar.attributes import varint
+from sidecar.kinds import Kind
 from sidecar.model import Attribute, Temporality
-from sidecar.schema import SUMS, Instrument, Kind
+from sidecar.schema import Instrument
 
 SCOPE_NAME = "xdp-otel"
 
-# gRPC servers refuse messages of more than 4 MiB unless told otherwise, after decompression.
 LARGEST_REQUEST_BYTES = 4 * 1024 * 1024 - 65_536
-# About half of that with short attributes and base points; what is still too large is halved.
+"""gRPC servers refuse messages of more than 4 MiB by default, after decompression."""
+
 POINTS_PER_REQUEST = 16_000
+"""About half of that with short attributes and base points; a request that is still too large is halved."""
 
 ResourceAttributes = Sequence[Attribute]
 
+Part = bytes | memoryview
+"""A piece of a message; pieces are joined only once."""
+
+_RESOURCE_METRICS, _SCOPE_METRICS, _METRIC, _GAUGE, _SUM = b"\x0a", b"\x12", b"\x12", b"\x2a", b"\x3a"
+
 
 def encode_metrics(resource: ResourceAttributes, metrics: Iterable[Metric]) -> bytes:
-    """Return metrics as one serialized ExportMetricsServiceRequest of ours."""
-    scope, whole = envelope(resource)
+    """Return metrics as one serialized ExportMetricsServiceRequest, by the generated classes."""
+    scope, whole = _envelope(resource)
     scope.metrics.extend(metrics)
     whole.scope_metrics.append(scope)
     return ExportMetricsServiceRequest(resource_metrics=[whole]).SerializeToString(deterministic=True)
 
 
-def envelope(resource: ResourceAttributes) -> tuple[ScopeMetrics, ResourceMetrics]:
-    """Return what is around metrics, still empty."""
-    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=__version__))
-    return scope, ResourceMetrics(resource=Resource(attributes=key_values(resource)))
+def request(resource: ResourceAttributes, metrics: list[Part]) -> bytes:
+    """Return the same for metrics as `metric` returns them."""
+    scope, whole = _encoded_envelope(tuple(resource))
+    return b"".join(_framed(_RESOURCE_METRICS, [whole, *_framed(_SCOPE_METRICS, [scope, *metrics])]))
 
 
-def empty_metric(instrument: Instrument, temporality: Temporality) -> Metric:
-    """Return a metric without points."""
-    metric = Metric(name=instrument.name, unit=instrument.unit, description=instrument.description)
-    if instrument.kind in SUMS:
-        metric.sum.is_monotonic = instrument.kind is Kind.COUNTER
-        metric.sum.aggregation_temporality = (
-            AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-            if temporality is Temporality.CUMULATIVE
-            else AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
-        )
-    return metric
+def metric(instrument: Instrument, temporality: Temporality, points: Part) -> list[Part]:
+    """Return the metric of an instrument with these points, as parts of a request."""
+    cumulative = temporality is Temporality.CUMULATIVE
+    head, tail = _frame(instrument.name, instrument.unit, instrument.description, instrument.kind, cumulative)
+    data = (_SUM if instrument.kind.is_sum else _GAUGE) + varint(len(points) + len(tail))
+    size = len(head) + len(data) + len(points) + len(tail)
+    return [_METRIC + varint(size) + head + data, points, tail]
+
+
+def within_limit(encode: Callable[[int, int], bytes], first: int, last: int) -> Iterator[bytes]:
+    """Yield one request of the items from *first* to before *last*, or several if it would be too large."""
+    encoded = encode(first, last)
+    if len(encoded) <= LARGEST_REQUEST_BYTES or last - first == 1:
+        yield encoded
+        return
+    middle = first + (last - first) // 2
+    yield from within_limit(encode, first, middle)
+    yield from within_limit(encode, middle, last)
 
 
 def key_values(attributes: Iterable[Attribute]) -> list[KeyValue]:
@@ -71,10 +86,33 @@ def _any_value(value: str | int | bool) -> AnyValue:
     return AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
 
 
-def too_large(field: str, count: int) -> SourceError:
-    """Return the error of a field that holds more than `LARGEST_COUNT`."""
-    return SourceError(
-        f"encode field {field}",
-        f"{count} is more than the 2^63-1 that OTLP can say, so it is no count, or was counted down",
-        "name the other fields under `metrics:` in a configuration file, or make it an updowncounter",
+def _envelope(resource: ResourceAttributes) -> tuple[ScopeMetrics, ResourceMetrics]:
+    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=__version__))
+    return scope, ResourceMetrics(resource=Resource(attributes=key_values(resource)))
+
+
+@lru_cache(maxsize=1)
+def _encoded_envelope(resource: tuple[Attribute, ...]) -> tuple[bytes, bytes]:
+    scope, whole = _envelope(resource)
+    return scope.SerializeToString(), whole.SerializeToString()
+
+
+# Room for the instruments of a large map; each entry takes less than 1 kB.
+@lru_cache(maxsize=256)
+def _frame(name: str, unit: str, description: str, kind: Kind, cumulative: bool) -> tuple[bytes, bytes]:
+    """Return what precedes the data of a metric, and what follows the points in its data."""
+    empty = Metric(name=name, unit=unit, description=description)
+    head = empty.SerializeToString()
+    if not kind.is_sum:
+        return head, b""
+    empty.sum.is_monotonic = kind.is_monotonic
+    empty.sum.aggregation_temporality = (
+        AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+        if cumulative
+        else AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
     )
+    return head, empty.sum.SerializeToString()
+
+
+def _framed(tag: bytes, parts: list[Part]) -> list[Part]:
+    return [tag + varint(sum(map(len, parts))), *parts]

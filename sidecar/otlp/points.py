@@ -1,33 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Data points as bytes with places to fill in: a series by the bytes that say it (pure).
+Data points as bytes (pure).
 
     point = tag 1 · length · numbers · attributes (tag 7)
     numbers of a sum = tag 2 · start · tag 3 · time · tag 6 · as_int
 
-Start, time and value are fixed64: in a point's bytes they never move (`metrics.proto`, NumberDataPoint). The
-fields are in the order of their numbers, as the generated classes write them. A series is named by its
-attributes as they end its points: no two lists of attributes have the same bytes.
+Start, time and value are fixed64, so their offsets never change (`metrics.proto`, NumberDataPoint). The
+fields are in the order of their numbers, as the generated classes write them.
 """
 
-from sidecar.attributes import varint
+import struct
 
-_ZERO = bytes(8)
-_TAG = b"\x0a"
+from sidecar.attributes import framed, varint
 
-# The numbers of a point, still zero.
-SUM = b"\x11" + _ZERO + b"\x19" + _ZERO + b"\x31" + _ZERO
-INTEGER = b"\x19" + _ZERO + b"\x31" + _ZERO
-DOUBLE = b"\x19" + _ZERO + b"\x21" + _ZERO
-
-# How long the window of a base point is. Any state of the stream is newer, so only who has none takes it.
 BASE_NS = 1
+"""Length of the window of a base point, ns: only a receiver without state of the stream takes it."""
 
-# Where the places are, from the end of the length.
+_TAG = b"\x0a"
+_START_TAG, _TIME_TAG = b"\x11", b"\x19"
+_DOUBLE_TAG, _INTEGER_TAG = b"\x21", b"\x31"
+_NO_RECORDED_VALUE = b"\x40\x01"  # flags, DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+_ZERO = bytes(8)
+_pack_double = struct.Struct("<d").pack
+
+
+def times(start_ns: int, time_ns: int) -> bytes:
+    """Return the times of a point, Unix ns; a gauge's start is 0. Protobuf omits a field that is 0."""
+    start = _START_TAG + start_ns.to_bytes(8, "little") if start_ns else b""
+    return start + _TIME_TAG + time_ns.to_bytes(8, "little") if time_ns else start
+
+
+def integer(times: bytes, value: int, attributes: bytes) -> bytes:
+    """Return a point; *value* is an integer modulo 2^64."""
+    size = varint(len(times) + 9 + len(attributes))
+    return _TAG + size + times + _INTEGER_TAG + value.to_bytes(8, "little") + attributes
+
+
+def double(times: bytes, value: float, attributes: bytes) -> bytes:
+    """Return a point whose value is a float."""
+    return framed(_TAG, times + _DOUBLE_TAG + _pack_double(value) + attributes)
+
+
+def without_value(time_ns: int, attributes: bytes) -> bytes:
+    """Return a gauge's point that says that there is no value (`metrics.proto`, DataPointFlags)."""
+    return framed(_TAG, times(0, time_ns) + attributes + _NO_RECORDED_VALUE)
+
+
+# To lay out many points at once: their numbers, all zero, and the offset of each from the end of the length.
+SUM = _START_TAG + _ZERO + _TIME_TAG + _ZERO + _INTEGER_TAG + _ZERO
+INTEGER = _TIME_TAG + _ZERO + _INTEGER_TAG + _ZERO
+DOUBLE = _TIME_TAG + _ZERO + _DOUBLE_TAG + _ZERO
 START, TIME, VALUE = 1, 10, 19
 GAUGE_TIME, GAUGE_VALUE = 1, 10
 
 
 def front(numbers: bytes, attributes: int) -> bytes:
-    """Return how a point begins that has so many bytes of attributes: all that is before them."""
+    """Return all that precedes the attributes of a point, which are *attributes* bytes long."""
     return _TAG + varint(len(numbers) + attributes) + numbers

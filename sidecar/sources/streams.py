@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sidecar.describe import prometheus_names
 from sidecar.errors import ConfigError
-from sidecar.schema import Kind, Schema
+from sidecar.schema import Schema
 
 
 class Streams(NamedTuple):
@@ -76,7 +76,7 @@ def refuse_two_kinds(schemas: Iterable[tuple[str, Schema]]) -> None:
     first: dict[str, tuple[bool, str]] = {}
     for name, schema in schemas:
         for instrument in schema.instruments:
-            is_counter = instrument.kind is Kind.COUNTER
+            is_counter = instrument.kind.is_monotonic
             metric = prometheus_names.metric(instrument.name)
             was_counter, other = first.setdefault(metric, (is_counter, name))
             if was_counter != is_counter:

@@ -33,10 +33,11 @@ from demo.ports import Ports
 from demo.processes import ROOT, run
 from scale import services
 from sidecar.counts import delta
+from sidecar.kinds import Kind
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
-from sidecar.otlp import gone
+from sidecar.otlp import no_recorded_value
 from sidecar.otlp.encode import encode
-from sidecar.schema import Instrument, Kind, Schema
+from sidecar.schema import Instrument, Schema
 
 CONFIG = ROOT / "collector/config.yaml"
 BUILDER_CONFIG = ROOT / "collector/builder-config.yaml"
@@ -247,7 +248,7 @@ def test_a_stale_gauge_is_no_longer_served(collector: Collector) -> None:
     assert shown() == {**counters, "xdp_level a": 5.0, "xdp_level b": 6.0, "xdp_level c": 7.0}
 
     step = delta.advance(step.baseline, [snapshot(-2, b=(8, 21))], of)
-    ended = gone.requests(resource, of, step.gone, step.baseline.end_ns)
+    ended = no_recorded_value.requests(resource, of, step.gone, step.baseline.end_ns)
     for request in (*encode(resource, Temporality.DELTA, [(of, step.to_export)]), *ended):
         collector.export(ExportMetricsServiceRequest.FromString(request))
     assert shown() == {**counters, "xdp_packets b": 21.0, "xdp_level b": 8.0}

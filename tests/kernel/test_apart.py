@@ -14,7 +14,7 @@ from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, MetricSpe
 from sidecar.errors import ConfigError
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
-from sidecar.schema import Kind
+from sidecar.kinds import Kind
 from sidecar.sources import locate
 from sidecar.sources.distinct import tell_apart
 from tests.kernel.test_follow import counting, eventually, run, server  # noqa: F401  # fixtures

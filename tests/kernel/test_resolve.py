@@ -13,7 +13,7 @@ from sidecar.describe.shape import Encoding, Part
 from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, SourceSpec
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
-from sidecar.schema import Kind
+from sidecar.kinds import Kind
 from tests.kernel.compiled import XDP_TOOLS, Loaded
 
 

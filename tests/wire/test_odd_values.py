@@ -5,8 +5,8 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from sidecar.commands.top import _Watched
+from sidecar.kinds import Kind
 from sidecar.otlp import encode
-from sidecar.schema import Kind
 from tests.wire.world import SECOND, Clock, Source
 
 
@@ -40,7 +40,7 @@ def test_a_step_of_the_wall_clock_does_not_distort_a_rate(world, step_s):
         world.source.count(100)
         world.cycle()
         ((schema, (one,)),) = world.pipeline._telemetry.measured
-        (place,) = (place for place, _ in schema.positions(Kind.RATE))
+        (place,) = (place for place, declared in schema.positions if declared.kind is Kind.RATE)
         rates.append(encode.rate(one, place))
     sent = [
         metric.gauge.data_points[0].as_double

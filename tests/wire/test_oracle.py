@@ -22,12 +22,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from sidecar import __version__
+from sidecar.kinds import Kind
 from sidecar.model import Series, Temporality
 from sidecar.otlp.encode import encode
 from sidecar.otlp.endpoint import endpoint_from
 from sidecar.otlp.resource import resource_attributes
 from sidecar.otlp_push import Delivered, Pusher
-from sidecar.schema import Kind
 from tests.packet_counter import SCHEMA
 
 SECOND = 10**9
@@ -261,7 +261,8 @@ def test_the_sdk_would_send_the_same_message(collector, exporter, ours, theirs):
             declared.unit,
             Sum(list(points(at)), theirs, is_monotonic=True),
         )
-        for at, declared in SCHEMA.positions(Kind.COUNTER)
+        for at, declared in SCHEMA.positions
+        if declared.kind is Kind.COUNTER
     ]
     sdk = exporter({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{collector.port}"})
     assert sdk.export(export_of(resource, sums)) is MetricExportResult.SUCCESS

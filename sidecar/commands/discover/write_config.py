@@ -20,7 +20,7 @@ from sidecar.describe.spec import KeySpec, MapRef, MetricSpec, SourceSpec
 from sidecar.errors import ConfigError, SidecarError, SourceError, printable
 from sidecar.kernel import pins
 from sidecar.kernel import syscall as bpf
-from sidecar.schema import Kind
+from sidecar.kinds import Kind
 
 # What a field's name tells of its bytes; the first that fits wins, if its decoder can read them.
 _GUESSES = (
@@ -153,7 +153,7 @@ def _what(found: FoundMap, shape: Shape, *, enums: bool = False) -> Iterator[str
     for metric in defaults.metrics_of(found.info, fields) if fields else _gauges(found, shape):
         yield f"      - name: {_scalar(metric.name)}"
         yield f"        field: {_scalar(metric.field)}   # {types[metric.field]}{why.get(metric.field, '')}"
-        yield f"        kind: {metric.kind.value}"
+        yield f"        kind: {metric.kind.word}"
         yield f"        unit: {_scalar(_unit(metric.field))}"
         yield f"        description: {_scalar(metric.description)}"
     for field in fields:

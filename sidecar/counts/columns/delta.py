@@ -37,7 +37,7 @@ def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> b
         all(reading.columns == columns for reading in readings)
         and all(key_size(reading.cells) == key_size(newest.reading.cells) for reading in readings)
         and all(snapshot.identity.key_size == newest.identity.key_size for snapshot in snapshots)
-        and (len(snapshots) == 1 or not schema.has_gauge)
+        and (len(snapshots) == 1 or not schema.needs_values)
         and baseline.fields == tuple(column.field for column in columns)
     )
 
@@ -63,7 +63,7 @@ def window(
         np.concatenate([part.counts for part in parts], axis=1),
         schema,
     )
-    held = values(cells_of(tables[-1], columns), columns) if schema.has_gauge else None
+    held = values(cells_of(tables[-1], columns), columns) if schema.needs_values else None
     counted = _add_counts(aggregated)
     elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
     series = to_export = _series(aggregated, counted, baseline, after.end_ns, held, elapsed_ns)
@@ -83,7 +83,7 @@ def window(
         aggregated.forgotten,
         resets.fallen,
         resets.falls,
-        _gone(aggregated, baseline.end_ns) if schema.has_any_gauge else (),
+        _gone(aggregated, baseline.end_ns) if schema.has_gauges else (),
     )
 
 

@@ -74,11 +74,10 @@ class SeriesTable(Sequence[Series]):
             self.elapsed_ns,
         )
 
-    def rates(self) -> "NDArray[np.floating]":
-        """Return `otlp.encode.rate`: a row for each field, a column for each series."""
-        if not self.elapsed_ns:
-            return self.counts * 0.0
-        return self.counts.astype("i8") * 1e9 / self.elapsed_ns
+    def rate(self, at: int) -> "NDArray[np.floating]":
+        """Return `Series.rate` of each series."""
+        counts: NDArray[np.signedinteger] = self.counts[at].astype("i8")
+        return counts * 1e9 / self.elapsed_ns if self.elapsed_ns else counts * 0.0
 
     def only(self, which: "Rows | slice") -> "SeriesTable":
         """Return a table of some of the series, by their position in this one."""

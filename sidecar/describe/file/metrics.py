@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from sidecar.describe.decoders import DECODERS
 from sidecar.describe.file.yaml_nodes import Node
 from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec
+from sidecar.kinds import KINDS
 from sidecar.model import Attributes
-from sidecar.schema import Kind
 
 _MAX_UNIT = 63  # OpenTelemetry specification, `metrics/api.md`, "Instrument unit"
 
@@ -102,13 +102,13 @@ def _metric(node: Node) -> MetricSpec:
         raise found["unit"].refuse(
             "unit", f"not ASCII, or longer than {_MAX_UNIT}", 'write UCUM, "By" or "{packet}"'
         )
-    kind = found["kind"].choice("kind", [one.value for one in Kind]) if "kind" in found else "counter"
+    kind = found["kind"].choice("kind", list(KINDS)) if "kind" in found else "counter"
     return MetricSpec(
         name=name,
         field=found["field"].text("field"),
         unit=unit,
         description=text(found, "description") or "",
-        kind=Kind(kind),
+        kind=KINDS[kind],
         attributes=attributes(found),
         at=found["name"].at,
     )

@@ -15,8 +15,9 @@ from sidecar.counts.delta import (
     with_lost_maps,
 )
 from sidecar.counts.delta import probe as delta_probe
+from sidecar.kinds import Kind
 from sidecar.model import Fall, Field, Layout, MapIdentity, Reading, Snapshot
-from sidecar.schema import OVERFLOW, Instrument, Kind, Schema
+from sidecar.schema import OVERFLOW, Instrument, Schema
 from sidecar.u64 import U64, signed
 
 ONE = MapIdentity("boot-1", 41, 6, 4, 64, 1)

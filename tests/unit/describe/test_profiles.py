@@ -14,8 +14,9 @@ from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
+from sidecar.kinds import Kind
 from sidecar.model import Field
-from sidecar.schema import Instrument, Kind
+from sidecar.schema import Instrument
 
 SOURCE = SourceSpec(MapRef("pin", "/sys/fs/bpf/stats_map"))
 STATS = MapInfo(1, uapi.MAP_PERCPU_ARRAY, "stats_map", 4, 64, 1, 0, 0, 0)

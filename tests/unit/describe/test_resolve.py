@@ -10,8 +10,9 @@ from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, MetricSpe
 from sidecar.errors import ConfigError, RightsError, SourceError
 from sidecar.kernel import uapi
 from sidecar.kernel.syscall import MapInfo
+from sidecar.kinds import Kind
 from sidecar.model import Field
-from sidecar.schema import Instrument, Kind
+from sidecar.schema import Instrument
 
 PIN = MapRef("pin", "/sys/fs/bpf/flows")
 ADDRESS = "struct in6_addr"

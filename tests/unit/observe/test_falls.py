@@ -5,9 +5,10 @@ import pytest
 
 from sidecar.counts.window import NextWindow
 from sidecar.describe.file import metrics, yaml_nodes
+from sidecar.kinds import Kind
 from sidecar.model import Fall, Field, Layout
 from sidecar.observe.falls import Falls
-from sidecar.schema import Instrument, Kind, Schema
+from sidecar.schema import Instrument, Schema
 
 
 def schema(*fields):

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sidecar.counts import delta
 from sidecar.counts.columns import COLUMNAR_FROM, StreamTable, Table
 from sidecar.errors import SourceError
+from sidecar.kinds import Kind
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.otlp.encode import encode as otlp
-from sidecar.schema import Instrument, Kind, Schema
+from sidecar.schema import Instrument, Schema
 from sidecar.state import journal_format
 from sidecar.state.journal_format import MARK_AT, decode, encode
 from sidecar.state.record import Batch, Record

@@ -103,7 +103,7 @@ def test_what_is_no_count_is_no_counter(tmp_path):
     (tmp_path / "flows.yaml").write_text(text)
     (spec,) = sources.load(tmp_path / "flows.yaml")
 
-    assert [(one.field, one.kind.value) for one in spec.metrics] == [
+    assert [(one.field, one.kind.word) for one in spec.metrics] == [
         ("packets", "counter"),
         ("iat_mean", "gauge"),
         ("rx.drops", "counter"),
@@ -120,7 +120,7 @@ def test_a_map_without_a_plain_integer_gets_gauges_of_its_numbers(tmp_path):
     (tmp_path / "flows.yaml").write_text(configuration(found((U64,), value=value)))
     (spec,) = sources.load(tmp_path / "flows.yaml")
 
-    assert [(one.field, one.kind.value) for one in spec.metrics] == [("open", "gauge")]
+    assert [(one.field, one.kind.word) for one in spec.metrics] == [("open", "gauge")]
 
 
 def test_a_map_that_a_profile_knows_gets_the_profile():

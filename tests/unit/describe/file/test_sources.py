@@ -12,7 +12,7 @@ from sidecar.describe.file import sources
 from sidecar.describe.file.sources import load, profile
 from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, MetricSpec
 from sidecar.errors import ConfigError
-from sidecar.schema import Kind
+from sidecar.kinds import Kind
 
 FULL = """\
 sources:

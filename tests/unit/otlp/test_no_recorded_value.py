@@ -6,9 +6,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import DataPointFlags
 
 from sidecar.attributes import encode_attributes, from_key_values
+from sidecar.kinds import Kind
 from sidecar.model import Field, Layout
-from sidecar.otlp import gone, message
-from sidecar.schema import Instrument, Kind, Schema
+from sidecar.otlp import message, no_recorded_value
+from sidecar.schema import Instrument, Schema
 
 NO_VALUE = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 IN, OUT = (("direction", "in"),), (("direction", "out"),)
@@ -39,7 +40,7 @@ def said(requests):
 
 
 def of(names):
-    return gone.requests((("host.name", "node-1"),), SCHEMA, names, 2000)
+    return no_recorded_value.requests((("host.name", "node-1"),), SCHEMA, names, 2000)
 
 
 def test_each_gauge_has_a_point_without_a_value_and_a_sum_has_none():
