@@ -467,7 +467,7 @@ def test_a_new_map_with_other_fields_continues_the_totals():
 
 
 def test_a_wall_clock_that_steps_back_still_moves_the_window_on():
-    """The end of a window is always newer than its start, or the Collector would drop the data point as a duplicate."""
+    """The window still ends after its start, or the Collector would drop the data point as a duplicate."""
     (series,) = window_of(first(snapshot(7, at=1_000_000)).baseline, snapshot(9, at=400)).series
 
     assert (series.start_ns, series.end_ns) == (1_000_000, 1_000_001)
