@@ -92,13 +92,13 @@ class Turns:
     The sidecar's way from a map to bytes, by the functions that the pipeline calls and as it calls them.
 
     Process, journal and network are left out. Between two turns the sidecar's own interval passes, by the
-    time stamps, so that as many idle series are due to be said again as in real cycles.
+    time stamps, so that as many idle series are due for export as in real cycles.
     """
 
     def __init__(
         self, fd: int, info: bpf.MapInfo, meaning: Schema, temporality: Temporality = Temporality.DELTA
     ) -> None:
-        """Make the first turn, which says everything."""
+        """Make the first turn, which exports everything."""
         self._fd, self._info, self._schema, self._temporality = fd, info, meaning, temporality
         self._now_ns = time.time_ns()
         first = self.read()
@@ -109,7 +109,7 @@ class Turns:
         self._turn(everything=True)
 
     def turn(self) -> int:
-        """Read, add up, take the difference, encode what is to be said; return the bytes for the wire."""
+        """Read, add up, take the difference, and encode; return the number of bytes for the wire."""
         return sum(map(len, self._turn(everything=False)))
 
     def read(self) -> Snapshot:

@@ -35,15 +35,21 @@ def cells(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _extract(raw: bytes, start: int, field: Field) -> int:
-    """Return the bits of a field in the value that begins at *start*, as an unsigned number."""
+def locate(field: Field) -> tuple[int, int, int, Literal["little", "big"]]:
+    """Return the first byte of a field, its number of bytes, its shift to the right, and its byte order."""
     first, shift = divmod(field.bit_offset, 8)
     length = (shift + field.bits + 7) // 8
     order: Literal["little", "big"] = "big" if field.big_endian else sys.byteorder
-    number = int.from_bytes(raw[start + first : start + first + length], order)
     if order == "big":
         # BTF counts bits from the most significant one there.
         shift = 8 * length - shift - field.bits
+    return first, length, shift, order
+
+
+def _extract(raw: bytes, start: int, field: Field) -> int:
+    """Return the bits of a field in the value that begins at *start*, as an unsigned number."""
+    first, length, shift, order = locate(field)
+    number = int.from_bytes(raw[start + first : start + first + length], order)
     return (number >> shift) & ((1 << field.bits) - 1)
 
 

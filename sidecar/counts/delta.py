@@ -58,7 +58,7 @@ def advance(
     for snapshot in snapshots:
         maps.pop(snapshot.identity, None)
         maps[snapshot.identity] = snapshot.reading
-    # With the streams of the last window: those of this one replace them.
+    # Complete but for the streams, which the window brings.
     after = Baseline(
         baseline.start_time_ns,
         max(newest.taken_ns, baseline.end_ns + 1),
@@ -68,12 +68,9 @@ def advance(
         newest.boottime_ns,
     )
     unreported = [
-        *(
-            snapshot
-            for snapshot in snapshots[:-1]
-            if baseline.maps.get(snapshot.identity) != snapshot.reading
-        ),
-        newest,
+        snapshot
+        for snapshot in snapshots
+        if snapshot is newest or baseline.maps.get(snapshot.identity) != snapshot.reading
     ]
     # Windows of 1 ns do not tell how long a series was omitted.
     include_idle = include_idle or newest.taken_ns <= baseline.end_ns

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cells of many entries at once, added up over the CPUs: the twin of `counts.cells`, by numpy (pure)."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
 
+from sidecar.counts.cells import locate
 from sidecar.counts.columns.arrays import Mask, U64Array, cells_of
 from sidecar.counts.columns.table import Table
 from sidecar.model import Column, Field, Layout
@@ -76,20 +76,16 @@ def split_by_cpu(keys: bytes, key_size: int, cpus: Sequence[int]) -> bytes:
 
 def _extract(raw: bytes, count: int, slots: int, stride: int, field: Field) -> U64Array:
     """Return the bits of a field as unsigned numbers: a row for each slot, a column for each entry."""
-    first, shift = divmod(field.bit_offset, 8)
+    first, length, shift, order = locate(field)
     shape, strides = (slots, count), (stride, slots * stride)
     if shift == 0 and field.bits in _NATIVE_WIDTHS:
-        order = ">" if field.big_endian else "="
-        kind = np.dtype(f"{order}u{field.bits // 8}")
+        kind = np.dtype(f"u{field.bits // 8}").newbyteorder(order)
         return np.ndarray(shape, kind, raw, first, strides).astype(np.uint64, copy=False)
-    length = (shift + field.bits + 7) // 8
     parts = [
         np.ndarray(shape, np.uint8, raw, first + index, strides).astype(np.uint64) for index in range(length)
     ]
-    if field.big_endian or sys.byteorder == "big":
+    if order == "big":
         parts.reverse()
-        # BTF counts bits from the most significant one there.
-        shift = 8 * length - shift - field.bits
     number = parts[0] >> np.uint64(shift)
     for index, part in enumerate(parts[1:], 1):
         number |= part << np.uint64(8 * index - shift)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rule for counters that go back says the same of one entry and of arrays of them."""
+"""The rule for counters that go back: the same for one entry and for arrays of entries."""
 
 import numpy as np
 from hypothesis import given
@@ -14,14 +14,14 @@ from sidecar.model import Column
 
 @st.composite
 def entries(draw):
-    """Draw columns, and entries as they were and are: at random, a little up or down, or all zero."""
+    """Draw columns, and entries before and after: at random, a little up or down, or all zero."""
     columns = tuple(
         Column(
             f"f{at}", bits, monotonic=draw(st.booleans()), cells=1 if bits == 64 else draw(st.integers(1, 2))
         )
         for at, bits in enumerate(draw(st.lists(st.sampled_from([1, 8, 16, 32, 64]), min_size=1, max_size=3)))
     )
-    masks = [2**one.bits - 1 for one in columns for _ in range(one.cells)]
+    masks = [2**column.bits - 1 for column in columns for _ in range(column.cells)]
     rows = st.tuples(*[st.integers(0, mask) | st.integers(0, min(mask, 9)) for mask in masks])
     steps = st.tuples(*[st.integers(-3, 3)] * len(masks))
     found = []
@@ -33,7 +33,7 @@ def entries(draw):
 
 
 @given(entries())
-def test_arrays_of_entries_are_judged_as_one_entry_is(drawn):
+def test_arrays_of_entries_are_judged_as_single_entries_are(drawn):
     """Growth, emptied entries, fields that fell."""
     columns, pairs = drawn
     counters, each, all_at_once = Counters(columns), Resets(), Resets()
@@ -49,12 +49,12 @@ def test_arrays_of_entries_are_judged_as_one_entry_is(drawn):
 
     assert got.counts.T.tolist() == [list(row) for row in expected]
     assert (all_at_once.emptied, all_at_once.fallen) == (each.emptied, each.fallen)
-    assert {one.field for one in all_at_once.falls} == {one.field for one in each.falls}
+    assert {fall.field for fall in all_at_once.falls} == {fall.field for fall in each.falls}
 
 
 @given(entries())
-def test_nothing_that_went_back_escapes_the_quick_look(drawn):
-    """What the quick look lets through is compared with what it was."""
+def test_no_counter_that_went_back_escapes_the_filter(drawn):
+    """An entry that the filter skips counts from its last cells, with no reset."""
     columns, pairs = drawn
     counters = Counters(columns)
     for was, now in pairs:

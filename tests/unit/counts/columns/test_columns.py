@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of large maps says the same, byte for byte, as the plain one."""
+"""Columns yield the same as the entry-by-entry code, byte for byte."""
 
 import struct
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ RESOURCE = (("host.name", "node-1"),)
 
 @pytest.fixture(autouse=True, scope="module")
 def _all_are_large():
-    """A source of one series may leave it out, and a request has few points."""
+    """Even a source of one series may omit it, and a request has few points."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(idle, "OMIT_IDLE_FROM", 0)
         patch.setattr(journal_format, "COLUMNAR_FROM", 0)
@@ -39,7 +39,7 @@ def _all_are_large():
 
 @st.composite
 def fields(draw):
-    """Fields of a value of 32 bytes, at any place."""
+    """Draw fields of a value of 32 bytes, at any offset."""
     found = []
     for number in range(draw(st.integers(1, 4))):
         bits = draw(st.sampled_from([8, 16, 32, 64, 64, 64]) | st.integers(1, 64))
@@ -49,7 +49,7 @@ def fields(draw):
 
 
 @given(fields(), st.integers(1, 3), st.integers(0, 5), st.randoms(use_true_random=False))
-def test_many_values_are_read_as_one_is(of, slots, count, chance):
+def test_many_values_are_read_as_single_values_are(of, slots, count, chance):
     """Narrow, signed, big-endian, unaligned, per-CPU: the same cells."""
     layout = Layout(32, of)
     raws = [chance.randbytes(32 * slots) for _ in range(count)]
@@ -101,7 +101,7 @@ def columns_of(schema):
 
 @st.composite
 def changes(draw, schema, key_size):
-    """What becomes of some keys: their cells, or None for those that are deleted."""
+    """Draw new cells for some keys, or None for those that are deleted."""
     masks = [2**column.bits - 1 for column in columns_of(schema) for _ in range(column.cells)]
     row = st.tuples(*[numbers] * len(masks)).map(
         lambda row: tuple(number & mask for number, mask in zip(row, masks, strict=True))
@@ -118,13 +118,13 @@ def changes(draw, schema, key_size):
 
 @st.composite
 def nudges(draw, schema, held):
-    """What becomes of keys that go on: each cell a little up or down; or the whole entry emptied."""
+    """Draw changes of known keys: each cell a little up or down, or the whole entry emptied."""
     columns = [column for column in columns_of(schema) for _ in range(column.cells)]
     found = {}
     for key, row in held.items():
         steps = draw(st.none() | st.just(()) | st.tuples(*[st.integers(-3, 9)] * len(row)))
         if steps is not None:
-            masked = [(2**one.bits - 1) for one in columns]
+            masked = [(2**column.bits - 1) for column in columns]
             moved = zip(row, steps or [-old for old in row], masked, strict=True)
             found[key] = tuple((old + more) & mask for old, more, mask in moved)
     return found
@@ -132,7 +132,7 @@ def nudges(draw, schema, held):
 
 @dataclass
 class World:
-    """The maps of a source by their id, and how the plain way and the fast one stand."""
+    """The maps of a source by their id, and its baselines by either code."""
 
     key_size: int
     maps: dict = field(default_factory=dict)
@@ -152,7 +152,7 @@ class World:
         )
 
     def restart(self):
-        """Go on from what the journal has."""
+        """Continue from the journal."""
         data = b"".join(journal_format.encode(Record(1, {"a": self.fast})))
         self.fast = journal_format.decode(data)[0].acknowledged["a"]
         self.plain = replace(self.plain, boottime_ns=None)
@@ -166,12 +166,12 @@ def outcome(function, *arguments):
 
 
 def fields_of(falls):
-    """Which key is the example of a field does not matter."""
-    return {one.field for one in falls}
+    """Return the fields; which key is the example of a field does not matter."""
+    return {fall.field for fall in falls}
 
 
 def same(expected, got, schema):
-    """Compare what the two ways made of a window, to the bytes of the requests."""
+    """Compare a window of either code, down to the bytes of the requests."""
     assert list(got.series) == list(expected.series)
     assert list(got.to_export) == list(expected.to_export)
     assert list(got.baseline.streams.items()) == list(expected.baseline.streams.items())
@@ -182,14 +182,14 @@ def same(expected, got, schema):
     assert got.gone == expected.gone
     for temporality in Temporality:
         requests = [
-            outcome(encode.encode, RESOURCE, temporality, [(schema, step.to_export)])
-            for step in (expected, got)
+            outcome(encode.encode, RESOURCE, temporality, [(schema, window.to_export)])
+            for window in (expected, got)
         ]
         assert requests[0] == requests[1]
 
 
-# The present map, and before it those that were replaced since and are read a last time.
-generations = st.sampled_from([(41,), (41,), (41,), (42,), (41, 42), (42, 41), (41, 42, 43)])
+# The current map, preceded by those that were replaced since and are read a last time.
+maps_read = st.sampled_from([(41,), (41,), (41,), (42,), (41, 42), (42, 41), (41, 42, 43)])
 waits = st.sampled_from([1, 5, 10**9, 100 * 10**9, 400 * 10**9, 700 * 10**9])
 # Of the wall clock: back by an hour, back by less than a wait, forward.
 steps = st.sampled_from([0] * 6 + [-3600 * 10**9, -4 * 10**9, 3600 * 10**9])
@@ -198,8 +198,8 @@ often, seldom = st.sampled_from([True] * 5 + [False]), st.sampled_from([False] *
 
 @settings(max_examples=200, deadline=None, phases=[Phase.generate])
 @given(st.data())
-def test_every_history_is_said_in_the_same_bytes(data):
-    """Keys come and go, entries are emptied, maps replaced, series find no room, some are left out."""
+def test_every_history_is_exported_in_the_same_bytes(data):
+    """Keys come and go, entries are emptied, maps replaced, series exceed the limit, some are omitted."""
     of = data.draw(schemas())
     world = World(data.draw(st.sampled_from([1, 4, 7, 16])))
     pages = Exposition()
@@ -209,7 +209,7 @@ def test_every_history_is_said_in_the_same_bytes(data):
             of = replace(of, label=data.draw(labels), series_limit=data.draw(limits))
         if world.fast and data.draw(seldom):
             world.restart()
-        read = data.draw(generations)
+        read = data.draw(maps_read)
         for map_id in read:
             held = world.maps.get(map_id, {})
             held = {**held, **data.draw(nudges(of, held)), **data.draw(changes(of, world.key_size))}
@@ -222,7 +222,7 @@ def test_every_history_is_said_in_the_same_bytes(data):
         before = world.plain or delta.baseline_from_zero(snapshots[0])
         expected = delta.advance(before, snapshots, of, include_idle=everything)
         if is_large:
-            snapshots = [world.in_columns(one, of) for one in snapshots]
+            snapshots = [world.in_columns(snapshot, of) for snapshot in snapshots]
         before = world.fast or delta.baseline_from_zero(snapshots[0])
         got = delta.advance(before, snapshots, of, include_idle=everything)
 
@@ -236,11 +236,13 @@ def test_every_history_is_said_in_the_same_bytes(data):
 
 
 @pytest.mark.parametrize("temporality", Temporality)
-def test_a_level_that_falls_stays_on_the_fast_way(temporality):
-    """Below zero or from above it: one such series must not make all of them slow."""
+def test_a_level_that_falls_stays_in_columns(temporality):
+    """Below zero or above it: one such series must not make all of them slow."""
     of = (Field("packets", 0), Field("level", 64, signed=True))
     kinds = (Kind.COUNTER, Kind.UPDOWNCOUNTER)
-    made = tuple(Instrument(one.name, "1", "", one.name, kind) for one, kind in zip(of, kinds, strict=True))
+    made = tuple(
+        Instrument(field.name, "1", "", field.name, kind) for field, kind in zip(of, kinds, strict=True)
+    )
     levels = Schema("test", Layout(16, of), made, LABELS["own"])
     world = World(1)
     for now, level in enumerate([5, 3, -2, -9, 4]):
@@ -256,8 +258,8 @@ def test_a_level_that_falls_stays_on_the_fast_way(temporality):
 
 
 @given(st.integers(0, 5), st.integers(1, 20), st.sets(st.integers(0, 2**32 - 1), max_size=4))
-def test_each_key_is_there_once_for_each_cpu(count, size, cpus):
-    """As the plain way sets them apart."""
+def test_each_key_is_split_by_cpu(count, size, cpus):
+    """As in the entry-by-entry code."""
     keys = [number.to_bytes(size, "big") for number in range(count)]
 
     assert column_cells.split_by_cpu(b"".join(keys), size, sorted(cpus)) == b"".join(
@@ -270,8 +272,8 @@ attributes = st.lists(st.tuples(words, words | st.integers(-(2**63), 2**63 - 1) 
 
 
 @given(attributes.map(tuple))
-def test_a_series_is_named_by_the_bytes_of_the_generated_classes(pairs):
-    """And can be told from them again."""
+def test_attributes_are_encoded_as_by_the_generated_classes(pairs):
+    """And they are decoded again."""
     name = encode_attributes(pairs)
 
     assert name == NumberDataPoint(attributes=key_values(pairs)).SerializeToString()
@@ -279,9 +281,9 @@ def test_a_series_is_named_by_the_bytes_of_the_generated_classes(pairs):
 
 
 @given(st.lists(attributes.map(tuple), unique=True, max_size=4), st.integers(0, 4), attributes.map(tuple))
-def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
-    """Also where the bytes go on, but the names are divided otherwise."""
-    each = [encode_attributes(one) for one in pairs]
+def test_the_common_prefix_is_counted_in_whole_series(pairs, kept, other):
+    """Even where the bytes are the same, but divided differently."""
+    each = list(map(encode_attributes, pairs))
     changed = [*each[:kept], encode_attributes(other), *each[kept:]]
     merged = [*each[:kept], b"".join(each[kept:])]
     for more in (each, changed, merged, each[:kept]):
@@ -293,15 +295,15 @@ def test_names_are_alike_as_far_as_they_are_the_same(pairs, kept, other):
 
 
 @given(attributes.map(tuple))
-def test_a_name_is_taken_apart_into_its_attributes(pairs):
-    """Each a message of its own."""
-    expected = [one.SerializeToString() for one in key_values(pairs)]
+def test_encoded_attributes_are_split(pairs):
+    """Each is a message of its own."""
+    expected = [pair.SerializeToString() for pair in key_values(pairs)]
     assert list(split_attributes(encode_attributes(pairs))) == expected
 
 
 @given(st.integers(1, 20), st.sets(st.integers(0, 9), max_size=8), st.sets(st.integers(0, 9)), st.booleans())
-def test_keys_are_found_where_they_were(size, now, before, alike):
-    """Also if their numbers should be the same."""
+def test_keys_are_found_in_their_rows(size, now, before, alike):
+    """Even if their hashes collide."""
     names = [b"".join(number.to_bytes(size, "big") for number in keys) for keys in (now, before)]
     hashed = match._hash
     with pytest.MonkeyPatch.context() as patch:
