@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * Counts every frame of an interface by protocol, and passes it on.
+ * Counts every frame of an interface by protocol and lets it pass.
  *
  * What each kind of frame counts as, and why, is the table in README.md.
  */
@@ -20,7 +20,7 @@
 #define MAX_VLAN_TAGS 2
 #define MAX_EXTENSION_HEADERS 8
 
-/* The shortest transport headers: what the kernel's own receivers demand before they look at a packet. */
+/* The shortest transport headers, as the kernel's own receivers require them. */
 #define TCP_HEADER_BYTES 20
 #define UDP_HEADER_BYTES 8
 #define ICMP_HEADER_BYTES 8
@@ -28,7 +28,7 @@
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 #define IPV6_FRAGMENT_OFFSET 0xfff8
 
-/* IPv6 extension headers of IANA's registry that the uapi headers do not name. */
+/* IPv6 extension headers in IANA's registry that the uapi headers lack. */
 #define IPPROTO_HIP 139
 #define IPPROTO_SHIM6 140
 
@@ -59,10 +59,10 @@ struct {
 
 enum transport { TCP, UDP, ICMP, OTHER };
 
-/* The ways of reading any header. A constant wherever it is used: each is compiled into code of its own. */
+/* How headers are read. Always a compile-time constant, so each way has code of its own. */
 enum reading {
-	LINEAR, /* where they lie; the frame is in one piece */
-	COPIED, /* out of a copy, made by a helper from wherever in the frame they lie */
+	LINEAR, /* in place; the whole frame is linear */
+	COPIED, /* from a copy that a helper makes, wherever in the frame they are */
 };
 
 /* Where the next header is. */
@@ -75,7 +75,7 @@ struct cursor {
 	void *linear_end;
 };
 
-/* Reads the header at the cursor and moves behind it; false if the frame ends before. */
+/* Reads the header at the cursor and moves past it; false if the frame ends first. */
 static __always_inline bool read_header(struct cursor *cur, void *header, __u32 size)
 {
 	void *from = cur->header;
@@ -86,12 +86,12 @@ static __always_inline bool read_header(struct cursor *cur, void *header, __u32 
 		return bpf_xdp_load_bytes(cur->ctx, cur->offset - size, header, size) == 0;
 	if (cur->header > cur->linear_end)
 		return false;
-	/* Even addresses, as the network stack itself expects: without this, it loads byte by byte. */
+	/* Addresses are even, as in the network stack; without this, clang loads byte by byte. */
 	__builtin_memcpy(header, __builtin_assume_aligned(from, 2), size);
 	return true;
 }
 
-/* Only LINEAR adds a variable to a packet pointer: that takes CAP_PERFMON. */
+/* Only LINEAR adds a variable to a packet pointer, which needs CAP_PERFMON. */
 static __always_inline void skip(struct cursor *cur, __u32 bytes)
 {
 	cur->offset += bytes;
@@ -143,7 +143,7 @@ static __always_inline bool is_extension(__u8 protocol)
 	}
 }
 
-/* Moves behind the extension headers, to a header of *protocol; false if this frame does not hold it. */
+/* Moves past the extension headers, to a header of *protocol*; false if this frame lacks it. */
 static __always_inline bool skip_extensions(struct cursor *cur, __u8 *protocol)
 {
 	struct extension_header extension;
@@ -230,8 +230,8 @@ static __always_inline void count_frame(__u64 frame_bytes, struct pkt_stats *sta
 }
 
 /*
- * Each barrier keeps the compiler (clang 14 would) from merging the additions into one at a variable place of
- * the record, which the verifier refuses without CAP_PERFMON.
+ * Each barrier keeps the compiler (clang 14) from merging the additions into one at a variable offset in the
+ * record, which the verifier rejects without CAP_PERFMON.
  */
 static __always_inline void count_transport(enum transport transport, struct pkt_stats *stats)
 {
@@ -255,12 +255,12 @@ static __always_inline void count_transport(enum transport transport, struct pkt
 }
 
 /*
- * Here and below, barrier_var() keeps the compiler from making one switch of all comparisons, and from computing
- * early what only rarer frames need: the commonest ones, asked for first, shall run straight on. Each jump that is
- * taken costs up to 1 ns.
+ * Here and below, barrier_var() keeps the compiler from turning all comparisons into one switch and from computing
+ * early what only rarer frames need: the most common frames, tested first, should run straight through. Each taken
+ * jump costs up to 1 ns.
  */
 
-/* Counts a packet that has at least TCP_HEADER_BYTES behind its IP header. */
+/* Counts a packet with at least TCP_HEADER_BYTES after its IP header. */
 static __always_inline void count_protocol(__u8 protocol, __u8 icmp, struct pkt_stats *stats)
 {
 	if (protocol == IPPROTO_TCP) {
@@ -307,15 +307,15 @@ static __always_inline bool count_plain_ipv6(void *header, void *linear_end, str
 	return true;
 }
 
-/* The Ethernet header ends in the EtherType of what follows, and so does a tag. */
+/* The Ethernet header and a VLAN tag both end with the EtherType of what follows. */
 static __always_inline __be16 ethertype_before(void *header)
 {
 	return ((__be16 *)header)[-1];
 }
 
 /*
- * Counts nearly every frame: headers of fixed size, read where they lie in the linear part. False: count_copied()
- * has to.
+ * Counts nearly every frame: headers of fixed size, read in place in the linear part. False if count_copied()
+ * has to do it.
  *
  * One comparison covers the headers of TCP over IPv4, and two tags and an IPv4 header, or an IPv6 header.
  */
@@ -329,7 +329,7 @@ static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *st
 	if (header + sizeof(struct iphdr) + TCP_HEADER_BYTES > linear_end)
 		return false;
 	ethertype = ethertype_before(header);
-	/* Asked first, and once more below: the commonest frames are spared the search for tags. */
+	/* Tested here and once more below, so that the most common frames skip the search for tags. */
 	if (ethertype == bpf_htons(ETH_P_IP))
 		return count_plain_ipv4(header, linear_end, stats);
 	barrier_var(ethertype);
@@ -347,14 +347,14 @@ static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *st
 	return true;
 }
 
-/* Not inlined: this keeps the registers of its caller, which most frames never leave, free. */
+/* Not inlined, to leave the registers to its caller, where most frames are done. */
 static __noinline void count_copied(struct xdp_md *ctx, __u64 frame_bytes, struct pkt_stats *stats)
 {
 	count_transport(frame_transport(ctx, COPIED, frame_bytes, stats), stats);
 }
 
 /*
- * Never NULL, as an array has all its entries; but the verifier of older kernels cannot know. The key is a
+ * Never NULL, as an array has all its entries, but the verifier of older kernels does not know that. The key is a
  * constant in .rodata: writing it to the stack costs programs loaded without CAP_PERFMON a barrier (20 ns).
  */
 static __always_inline struct pkt_stats *stats_of_this_cpu(void)
@@ -364,7 +364,7 @@ static __always_inline struct pkt_stats *stats_of_this_cpu(void)
 	return bpf_map_lookup_elem(&stats_map, &key);
 }
 
-/* For kernels with multi-buffer XDP (5.18), where a frame may go on in fragments behind its linear part. */
+/* For kernels with multi-buffer XDP (5.18), where a frame may continue in fragments after its linear part. */
 SEC("xdp.frags")
 int xdp_count_frags(struct xdp_md *ctx)
 {

@@ -2,7 +2,7 @@
 /*
  * The value of stats_map: what the XDP program writes and user space reads.
  *
- * The layout is a contract (bpf/README.md): fields are never moved, renamed or given another meaning.
+ * The layout is a contract (bpf/README.md): fields are never moved, renamed or redefined.
  */
 #ifndef XDP_PACKET_COUNTER_H
 #define XDP_PACKET_COUNTER_H
@@ -18,8 +18,8 @@ struct pkt_stats {
 	__u64 tcp_packets;
 	__u64 udp_packets;
 	__u64 other_packets; /* no TCP, UDP or ICMP header in this frame */
-	__u64 ipv4_packets; /* a whole IPv4 header, whatever follows */
-	__u64 ipv6_packets; /* a whole IPv6 header, whatever follows */
+	__u64 ipv4_packets; /* a complete IPv4 header, whatever follows */
+	__u64 ipv6_packets; /* a complete IPv6 header, whatever follows */
 };
 
 _Static_assert(sizeof(struct pkt_stats) == 64, "struct pkt_stats is 8 counters of 8 bytes");

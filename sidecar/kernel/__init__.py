@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything asked of the kernel: bpf(2), libbpf, XDP, pins, netlink, capabilities, namespaces, CPUs."""
+"""The interfaces of the kernel: bpf(2), libbpf, XDP, pins, netlink, capabilities, namespaces, CPUs."""

@@ -39,17 +39,10 @@ def pins_of(ifindex: int, prog_id: int) -> Path | None:
 def find(directory: Path, map_id: int) -> Path | None:
     """Return the pin of the program in *directory* that uses the map, or None; raise SidecarError."""
     for path in _programs(directory):
-        what, rights = f"open program pinned at {path}", remedy(Capability.DAC_READ_SEARCH)
-        with translated(what, rights=rights, otherwise=_STATUS):
-            try:
-                fd = bpf.obj_get(str(path), readonly=True)
-            except FileNotFoundError:
-                continue  # the dispatcher is being replaced
-            try:
-                if map_id in bpf.prog_info(fd).map_ids:
-                    return path
-            finally:
-                os.close(fd)
+        with pins.opened("program", path, readonly=True, otherwise=_STATUS) as fd:
+            # None: the dispatcher is being replaced.
+            if fd is not None and map_id in bpf.prog_info(fd).map_ids:
+                return path
     return None
 
 

@@ -20,7 +20,7 @@ BPFFS = Path("/sys/fs/bpf")
 PIN_ROOT = BPFFS / "xdp-otel"
 
 MODE = 0o711
-"""Mode of our directories: others may reach pins that they can open, but whoever can read one can lock it."""
+"""Mode of our directories: others can traverse them, but not read them, as a reader could lock them."""
 
 DOTTED = "bpffs allows no dot in a name, so nothing can be pinned there"
 
@@ -59,7 +59,7 @@ def open_object(path: Path) -> tuple[int, str]:
 
 def open_map(path: Path) -> int:
     """
-    Open, read-only, the map that the user says is pinned at *path*; return its file descriptor.
+    Open, read-only, a map that the user named by its pin; return its file descriptor.
 
     Raises:
         SourceError: Nothing is pinned there, or something that is not a map.
@@ -107,9 +107,13 @@ def _map_error(what: str, path: Path, error: OSError) -> SidecarError:
 
 
 @contextmanager
-def opened(kind: str, path: Path, *, readonly: bool = False) -> Iterator[int | None]:
+def opened(
+    kind: str, path: Path, *, readonly: bool = False, otherwise: str = "remove the pin"
+) -> Iterator[int | None]:
     """
-    Open a pin of ours, a "map" or a "link", for the block; yield None if nothing is pinned there.
+    Open a pin that only xdp-otel or libxdp makes, for the block; yield None if nothing is pinned there.
+
+    *kind* names the object in the messages of errors, and *otherwise* is the remedy if no right is missing.
 
     Raises:
         RightsError: The pin may not be opened.
@@ -123,9 +127,10 @@ def opened(kind: str, path: Path, *, readonly: bool = False) -> Iterator[int | N
         return
     except OSError as error:
         # EACCES comes from the file; EPERM from bpf(2) itself: seccomp, or before Linux 5.19 no CAP_BPF.
-        needed = Capability.BPF if error.errno == errno.EPERM else Capability.DAC_OVERRIDE
+        file_right = Capability.DAC_READ_SEARCH if readonly else Capability.DAC_OVERRIDE
+        needed = Capability.BPF if error.errno == errno.EPERM else file_right
         what = f"open {kind} pinned at {path}"
-        raise from_os_error(what, error, rights=remedy(needed), otherwise="remove the pin") from error
+        raise from_os_error(what, error, rights=remedy(needed), otherwise=otherwise) from error
     try:
         yield fd
     finally:

@@ -108,5 +108,5 @@ def _has_ended(map_id: int) -> bool:
 
 def _remove(root: int, marks: Iterable[_Mark]) -> None:
     for mark in marks:
-        with suppress(OSError):  # another sidecar was faster, or somebody put something into it
+        with suppress(OSError):  # another sidecar was faster, or it is not empty
             os.rmdir(mark.name, dir_fd=root)

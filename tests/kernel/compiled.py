@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BPF objects of the tests: compiled with the project's flags, loaded by libbpf, pinned nowhere."""
+"""BPF objects of the tests: compiled with the project's flags and loaded by libbpf, never pinned."""
 
 import ctypes
 import glob
@@ -12,7 +12,7 @@ from pathlib import Path
 MAPS = Path(__file__).with_name("maps")
 # As bpf/Makefile has them.
 _COMPILERS = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
-# Debian has it under the machine's triplet, others in lib64 or lib.
+# Debian installs it under the machine's triplet, others in lib64 or lib.
 XDP_TOOLS = [
     found for lib in ("lib/*", "lib64", "lib") for found in glob.glob(f"/usr/{lib}/bpf/xdpfilt_alw_all.o")
 ]
@@ -28,7 +28,7 @@ def compile_object(source, target):
 
 
 class Loaded:
-    """All programs and maps of an object, their descriptors by name; closed with the block."""
+    """The programs and maps of an object, as file descriptors by name; closed after the block."""
 
     def __init__(self, path):
         self._library = ctypes.CDLL("libbpf.so.1", use_errno=True)
@@ -38,7 +38,7 @@ class Loaded:
 
     def __enter__(self):
         for found in self._each("map"):
-            # What the object wants pinned would lie in everyone's bpffs.
+            # The object may ask for pins, which would be in everyone's bpffs.
             self._library.bpf_map__set_pin_path(ctypes.c_void_p(found), None)
         code = -self._library.bpf_object__load(ctypes.c_void_p(self._handle))
         if code:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interfaces, maps and pins for the kernel tests; everything a test makes ends with it."""
+"""Interfaces, maps and pins for the kernel tests; all are removed after the test."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def bpffs():
 
 @pytest.fixture
 def make_map(cleanup):
-    """Make a map that is closed after the test; return its file descriptor."""
+    """Create a map that is closed after the test; return its file descriptor."""
 
     def make(map_type, *, key_size=4, value_size=64, max_entries=1, name="stats_map", flags=0):
         fd = map_create(
@@ -61,7 +61,7 @@ def make_map(cleanup):
 
 @pytest.fixture
 def make_pin(cleanup, bpffs):
-    """Pin a map under a name of its own; return the path."""
+    """Pin a map under a unique name; return the path."""
 
     def make(fd, path=None):
         path = path or bpffs / f"test-{uuid.uuid4().hex[:12]}"
@@ -74,7 +74,7 @@ def make_pin(cleanup, bpffs):
 
 @pytest.fixture
 def veth(cleanup, bpffs):
-    """An interface of its own, up, with its peer; detached and deleted after the test."""
+    """A veth interface, up, with its peer; detached and deleted after the test."""
     name = f"xt{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
     cleanup.callback(subprocess.run, ["ip", "link", "del", name], check=False, stderr=subprocess.DEVNULL)
@@ -88,7 +88,7 @@ def veth(cleanup, bpffs):
 
 @pytest.fixture
 def flows(veth, cleanup, bpffs, tmp_path):
-    """A user's own program, flows.bpf.c, on an interface of its own."""
+    """A user's own program, flows.bpf.c, on a veth interface."""
     # Its compiler and its tools: only the tests of commands pay for them.
     from tests.kernel.user_program import UserProgram  # noqa: PLC0415
 

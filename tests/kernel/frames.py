@@ -5,7 +5,7 @@ import socket
 
 
 def send(interface, count, size=60):
-    """Send frames of an unknown type out of the peer: the interface receives them."""
+    """Send frames of an unknown EtherType from the peer, so that the interface receives them."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind((f"{interface.name}p", 0))
         for _ in range(count):

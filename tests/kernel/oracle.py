@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a frame must be counted as: bpf/README.md in Python, sharing nothing with the XDP program."""
+"""How a frame must be counted: bpf/README.md in Python, independent of the XDP program."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ _TRANSPORTS = {
     "ipv4": {1: ("icmp", 8), 6: ("tcp", 20), 17: ("udp", 8)},
     "ipv6": {58: ("icmp", 8), 6: ("tcp", 20), 17: ("udp", 8)},
 }
-"""By protocol number: what it counts as, and the bytes of its header that must be there."""
+"""By protocol number: the counter, and the bytes of its header that must be present."""
 _EXTENSION_UNITS = {0: 8, 43: 8, 51: 4, 60: 8, 135: 8, 139: 8, 140: 8}
-"""By extension header: what its length field counts beyond the first 8 bytes; a fragment's has none."""
+"""By extension header: the unit of its length field, which excludes 8 bytes; fragment headers have none."""
 _FRAGMENT = 44
 _VLAN = (0x8100, 0x88A8)
 
@@ -29,12 +29,12 @@ class Counts:
 
 
 def counts(frame: bytes, fields: str) -> Counts:
-    """Return one *frame* that adds to *fields*, such as "ipv4 tcp", besides total and bytes."""
+    """Return the counts of one *frame* that adds to *fields*, such as "ipv4 tcp", besides total and bytes."""
     return Counts(total=1, bytes=len(frame), **dict.fromkeys(fields.split(), 1))
 
 
 def classify(frame: bytes) -> Counts:
-    """Return what a *frame* of at least 14 bytes must be counted as."""
+    """Return the counts of a *frame* of at least 14 bytes."""
     ethertype, packet = _u16(frame, 12), frame[14:]
     tags = 0
     while ethertype in _VLAN and tags < 2:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Frames for the packet counter: one of each kind, with the counters that it must add to, and random ones.
+Frames for the packet counter: one of each kind, with the counters to which it must add, and random ones.
 
-Headers are packed by hand: most of these frames are ones that a packet library does not make. Checksums are
-zero, as XDP runs before anybody looks at them.
+Headers are packed by hand, as packet libraries do not build most of these frames. Checksums are zero: XDP
+runs before anything verifies them.
 """
 
 import struct

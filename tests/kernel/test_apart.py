@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two sources never write one stream, whichever maps take their places while they are read."""
+"""Two sources never write the same stream, whichever maps take their places while they are read."""
 
 import logging
 import re
@@ -51,8 +51,8 @@ def marked(source):
     return ("xdp.source", source.name) in source.schema.attributes
 
 
-def test_a_map_that_brings_the_metrics_of_another_source_is_told_from_it(world, caplog):
-    """From then on: the other's series keep their names, and the attribute stays through the next map."""
+def test_a_map_with_the_metrics_of_another_source_gets_the_source_attribute(world, caplog):
+    """The other source's series keep their attributes, and the new one stays with the next map."""
     one, other = world.source("a"), world.source("b", first={})
     tell_apart([one, other])
     assert not marked(one)
@@ -70,8 +70,8 @@ def test_a_map_that_brings_the_metrics_of_another_source_is_told_from_it(world, 
     assert [name for name, _ in one.schema.attributes].count("xdp.source") == 1
 
 
-def test_what_a_source_once_wrote_stays_its_own(world):
-    """Its series are known to the Collector: nobody else may go on with them."""
+def test_streams_once_written_stay_with_their_source(world):
+    """The Collector knows them: no other source may continue them."""
     one, other = world.source("a"), world.source("b", first={})
     tell_apart([one, other])
     world.put("b", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"})
@@ -83,8 +83,8 @@ def test_what_a_source_once_wrote_stays_its_own(world):
     assert marked(one)
 
 
-def test_two_sources_that_exchange_their_maps_stay_two(world):
-    """Each would go on with the series of the other."""
+def test_sources_that_swap_their_maps_stay_distinct(world):
+    """Otherwise each would continue the other's series."""
     one, other = world.source("a"), world.source("b", first={})
     tell_apart([one, other])
     world.put("a")
@@ -99,8 +99,8 @@ def layout(kind, name):
     return LayoutSpec(value=(Member(name, kind, offset=0),))
 
 
-def test_a_metric_that_would_be_a_counter_in_one_source_only_waits_in_the_kernel(world, caplog):
-    """The map that is open is read on, the new one refused in one line; a map that fits is taken again."""
+def test_a_map_that_makes_a_metric_a_counter_in_one_source_only_is_not_followed(world, caplog):
+    """The open map is read on and the refusal is logged once; a map that fits is followed again."""
     gauge = MetricSpec("xdp.packets.total", "x", kind=Kind.GAUGE)
     one = world.source("a")
     other = world.source("b", first={"value_size": 8}, layout=layout("u64", "x"), metrics=(gauge,))
@@ -133,8 +133,8 @@ def test_a_metric_that_would_be_a_counter_in_one_source_only_waits_in_the_kernel
         ({"queue": 1, "site": 1}, {"site": 2}, False),
     ],
 )
-def test_sources_are_alike_if_prometheus_could_not_tell_their_series(world, ours, theirs, told):
-    """By labels as it shows them; a value that the key of the other may have, too, tells nothing."""
+def test_sources_conflict_if_prometheus_could_confuse_their_series(world, ours, theirs, told):
+    """Labels are compared as in Prometheus; one that the other source may have from its key does not help."""
     shape = {"value_size": 64, "max_entries": 4}
     keyed = replace(PACKETS, key=(KeySpec("key", "queue"),))
     one = world.source("a", first={}, attributes=tuple(ours.items()), profile=PACKETS)
@@ -144,8 +144,8 @@ def test_sources_are_alike_if_prometheus_could_not_tell_their_series(world, ours
     assert [marked(one), marked(other)] == [told, told]
 
 
-def test_a_metric_that_is_two_kinds_at_the_start_is_refused(world):
-    """Before anything is sent."""
+def test_a_metric_of_two_kinds_is_refused_at_the_start(world):
+    """Before anything is exported."""
     gauge = MetricSpec("xdp.packets.total", "x", kind=Kind.GAUGE)
     other = world.source("b", first={"value_size": 8}, layout=layout("u64", "x"), metrics=(gauge,))
 
@@ -153,8 +153,8 @@ def test_a_metric_that_is_two_kinds_at_the_start_is_refused(world):
         tell_apart([world.source("a", first={}), other])
 
 
-def test_nothing_is_lost_or_mixed_up_when_a_map_becomes_anothers_like(run, server, make_pin, make_map):  # noqa: F811
-    """A running sidecar: what both counted is there, each under its own stream."""
+def test_nothing_is_lost_or_mixed_up_when_sources_become_alike(run, server, make_pin, make_map):  # noqa: F811
+    """A running sidecar exports the counts of both, each in its own stream."""
     before = make_pin(make_map(uapi.MAP_ARRAY, value_size=16, max_entries=5, name="xdp_stats_map"))
     other_fd = counting("other", 3)
     other = make_pin(other_fd)

@@ -64,8 +64,8 @@ def test_an_attached_interface_counts_what_it_receives(veth, source):
     assert " xdp qdisc" in subprocess.check_output(["ip", "link", "show", veth.name], text=True)
 
 
-def test_counting_goes_on_while_no_sidecar_runs(veth, source):
-    """Link and map are pinned: closing everything leaves the kernel counting, and the next one takes over."""
+def test_counting_continues_while_no_sidecar_runs(veth, source):
+    """Link and map are pinned: the kernel keeps counting, and the next sidecar takes over."""
     before = counts(source)["total_packets"]
     map_id = source.open().id
     source.close()
@@ -78,15 +78,15 @@ def test_counting_goes_on_while_no_sidecar_runs(veth, source):
 
 
 def test_attaching_twice_changes_nothing(veth, source):
-    """A second attach keeps the program that is there."""
+    """The second attach keeps the program."""
     prog_id = libbpf.attached_prog_id(socket.if_nametoindex(veth.name))
     xdp.attach(veth)
 
     assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == prog_id
 
 
-def test_a_foreign_program_is_refused_by_name_and_never_replaced(veth, cleanup):
-    """An interface with somebody else's program gets an error with its name and id, and keeps it."""
+def test_a_foreign_program_is_named_and_never_replaced(veth, cleanup):
+    """The error has the program's name and id, and the program stays."""
     foreign = libbpf.load_packet_counter(frags=False)
     cleanup.callback(foreign.close)
     ifindex = socket.if_nametoindex(veth.name)
@@ -100,22 +100,22 @@ def test_a_foreign_program_is_refused_by_name_and_never_replaced(veth, cleanup):
     assert not veth.map_pin.exists()
 
 
-def test_detach_leaves_the_interface_bare_and_no_pins(veth, source):
-    """After detach no program is attached and nothing is left in bpffs; a second one says so."""
+def test_detach_removes_program_and_pins(veth, source):
+    """Nothing stays on the interface or in bpffs; a second detach reports that."""
     assert xdp.detach(veth) is True
     assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
     assert not veth.pin_directory.exists()
     assert xdp.detach(veth) is False
 
 
-def test_a_missing_interface_is_one_clear_line():
-    """The error names the interface and how to find the right one."""
+def test_a_missing_interface_is_a_one_line_error():
+    """It names the interface and how to find the right one."""
     with pytest.raises(SourceError, match=r"cannot attach to nosuchif0: no such interface: `ip link`"):
         xdp.attach(Interface("nosuchif0"))
 
 
-def test_an_interface_made_again_is_attached_again_and_the_counts_go_on(veth, source):
-    """When the interface is deleted and made anew, the next read attaches again, to the same map."""
+def test_a_recreated_interface_is_attached_again_and_counts_on(veth, source):
+    """The next read attaches the program again, to the same map."""
     send(veth, 3)
     before = counts(source)["total_packets"]
     reattach(veth)
@@ -125,8 +125,8 @@ def test_an_interface_made_again_is_attached_again_and_the_counts_go_on(veth, so
     assert counts(source)["total_packets"] == before + 4
 
 
-def test_while_the_interface_is_gone_the_counts_stay(veth, source, caplog):
-    """A source without its interface still reads its map, and says once what is wrong."""
+def test_counts_stay_while_the_interface_is_gone(veth, source, caplog):
+    """Its source still reads the map, and logs the problem once."""
     send(veth, 3)
     before = counts(source)["total_packets"]
     subprocess.run(["ip", "link", "del", veth.name], check=True)
@@ -138,8 +138,8 @@ def test_while_the_interface_is_gone_the_counts_stay(veth, source, caplog):
     ]
 
 
-def test_pins_removed_by_hand_cost_nothing(veth, source):
-    """When somebody removes the pins, the old map is read a last time and a new one takes its place."""
+def test_pins_removed_by_hand_cost_no_counts(veth, source):
+    """The old map is read a last time before a new one takes its place."""
     send(veth, 6)
     veth.link_pin.unlink()
     veth.map_pin.unlink()
@@ -159,7 +159,7 @@ def test_pins_removed_by_hand_cost_nothing(veth, source):
 
 
 def test_an_interface_with_a_dot_in_its_name_can_be_pinned(cleanup, bpffs):
-    """VLAN interfaces are named with a dot, which bpffs does not allow in a pin."""
+    """VLAN interfaces have one, and bpffs allows none in a name."""
     name = f"xt{uuid.uuid4().hex[:6]}.100"
     subprocess.run(["ip", "link", "add", name, "type", "veth"], check=True)
     cleanup.callback(subprocess.run, ["ip", "link", "del", name], check=True)
@@ -172,7 +172,7 @@ def test_an_interface_with_a_dot_in_its_name_can_be_pinned(cleanup, bpffs):
 
 
 def test_an_interface_in_another_namespace_is_attached_from_here(cleanup, bpffs):
-    """With a namespace the interface is found there, and the sidecar comes back to its own."""
+    """The sidecar enters the namespace for that and returns."""
     netns = f"xt{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", netns], check=True)
     cleanup.callback(subprocess.run, ["ip", "netns", "del", netns], check=True)
@@ -202,8 +202,8 @@ def test_an_interface_in_another_namespace_is_attached_from_here(cleanup, bpffs)
     assert libbpf.attached_prog_id(socket.if_nametoindex("lo")) == 0
 
 
-def test_a_namespace_that_is_not_there_is_one_clear_line():
-    """The error names the namespace."""
+def test_a_missing_namespace_is_a_one_line_error():
+    """It names the namespace."""
     with pytest.raises(SourceError, match="cannot enter network namespace nosuchns: ENOENT"):
         xdp.attach(Interface("eth0", "nosuchns"))
 
@@ -220,8 +220,8 @@ def lock(veth, cleanup):
     return make
 
 
-def test_one_sidecar_holds_an_interface(veth, source, lock):
-    """Another one with its own state directory would report the same packets again; it is refused."""
+def test_an_interface_has_one_sidecar(veth, source, lock):
+    """Another one with its own state directory would report the same packets again, so it is refused."""
     one, other = lock(), lock()
     one.acquire()
     refused = rf"another sidecar counts there \(process {os.getpid()}\): stop that one"
@@ -232,8 +232,8 @@ def test_one_sidecar_holds_an_interface(veth, source, lock):
     other.acquire()
 
 
-def test_an_interface_that_could_not_be_attached_leaves_no_directory(veth, lock):
-    """Of those with pins nothing is removed."""
+def test_releasing_the_lock_removes_an_empty_directory_only(veth, lock):
+    """A directory with pins stays as it is."""
     held = lock()
     held.acquire()
     held.close()
@@ -245,7 +245,7 @@ def test_an_interface_that_could_not_be_attached_leaves_no_directory(veth, lock)
 
 
 def test_detach_is_refused_while_a_sidecar_counts(veth, source, lock):
-    """It would attach again in its next cycle; nothing is touched."""
+    """The sidecar would attach again in its next cycle; nothing is changed."""
     held = lock()
     held.acquire()
     with pytest.raises(
@@ -264,8 +264,8 @@ def remove_by_hand(veth):
     veth.pin_directory.rmdir()
 
 
-def test_pins_that_are_removed_under_a_sidecar_let_nobody_else_in_beside_it(veth, lock):
-    """Directory and all: who comes first has the lock on the new one, and the other reads nothing there."""
+def test_pins_removed_under_a_sidecar_admit_no_second_one_beside_it(veth, lock):
+    """Even with their directory: one sidecar locks the new directory, and the other reads nothing in it."""
     first, second = lock(), lock()
     spec = SourceSpec(MapRef("interface", veth.name, veth.netns))
     one, other = locate.source(spec, first), locate.source(spec, second)
@@ -299,8 +299,8 @@ def opened_when_free(source):
             time.sleep(0.05)
 
 
-def test_what_was_opened_in_a_directory_that_is_not_the_held_one_is_not_read(veth, lock, monkeypatch):
-    """Between the look at the lock and the opening everything may have been replaced."""
+def test_a_map_opened_in_a_directory_that_is_not_locked_is_not_read(veth, lock, monkeypatch):
+    """Pins and directory may be replaced between the check of the lock and the opening."""
     held = lock()
     source = locate.source(SourceSpec(MapRef("interface", veth.name, veth.netns)), held)
     attach = xdp.attach
@@ -315,8 +315,8 @@ def test_what_was_opened_in_a_directory_that_is_not_the_held_one_is_not_read(vet
         source.open()
 
 
-def test_the_pins_of_a_namespace_are_held_from_anywhere(cleanup, bpffs):
-    """The lock is in bpffs, which no network namespace has for itself."""
+def test_the_lock_holds_across_network_namespaces(cleanup, bpffs):
+    """It is in bpffs, which they share."""
     inside = Interface("lo", f"xt{uuid.uuid4().hex[:8]}")
     subprocess.run(["ip", "netns", "add", inside.netns], check=True)
     cleanup.callback(subprocess.run, ["ip", "netns", "del", inside.netns], check=True)
@@ -349,8 +349,8 @@ InterfaceLock(Interface(*sys.argv[1:])).acquire()
 """
 
 
-def test_a_map_pin_that_was_removed_is_pinned_again(veth, source, caplog):
-    """While the sidecar runs and at a start: it is the map in which the attached program counts."""
+def test_a_removed_map_pin_is_pinned_again(veth, source, caplog):
+    """While the sidecar runs and at its start, to the map in which the attached program counts."""
     map_id = source.info.id
     for look in (source.read, source.open):
         send(veth, 4)
@@ -362,8 +362,8 @@ def test_a_map_pin_that_was_removed_is_pinned_again(veth, source, caplog):
     assert f"somebody removed {veth.map_pin}: pinned it again" in caplog.text
 
 
-def test_without_the_right_to_find_it_a_new_map_takes_its_place(veth, source, caplog, monkeypatch):
-    """The program is exchanged within its link, so no frame passes uncounted; the old map is read too."""
+def test_without_the_right_to_find_the_map_a_new_one_takes_its_place(veth, source, caplog, monkeypatch):
+    """The program is replaced within its link, so no frame goes uncounted; the old map is read as well."""
 
     def forbidden(_prog_id):
         raise PermissionError(1, "Operation not permitted")
@@ -379,8 +379,8 @@ def test_without_the_right_to_find_it_a_new_map_takes_its_place(veth, source, ca
     assert "without CAP_SYS_ADMIN its map cannot be found: counting in a new one" in caplog.text
 
 
-def test_attaching_and_detaching_at_once_end_well(veth):
-    """Each of many processes does its whole work, or finds it done: no traceback, no foreign program."""
+def test_concurrent_attach_and_detach_succeed(veth):
+    """Each process does its whole work or finds it done: no traceback, no foreign program."""
     command = [sys.executable, "-m", "sidecar"]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     racing = [
@@ -400,16 +400,16 @@ def test_attaching_and_detaching_at_once_end_well(veth):
     assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
 
 
-def test_own_program_without_pins_is_not_called_foreign_at_once(veth):
-    """It ends some moments after somebody removed its last pin; until then it is waited for."""
+def test_our_program_without_pins_is_not_called_foreign_at_once(veth):
+    """The kernel detaches it a moment after its last pin is removed, and attach waits for that."""
     for _ in range(5):
         xdp.attach(veth)
         remove_by_hand(veth)
     xdp.attach(veth)
 
 
-def test_an_interface_that_goes_away_meanwhile_is_one_clear_line(veth, monkeypatch):
-    """Whatever the kernel answers then: ENODEV, EINVAL."""
+def test_an_interface_deleted_meanwhile_is_a_one_line_error(veth, monkeypatch):
+    """Whichever errno the kernel returns: ENODEV, EINVAL."""
     load = libbpf.load_packet_counter
 
     def gone_meanwhile(**how):
@@ -421,8 +421,8 @@ def test_an_interface_that_goes_away_meanwhile_is_one_clear_line(veth, monkeypat
         xdp.attach(veth)
 
 
-def test_detach_from_a_namespace_that_is_gone_removes_the_pins(cleanup, bpffs):
-    """It took the interface with it."""
+def test_detach_from_a_deleted_namespace_removes_the_pins(cleanup, bpffs):
+    """The interface is gone with the namespace."""
     inside = Interface("lo", f"xt{uuid.uuid4().hex[:8]}")
     subprocess.run(["ip", "netns", "add", inside.netns], check=True)
     xdp.attach(inside)
@@ -433,8 +433,8 @@ def test_detach_from_a_namespace_that_is_gone_removes_the_pins(cleanup, bpffs):
 
 
 @pytest.mark.parametrize("mask", [0, 0o077], ids=oct)
-def test_directories_have_the_mode_meant(veth, mask):
-    """Whatever the umask: others pass through, and can neither read nor lock them."""
+def test_directories_get_their_mode_whatever_the_umask(veth, mask):
+    """Others can traverse them, but neither read nor lock them."""
     before = os.umask(mask)
     try:
         xdp.attach(veth)
@@ -462,8 +462,8 @@ def planted_link(path):
         (planted_link, "ENOTDIR .*: remove what is there"),
     ],
 )
-def test_a_directory_that_somebody_else_made_is_not_used(veth, cleanup, plant, cause):
-    """Its owner could exchange the pins in it, and what it leads to is not ours."""
+def test_a_directory_of_another_user_is_not_used(veth, cleanup, plant, cause):
+    """Its owner could replace the pins in it; nor is a link followed."""
     xdp.attach(veth)
     xdp.detach(veth)
     plant(veth.pin_directory)
@@ -477,8 +477,8 @@ def test_a_directory_that_somebody_else_made_is_not_used(veth, cleanup, plant, c
         veth.pin_directory.unlink() if veth.pin_directory.is_symlink() else veth.pin_directory.rmdir()
 
 
-def test_an_interface_of_the_same_name_and_number_elsewhere_is_not_taken_for_this_one(cleanup, bpffs):
-    """Every network namespace has its lo, of number 1 in each; the pins of all are in one bpffs."""
+def test_an_interface_of_another_namespace_is_not_mistaken_for_this_one(cleanup, bpffs):
+    """Each network namespace has an lo with index 1, and the pins of all are in one bpffs."""
     loopback = Interface("lo")
     if loopback.pin_directory.exists():
         pytest.skip("somebody counts on lo here")

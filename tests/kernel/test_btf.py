@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes of maps that clang wrote and the kernel keeps; bpftool's dump of the same bytes is the oracle."""
+"""Shapes of maps by the BTF that clang emits; bpftool's dump of the same bytes is the oracle."""
 
 import json
 import random
@@ -75,8 +75,8 @@ def check(parts, raw, formatted, root):
 
 
 @pytest.mark.parametrize("name", HASHES)
-def test_any_bytes_are_read_as_bpftool_reads_them(odd, name):
-    """Each part of a random key and value is the number that bpftool shows, and no number is missing."""
+def test_random_bytes_are_read_as_bpftool_reads_them(odd, name):
+    """Each part of a key and value is the number that bpftool shows, and none is missing."""
     map_fd = odd.maps[f"{name}_map"]
     info, found = bpf.map_info(map_fd), shape(map_fd)
     chance = random.Random(name)  # noqa: S311
@@ -106,8 +106,8 @@ def interpreted(part, value):
     return value - (1 << part.bits) if signed and value >> (part.bits - 1) else value
 
 
-def test_what_a_program_writes_is_read(odd):
-    """Bitfields, packed members, globals and a big-endian key hold what the program assigned in C."""
+def test_the_numbers_that_a_program_assigns_are_read(odd):
+    """Bit-fields, packed members, globals and a big-endian key hold what the C source assigns."""
     key = bytes([17, 10, 0, 0, 1, 0, 53])
     before = read(odd.maps["odd.bss"], bytes(4))
     prog_test_run(odd.programs["fill"], bytes(64))
@@ -134,7 +134,7 @@ def test_what_a_program_writes_is_read(odd):
 
 
 def test_types_and_encodings(odd):
-    """Signs, byte orders, bools, enums and names are as the C source has them."""
+    """Signs, byte orders, bools, enums and names are those of the C source."""
     parts = shape(odd.maps["numbers_map"]).value
     assert [(part.name, part.type, part.encoding, part.big_endian) for part in parts] == [
         ("u8", "__u8", Encoding.UNSIGNED, False),
@@ -160,8 +160,8 @@ def test_types_and_encodings(odd):
     assert names["wide"] == {0: "WIDE_LOW", 1 << 40: "WIDE_HIGH"}
 
 
-def test_a_key_of_many_kinds(odd):
-    """Addresses, bytes and strings are one part each in a key; what follows lies where C puts it."""
+def test_a_key_of_many_types(odd):
+    """An address, an array of bytes and a string are one part each; what follows lies where C puts it."""
     assert shape(odd.maps["flow_map"]).key == (
         Part("source", 0, 128, Encoding.BYTES, "struct in6_addr"),
         Part("mac", 128, 48, Encoding.BYTES, "__u8[6]"),
@@ -180,7 +180,7 @@ def test_a_key_of_many_kinds(odd):
 
 
 def test_unions(odd):
-    """One counter of two names is one part; a place of two types is refused under each of its names."""
+    """A counter with two names is one part; bytes with two types are refused under both names."""
     parts = shape(odd.maps["unions_map"]).value
     assert [(part.name, part.aliases) for part in parts if not part.refused] == [
         ("record.packets", ("record.rx_packets",)),
@@ -195,8 +195,8 @@ def test_unions(odd):
     }
 
 
-def test_a_map_without_btf_has_no_ids(odd):
-    """The kernel says 0 for the value's type where a map was declared by sizes alone."""
+def test_a_map_without_btf_has_no_type_ids(odd):
+    """The kernel returns 0 for the value type of a map that was declared by sizes alone."""
     info = bpf.map_info(odd.maps["plain_map"])
     assert (info.btf_id, info.btf_key_type_id, info.btf_value_type_id) == (0, 0, 0)
 
@@ -211,7 +211,7 @@ def xdp_filter():
 
 
 def test_xdp_tools_maps(xdp_filter):
-    """The filter's own maps: the statistics by action, and what it filters by."""
+    """xdp-filter's own maps: the statistics by action, and the filters."""
     record = (
         Part("packets", 0, 64, Encoding.UNSIGNED, "__u64", aliases=("rx_packets",)),
         Part("bytes", 64, 64, Encoding.UNSIGNED, "__u64", aliases=("rx_bytes",)),
@@ -230,8 +230,8 @@ def test_xdp_tools_maps(xdp_filter):
     }
 
 
-def test_a_value_of_each_cpu_is_read_as_bpftool_reads_it(xdp_filter):
-    """Each CPU's slot of a per-CPU map has the shape that the map's BTF says."""
+def test_the_value_of_each_cpu_is_read_as_bpftool_reads_it(xdp_filter):
+    """Each CPU's slot of a per-CPU map has the shape that BTF describes."""
     map_fd = xdp_filter.maps["xdp_stats_map"]
     info = bpf.map_info(map_fd)
     assert info.type == uapi.MAP_PERCPU_ARRAY

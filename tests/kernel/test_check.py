@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel check`: OK, or the first thing to mend with its code; nothing is attached, sent or left."""
+"""`xdp-otel check`: OK, or the first thing to fix with its exit code; nothing is attached or exported."""
 
 import socket
 import subprocess
@@ -28,8 +28,8 @@ def check(tmp_path):
     return run
 
 
-def test_a_map_is_shown_decoded_and_the_collector_asked(flows, tmp_path, check, cleanup):
-    """Against the real Collector: a reading, the state directory, its answer, OK; nothing was counted."""
+def test_the_map_is_shown_decoded_and_the_collector_is_tried(flows, tmp_path, check, cleanup):
+    """Against a real Collector: a reading, the state directory, the answer, OK; nothing was exported."""
     for at in range(1, 6):
         flows.send(f"192.0.2.{at}", TCP, 10 * at)
     config = tmp_path / "flows.yaml"
@@ -62,8 +62,8 @@ def exposed(ports):
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
-def test_a_collector_that_is_not_there_is_code_7(flows, check):
-    """With what gRPC said and where to look; --no-endpoint leaves it out."""
+def test_an_unreachable_collector_is_code_7(flows, check):
+    """With gRPC's message and where to look; --no-endpoint skips it."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -77,8 +77,8 @@ def test_a_collector_that_is_not_there_is_code_7(flows, check):
     ]
 
 
-def test_an_interface_that_is_not_counted_yet_is_fine_and_stays_so(veth, check):
-    """As an init step runs it, before `run` attaches."""
+def test_an_interface_that_is_not_attached_yet_is_ok_and_stays_so(veth, check):
+    """As in an init step, before `run` attaches."""
     first, *_, last = check("--interface", veth.name).splitlines()
 
     assert first == f"interface:{veth.name}: not counted yet: `run` attaches the shipped program"
@@ -86,8 +86,8 @@ def test_an_interface_that_is_not_counted_yet_is_fine_and_stays_so(veth, check):
     assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
 
 
-def test_an_interface_that_is_counted_shows_its_counts(veth, check):
-    """Real packets, by interface."""
+def test_an_attached_interface_shows_its_counts(veth, check):
+    """Of real packets, by interface."""
     xdp.attach(veth)
     send(veth, 21)
     first, counts, *_ = check("--interface", veth.name).splitlines()
@@ -96,8 +96,8 @@ def test_an_interface_that_is_counted_shows_its_counts(veth, check):
     assert counts.startswith(f"    network.interface.name={veth.name}: total_packets 21, total_bytes ")
 
 
-def test_another_program_on_the_interface_is_told_before_run_meets_it(flows, check):
-    """Its id, and how its maps can be read instead."""
+def test_another_program_on_the_interface_is_reported(flows, check):
+    """With its id, and how its maps can be read instead."""
     name = flows.interface.name
 
     assert check("--interface", name, code=3) == (
@@ -121,16 +121,16 @@ def test_another_program_on_the_interface_is_told_before_run_meets_it(flows, che
         (["--map-id", "1", "--profile", "nosuch"], 2, "use --profile 'nosuch': no built-in profile"),
     ],
 )
-def test_the_first_thing_to_mend_is_one_line(check, arguments, code, message):
-    """With the code that `run` would end with."""
+def test_the_first_problem_is_one_line(check, arguments, code, message):
+    """With the exit code that `run` would have."""
     said = check(*arguments, code=code)
 
     assert said.startswith(f"ERROR {message}")
     assert said.count("\n") == 1
 
 
-def test_a_field_that_is_not_there_is_named_with_file_and_line(flows, check, tmp_path):
-    """And the nearest that is."""
+def test_an_unknown_field_is_reported_with_file_and_line(flows, check, tmp_path):
+    """And with the nearest name that exists."""
     config = tmp_path / "flows.yaml"
     config.write_text(
         f"sources:\n  - pin: {flows.map}\n    metrics:\n      - {{name: flow.packets, field: pakets}}\n"
@@ -142,8 +142,8 @@ def test_a_field_that_is_not_there_is_named_with_file_and_line(flows, check, tmp
 
 
 @pytest.mark.parametrize("where", ["file", "file/below", "readonly/state"])
-def test_a_state_directory_that_cannot_be_used_is_code_6(flows, tmp_path, cleanup, where):
-    """A file in its place, a file above it, a file system that is read-only."""
+def test_an_unusable_state_directory_is_code_6(flows, tmp_path, cleanup, where):
+    """A file in its place or above it, or a read-only file system."""
     (tmp_path / "file").write_text("")
     (tmp_path / "readonly").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", tmp_path / "readonly"], check=True)
@@ -157,7 +157,7 @@ def test_a_state_directory_that_cannot_be_used_is_code_6(flows, tmp_path, cleanu
 
 
 def test_a_running_sidecar_is_named(flows, tmp_path, check):
-    """Its state directory is in use: `check` is still OK, and says by whom."""
+    """As it uses the state directory; `check` is still OK."""
     sidecar = subprocess.Popen(
         [
             *COMMAND,
@@ -183,8 +183,8 @@ def test_a_running_sidecar_is_named(flows, tmp_path, check):
     assert lines[-1] == "OK"
 
 
-def test_a_number_that_cannot_be_said_in_otlp_is_not_ok(make_map, make_pin, check):
-    """A counter that was counted down below zero: `run` would send nothing of this map."""
+def test_a_number_that_otlp_cannot_encode_is_not_ok(make_map, make_pin, check):
+    """A counter that was decremented below zero: `run` would export nothing of this map."""
     fd = make_map(uapi.MAP_ARRAY)
     map_update(fd, bytes(4), b"\xff" * 64)
     said = check("--map-path", make_pin(fd), "--profile", "packet-counter", code=3)
@@ -196,8 +196,8 @@ def test_a_number_that_cannot_be_said_in_otlp_is_not_ok(make_map, make_pin, chec
     )
 
 
-def test_two_sources_that_would_make_one_stream_are_told_apart(make_map, make_pin, check):
-    """As `run` does it: OTLP could not tell them apart otherwise."""
+def test_two_sources_of_the_same_streams_are_told_apart(make_map, make_pin, check):
+    """As `run` does it; otherwise they would write the same OTLP stream."""
     pins = [make_pin(make_map(uapi.MAP_ARRAY)) for _ in range(2)]
     arguments = [part for pin in pins for part in ("--map-path", pin)]
     said = check(*arguments, "--profile", "packet-counter")
@@ -206,7 +206,7 @@ def test_two_sources_that_would_make_one_stream_are_told_apart(make_map, make_pi
 
 
 def test_a_metric_that_is_a_counter_in_one_source_only_is_refused(make_map, make_pin, check, tmp_path):
-    """Prometheus knows a metric as one of the two, and its exporter drops the other's points."""
+    """Prometheus keeps one type for a metric, and its exporter drops the points of the other."""
     pins = [make_pin(make_map(uapi.MAP_ARRAY)) for _ in range(2)]
     config = tmp_path / "kinds.yaml"
     config.write_text(
@@ -224,8 +224,8 @@ def test_a_metric_that_is_a_counter_in_one_source_only_is_refused(make_map, make
     )
 
 
-def test_an_interface_may_have_a_name_of_the_users_choice(veth, check, tmp_path):
-    """What the configuration says goes before the interface's own name, as it does for `run`."""
+def test_the_configuration_may_rename_an_interface(veth, check, tmp_path):
+    """Its attribute replaces the interface's own name, as it does for `run`."""
     xdp.attach(veth)
     config = tmp_path / "named.yaml"
     config.write_text(
@@ -237,8 +237,8 @@ def test_an_interface_may_have_a_name_of_the_users_choice(veth, check, tmp_path)
     assert "network.interface.name=xt" not in said
 
 
-def test_what_attaching_takes_is_missed_before_run_misses_it(veth, check):
-    """Without CAP_NET_ADMIN the check of an interface fails with the code for rights, and names it."""
+def test_a_capability_that_attaching_needs_is_missed_beforehand(veth, check):
+    """Without CAP_NET_ADMIN the check of an interface fails with the exit code for rights and names it."""
     prefix = ("setpriv", "--bounding-set=-net_admin,-bpf,-sys_admin", "--inh-caps=-all")
     said = check("--interface", veth.name, code=4, prefix=prefix)
 
@@ -248,7 +248,7 @@ def test_what_attaching_takes_is_missed_before_run_misses_it(veth, check):
     )
 
 
-def test_only_who_asks_the_collector_pays_for_grpc(flows, tmp_path):
+def test_grpc_is_loaded_only_for_the_collector(flows, tmp_path):
     """`check --no-endpoint`, `dump` and `discover` start without gRPC and the OTLP classes."""
     program = (
         "import sys; from sidecar.cli import main; code = main(sys.argv[1:]); "
@@ -323,8 +323,8 @@ def upgrade(tmp_path, cleanup, make_pin):
         ("__u32 port; __u8 proto;", FIRST[1], "it has proto at byte 0 (1 long) of the key, by BTF it is at"),
     ],
 )
-def test_a_layout_of_another_program_is_refused(check, upgrade, tmp_path, key, value, said):
-    """Written for the last version, of the same size, and BTF tells: exit code 3 of check, dump and run."""
+def test_a_stale_layout_is_refused(check, upgrade, tmp_path, key, value, said):
+    """BTF shows that it is of another version with the same size: exit code 3 of check, dump and run."""
     pin, _ = upgrade(*FIRST)
     config = tmp_path / "written.yaml"
     config.write_text(xdp_otel("discover", "--write-config", pin, "--with-layout"))
@@ -340,8 +340,8 @@ def test_a_layout_of_another_program_is_refused(check, upgrade, tmp_path, key, v
         assert f"the layout for map counts: {said}" in refused
 
 
-def test_keys_that_differ_in_padding_are_one_series_and_it_is_said(check, upgrade, tmp_path):
-    """Nobody can name what lies between two members; the counts are added up."""
+def test_keys_that_differ_only_in_padding_share_a_series(check, upgrade, tmp_path):
+    """Bytes between two members have no name; their counts are added up, and `check` reports that."""
     pin, fd = upgrade(*FIRST)
     for padding, packets in ((b"\0\0\0", 10), (b"\1\2\3", 32)):
         map_update(fd, b"\6" + padding + bytes((187, 1, 0, 0)), packets.to_bytes(8, "little") + bytes(8))

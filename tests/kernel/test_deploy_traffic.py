@@ -19,7 +19,7 @@ def sent(said):
     return {name: int(count.replace(",", "")) for count, name in re.findall(r"([0-9,]+) ([A-Z]+)", said)}
 
 
-def test_the_rate_times_the_duration_is_sent_in_the_shares_asked_for():
+def test_rate_times_duration_is_sent_in_the_requested_shares():
     """One second at 200 a second, half UDP and half ICMP, over IPv4 and IPv6."""
     done = traffic("--duration", "1", "--rate", "200", "--mix", "udp=1,icmp=1")
 
@@ -29,8 +29,8 @@ def test_the_rate_times_the_duration_is_sent_in_the_shares_asked_for():
     assert abs(counts["UDP"] - counts["ICMP"]) <= 2
 
 
-def test_packets_arrive_at_an_interface_of_its_own_which_is_gone_afterwards():
-    """With --interface an interface and a namespace are made, used and removed."""
+def test_an_interface_is_created_used_and_removed():
+    """--interface creates an interface and a namespace for the packets."""
     done = traffic("--interface", "xdptraffic0", "--duration", "1", "--rate", "100")
 
     assert (0, "") == (done.returncode, done.stderr)
@@ -48,6 +48,6 @@ def test_packets_arrive_at_an_interface_of_its_own_which_is_gone_afterwards():
 @pytest.mark.parametrize(
     "arguments", [("--rate", "1000000"), ("--duration", "100000"), ("--mix", "sctp=1"), ("--mix", "udp=0")]
 )
-def test_what_would_not_end_or_cannot_be_is_refused(arguments):
-    """Rate and duration are bounded, and protocols known."""
+def test_impossible_arguments_are_refused(arguments):
+    """Rate and duration are bounded, and protocols must be known."""
     assert 2 == traffic(*arguments).returncode

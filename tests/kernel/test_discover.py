@@ -42,7 +42,7 @@ def odd(tmp_path, cleanup, make_pin):
 
 
 def test_a_users_program_is_found_with_its_map(flows):
-    """By interface: mode, name and id of the program; of the map what bpftool says, and its fields by BTF."""
+    """By interface: the program's mode, name and id, and what bpftool and BTF show of the map."""
     flows.send("192.0.2.7", TCP, 1)
     flows.send("192.0.2.8", UDP, 1)
     found = discovered()
@@ -77,8 +77,8 @@ def test_a_users_program_is_found_with_its_map(flows):
     assert (flow["readable"], flow["flag"]) == (True, ["--map-path", str(flows.map)])
 
 
-def test_the_table_says_the_same_in_words(flows):
-    """Who reads it sees the interface, the program, the map, its fields and the flag to use."""
+def test_the_table_shows_the_same(flows):
+    """The interface, the program, the map, its fields and the flag to use."""
     flows.send("192.0.2.7", TCP, 1)
     lines = xdp_otel("discover").splitlines()
     (program,) = [line.split() for line in lines if line.split()[:1] == [flows.interface.name]]
@@ -94,16 +94,16 @@ def test_the_table_says_the_same_in_words(flows):
     ]
 
 
-def test_generic_mode_is_told_from_native(veth, bpffs, tmp_path, cleanup):
-    """As `ip link` says it: xdpgeneric."""
+def test_generic_mode_is_distinguished_from_native(veth, bpffs, tmp_path, cleanup):
+    """As in `ip link`: xdpgeneric."""
     program = UserProgram(veth, bpffs / f"test-{uuid.uuid4().hex[:12]}", tmp_path, mode="xdpgeneric")
     cleanup.callback(program.close)
 
     assert [one["mode"] for one in on(discovered(), veth)] == ["generic"]
 
 
-def test_another_namespace_is_looked_into_when_asked(veth, bpffs, tmp_path, cleanup):
-    """With --netns its interfaces are there too; without, the program is listed as being elsewhere."""
+def test_netns_adds_the_interfaces_of_a_namespace(veth, bpffs, tmp_path, cleanup):
+    """Without --netns the program is listed as being elsewhere."""
     netns = f"xt{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", netns], check=True)
     cleanup.callback(subprocess.run, ["ip", "netns", "del", netns], check=True)
@@ -124,13 +124,13 @@ def test_another_namespace_is_looked_into_when_asked(veth, bpffs, tmp_path, clea
     assert prog_id not in [one["program_id"] for one in there["elsewhere"]]
 
 
-def test_a_namespace_that_is_not_there_is_one_line():
-    """With the code for what is not found."""
+def test_a_missing_namespace_is_a_one_line_error():
+    """With the exit code for a missing source."""
     assert "enter network namespace nosuchns: ENOENT" in xdp_otel("discover", "--netns", "nosuchns", code=3)
 
 
-def test_programs_under_a_dispatcher_are_shown_under_it_in_their_order(veth, bpffs, cleanup):
-    """What libxdp has pinned for a dispatcher belongs to the interface, and so do the maps of it."""
+def test_programs_under_a_dispatcher_are_shown_in_their_order(veth, bpffs, cleanup):
+    """The programs that libxdp pinned for a dispatcher belong to its interface, and so do their maps."""
     dispatcher, first, second = (cleanup.enter_context(libbpf.load_packet_counter()) for _ in range(3))
     ifindex = socket.if_nametoindex(veth.name)
     link_fd = bpf.link_create_xdp(dispatcher.prog_fd, ifindex, 0)
@@ -158,8 +158,8 @@ def test_programs_under_a_dispatcher_are_shown_under_it_in_their_order(veth, bpf
     ]
 
 
-def test_pinned_maps_without_a_program_are_listed_too(make_map, make_pin):
-    """Every pin of a map, with all its names; its entries are counted up to a bound."""
+def test_pinned_maps_without_a_program_are_listed(make_map, make_pin):
+    """With all their pins; entries are counted up to a bound."""
     fd = make_map(uapi.MAP_HASH, key_size=4, value_size=8, max_entries=5000, name="lonely")
     for number in range(1200):
         map_update(fd, number.to_bytes(4, "little"), bytes(8))
@@ -173,8 +173,8 @@ def test_pinned_maps_without_a_program_are_listed_too(make_map, make_pin):
     assert " >1,000 of 5,000 " in next(line for line in xdp_otel("discover").splitlines() if pins[0] in line)
 
 
-def test_what_cannot_be_read_is_said(make_map, make_pin):
-    """A ring buffer has no counters: it is listed, without a flag to read it by."""
+def test_an_unreadable_map_is_marked(make_map, make_pin):
+    """A ring buffer has no counters: it is listed without a flag to read it."""
     fd = make_map(RINGBUF, key_size=0, value_size=0, max_entries=4096)
     path = make_pin(fd)
     found = of_pin(discovered(), path)
@@ -183,8 +183,8 @@ def test_what_cannot_be_read_is_said(make_map, make_pin):
     assert found["refused"] == "xdp-otel reads no RINGBUF"
 
 
-def test_constants_of_a_program_are_no_counters(flows, cleanup, make_pin):
-    """What libbpf makes of `const` variables the program cannot write: nothing can be counted there."""
+def test_constants_of_a_program_are_not_counters(flows, cleanup, make_pin):
+    """The program cannot write to the map that libbpf makes of `const` variables."""
     program = cleanup.enter_context(libbpf.load_packet_counter())
     ids = bpf.prog_info(program.prog_fd).map_ids
     found = {one["name"]: one for one in discovered()["maps"] if one["id"] in ids}
@@ -193,8 +193,8 @@ def test_constants_of_a_program_are_no_counters(flows, cleanup, make_pin):
     assert found["xdp_otel.rodata"]["refused"] == "constants of the program"
 
 
-def test_every_bpffs_is_walked_and_no_map_is_met_twice(make_map, tmp_path, cleanup, bpffs):
-    """A second bpffs, in a directory of its own and one within; the first one mounted again elsewhere."""
+def test_every_bpffs_is_walked_and_no_map_listed_twice(make_map, tmp_path, cleanup, bpffs):
+    """A second bpffs, in a directory of its own and in one below; the first one mounted a second time."""
     own, again = tmp_path / "a place", tmp_path / "again"
     for directory, command in ((own, ["-t", "bpf", "bpf"]), (again, ["--bind", bpffs])):
         directory.mkdir()
@@ -210,8 +210,8 @@ def test_every_bpffs_is_walked_and_no_map_is_met_twice(make_map, tmp_path, clean
     assert set(of_pin(discovered(), pins[0])["pins"]) == {str(path) for path in pins}
 
 
-def test_directories_without_end_have_an_end(make_map, bpffs, cleanup):
-    """What is too deep is not looked at, and that is said."""
+def test_the_depth_of_directories_is_bounded(make_map, bpffs, cleanup):
+    """Deeper directories are skipped, with a note."""
     deep = bpffs / f"test-{uuid.uuid4().hex[:12]}" / "/".join("abcdefghij")
     deep.mkdir(parents=True)
     cleanup.callback(subprocess.run, ["rm", "-r", bpffs / deep.relative_to(bpffs).parts[0]], check=True)
@@ -222,8 +222,8 @@ def test_directories_without_end_have_an_end(make_map, bpffs, cleanup):
     assert any(note.startswith("look through bpffs: there is more in it") for note in found["notes"])
 
 
-def test_without_cap_sys_admin_the_pins_are_left_and_one_line_says_so(flows, make_map):
-    """Programs have no names, maps no fields; what is pinned can be read, and the rest is said."""
+def test_without_cap_sys_admin_pins_are_shown_and_one_line_says_so(flows, make_map):
+    """Programs have no names and maps no fields then, but pinned maps can be read."""
     without = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
     found = discovered(prefix=without)
     flow = of_pin(found, flows.map)
@@ -242,8 +242,8 @@ def test_without_cap_sys_admin_the_pins_are_left_and_one_line_says_so(flows, mak
     )
 
 
-def test_pins_of_others_are_counted_in_one_line(flows):
-    """A user without rights is told which pins could not be opened, once; what is left is shown."""
+def test_pins_that_cannot_be_opened_are_counted_in_one_line(flows):
+    """A user without capabilities sees the others."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -266,8 +266,8 @@ def test_pins_of_others_are_counted_in_one_line(flows):
 
 
 @pytest.mark.parametrize("more", [[], ["--with-layout"]], ids=["by BTF", "with its layout"])
-def test_a_written_configuration_is_accepted_and_says_what_is_there(flows, tmp_path, more):
-    """discover → check → dump: the numbers are those of bpftool, the addresses are spelt out."""
+def test_a_written_configuration_reads_the_map(flows, tmp_path, more):
+    """discover → check → dump: the numbers are bpftool's, and addresses are decoded."""
     flows.send("192.0.2.7", TCP, 3)
     flows.send("192.0.2.8", UDP, 4, b"payload")
     config = tmp_path / "flows.yaml"
@@ -288,7 +288,7 @@ def test_a_written_configuration_is_accepted_and_says_what_is_there(flows, tmp_p
 
 @pytest.mark.parametrize("more", [[], ["--with-layout"]], ids=["by BTF", "with its layout"])
 def test_a_configuration_can_be_written_for_every_odd_map(odd, tmp_path, more):
-    """Packed, padded, bit-fields, nested, unions, signed: `check` takes each as it was written."""
+    """Packed, padded, bit-fields, nested, unions, signed: `check` accepts each file as it was written."""
     assert "constants of the program" in xdp_otel(
         "discover", "--write-config", odd.pop("odd.rodata")[1], code=3
     )
@@ -304,7 +304,7 @@ def test_a_configuration_can_be_written_for_every_odd_map(odd, tmp_path, more):
 
 @pytest.mark.parametrize("more", [[], ["--with-layout"]], ids=["by BTF", "with its layout"])
 def test_a_configuration_can_be_written_for_a_map_that_needs_one(tmp_path, cleanup, make_pin, more):
-    """Where names would be one in Prometheus, or nothing looks like a count, the file has what is missing."""
+    """Where names collide in Prometheus, or nothing looks like a counter, the file has what is missing."""
     path = compile_object(MAPS / "unnamed.bpf.c", tmp_path / "unnamed.o")
     maps = {name: make_pin(fd) for name, fd in cleanup.enter_context(Loaded(path)).maps.items()}
     written = {}
@@ -326,8 +326,8 @@ def test_a_configuration_can_be_written_for_a_map_that_needs_one(tmp_path, clean
     assert "metrics:" not in refused
 
 
-def test_a_pin_with_a_dot_cannot_be(bpffs):
-    """The kernel says EPERM, which is no missing right."""
+def test_a_pin_with_a_dot_is_impossible(bpffs):
+    """The kernel answers EPERM, although no capability is missing."""
     for path in (bpffs / "my.map", bpffs / "my.maps/flows"):
         assert f"open map pinned at {path}: bpffs allows no dot in a name" in xdp_otel(
             "dump", "--map-path", path, code=3
@@ -338,7 +338,7 @@ def test_a_pin_with_a_dot_cannot_be(bpffs):
 
 
 def test_a_configuration_for_a_map_without_btf_begins_with_a_guess(make_map, make_pin, tmp_path):
-    """The fields are numbered, the user names them; what is written works as it is."""
+    """The fields are numbered for the user to name; the file works as it is."""
     fd = make_map(uapi.MAP_HASH, key_size=6, value_size=24, max_entries=8, name="bare")
     path = make_pin(fd)
     map_update(fd, bytes(range(6)), b"".join(n.to_bytes(8, "little") for n in (7, 8, 9)))
@@ -352,7 +352,7 @@ def test_a_configuration_for_a_map_without_btf_begins_with_a_guess(make_map, mak
 
 
 def test_a_map_is_named_by_pin_name_or_id(odd):
-    """All three write the same file; a name is cut as the kernel cuts it."""
+    """All three write the same file; a name is truncated as in the kernel."""
     fd, path = odd["numbers_map"]
     name = f"xt{uuid.uuid4().hex}"
     long = map_create(uapi.MAP_ARRAY, key_size=4, value_size=8, max_entries=1, name=name)
@@ -363,8 +363,8 @@ def test_a_map_is_named_by_pin_name_or_id(odd):
     os.close(long)
 
 
-def test_maps_that_are_not_there_or_not_alone_are_refused(make_map):
-    """One line, with the ids to choose from."""
+def test_missing_and_ambiguous_maps_are_refused(make_map):
+    """In one line, with the ids to choose from."""
     name = f"xt{uuid.uuid4().hex[:10]}"
     ids = [bpf.map_info(make_map(uapi.MAP_ARRAY, name=name)).id for _ in range(2)]
     several = xdp_otel("discover", "--write-config", name, code=3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be seen of libxdp's dispatcher on any kernel; test_dispatcher_joined.py joins a real one."""
+"""The parts of using libxdp's dispatcher that any kernel can test; test_dispatcher_joined.py joins one."""
 
 import socket
 import uuid
@@ -31,8 +31,8 @@ def pin(fd, path, cleanup):
     cleanup.callback(path.unlink)
 
 
-def test_without_libxdp_the_refusal_says_what_to_install(veth, managed, monkeypatch):
-    """An interface that libxdp manages is left as it is; the error is one line with two ways to go on."""
+def test_without_libxdp_the_error_names_the_package(veth, managed, monkeypatch):
+    """An interface that libxdp manages is left alone; the error is one line with two ways out."""
 
     def missing():
         raise OSError("libxdp.so.1: cannot open shared object file")
@@ -48,8 +48,8 @@ def test_without_libxdp_the_refusal_says_what_to_install(veth, managed, monkeypa
     )
 
 
-def test_our_program_is_known_among_those_of_a_dispatcher_by_its_map(veth, managed, cleanup):
-    """Attaching again does nothing, and asks libxdp nothing, if a program there counts in the pinned map."""
+def test_our_program_is_found_under_a_dispatcher_by_its_map(veth, managed, cleanup):
+    """If a program there counts in the pinned map, attaching does nothing and does not load libxdp."""
     veth.pin_directory.mkdir(parents=True)
     cleanup.callback(veth.pin_directory.rmdir)
     ours = cleanup.enter_context(libbpf.load_packet_counter())
@@ -66,8 +66,8 @@ def test_our_program_is_known_among_those_of_a_dispatcher_by_its_map(veth, manag
     assert not veth.link_pin.exists()
 
 
-def test_a_program_that_is_no_dispatcher_is_not_taken_for_one(veth, cleanup):
-    """Without the pins of libxdp, a program is somebody else's, and the error says how to share."""
+def test_a_program_that_is_not_a_dispatcher_is_not_mistaken_for_one(veth, cleanup):
+    """Without libxdp's pins it is a foreign program, and the error says how to share the interface."""
     foreign = cleanup.enter_context(libbpf.load_packet_counter())
     link_fd = bpf.link_create_xdp(foreign.prog_fd, socket.if_nametoindex(veth.name), 0)
     cleanup.callback(bpf.link_detach, link_fd)
@@ -79,7 +79,7 @@ def test_a_program_that_is_no_dispatcher_is_not_taken_for_one(veth, cleanup):
     assert not veth.pin_directory.exists()
 
 
-def test_what_libxdp_refuses_is_told_in_its_words(veth, managed):
-    """libxdp sees that the program is no dispatcher of its own; its reason is in the one line."""
+def test_a_refusal_quotes_libxdp(veth, managed):
+    """libxdp sees that the program is not its dispatcher; its message is in the one line."""
     with pytest.raises(KernelError, match=rf"cannot attach to {veth.name}: EBUSY .*: libxdp: \w"):
         xdp.attach(veth)

@@ -51,7 +51,7 @@ def shared(veth, cleanup):
 
 
 def test_the_program_joins_the_others_and_counts(shared):
-    """Both programs run on the interface, ours first, and every frame is counted."""
+    """Both run on the interface, ours first, and every frame is counted."""
     xdp.attach(shared)
     send(shared, 17)
 
@@ -60,7 +60,7 @@ def test_the_program_joins_the_others_and_counts(shared):
     assert xdp.is_shared(shared)
 
 
-def test_what_another_program_drops_is_counted_too(veth, cleanup):
+def test_packets_that_another_program_drops_are_counted(veth, cleanup):
     """Ours runs first: it counts what arrives, not what is left."""
     cleanup.callback(subprocess.run, ["xdp-loader", "unload", "--all", veth.name], capture_output=True)
     tool("xdp-filter", "load", "--policy", "deny", veth.name)
@@ -72,7 +72,7 @@ def test_what_another_program_drops_is_counted_too(veth, cleanup):
 
 
 def test_attaching_twice_changes_nothing(shared):
-    """A second attach, by this process or the next one, keeps what is there."""
+    """The second attach, by this process or another, keeps the programs."""
     xdp.attach(shared)
     before = programs(shared)
     xdp.attach(shared)
@@ -80,8 +80,8 @@ def test_attaching_twice_changes_nothing(shared):
     assert programs(shared) == before
 
 
-def test_in_generic_mode_the_program_joins_too(veth, cleanup):
-    """The mode is that of the programs that are there."""
+def test_the_program_joins_in_generic_mode(veth, cleanup):
+    """Its mode is that of the programs there."""
     cleanup.callback(subprocess.run, ["xdp-loader", "unload", "--all", veth.name], capture_output=True)
     tool("xdp-filter", "load", "--mode", "skb", veth.name)
     xdp.attach(veth)
@@ -93,7 +93,7 @@ def test_in_generic_mode_the_program_joins_too(veth, cleanup):
 
 
 def test_detach_leaves_the_others(shared):
-    """Only ours goes, with its pins; the other one keeps its id."""
+    """Ours is removed with its pins; the other program keeps its id."""
     before = programs(shared)
     xdp.attach(shared)
 
@@ -104,7 +104,7 @@ def test_detach_leaves_the_others(shared):
 
 
 def test_detach_of_the_last_program_leaves_the_interface_bare(shared):
-    """When the others have left, nothing of libxdp stays behind."""
+    """Once the others have left, nothing of libxdp stays behind."""
     xdp.attach(shared)
     tool("xdp-filter", "unload", shared.name)
 
@@ -113,8 +113,8 @@ def test_detach_of_the_last_program_leaves_the_interface_bare(shared):
     assert " xdp" not in tool("ip", "link", "show", shared.name)
 
 
-def test_the_counts_survive_the_coming_and_going_of_others(shared):
-    """libxdp builds a new dispatcher each time; our program and its map stay the same."""
+def test_counts_survive_when_others_join_and_leave(shared):
+    """libxdp builds a new dispatcher each time; our program and its map stay."""
     xdp.attach(shared)
     ours = programs(shared)[OURS]
     send(shared, 3)
@@ -127,8 +127,8 @@ def test_the_counts_survive_the_coming_and_going_of_others(shared):
     assert counted(shared) == 12
 
 
-def test_a_dispatcher_that_was_unloaded_is_followed(shared):
-    """When somebody unloads all programs, the next attach counts on alone, in the same map."""
+def test_after_the_dispatcher_is_unloaded_the_program_counts_alone(shared):
+    """Once somebody unloads all programs, the next attach continues in the same map."""
     xdp.attach(shared)
     send(shared, 3)
     tool("xdp-loader", "unload", "--all", shared.name)
@@ -158,8 +158,8 @@ def attach(interface, *capabilities):
     return done.returncode, done.stderr
 
 
-def test_joining_takes_sys_admin_and_net_admin(shared):
-    """With these two alone libxdp does it; without one, nothing changes and the message names it."""
+def test_joining_needs_sys_admin_and_net_admin(shared):
+    """These two suffice; without one of them nothing changes, and the message names it."""
     before = programs(shared)
     code, log = attach(shared, "NET_ADMIN", "BPF", "PERFMON", "DAC_OVERRIDE")
     assert (code, programs(shared)) == (4, before), log

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel dump`: every number is bpftool's, and nothing is changed by looking."""
+"""`xdp-otel dump`: every number is bpftool's, and reading changes nothing."""
 
 import json
 import random
@@ -32,8 +32,8 @@ def by_number(rows):
     }
 
 
-def test_every_key_and_field_is_what_bpftool_says(flows):
-    """A per-CPU hash of structs, filled by real packets: one object for each key, CPUs added up."""
+def test_every_key_and_field_is_as_in_bpftool(flows):
+    """A per-CPU hash of structs, filled by real packets: one object per key, summed over the CPUs."""
     for at in range(1, 9):
         flows.send(f"192.0.2.{at}", TCP, at)
         flows.send(f"192.0.2.{at}", UDP, 2 * at, bytes(at))
@@ -47,7 +47,7 @@ def test_every_key_and_field_is_what_bpftool_says(flows):
 
 
 def test_the_table_has_the_same_numbers(flows):
-    """A heading, a line of names, and a line for each series."""
+    """A heading, a line of names, and a line per series."""
     flows.send("192.0.2.7", TCP, 1234)
     heading, names, line = xdp_otel("dump", "--map-path", flows.map).splitlines()
 
@@ -112,8 +112,8 @@ def test_sources_may_be_mixed(flows, make_map, make_pin, veth):
     assert [heading.split(", ")[0].split(": ")[1] for heading in headings] == ["map flows", "map stats_map"]
 
 
-def test_an_interface_is_read_as_it_is_and_never_attached(veth):
-    """Without the shipped program on it: one line, code 3, and still no program; with it: its counts."""
+def test_an_interface_is_never_attached(veth):
+    """Without the shipped program on it: one line, exit code 3, and still no program; with it: its counts."""
     refused = xdp_otel("dump", "--interface", veth.name, code=3)
     ifindex = socket.if_nametoindex(veth.name)
 
@@ -129,7 +129,7 @@ def test_an_interface_is_read_as_it_is_and_never_attached(veth):
     assert (row["fields"]["total_packets"], row["fields"]["other_packets"]) == (9, 9)
 
 
-def test_many_keys_are_all_there(make_map):
+def test_many_keys_are_all_shown(make_map):
     """20,000 keys of a hash, each with its own number."""
     fd = make_map(uapi.MAP_HASH, key_size=4, value_size=64, max_entries=20_000, name="many")
     for number in range(20_000):
@@ -153,8 +153,8 @@ def test_many_keys_are_all_there(make_map):
 
 
 @pytest.mark.parametrize("limit", [15, 30])
-def test_what_is_beyond_the_limit_is_one_series(flows, limit):
-    """As `run` would send it: the rest is added up, and says so; no packet is missing."""
+def test_keys_beyond_the_limit_are_one_overflow_series(flows, limit):
+    """As `run` would export it: the rest is aggregated and marked; no packet is missing."""
     for at in range(12):
         flows.send(f"192.0.2.{at}", TCP, at + 1)
     rows = dumped("--map-path", flows.map, "--series-limit", limit)
@@ -167,14 +167,14 @@ def test_what_is_beyond_the_limit_is_one_series(flows, limit):
 
 
 def test_nothing_is_written(flows, tmp_path):
-    """The state directory is not even made."""
+    """Not even a state directory is created."""
     dumped("--map-path", flows.map, environ={"XDP_OTEL_STATE_DIR": str(tmp_path / "state")})
 
     assert list(tmp_path.glob("state*")) == []
 
 
-def test_without_an_output_it_is_no_bug(flows):
-    """Whoever started us may have closed it."""
+def test_a_closed_output_is_not_a_bug(flows):
+    """The parent process may have closed it."""
     done = subprocess.run(
         ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "sidecar", "dump", "--map-path", flows.map],
         capture_output=True,
@@ -185,8 +185,8 @@ def test_without_an_output_it_is_no_bug(flows):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_reader_that_has_enough_is_no_error(flows):
-    """`xdp-otel dump | head -1` ends as other programs do: quietly, with SIGPIPE's code."""
+def test_a_reader_that_stops_early_is_not_an_error(flows):
+    """`xdp-otel dump | head -1` ends quietly, with SIGPIPE's code, as other programs do."""
     for at in range(200):
         flows.send(f"192.0.2.{at}", TCP, 1)
     script = 'set +o pipefail; "$@" | true; echo "${PIPESTATUS[0]}"'

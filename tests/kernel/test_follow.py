@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A running sidecar follows by itself: interfaces, programs, pins and names that go and come back."""
+"""A running sidecar follows interfaces, programs, pins and names that disappear and come back."""
 
 import os
 import signal
@@ -80,8 +80,8 @@ def carries(veth):
         return False
 
 
-def test_an_interface_that_goes_and_comes_back_is_counted_on(run, server, veth):
-    """Under another index it is attached again by itself; what was counted before stays counted."""
+def test_an_interface_that_comes_back_is_attached_again(run, server, veth):
+    """By itself, under another index; earlier counts stay."""
     with run("--interface", veth.name) as log:
         send(veth, 3)
         eventually(lambda: server.total("xdp.packets.total"), 3, log)
@@ -96,8 +96,8 @@ def test_an_interface_that_goes_and_comes_back_is_counted_on(run, server, veth):
         eventually(lambda: server.total("xdp.packets.total"), 7, log)
 
 
-def test_an_interface_that_is_deleted_and_made_at_once_is_counted_on(run, server, veth):
-    """As in a restart of a container, between two cycles."""
+def test_an_interface_recreated_between_two_cycles_is_attached_again(run, server, veth):
+    """As in a restart of a container."""
     with run("--interface", veth.name) as log:
         for round_ in range(1, 4):
             subprocess.run(["ip", "link", "del", veth.name], check=True)
@@ -113,7 +113,7 @@ def reload(program, tmp_path):
     return UserProgram(program.interface, program.directory, tmp_path)
 
 
-def test_a_program_that_is_reloaded_is_followed(run, server, flows, tmp_path, monkeypatch):
+def test_a_reloaded_program_is_followed(run, server, flows, tmp_path, monkeypatch):
     """The last packets of the old map and the first of the new one are counted, under the same pin."""
     with run("--map-path", flows.map) as log:
         flows.send("192.0.2.1", TCP, 3)
@@ -133,7 +133,7 @@ def counting(name, packets):
 
 
 def test_a_map_that_takes_over_a_name_is_followed(run, server, cleanup):
-    """By name, too, the old map is read a last time: nothing but the sidecar keeps it then."""
+    """The old map, kept alive by the sidecar alone, is read a last time."""
     name = f"t{uuid.uuid4().hex[:12]}"
     old = counting(name, 3)
     with run("--map-name", name, "--profile", "packet-counter") as log:
@@ -146,8 +146,8 @@ def test_a_map_that_takes_over_a_name_is_followed(run, server, cleanup):
         eventually(lambda: server.total("xdp.packets.total"), 9, log)
 
 
-def test_a_pin_that_is_removed_and_made_again_is_followed(run, server, flows, tmp_path, monkeypatch):
-    """While it is gone the open map is read on, and the log says so once; then comes the new one."""
+def test_a_recreated_pin_is_followed(run, server, flows, tmp_path, monkeypatch):
+    """While it is gone the open map is read on, and the log says so once."""
     with run("--map-path", flows.map) as log:
         flows.send("192.0.2.1", TCP, 3)
         eventually(lambda: server.total("flows.packets"), 3, log)
@@ -162,8 +162,8 @@ def test_a_pin_that_is_removed_and_made_again_is_followed(run, server, flows, tm
     assert log.read_text().count("continuing with the map that is open") == 1
 
 
-def test_pins_of_the_sidecar_that_somebody_removes_are_made_again(run, server, veth):
-    """The old map is read a last time, the program attached anew."""
+def test_removed_pins_of_the_sidecar_are_recreated(run, server, veth):
+    """The old map is read a last time and the program attached again."""
     with run("--interface", veth.name) as log:
         send(veth, 6)
         veth.link_pin.unlink()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine, or who started the sidecar, leaves out: /proc, /dev, room for files, a reader."""
+"""Environments that lack something: /proc, /dev, room for files, a reader of the log."""
 
 import fcntl
 import os
@@ -52,8 +52,8 @@ def error_of(done):
 
 
 @pytest.mark.parametrize("command", ["dump", "run", "check"])
-def test_without_proc_a_map_is_not_read(without, pin, tmp_path, command):
-    """Nobody could say what is pinned there."""
+def test_without_proc_no_map_is_read(without, pin, tmp_path, command):
+    """The kind of the pinned object cannot be determined."""
     place = ("--map-path", pin, *(("--state-dir", tmp_path) if command != "dump" else ()))
     done = without("/proc", command, *place)
 
@@ -65,14 +65,14 @@ def test_without_proc_a_map_is_not_read(without, pin, tmp_path, command):
 
 
 def test_without_proc_nothing_is_discovered(without, bpffs):
-    """Where bpffs is mounted stands there."""
+    """/proc lists where bpffs is mounted."""
     done = without("/proc", "discover")
 
     assert (done.returncode, error_of(done).split(": ")[0]) == (5, "cannot open /proc/self/mountinfo")
 
 
-def test_a_mount_whose_path_is_no_text_hides_nothing(tmp_path, pin):
-    """It is somebody else's."""
+def test_a_mount_whose_path_is_not_utf_8_hides_nothing(tmp_path, pin):
+    """It may be any mount of the machine."""
     odd = os.fsencode(tmp_path) + b"/\xff"
     os.mkdir(odd)
     script = 'mount -t tmpfs none "$1" && shift && exec "$@"'
@@ -87,8 +87,8 @@ def test_a_mount_whose_path_is_no_text_hides_nothing(tmp_path, pin):
     assert (done.returncode, str(pin) in done.stdout) == (0, True), done.stderr
 
 
-def test_without_dev_it_does_not_abort(without, pin, tmp_path):
-    """As gRPC would. What does not send works."""
+def test_without_dev_the_process_does_not_abort(without, pin, tmp_path):
+    """As gRPC would; commands that do not export work."""
     done = without("/dev", "run", "--once", "--map-path", pin, "--state-dir", tmp_path)
 
     assert (done.returncode, error_of(done).split(": ")[0]) == (5, "cannot open /dev/urandom")
@@ -96,8 +96,8 @@ def test_without_dev_it_does_not_abort(without, pin, tmp_path):
 
 
 @pytest.mark.parametrize("blocks", [0, 1])
-def test_a_limit_of_the_size_of_files_is_one_line(pin, tmp_path, blocks):
-    """SIGXFSZ would end the process without a word."""
+def test_a_file_size_limit_is_a_one_line_error(pin, tmp_path, blocks):
+    """SIGXFSZ would end the process without a message."""
     options = ("--once", "--map-path", str(pin), "--state-dir", str(tmp_path / "state"))
     done = subprocess.run(
         ["/bin/sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *COMMAND, *options],
@@ -160,8 +160,8 @@ def ended(process):
     return process.wait(30), time.monotonic() - began
 
 
-def test_a_service_goes_on_when_proc_vanishes(service, tmp_path):
-    """It counts on, serves what it knows, and ends as ever."""
+def test_a_service_survives_the_loss_of_proc(service, tmp_path):
+    """It keeps counting, serves its metrics, and ends as usual."""
     with (tmp_path / "log").open("wb") as log:
         process, port = service(log)
     until_read(port, 1)
@@ -176,8 +176,8 @@ def test_a_service_goes_on_when_proc_vanishes(service, tmp_path):
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_a_log_that_nobody_reads_stops_neither_cycles_nor_sigterm(service, is_terminal):
-    """A pipe, or a terminal, that is full."""
+def test_an_unread_log_stops_neither_cycles_nor_sigterm(service, is_terminal):
+    """A full pipe, or a full terminal."""
     reader, writer = pty.openpty() if is_terminal else os.pipe()
     if not is_terminal:
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
@@ -193,8 +193,8 @@ def test_a_log_that_nobody_reads_stops_neither_cycles_nor_sigterm(service, is_te
     assert seconds < 5
 
 
-def test_a_log_whose_reader_went_away_stops_nothing(service):
-    """EPIPE at each line."""
+def test_a_log_without_a_reader_stops_nothing(service):
+    """Each line fails with EPIPE."""
     reader, writer = os.pipe()
     process, port = service(writer)
     os.close(writer)

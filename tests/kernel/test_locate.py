@@ -46,8 +46,8 @@ def unique():
 
 
 @pytest.mark.parametrize("map_type", KINDS, ids=uapi.MAP_TYPES.__getitem__)
-def test_a_map_is_found_by_pin_by_name_and_by_id(make_map, make_pin, unique, map_type):
-    """However a map is named, the same map is read, plain or per CPU."""
+def test_a_map_is_found_by_pin_name_and_id(make_map, make_pin, unique, map_type):
+    """All three lead to the same map, plain or per CPU."""
     fd = make_map(map_type, name=unique)
     expected = fill(fd, map_type)
     info = bpf.map_info(fd)
@@ -63,7 +63,7 @@ def test_a_map_is_found_by_pin_by_name_and_by_id(make_map, make_pin, unique, map
 
 
 def test_a_name_is_matched_whole_and_as_the_kernel_keeps_it(make_map, unique):
-    """Part of a name is not enough; a name of 16 and more characters matches what the kernel kept of it."""
+    """A part is not enough; a name of 16 or more characters matches the 15 that the kernel keeps."""
     make_map(uapi.MAP_ARRAY, name=unique)
     with pytest.raises(SourceError, match="no map has that name"):
         by("name", unique[:-1]).open()
@@ -73,8 +73,8 @@ def test_a_name_is_matched_whole_and_as_the_kernel_keeps_it(make_map, unique):
     assert read(by("name", long)).identity.map_id == bpf.map_info(fd).id
 
 
-def test_two_maps_of_one_name_are_refused_with_the_list(make_map, unique):
-    """An ambiguous name is never resolved by chance; the error lists the ids."""
+def test_an_ambiguous_name_is_refused(make_map, unique):
+    """It is never resolved by chance; the error lists the ids."""
     ids = [bpf.map_info(make_map(kind, name=unique)).id for kind in KINDS]
 
     with pytest.raises(SourceError, match=r"2 maps have that name") as caught:
@@ -92,7 +92,7 @@ def test_two_maps_of_one_name_are_refused_with_the_list(make_map, unique):
     ],
     ids=["array", "hash", "ring buffer"],
 )
-def test_a_map_that_nobody_can_make_sense_of_is_refused(make_map, unique, shape, told):
+def test_a_map_that_cannot_be_described_is_refused(make_map, unique, shape, told):
     """The error says what the map is and what to do."""
     fd = make_map(**shape, name=unique)
 
@@ -101,14 +101,14 @@ def test_a_map_that_nobody_can_make_sense_of_is_refused(make_map, unique, shape,
 
 
 @pytest.mark.parametrize("map_id", [0, 2**31, 2**32 - 1])
-def test_an_id_that_is_not_there_is_one_clear_line(map_id):
-    """The error says how to find the ids."""
+def test_a_missing_id_is_a_one_line_error(map_id):
+    """It says how to find the ids."""
     with pytest.raises(SourceError, match=rf"cannot open map id {map_id}: no such map: `xdp-otel discover`"):
         by("id", map_id).open()
 
 
-def test_a_pin_that_is_not_there_or_no_pin_is_one_clear_line(tmp_path, bpffs):
-    """A missing pin and an ordinary file are told apart."""
+def test_a_missing_pin_is_a_one_line_error(tmp_path, bpffs):
+    """A missing pin, an ordinary file and a directory are distinguished."""
     with pytest.raises(SourceError, match=r"cannot open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"):
         by("pin", bpffs / "nosuchpin").open()
     with pytest.raises(SourceError, match=r"bpffs allows no dot in a name.*libbpf pins map"):
@@ -121,8 +121,8 @@ def test_a_pin_that_is_not_there_or_no_pin_is_one_clear_line(tmp_path, bpffs):
         by("pin", bpffs).open()
 
 
-def test_a_pinned_program_is_no_map(make_pin, cleanup):
-    """The pin of a program or a link is refused as what it is."""
+def test_a_pinned_program_is_not_a_map(make_pin, cleanup):
+    """A pin of a program or a link is refused as such."""
     program = libbpf.load_packet_counter()
     cleanup.callback(program.close)
 
@@ -142,7 +142,7 @@ def test_counting_began_when_the_oldest_program_was_loaded(cleanup):
 
 
 def test_without_a_program_counting_began_with_the_pin_or_the_boot(make_map, make_pin):
-    """A map that no program uses starts at its pin; without one, at boot."""
+    """The first window of a map that no program uses starts at its pin, or else at the boot."""
     fd = make_map(uapi.MAP_ARRAY)
     boot = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     by_id = read(by("id", bpf.map_info(fd).id)).counting_since_ns
@@ -152,8 +152,8 @@ def test_without_a_program_counting_began_with_the_pin_or_the_boot(make_map, mak
     assert abs(by_pin - time.time_ns()) < 1_000_000_000
 
 
-def test_a_new_map_under_the_pin_is_followed_and_the_old_one_read_a_last_time(make_map, make_pin):
-    """Counts that the old map got up to the swap are in the reading; it is held until it is released."""
+def test_a_new_map_under_the_pin_is_followed(make_map, make_pin):
+    """The old map is held, and its counts up to the swap are read, until it is released."""
     old_fd = make_map(uapi.MAP_ARRAY)
     path = make_pin(old_fd)
     source = by("pin", path)
@@ -174,8 +174,8 @@ def test_a_new_map_under_the_pin_is_followed_and_the_old_one_read_a_last_time(ma
     source.close()
 
 
-def test_no_file_descriptor_is_left_open(make_map, make_pin):
-    """Reading for many cycles, and refusals, leak nothing."""
+def test_no_file_descriptor_is_leaked(make_map, make_pin):
+    """By many cycles, or by refusals."""
     path = make_pin(make_map(uapi.MAP_ARRAY))
     unreadable = make_pin(make_map(uapi.MAP_ARRAY, value_size=8))
     source = by("pin", path)

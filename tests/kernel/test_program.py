@@ -72,20 +72,20 @@ each_kind = pytest.mark.parametrize(("fields", "frame"), p.KINDS.values(), ids=p
 
 @each_kind
 def test_a_frame_adds_to_the_counters_of_its_kind_alone(counter: Counter, fields: str, frame: bytes) -> None:
-    """A frame adds one to total, its length to bytes, one to each counter of its kind, to no other any."""
+    """One to the total, its length to the bytes, one to each counter of its kind, and nothing to others."""
     assert len(frame) < LINEAR_MAX
     assert counter.run(frame) == counts(frame, fields)
 
 
 @each_kind
 def test_the_oracle_agrees_with_the_table(fields: str, frame: bytes) -> None:
-    """The independent classifier, by which the frames below are judged, knows each kind."""
+    """The independent classifier that judges the frames below knows each kind."""
     assert classify(frame) == counts(frame, fields)
 
 
 @each_kind
-def test_a_frame_cut_anywhere_is_counted(counter: Counter, fields: str, frame: bytes) -> None:
-    """Cut after any byte from the Ethernet header on, a frame is counted as what is left of it."""
+def test_a_truncated_frame_is_counted(counter: Counter, fields: str, frame: bytes) -> None:
+    """Cut after any byte from the Ethernet header on, it counts as what is left of it."""
     for length in range(14, min(len(frame), 200)):
         assert counter.run(frame[:length]) == classify(frame[:length]), f"cut to {length} bytes"
 
@@ -103,10 +103,10 @@ def test_a_frame_cut_anywhere_is_counted(counter: Counter, fields: str, frame: b
         ("ipv6 udp", p.chain([p.HOP_BY_HOP], p.UDP, p.udp(b"data"), 1), 40 + 16 + 8),
     ],
 )
-def test_a_transport_header_counts_when_all_of_it_is_there(
+def test_a_transport_header_counts_only_if_complete(
     counter: Counter, fields: str, packet: bytes, header_bytes: int
 ) -> None:
-    """With the last byte of its fixed header missing, TCP, UDP or ICMP is other."""
+    """Without the last byte of its fixed header, TCP, UDP or ICMP counts as other."""
     version, _ = fields.split()
     frame = p.ethernet(p.IPV4 if version == "ipv4" else p.IPV6, packet)[: 14 + header_bytes]
 
@@ -128,7 +128,7 @@ def test_a_transport_header_counts_when_all_of_it_is_there(
 def test_a_multi_buffer_frame_is_counted_with_its_full_length(
     frags_counter: Counter, fields: str, make: Callable[[int], bytes], length: int
 ) -> None:
-    """Bytes are those of the whole frame, its fragments included."""
+    """Its fragments add to the bytes."""
     frame = make(length)
 
     assert len(frame) == length
@@ -147,16 +147,16 @@ def test_headers_behind_the_linear_part_are_read(frags_counter: Counter, kinds: 
 
 
 @each_kind
-def test_where_the_linear_part_ends_changes_nothing(
+def test_the_end_of_the_linear_part_changes_nothing(
     frags_counter: Counter, fields: str, frame: bytes
 ) -> None:
-    """Drivers may leave any part of a frame, even all, to the fragments: it is counted as what it is."""
+    """A driver may leave any part of a frame, even all, in fragments."""
     for linear in range(min(len(frame), 140) if SETS_LINEAR_PART else 0):
         assert frags_counter.run(frame, linear=linear) == counts(frame, fields), f"{linear} bytes linear"
 
 
 def test_each_cpu_counts_in_its_own_record(counter: Counter) -> None:
-    """Frames of another kind and number on each CPU are in that CPU's record, and in no other."""
+    """Frames of another kind and number on each CPU are in that CPU's record alone."""
     frames = [p.KINDS[kind][1] for kind in ("IPv4 TCP", "IPv6 UDP", "IPv4 ICMP", "ARP")]
     allowed = os.sched_getaffinity(0)
     expected = counter.records()
@@ -185,8 +185,8 @@ def possible_cpus() -> list[int]:
     ]
 
 
-def test_no_count_is_lost_in_a_million(counter: Counter) -> None:
-    """A million runs of a frame are a million counts."""
+def test_a_million_runs_are_a_million_counts(counter: Counter) -> None:
+    """Of one frame."""
     fields, frame = p.KINDS["802.1ad, 802.1Q"]
     one = astuple(counts(frame, fields))
 
@@ -195,8 +195,8 @@ def test_no_count_is_lost_in_a_million(counter: Counter) -> None:
 
 @settings(deadline=None, max_examples=1000)
 @given(frame=p.ip_frames | binary(min_size=14, max_size=300))
-def test_any_frame_is_counted_as_the_oracle_says(counter: Counter, frame: bytes) -> None:
-    """Whatever a frame holds, its class is that of the oracle, and the classes add up to the total."""
+def test_any_frame_is_counted_as_by_the_oracle(counter: Counter, frame: bytes) -> None:
+    """The classes add up to the total."""
     counted = counter.run(frame)
 
     assert counted.total == counted.tcp + counted.udp + counted.icmp + counted.other == 1
@@ -208,7 +208,7 @@ def test_any_frame_is_counted_as_the_oracle_says(counter: Counter, frame: bytes)
 @settings(deadline=None, max_examples=1000)
 @given(frame=p.ip_frames, cut=integers(0, 200))
 def test_any_frame_is_counted_the_same_in_pieces(frags_counter: Counter, frame: bytes, cut: int) -> None:
-    """Wherever the linear part of any frame ends, the frame is counted as the oracle says."""
+    """Wherever its linear part ends."""
     linear = cut % len(frame) if SETS_LINEAR_PART else None
 
     assert frags_counter.run(frame, linear=linear) == classify(frame)
@@ -221,8 +221,8 @@ def loads(*prefix: str, frags: bool) -> bool:
     return subprocess.run(command, check=False, capture_output=True, cwd=REPOSITORY).returncode == 0
 
 
-def test_two_capabilities_are_enough_to_load_it() -> None:
-    """CAP_BPF and CAP_NET_ADMIN load the multi-buffer program; the other one needs CAP_PERFMON besides."""
+def test_two_capabilities_suffice_to_load_it() -> None:
+    """CAP_BPF and CAP_NET_ADMIN load the multi-buffer program; the linear one needs CAP_PERFMON as well."""
     without = ["setpriv", "--bounding-set=-all,+bpf"]
     enough = ["setpriv", "--bounding-set=-all,+bpf,+net_admin"]
     with_perfmon = ["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon"]
@@ -235,7 +235,7 @@ def test_two_capabilities_are_enough_to_load_it() -> None:
 
 @pytest.mark.parametrize("frags", [True, False], ids=["frags", "linear"])
 def test_a_kernel_without_btf_can_load_it(frags: bool) -> None:
-    """The program asks for no type information of the kernel."""
+    """The program needs no type information of the kernel."""
     hide = 'mount -t tmpfs none /sys/kernel && test ! -e /sys/kernel/btf && exec "$@"'
 
     assert loads("unshare", "--mount", "sh", "-c", hide, "sh", frags=frags)

@@ -45,8 +45,8 @@ def value(map_type, seed):
 
 @pytest.mark.parametrize("map_type", ARRAYS + HASHES, ids=names)
 @pytest.mark.parametrize("entries", [1, 3, 5000])
-def test_every_kind_of_map_is_read_back(make_map, map_type, entries):
-    """What was written for each key and CPU is what is read, summed, to the unit, past 2^53."""
+def test_every_kind_of_map_is_read_exactly(make_map, map_type, entries):
+    """The sum over all CPUs of what was written for each key, also beyond 2^53."""
     fd = make_map(map_type, value_size=16, max_entries=entries * 2 if map_type in HASHES else entries)
     expected = {}
     for at in range(entries):
@@ -58,8 +58,8 @@ def test_every_kind_of_map_is_read_back(make_map, map_type, entries):
 
 
 @pytest.mark.parametrize("map_type", ARRAYS, ids=names)
-def test_a_value_that_is_no_multiple_of_eight_is_read(make_map, map_type):
-    """The padding between the CPUs' slots is stepped over."""
+def test_a_value_whose_size_is_no_multiple_of_eight_is_read(make_map, map_type):
+    """The padding between the CPUs' slots is skipped."""
     layout = schema(Field("packets", 0), Field("drops", 64, 32), size=12)
     fd = make_map(map_type, value_size=12)
     slots = CPUS if kind_of(map_type).is_per_cpu else 1
@@ -70,8 +70,8 @@ def test_a_value_that_is_no_multiple_of_eight_is_read(make_map, map_type):
     assert bpf_reader.read(fd, bpf.map_info(fd), layout).cells == expected
 
 
-def test_a_bucket_larger_than_the_first_batch_is_no_obstacle(make_map, monkeypatch):
-    """When a bucket does not fit (ENOSPC) the read starts again with a larger batch and misses nothing."""
+def test_a_bucket_larger_than_the_first_batch_is_read(make_map, monkeypatch):
+    """After ENOSPC the read starts again with a larger batch and misses nothing."""
     monkeypatch.setattr(bpf_reader, "_FIRST_BATCH", 1)
     monkeypatch.setattr(bpf_reader, "_SMALLEST_BATCH", 1)
     fd = make_map(uapi.MAP_HASH, value_size=16, max_entries=4096)
@@ -85,15 +85,15 @@ def test_a_bucket_larger_than_the_first_batch_is_no_obstacle(make_map, monkeypat
 
 
 @pytest.mark.parametrize("map_type", HASHES, ids=names)
-def test_an_empty_hash_reads_as_nothing(make_map, map_type):
-    """No keys is a reading, not an error."""
+def test_an_empty_hash_is_an_empty_reading(make_map, map_type):
+    """And not an error."""
     fd = make_map(map_type, value_size=16, max_entries=16)
 
     assert bpf_reader.read(fd, bpf.map_info(fd), TWO).cells == {}
 
 
-def test_a_failed_read_raises_and_never_reads_as_zeros(make_map):
-    """A closed map is an OSError."""
+def test_a_failed_read_raises(make_map):
+    """It never looks like a map of zeros."""
     fd = make_map(uapi.MAP_PERCPU_ARRAY, value_size=16)
     info = bpf.map_info(fd)
     copy = os.dup(fd)
@@ -104,7 +104,7 @@ def test_a_failed_read_raises_and_never_reads_as_zeros(make_map):
 
 
 def test_possible_cpus_are_those_of_the_kernel(make_map):
-    """The kernel's answer for one key fills exactly the slots that are counted, and not a byte more."""
+    """The result for one key fills exactly their slots, and not a byte more."""
     fd = make_map(uapi.MAP_PERCPU_ARRAY, value_size=8)
     map_update(fd, bytes(4), b"".join(struct.pack("=Q", 1000 + n) for n in range(CPUS)))
     raw = bpf.map_lookup(fd, bytes(4), 8 * CPUS + 64)
@@ -114,7 +114,7 @@ def test_possible_cpus_are_those_of_the_kernel(make_map):
 
 
 def test_bpftool_reads_the_same(make_map):
-    """bpftool, another reader, sees the same values in the same map."""
+    """An independent reader sees the same values in the same map."""
     fd = make_map(uapi.MAP_PERCPU_ARRAY, value_size=16)
     raw, expected = value(uapi.MAP_PERCPU_ARRAY, 5)
     map_update(fd, bytes(4), raw)
@@ -131,8 +131,8 @@ def test_bpftool_reads_the_same(make_map):
 
 @pytest.mark.parametrize("code", [errno.EINVAL, 524])
 @pytest.mark.parametrize("map_type", ARRAYS + HASHES, ids=names)
-def test_where_the_kernel_has_no_batch_entries_are_read_one_by_one(make_map, monkeypatch, map_type, code):
-    """Kernels before 5.6, and per-CPU arrays before 5.13, refuse the batch; nothing is missing."""
+def test_without_batches_entries_are_read_one_by_one(make_map, monkeypatch, map_type, code):
+    """Kernels before 5.6, and for per-CPU arrays before 5.13, refuse the batch; nothing is missing."""
     monkeypatch.setattr(bpf, "map_lookup_batch", lambda *_: (0, code))
     fd = make_map(map_type, value_size=16, max_entries=600 if map_type in HASHES else 300)
     expected = {}
@@ -146,10 +146,8 @@ def test_where_the_kernel_has_no_batch_entries_are_read_one_by_one(make_map, mon
 
 @pytest.mark.parametrize("batches", [True, False])
 @pytest.mark.parametrize("map_type", [uapi.MAP_HASH, uapi.MAP_PERCPU_HASH], ids=names)
-def test_a_hash_that_changes_while_it_is_read_shows_what_stays_exactly(
-    make_map, monkeypatch, map_type, batches
-):
-    """Keys that come and go may be there or not; those that stay are there once, with what they hold."""
+def test_keys_that_stay_are_read_exactly_while_others_come_and_go(make_map, monkeypatch, map_type, batches):
+    """Those that stay appear once, with their value; the others may appear or not."""
     if not batches:
         monkeypatch.setattr(bpf, "map_lookup_batch", lambda *_: (0, errno.EINVAL))
     fd = make_map(map_type, value_size=16, max_entries=6000)
@@ -181,7 +179,7 @@ def test_a_hash_that_changes_while_it_is_read_shows_what_stays_exactly(
 
 
 def test_cpus_can_be_told_apart(make_map):
-    """Each CPU's slot is an entry of its own, under the key and the CPU's number."""
+    """Each CPU's slot is an entry of its own, keyed by the key and the CPU's number."""
     fd = make_map(uapi.MAP_PERCPU_HASH, value_size=12, max_entries=4)
     raw = b"".join(struct.pack("=QI", 10 + n, n) + bytes(4) for n in range(CPUS))
     map_update(fd, b"abcd", raw)

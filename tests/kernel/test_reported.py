@@ -31,8 +31,8 @@ BIRTH = 1_795_000_000_000_000_001
 OTHER = 12345
 
 
-def test_a_mark_keeps_the_birth_it_was_made_with(make_map):
-    """Marking again, with another birth, changes nothing: the series was born once."""
+def test_a_mark_keeps_its_first_start_time(make_map):
+    """Marking again with another start time changes nothing: the series have only one."""
     map_id = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
     assert reported.start_time_ns(map_id) is None
     reported.mark(map_id, BIRTH)
@@ -41,8 +41,8 @@ def test_a_mark_keeps_the_birth_it_was_made_with(make_map):
     assert reported.start_time_ns(map_id) == BIRTH
 
 
-def test_marks_of_maps_that_ended_are_swept(make_map, pin_root):
-    """A program that is loaded anew every hour leaves no heap of marks."""
+def test_marks_of_ended_maps_are_removed(make_map, pin_root):
+    """A program that is reloaded every hour does not accumulate marks."""
     reported.mark(2**31, BIRTH)
     living = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
     other = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
@@ -54,8 +54,8 @@ def test_marks_of_maps_that_ended_are_swept(make_map, pin_root):
     )
 
 
-def test_a_map_whose_id_begins_alike_is_another(make_map):
-    """Mark 12 is not mark 1."""
+def test_an_id_with_the_same_prefix_is_another_map(make_map):
+    """The mark of map 12 is not that of map 1."""
     map_id = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
     reported.mark(map_id, BIRTH)
 
@@ -84,8 +84,8 @@ def of_somebody_else(path):
         (Path.mkdir, "reported-4-1"),  # an interface of that name
     ],
 )
-def test_a_mark_that_is_not_ours_says_nothing(pin_root, plant, name):
-    """Anybody may make entries in a bpffs of mode 1777: they neither silence the sidecar nor end it."""
+def test_an_invalid_mark_is_ignored(pin_root, plant, name):
+    """Anybody may create entries in a bpffs of mode 1777: they neither suppress an export nor end us."""
     pin_root.mkdir()
     plant(pin_root / name)
 
@@ -97,8 +97,8 @@ def test_a_mark_that_is_not_ours_says_nothing(pin_root, plant, name):
     assert os.path.lexists(pin_root / name)
 
 
-def test_of_several_births_the_first_one_counts(pin_root):
-    """Two sidecars may have marked a map; in numbers, not in letters."""
+def test_the_earliest_of_several_start_times_counts(pin_root):
+    """Two sidecars may have marked a map; they are compared as numbers, not as text."""
     reported.mark(41, 20_000_000)
     (pin_root / "reported-41-3000000").mkdir()
 
@@ -106,8 +106,8 @@ def test_of_several_births_the_first_one_counts(pin_root):
 
 
 @pytest.mark.parametrize("plant", [lambda root: root.symlink_to("/sys/fs/bpf"), of_somebody_else])
-def test_a_root_that_is_not_ours(pin_root, plant):
-    """A link is not followed: no mark is found there, none made; a directory may be given to us."""
+def test_a_root_of_another_user(pin_root, plant):
+    """A link is not followed, to find marks or to make one; a directory may have been given to us."""
     plant(pin_root)
     assert reported.start_time_ns(41) is None
     if pin_root.is_symlink():
@@ -123,8 +123,8 @@ def forbidden(_map_id):
     raise PermissionError(1, "Operation not permitted")
 
 
-def test_where_no_map_can_be_looked_up_the_oldest_of_too_many_go(pin_root, monkeypatch):
-    """That takes CAP_SYS_ADMIN; without it a program that is loaded anew leaves no heap either."""
+def test_without_cap_sys_admin_the_oldest_excess_marks_are_removed(pin_root, monkeypatch):
+    """Which maps have ended cannot be known then, and marks must not accumulate either."""
     monkeypatch.setattr(bpf, "map_fd_by_id", forbidden)
     monkeypatch.setattr(reported, "MOST", 4)
     for map_id in (9, 1, 8, 2, 7, 3):
@@ -134,8 +134,8 @@ def test_where_no_map_can_be_looked_up_the_oldest_of_too_many_go(pin_root, monke
     assert {path.name.split("-")[1] for path in pin_root.iterdir()} == {"8", "2", "7", "3"}
 
 
-def test_a_mark_with_something_in_it_stays(pin_root):
-    """What is no longer needed is removed; if that cannot be, nothing ends for it."""
+def test_a_mark_that_is_not_empty_stays(pin_root):
+    """That it cannot be removed is no error."""
     reported.mark(2**31, BIRTH)
     (pin_root / f"reported-{2**31}-{BIRTH}" / "something").mkdir()
     try:
@@ -146,7 +146,7 @@ def test_a_mark_with_something_in_it_stays(pin_root):
 
 
 @pytest.mark.parametrize("mask", [0, 0o077], ids=oct)
-def test_the_directory_has_the_mode_meant(pin_root, mask):
+def test_the_directory_gets_its_mode(pin_root, mask):
     """Whatever the umask."""
     before = os.umask(mask)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is made of maps that clang wrote and the kernel keeps, without any configuration, and with some."""
+"""Which metrics maps with the BTF of clang yield, with and without configuration."""
 
 import os
 import struct
@@ -26,8 +26,8 @@ def made(map_fd, **said):
     return resolve(SourceSpec(MapRef("name", "map"), **said), bpf.map_info(map_fd), shape(map_fd))
 
 
-def test_every_odd_map_gives_sums_and_attributes(odd):
-    """Each value's integers become metrics of the map's name, and any key can be said."""
+def test_every_odd_map_yields_sums_and_attributes(odd):
+    """Each integer of the value becomes a metric named after the map, and any key can be encoded."""
     for fd in odd.maps.values():
         info = bpf.map_info(fd)
         if info.type != uapi.MAP_HASH or not info.btf_value_type_id:
@@ -40,7 +40,7 @@ def test_every_odd_map_gives_sums_and_attributes(odd):
         assert [attribute for attribute, _ in label] == [part.name for part in shape(fd).key]
 
 
-def test_a_key_of_many_types_is_said_by_each_of_them(odd):
+def test_a_key_of_many_types_is_decoded_by_type(odd):
     """An address, bytes, text, ports in network order, an enum."""
     key = bytes(15) + b"\1" + bytes.fromhex("02aabbcc0001") + b"eth0".ljust(10, b"\0")
     key += struct.pack(">HH", 443, 80) + struct.pack("=i", -1)
@@ -55,8 +55,8 @@ def test_a_key_of_many_types_is_said_by_each_of_them(odd):
     )
 
 
-def test_a_configured_key_is_said_as_it_was_asked(odd):
-    """A packed struct's members, each by another decoder than its type suggests."""
+def test_a_configured_key_is_decoded_as_configured(odd):
+    """The members of a packed struct, each by another decoder than its type suggests."""
     key = (
         KeySpec("protocol", "network.transport", "protocol"),
         KeySpec("address", "source.address", "ipv4"),
@@ -71,7 +71,7 @@ def test_a_configured_key_is_said_as_it_was_asked(odd):
     )
 
 
-def test_a_written_layout_says_what_btf_says(odd):
+def test_a_handwritten_layout_equals_btf(odd):
     """`struct nested` by hand: each field where clang put it."""
     queue = (Member("packets", "u64"), Member("drops", "u32"))
     value = (
@@ -92,8 +92,8 @@ def test_a_written_layout_says_what_btf_says(odd):
 
 
 @pytest.mark.skipif(not XDP_TOOLS, reason="xdp-tools is not installed")
-def test_the_filter_of_xdp_tools_is_known():
-    """Its statistics are counted by action, its own maps generically, without any configuration."""
+def test_xdp_filter_is_recognized():
+    """Its statistics by action, its own maps generically, without any configuration."""
     with Loaded(XDP_TOOLS[0]) as loaded:
         stats = made(loaded.maps["xdp_stats_map"])
         ethernet = made(loaded.maps["filter_ethernet"])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The table of docs/rights.md: each way of running works with its capabilities, and names the one it lacks.
+The table of docs/rights.md: each way of running works with its capabilities, and names a missing one.
 
-The real command runs, as a user of its own where the kernel allows, and sends to a real gRPC server.
+The real command runs, as a user of its own where the kernel allows, and exports to a real gRPC server.
 """
 
 import os
@@ -94,8 +94,8 @@ def refused(outcome):
     return log.splitlines()[-1]
 
 
-def test_a_pin_of_ones_own_takes_no_capability(run, server, counted):
-    """A user who owns the pin, or is in its group, reads it; 5.15 also wants CAP_BPF."""
+def test_reading_an_own_pin_needs_no_capability(run, server, counted):
+    """Its owner and its group can read it; before Linux 5.19 CAP_BPF is needed as well."""
     pin, _ = counted
     os.chown(pin, NOBODY, 0)
     assert_delivered(server, run(NOBODY, READ, "run", "--map-path", pin))
@@ -104,8 +104,8 @@ def test_a_pin_of_ones_own_takes_no_capability(run, server, counted):
     assert_delivered(server, run(12345, READ, "run", "--map-path", pin, gid=NOBODY))
 
 
-def test_a_pin_of_somebody_else_takes_dac_read_search(run, server, counted):
-    """The right to read every file is enough, and without it the message names it."""
+def test_reading_another_users_pin_needs_dac_read_search(run, server, counted):
+    """The right to read every file suffices; without it the message names it."""
     pin, _ = counted
     others = ",".join(filter(None, ["DAC_READ_SEARCH", READ]))
     assert_delivered(server, run(NOBODY, others, "run", "--map-path", pin))
@@ -115,8 +115,8 @@ def test_a_pin_of_somebody_else_takes_dac_read_search(run, server, counted):
 
 
 @pytest.mark.parametrize("by", ["id", "name"])
-def test_by_id_or_name_takes_sys_admin(run, server, counted, by):
-    """CAP_SYS_ADMIN is enough, for any user; all that the other ways take is not."""
+def test_by_id_or_name_needs_sys_admin(run, server, counted, by):
+    """It suffices for any user; the capabilities of all other ways do not."""
     _, map_id = counted
     place = ("--map-id", map_id) if by == "id" else ("--map-name", "rights_counts")
     assert_delivered(server, run(NOBODY, "SYS_ADMIN", "run", *place))
@@ -126,34 +126,34 @@ def test_by_id_or_name_takes_sys_admin(run, server, counted, by):
     assert server.calls == []
 
 
-def test_attaching_takes_bpf_and_net_admin(run, server, veth):
-    """Root with these two alone attaches the shipped program, counts and sends."""
+def test_attaching_needs_bpf_and_net_admin(run, server, veth):
+    """With these two alone root attaches the shipped program, counts and exports."""
     assert_delivered(server, run(ROOT, ATTACH, "run", "--interface", veth.name))
 
 
 @pytest.mark.parametrize("lost", ["BPF", "NET_ADMIN"])
-def test_attaching_without_one_names_it(run, veth, lost):
-    """One of the two alone is refused, and the other one is named."""
+def test_attaching_without_one_of_them_names_it(run, veth, lost):
+    """Each of the two is refused without the other."""
     left = ",".join(name for name in ATTACH.split(",") if name != lost)
     assert f"CAP_{lost} is missing" in refused(run(ROOT, left, "run", "--interface", veth.name))
     assert not veth.link_pin.exists()
 
 
-def test_a_user_attaches_where_bpffs_lets_it_write(run, server, veth):
-    """A bpffs mounted as the kernel does by itself (1777) lets any user make pins."""
+def test_a_user_attaches_where_bpffs_is_writable(run, server, veth):
+    """With mode 1777, the default of a mount, any user may create pins."""
     assert_delivered(server, run(NOBODY, ATTACH, "run", "--interface", veth.name, bpffs="1777"))
 
 
 def test_in_the_bpffs_of_systemd_a_user_needs_dac_override_to_attach(run, server, veth):
-    """systemd mounts it for root alone (0700); the message names what is missing."""
+    """systemd mounts it for root alone (0700); the message names the capability."""
     arguments = ("run", "--interface", veth.name)
     assert_delivered(server, run(NOBODY, f"{ATTACH},DAC_OVERRIDE", *arguments, bpffs="0700"))
 
     assert "CAP_DAC_OVERRIDE is missing" in refused(run(NOBODY, ATTACH, *arguments, bpffs="0700"))
 
 
-def test_detaching_somebody_elses_attachment_names_the_right(run, veth):
-    """A user who may not enter bpffs, or not write there, gets the line and changes nothing."""
+def test_detaching_another_users_attachment_names_the_capability(run, veth):
+    """A user who may not enter bpffs, or not write there, gets one line and changes nothing."""
     code, log = run(ROOT, ATTACH, "attach", "--interface", veth.name)
     assert code == 0, log
 
@@ -163,23 +163,23 @@ def test_detaching_somebody_elses_attachment_names_the_right(run, veth):
     assert veth.link_pin.exists()
 
 
-def test_a_read_only_bpffs_is_called_by_its_name(run, veth):
+def test_a_read_only_bpffs_is_reported_as_such(run, veth):
     """As systemd's ProtectKernelTunables= and `:ro` volumes make it; the message says what to change."""
     line = refused(run(ROOT, ATTACH, "attach", "--interface", veth.name, bpffs="1777,ro"))
     assert "EROFS" in line
     assert "mount bpffs read-write" in line
 
 
-def test_what_is_attached_already_is_read_without_rights(run, server, veth):
-    """Once somebody attached, reading the interface's pin takes no more than any pin."""
+def test_an_attached_interface_is_read_without_capabilities(run, server, veth):
+    """Reading the interface's pin needs no more than any pin."""
     code, log = run(ROOT, ATTACH, "attach", "--interface", veth.name)
     assert code == 0, log
 
     assert_delivered(server, run(ROOT, READ, "run", "--map-path", veth.map_pin))
 
 
-def test_detaching_takes_no_capability_of_who_owns_the_pins(run, veth):
-    """The open link is the right to detach it (kernel/bpf/syscall.c, link_detach)."""
+def test_the_owner_of_the_pins_detaches_without_capabilities(run, veth):
+    """An open link may be detached (kernel/bpf/syscall.c, link_detach)."""
     code, log = run(ROOT, ATTACH, "attach", "--interface", veth.name)
     assert code == 0, log
     code, log = run(ROOT, READ, "detach", "--interface", veth.name)
@@ -196,8 +196,8 @@ def netns(cleanup):
     return name
 
 
-def test_another_network_namespace_takes_sys_admin(run, server, netns, cleanup):
-    """setns(2) wants it, and it stands in for the others; without it the message says so."""
+def test_another_network_namespace_needs_sys_admin(run, server, netns, cleanup):
+    """setns(2) needs it, and it replaces the others; without it the message names it."""
     arguments = ("--interface", "lo", "--netns", netns)
     cleanup.callback(run, ROOT, "SYS_ADMIN", "detach", *arguments)
     assert_delivered(server, run(ROOT, "SYS_ADMIN", "run", *arguments))
@@ -212,8 +212,8 @@ sources:
 """
 
 
-def test_the_fields_of_a_map_take_sys_admin_or_a_layout(run, server, flows, home):
-    """The kernel shows BTF to CAP_SYS_ADMIN alone; who writes the fields down needs no capability."""
+def test_the_fields_of_a_map_need_sys_admin_or_a_layout(run, server, flows, home):
+    """The kernel shows BTF to CAP_SYS_ADMIN alone; a layout in the configuration replaces it."""
     config = home / "config.yaml"
     config.write_text(LAYOUT.format(pin=flows.map))
     for arguments, capabilities in ((("--map-path", flows.map), "SYS_ADMIN"), (("--config", config), READ)):
@@ -225,8 +225,8 @@ def test_the_fields_of_a_map_take_sys_admin_or_a_layout(run, server, flows, home
     assert "CAP_SYS_ADMIN" in refused(run(ROOT, "BPF,PERFMON", "run", "--map-path", flows.map, profile=None))
 
 
-def test_looking_around_takes_what_it_shows(run, counted):
-    """`dump` of a pin takes no more than `run`; what it lacks by id, it names."""
+def test_dump_needs_the_same_as_run(run, counted):
+    """A pin needs no more than for `run`; what is missing for an id is named."""
     pin, map_id = counted
     code, log = run(ROOT, READ, "dump", "--map-path", pin, "--profile", "packet-counter")
     assert code == 0, log

@@ -43,8 +43,8 @@ OLD = Machine(kernel=(5, 15), reading_needs_bpf=True)
     ],
     ids=str,
 )
-def test_what_stays_follows_from_the_place_and_the_kernel(place, machine, expected):
-    """What following the place may take again stays, and nothing else."""
+def test_place_and_kernel_determine_what_is_kept(place, machine, expected):
+    """Exactly the capabilities that following the place may need again."""
     assert needed([place], machine) == {Capability[name] for name in expected.split()}
 
 
@@ -54,14 +54,14 @@ def test_several_places_add_up():
     assert both == {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN}
 
 
-def test_next_to_others_libxdp_may_be_asked_again():
-    """Where our program is called by libxdp's dispatcher, joining again takes what joining took."""
+def test_under_a_dispatcher_the_rights_of_libxdp_are_kept():
+    """Where libxdp's dispatcher calls our program, joining again needs what joining needed."""
     machine = Machine((6, 18), reading_needs_bpf=False, shared=frozenset({"interface:eth0"}))
     assert needed([MapRef("interface", "eth0")], machine) == set(dispatcher.RIGHTS)
 
 
-def test_a_pin_whose_fields_only_btf_tells_keeps_the_right_to_read_btf():
-    """The next map under the pin may look different, and only its BTF tells."""
+def test_a_pin_that_only_btf_describes_keeps_the_right_to_read_btf():
+    """The next map under the pin may differ, and only its BTF shows that."""
     machine = Machine((6, 18), reading_needs_bpf=False, known_by_btf=frozenset({"pin:/sys/fs/bpf/a"}))
     places = [MapRef("pin", "/sys/fs/bpf/a"), MapRef("pin", "/sys/fs/bpf/b")]
     assert needed(places[:1], machine) == {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN}
@@ -69,15 +69,15 @@ def test_a_pin_whose_fields_only_btf_tells_keeps_the_right_to_read_btf():
 
 
 def test_directories_and_ports_count(tmp_path):
-    """A directory of another user and a port below 1024 take a capability each."""
+    """A directory of another user and a port below 1024 need a capability each."""
     os.chown(tmp_path, 12345, 12345)
     found = privileges.probe([], tmp_path / "not/there/yet", 80)
     expected = {Capability.DAC_OVERRIDE, Capability.NET_BIND_SERVICE, *READ}
     assert needed([MapRef("id", "7")], found) == expected
 
 
-def test_the_probe_leaves_the_capabilities_as_they_were():
-    """Asking the kernel what reading takes gives nothing up."""
+def test_the_probe_leaves_the_capabilities_unchanged():
+    """Trying what reading needs drops nothing."""
     before = Path("/proc/thread-self/status").read_text().splitlines()
     assert capabilities.reading_needs_bpf() is (Capability.BPF in READ)
     after = Path("/proc/thread-self/status").read_text().splitlines()
@@ -148,8 +148,8 @@ def pinned(make_map, make_pin):
         ("name", {Capability.SYS_ADMIN} | READ),
     ],
 )
-def test_a_running_sidecar_has_given_up_the_rest(tmp_path, veth, pinned, by, expected):
-    """No thread has more than the way of reading needs, nor can get it back; the log says what is left."""
+def test_a_running_sidecar_has_dropped_the_rest(tmp_path, veth, pinned, by, expected):
+    """No thread has more than its way of reading needs, nor can regain it; the log lists what is left."""
     pin, map_id = pinned
     place = {
         "interface": ("--interface", veth.name),
@@ -166,8 +166,8 @@ def test_a_running_sidecar_has_given_up_the_rest(tmp_path, veth, pinned, by, exp
     assert f"capabilities kept: {kept}\n" in log.read_text()
 
 
-def test_the_fields_of_a_user_s_map_are_found_again_with_what_is_kept(tmp_path, flows):
-    """Whoever reads a map by its BTF keeps the right to read BTF; whoever describes the map does not."""
+def test_reading_by_btf_keeps_the_right_to_read_btf(tmp_path, flows):
+    """Reading by a layout does not."""
     config = tmp_path / "config.yaml"
     layout = "{key: {saddr: u32, proto: u8}, value: {packets: u64, bytes: u64, fragments: u32}}"
     config.write_text(f"sources:\n  - pin: {flows.map}\n    layout: {layout}\n")
@@ -180,8 +180,8 @@ def test_the_fields_of_a_user_s_map_are_found_again_with_what_is_kept(tmp_path, 
     assert by_layout["Prm"] == {Capability.DAC_READ_SEARCH} | READ
 
 
-def test_with_what_is_kept_an_interface_that_comes_back_is_attached_again(tmp_path, veth):
-    """Giving up rights does not end the following."""
+def test_the_kept_capabilities_suffice_to_attach_again(tmp_path, veth):
+    """An interface that comes back is followed."""
     with running(tmp_path, "--interface", veth.name) as (_, log):
         subprocess.run(["ip", "link", "del", veth.name], check=True)
         subprocess.run(
@@ -208,8 +208,8 @@ sys.exit(cli.main(sys.argv[2:]))
 """
 
 
-def test_where_seccomp_forbids_capset_the_sidecar_says_so_and_runs(tmp_path, pinned):
-    """A profile that is too narrow costs a warning, not the counts."""
+def test_without_capset_the_sidecar_warns_and_runs(tmp_path, pinned):
+    """A seccomp profile that is too strict costs a warning, not the counts."""
     number = {"x86_64": "126", "aarch64": "91"}[platform.machine()]
     command = [sys.executable, "-c", WITHOUT_CAPSET, number, "run", "--map-path", pinned[0]]
     options = ["--profile", "packet-counter", "--otel-endpoint", "none", "--status-address", "127.0.0.1:0"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel top`: rates that add up to what was sent; a terminal that is given back as it was."""
+"""`xdp-otel top`: the rates add up to what was sent, and the terminal is restored."""
 
 import fcntl
 import os
@@ -90,7 +90,7 @@ def start(cleanup):
 
 
 def test_the_rates_of_all_rounds_add_up_to_what_was_sent(flows, start):
-    """Per key and field; each round's rate times its time is what came in it."""
+    """Per key and field, each round's rate times its duration."""
     running = start("--map-path", flows.map, "--interval", "0.5", "--iterations", "4")
     running.wait_for(b"per second")
     for _ in range(5):
@@ -146,8 +146,8 @@ def test_an_interface_is_shown_by_protocol(veth, start):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_terminal_is_given_back(flows, number, start):
-    """Ctrl-C, or SIGTERM, leaves the screen that was there before, with its cursor, and code 0."""
+def test_the_terminal_is_restored(flows, number, start):
+    """Ctrl-C or SIGTERM restores the screen and its cursor, with exit code 0."""
     running = start("--map-path", flows.map, "--interval", "0.2", terminal=(24, 80))
     running.wait_for(b"per second")
     code = running.end(number)
@@ -158,8 +158,8 @@ def test_a_terminal_is_given_back(flows, number, start):
     assert b"Traceback" not in running.output
 
 
-def test_a_screen_is_never_overrun(flows, start):
-    """Neither its lines nor its columns: the rest is counted."""
+def test_the_screen_is_never_overrun(flows, start):
+    """In lines or columns: the rest is counted."""
     for at in range(40):
         flows.send(f"192.0.2.{at}", TCP, 1)
     running = start(
@@ -178,7 +178,7 @@ def test_a_screen_is_never_overrun(flows, start):
         assert re.fullmatch(rb".* and 3\d more", lines[-1])
 
 
-def test_a_narrow_terminal_gets_a_line_for_each_field(veth, start):
+def test_a_narrow_terminal_gets_a_line_per_field(veth, start):
     """The packet counter's eight fields are wider than 80 columns."""
     xdp.attach(veth)
     running = start("--interface", veth.name, "--interval", "0.2", terminal=(24, 80))
@@ -199,8 +199,8 @@ def test_a_narrow_terminal_gets_a_line_for_each_field(veth, start):
     ]
 
 
-def test_a_map_that_took_the_place_is_followed(flows, start):
-    """A program loaded anew pins a new map: the end of the screen says so, and its counts are rates too."""
+def test_a_replaced_map_is_followed(flows, start):
+    """A reloaded program pins a new map: the bottom line says so, and its counts are in the rates."""
     flows.send("192.0.2.7", TCP, 500)
     running = start("--map-path", flows.map, "--interval", "0.3", terminal=(24, 120))
     running.wait_for(b"per second")
@@ -213,14 +213,14 @@ def test_a_map_that_took_the_place_is_followed(flows, start):
     assert not re.search(rb" -[0-9]", running.output)
 
 
-def test_what_cannot_be_read_is_one_line():
+def test_an_unreadable_map_is_a_one_line_error():
     """Before anything is drawn."""
     assert "open map pinned at /sys/fs/bpf/nosuchpin: ENOENT" in xdp_otel(
         "top", "--map-path", "/sys/fs/bpf/nosuchpin", code=3
     )
 
 
-def test_a_reader_that_has_enough_ends_it(flows):
+def test_a_reader_that_stops_early_ends_it(flows):
     """`xdp-otel top | head -1`."""
     script = '"$@" | head -1; echo "${PIPESTATUS[0]}"'
     command = [*COMMAND, "top", "--interval", "0.1", "--map-path", flows.map]

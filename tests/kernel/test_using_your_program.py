@@ -109,7 +109,7 @@ def exposed(ports, name):
 
 
 def test_the_page_leads_from_a_map_to_the_collector(reader, follow, ports):
-    """Each command in its order; at the end the Collector shows what bpftool counts, field by field."""
+    """Its commands in their order; at the end the Collector has bpftool's counts, field by field."""
     assert [line.split()[1] for line in COMMANDS] == [
         *("discover", "map", "discover", "check", "dump", "top", "--config", "discover")
     ]
@@ -134,8 +134,8 @@ def test_the_page_leads_from_a_map_to_the_collector(reader, follow, ports):
         assert exposed(ports, name) == count, name
 
 
-def test_with_its_layout_the_service_needs_no_cap_sys_admin(reader, follow):
-    """The last command's file works where BTF may not be seen; the other is refused with what is missing."""
+def test_with_a_layout_the_service_needs_no_cap_sys_admin(reader, follow):
+    """The last command's file works where BTF is hidden; the other is refused with the missing capability."""
     reader.send("192.0.2.1", UDP, 12)
     pin, plain, with_layout = (COMMANDS[at] for at in (1, 2, -1))
     for line in (pin, with_layout):

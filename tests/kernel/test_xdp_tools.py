@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody else's program, xdp-filter of xdp-tools, with traffic: found, read, and compared with bpftool."""
+"""A third party's program, xdp-filter of xdp-tools, with traffic: found, read and compared with bpftool."""
 
 import json
 import struct
@@ -39,8 +39,8 @@ def test_the_program_and_its_maps_are_found(filtered):
     assert [len(part["aliases"]) for part in stats["value"]] == [1, 1]
 
 
-def test_what_it_drops_is_counted_by_xdp_action(filtered):
-    """The built-in profile fits by itself; each action's packets and bytes are bpftool's."""
+def test_drops_are_counted_by_xdp_action(filtered):
+    """The built-in profile fits by itself; packets and bytes of each action are bpftool's."""
     found = json.loads(xdp_otel("discover", "--json"))["maps"]
     (pin,) = {pin for one in found for pin in one["pins"] if pin.endswith("/xdp_stats_map")}
     before = counted(pin)

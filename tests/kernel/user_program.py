@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user's own XDP program on an interface, the command as a user runs it, and bpftool to compare it with."""
+"""A user's own XDP program on an interface, the command as a user runs it, and bpftool as the oracle."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def xdp_otel(*arguments, prefix=(), code=0, environ=None):
 
 
 def bpftool(*arguments):
-    """Return bpftool's answer."""
+    """Return what bpftool prints, parsed."""
     command = ["bpftool", "-j", *map(str, arguments)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -52,7 +52,7 @@ class UserProgram:
         self.sent = Counter()
 
     def load_again(self):
-        """Replace the program: its map is a new one, under the pin of the old."""
+        """Replace the program: its new map takes over the pin of the old one."""
         maps = self.directory / "again"
         self._load(self.directory / "prog2", maps)
         (maps / self.map.name).rename(self.map)
@@ -63,7 +63,7 @@ class UserProgram:
         self._bpftool(*attach)
 
     def close(self):
-        """Take it all away again."""
+        """Detach the program and remove its pins."""
         for kind in ("xdpdrv", "xdpgeneric"):
             subprocess.run(
                 ["bpftool", "net", "detach", kind, "dev", self.interface.name],
@@ -73,7 +73,7 @@ class UserProgram:
         subprocess.run(["rm", "-r", self.directory], check=True)
 
     def send(self, address, protocol, count, payload=b""):
-        """Let the interface receive *count* packets of a sender."""
+        """Make the interface receive *count* packets from a sender."""
         packet = ipv4(protocol, {TCP: tcp, UDP: udp}[protocol](payload))
         frame = ethernet(IPV4, packet[:12] + socket.inet_aton(address) + packet[16:])
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
@@ -83,7 +83,7 @@ class UserProgram:
         self.sent[address, protocol] += count
 
     def counted(self):
-        """Return by sender and protocol what bpftool says was counted, added up over the CPUs."""
+        """Return bpftool's counts by sender and protocol, summed over the CPUs."""
         found = {}
         for entry in bpftool("map", "dump", "pinned", self.map):
             key = entry["formatted"]["key"]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Run xdp-otel as a user, with a set of capabilities and no other: UID GID CAPABILITY,... ARGUMENT...
+Run xdp-otel as a user with exactly these capabilities: UID GID CAPABILITY,... ARGUMENT...
 
-Everything is imported before rights are given up, so that a tree under a home directory that only its owner
-may enter can be tested too. The set is made here, with nothing from the sidecar.
+Everything is imported before the capabilities are dropped, so that a checkout in a home directory that only
+its owner may enter can be tested. This uses no code of the sidecar.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import os
 import pkgutil
 import sys
 
-# numpy, which `run` imports once it has given its rights up, starts threads, and each has rights of its own.
+# numpy, which is imported before the capabilities are dropped, starts threads with capabilities of their own.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import sidecar
@@ -56,7 +56,7 @@ if __name__ == "__main__":
     for module in pkgutil.walk_packages(sidecar.__path__, "sidecar."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    # What is imported late: by codecs, by the SDK's Resource, by argparse.
+    # Imported late, by codecs, by the SDK's Resource and by argparse.
     list(sources.built_in())
     "localhost".encode("idna")
     for module in ("hashlib", "uuid", "shutil"):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* A program as users have them: what each sender sends, by protocol, in a hash of structs. */
+/* A typical program of a user: packets by sender and protocol, in a hash of structs. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>

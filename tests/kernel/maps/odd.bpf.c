@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* Maps with every odd key and value that C can say; the program fills one record with known numbers. */
+/* Maps with every odd key and value that C can declare; the program fills one record with known numbers. */
 #include <linux/bpf.h>
 #include <linux/in6.h>
 #include <linux/types.h>

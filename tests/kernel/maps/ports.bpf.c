@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* Another program as users have them: UDP by destination port and size, in a shared hash of narrow counters. */
+/* Another typical program: UDP by destination port and size, in a shared hash of narrow counters. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>

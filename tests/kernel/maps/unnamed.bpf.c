@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* Maps whose own names are no good, or say nothing of a count. */
+/* Maps whose field names collide, or suggest no counter. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 

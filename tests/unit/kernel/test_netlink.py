@@ -50,8 +50,8 @@ class Channel:
     ],
 )
 @pytest.mark.timeout(20)
-def test_an_answer_that_is_none_is_one_clear_line(monkeypatch, answer, cause):
-    """Late, refused, cut, without a name, of no length: no traceback, and no reading without end."""
+def test_a_bad_answer_is_a_one_line_error(monkeypatch, answer, cause):
+    """Late, refused, truncated, without a name, of length zero: no traceback, and no endless read."""
     made = {name: getattr(socket, name) for name in ("AF_NETLINK", "AF_UNSPEC", "SOCK_RAW", "SOCK_CLOEXEC")}
     fake = SimpleNamespace(socket=lambda *_: Channel(answer), **made)
     monkeypatch.setattr(netlink, "socket", fake)
@@ -59,6 +59,6 @@ def test_an_answer_that_is_none_is_one_clear_line(monkeypatch, answer, cause):
         netlink.links()
 
 
-def test_the_kernel_tells_of_the_loopback_interface():
-    """The real one, which needs no right."""
+def test_the_loopback_interface_is_listed():
+    """By the real kernel, without any capability."""
     assert "lo" in {link.name for link in netlink.links()}

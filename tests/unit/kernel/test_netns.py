@@ -9,8 +9,8 @@ from sidecar.kernel import netns
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.write_text("")], ids=["fifo", "file"])
-def test_what_is_no_namespace_is_one_clear_line(tmp_path, make):
-    """It is neither waited for, nor called a missing right."""
+def test_a_file_that_is_no_namespace_is_a_one_line_error(tmp_path, make):
+    """Opening it does not block, and no missing capability is blamed."""
     path = tmp_path / "ns"
     make(path)
     named = rf"^cannot enter network namespace {path}: not a network namespace: "
@@ -18,7 +18,7 @@ def test_what_is_no_namespace_is_one_clear_line(tmp_path, make):
         pass
 
 
-def test_without_proc_nobody_steps_out(tmp_path, monkeypatch):
+def test_without_proc_no_namespace_is_entered(tmp_path, monkeypatch):
     """There would be no way back."""
     (tmp_path / "ns").write_text("")
     monkeypatch.setattr(netns, "_OWN", str(tmp_path / "nowhere"))
@@ -29,8 +29,8 @@ def test_without_proc_nobody_steps_out(tmp_path, monkeypatch):
         pass
 
 
-def test_a_namespace_that_is_not_there_does_not_exist(tmp_path):
-    """By its name or by its path; one's own always does."""
+def test_exists(tmp_path):
+    """A namespace is looked up by name or by path; the present one always exists."""
     assert netns.exists(None)
     assert netns.exists("/proc/self/ns/net")
     assert not netns.exists("no-such-ns")

@@ -13,8 +13,8 @@ def lock(path, **how):
     return path_lock.lock(path, trusted.open_directory, **how)
 
 
-def test_who_comes_second_is_told_who_is_there(tmp_path):
-    """One holder; closing ends it."""
+def test_the_error_names_the_holder(tmp_path):
+    """One process holds the lock, and closing the descriptor releases it."""
     fd = lock(tmp_path)
     with pytest.raises(BlockingIOError, match=f"^process {os.getpid()}$"):
         lock(tmp_path)
@@ -22,8 +22,8 @@ def test_who_comes_second_is_told_who_is_there(tmp_path):
     os.close(lock(tmp_path))
 
 
-def test_without_proc_the_holder_is_another_process(tmp_path, monkeypatch):
-    """Its number is only for the message."""
+def test_without_proc_the_holder_has_no_number(tmp_path, monkeypatch):
+    """The number is only for the message."""
     monkeypatch.setattr(path_lock, "_LOCKS", tmp_path / "nowhere")
     fd = lock(tmp_path)
     with pytest.raises(BlockingIOError, match=r"^another process$"):
@@ -31,8 +31,8 @@ def test_without_proc_the_holder_is_another_process(tmp_path, monkeypatch):
     os.close(fd)
 
 
-def test_a_holder_sees_that_its_path_leads_elsewhere(tmp_path):
-    """The directory was removed, or made again: what is locked is not what others find there."""
+def test_a_holder_notices_a_replaced_directory(tmp_path):
+    """Once the directory is removed or recreated, others find another inode at the path."""
     path = tmp_path / "locked"
     path.mkdir()
     fd = lock(path)
@@ -44,8 +44,8 @@ def test_a_holder_sees_that_its_path_leads_elsewhere(tmp_path):
     os.close(fd)
 
 
-def test_who_waited_for_a_directory_that_is_gone_locks_the_one_there_now(tmp_path):
-    """The lock that was waited for is on nothing by then."""
+def test_a_waiter_locks_the_directory_that_the_path_leads_to_now(tmp_path):
+    """The inode that it waited for is gone by then."""
     path = tmp_path / "locked"
     path.mkdir()
     first = lock(path)

@@ -40,8 +40,8 @@ logging.info("read again")
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_descriptors_are_held_before_a_file_gets_their_number(tmp_path, closed):
-    """Or the log would be written into the state directory's lock."""
+def test_no_file_gets_the_number_of_a_standard_stream(tmp_path, closed):
+    """Otherwise the log would be written into the state directory's lock."""
     result = tmp_path / "result"
     subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", HELD, result],
@@ -56,8 +56,8 @@ def test_closed_descriptors_are_held_before_a_file_gets_their_number(tmp_path, c
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_a_log_that_nobody_reads_holds_nothing_up(is_terminal):
-    """What does not fit is dropped; once somebody reads again, how much that was is said."""
+def test_an_unread_log_blocks_nothing(is_terminal):
+    """Lines that do not fit are dropped; once the log is read again, it says how many."""
     reader, writer = pty.openpty() if is_terminal else os.pipe()
     began = time.monotonic()
     with subprocess.Popen(
@@ -107,7 +107,7 @@ def everything(descriptor):
         found += chunk
 
 
-def test_a_log_without_a_reader_or_without_room_ends_nothing():
+def test_a_log_that_cannot_be_written_ends_nothing():
     """A pipe whose other end is closed, and a full disk."""
     reader, writer = os.pipe()
     os.close(reader)
@@ -127,8 +127,8 @@ def test_a_log_without_a_reader_or_without_room_ends_nothing():
 
 
 @pytest.mark.parametrize("environ", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
-def test_what_an_encoding_cannot_say_is_escaped(environ):
-    """The help has an ellipsis, and a name may have anything."""
+def test_characters_that_the_encoding_lacks_are_escaped(environ):
+    """The help has an ellipsis, and names may contain anything."""
     environ = {"PATH": os.environ["PATH"], "PYTHONCOERCECLOCALE": "0", **environ}
     helped = subprocess.run(
         [*MODULE, "run", "--help"], cwd=ROOT, env=environ, capture_output=True, check=False

@@ -28,8 +28,8 @@ def umask():
 
 
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077, 0o777], ids=oct)
-def test_a_directory_is_made_with_the_mode_meant(tmp_path, umask, mask):
-    """Whatever the umask; what is made above it is everybody's to pass and nobody's to write."""
+def test_a_directory_gets_its_mode_whatever_the_umask(tmp_path, umask, mask):
+    """Its missing parents can be traversed by everybody and written by their owner alone."""
     umask(mask)
     trusted.make_directory(tmp_path / "a" / "b" / "c", 0o711)
     modes = [(tmp_path / path).stat().st_mode & 0o7777 for path in ("a", "a/b", "a/b/c")]
@@ -37,8 +37,8 @@ def test_a_directory_is_made_with_the_mode_meant(tmp_path, umask, mask):
     assert modes == [0o755, 0o755, 0o711]
 
 
-def test_a_directory_that_is_there_is_kept_as_it_is(tmp_path):
-    """Its mode may be somebody's wish."""
+def test_an_existing_directory_keeps_its_mode(tmp_path):
+    """Somebody may have chosen it."""
     (tmp_path / "there").mkdir(mode=0o750)
     (tmp_path / "there").chmod(0o750)
     trusted.make_directory(tmp_path / "there", 0o700)
@@ -46,15 +46,15 @@ def test_a_directory_that_is_there_is_kept_as_it_is(tmp_path):
     assert (tmp_path / "there").stat().st_mode & 0o7777 == 0o750
 
 
-def test_a_directory_below_a_link_that_leads_nowhere_is_an_error(tmp_path):
-    """And not a search without end."""
+def test_a_directory_below_a_dangling_link_is_an_error(tmp_path):
+    """And not an endless search."""
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(FileNotFoundError):
         trusted.make_directory(tmp_path / "link" / "below", 0o700)
 
 
 def test_a_link_to_a_directory_is_not_opened(tmp_path):
-    """It may lead to anything."""
+    """It may lead anywhere."""
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(NotADirectoryError):
         trusted.open_directory(tmp_path / "link")
@@ -77,14 +77,14 @@ def bound(path):
 )
 @pytest.mark.timeout(20)
 def test_only_a_regular_file_is_read(tmp_path, directory, plant):
-    """Nothing is followed, nothing waited for."""
+    """No link is followed, and nothing blocks."""
     plant(tmp_path / "file")
     with pytest.raises(trusted.UntrustedError, match="not a regular file"):
         trusted.read_file("file", directory, 100)
 
 
-def test_no_more_is_read_than_there_can_be(tmp_path, directory):
-    """A file of a terabyte costs nothing; one of the most that may be is read."""
+def test_a_file_larger_than_the_limit_is_not_read(tmp_path, directory):
+    """A file of a terabyte costs nothing; one of exactly the limit is read."""
     (tmp_path / "file").write_bytes(b"0123456789")
     assert trusted.read_file("file", directory, 10) == b"0123456789"
     os.truncate(tmp_path / "file", 1 << 40)
@@ -93,8 +93,8 @@ def test_no_more_is_read_than_there_can_be(tmp_path, directory):
 
 
 @as_root
-def test_a_file_of_somebody_else_is_not_read(tmp_path, directory):
-    """Unless the directory is his: then the user named it."""
+def test_a_file_of_another_user_is_not_read(tmp_path, directory):
+    """Unless that user owns the directory, which the user of the sidecar chose."""
     (tmp_path / "file").write_bytes(b"planted")
     os.chown(tmp_path / "file", OTHER, OTHER)
     with pytest.raises(trusted.UntrustedError, match=f"belongs to user {OTHER}"):
@@ -106,8 +106,8 @@ def test_a_file_of_somebody_else_is_not_read(tmp_path, directory):
 
 @pytest.mark.parametrize("plant", [link, os.mkfifo, bound], ids=lambda f: f.__name__)
 @pytest.mark.timeout(20)
-def test_a_file_is_made_and_never_opened(tmp_path, directory, plant, umask):
-    """What had its name makes room, whatever it led to; the file is nobody else's to read."""
+def test_a_file_is_created_and_never_opened(tmp_path, directory, plant, umask):
+    """Whatever had its name is removed, not followed; nobody else can read the file."""
     plant(tmp_path / "file")
     umask(0o277)
     trusted.write_file("file", directory, [b"on", b"", b"e"])
