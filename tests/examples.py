@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many examples a property is tried with, and where they come from."""
+"""How many examples a property gets, and how they are drawn."""
 
 import os
 
@@ -10,12 +10,12 @@ _FEW = 100
 
 def register():
     """
-    Register the two profiles of hypothesis, and load the first.
+    Register the two profiles of Hypothesis and load the first.
 
-    `ci` draws the same examples each time: what one run finds wrong, every run finds wrong. What was found
-    stays, readable, as an @example of its test. `explore` draws others for each seed (tests/explore.py).
+    `ci` draws the same examples each time, so a failure is reproducible; a failing example is added to its
+    test as an @example. `explore` draws other examples for each seed (tests/explore.py).
     """
-    # On a busy machine any example may take long.
+    # On a busy machine, any example may take long.
     settings.register_profile("ci", deadline=None, derandomize=True, database=None, max_examples=_FEW)
     settings.register_profile(
         "explore",
@@ -28,6 +28,6 @@ def register():
 
 
 def examples(few):
-    """Try *few* examples, because each takes long, but when exploring as many as everywhere."""
+    """Use *few* examples, because each takes long, except when exploring."""
     exploring = settings.get_current_profile_name() == "explore"
     return settings() if exploring else settings(max_examples=few)

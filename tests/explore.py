@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Search on where `make test` ends: every property with other examples, and the model at larger bounds.
+Extend `make test`: every property with more examples, and the model at larger bounds.
 
-`python -m tests.explore` takes one property after the other, in an order and with examples that the seed
-decides, until the time is over or something is found: then it prints the history, how to see it again, and
-ends with 1. What it finds belongs into the test as an @example (tests/wire/histories.py).
+`python -m tests.explore` runs one property after another, in an order and with examples that depend on the
+seed, until time is up or one fails: then it prints the history and how to reproduce it, and exits with 1. Add
+a failing history to its test as an @example (tests/wire/histories.py).
 """
 
 import os
@@ -27,13 +27,13 @@ from demo.processes import end, run, spawn
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0")
 PROFILE = "--hypothesis-profile=explore"
 _POLL_S = 0.1
-# The histories and answers on the wire are what has most to be found in: for one of all others four of them.
+# Failures are most likely in the properties of tests/wire, so they run four times as often as others.
 _WEIGHT = 4
 
 
 @dataclass(frozen=True)
 class Search:
-    """One test with one seed; *depth* is how many faults and cycles more the model may have than usual."""
+    """One test with one seed; *depth* is the number of extra faults and cycles of the model."""
 
     test: str
     seed: int
@@ -41,7 +41,7 @@ class Search:
 
     @property
     def command(self) -> list[str]:
-        """What runs it."""
+        """The command that runs it."""
         if self.depth:
             return [*PYTEST, "-rP", self.test]
         quiet = ("--hypothesis-show-statistics", "--show-capture=no", "--tb=short")
@@ -49,18 +49,18 @@ class Search:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What differs from everyone's."""
+        """The extra environment variables."""
         return {"MODEL_DEPTH": str(self.depth)} if self.depth else {}
 
-    def again(self) -> str:
-        """How to see it again."""
+    def reproduce(self) -> str:
+        """The command line that reproduces it."""
         settings = "".join(f"{name}={value} " for name, value in self.environment.items())
         more = "" if self.depth else f" {PROFILE} --hypothesis-seed={self.seed}"
         return f"{settings}.venv/bin/python -m pytest '{self.test}'{more}"
 
 
 class Running:
-    """A search under way."""
+    """A running search."""
 
     def __init__(self, search: Search) -> None:
         self.search = search
@@ -74,22 +74,22 @@ class Running:
         )
 
     def exit_code(self) -> int | None:
-        """Return it once there is one."""
+        """Return the exit code, or None while it runs."""
         return self._process.poll()
 
     def output(self) -> str:
-        """Return what it has said."""
+        """Return its output so far."""
         self._output.seek(0)
         return self._output.read().decode(errors="replace")
 
     def close(self) -> None:
-        """End it, if it has not ended."""
+        """End the process if it still runs."""
         end(self._process)
         self._output.close()
 
 
 def main() -> int:
-    """Return the exit code: 0 nothing was found, 1 something was, 2 usage, 130 by Ctrl-C, 143 by SIGTERM."""
+    """Return the exit code: 0 all passed, 1 one failed, 2 usage, 130 after Ctrl-C, 143 after SIGTERM."""
     interruption.listen()
     try:
         seconds = float(os.environ.get("EXPLORE_SECONDS") or 600)
@@ -112,21 +112,21 @@ def main() -> int:
     try:
         while time.monotonic() < deadline:
             while len(running) < jobs:
-                # A larger bound may take long: it must not keep all others from their turn.
-                is_deep = next(turns) % _WEIGHT == 0 and not any(one.search.depth for one in running)
+                # A larger bound may take long and must not block all other searches.
+                is_deep = next(turns) % _WEIGHT == 0 and not any(search.search.depth for search in running)
                 running.append(Running(next(bounds if is_deep else examples)))
             interruption.pause(_POLL_S)
-            for one in [one for one in running if one.exit_code() is not None]:
-                running.remove(one)
-                if _is_wrong(one, searched):
+            for ended in [search for search in running if search.exit_code() is not None]:
+                running.remove(ended)
+                if _has_failed(ended, searched):
                     return 1
     except interruption.Interrupted as interrupted:
         return 128 + interrupted.number
     else:
         return 0
     finally:
-        for one in running:
-            one.close()
+        for search in running:
+            search.close()
         cut = f", {len(running)} cut off at the end" if running else ""
         _say(", ".join(f"{what}: {number:,}" for what, number in sorted(searched.items())) + cut)
 
@@ -136,7 +136,7 @@ def _collected(*which: str) -> list[str]:
 
 
 def _examples(properties: list[str], first_seed: int) -> Iterator[Search]:
-    """Yield all properties in turn, those on the wire more often, each time with another seed."""
+    """Yield all properties in turn, those of tests/wire more often, each time with a new seed."""
     chance = Random(first_seed)  # noqa: S311 - must be the same for the same seed
     drawn = [test for test in properties for _ in range(_WEIGHT if "/wire/" in test else 1)]
     while True:
@@ -145,15 +145,15 @@ def _examples(properties: list[str], first_seed: int) -> Iterator[Search]:
 
 
 def _bounds(model: list[str], first_seed: int) -> Iterator[Search]:
-    """Yield the model one deeper, then two; each is searched whole: the seed decides only the order."""
+    """Yield the model with depth 1, then 2, …; each is searched exhaustively, in an order by the seed."""
     chance = Random(first_seed)  # noqa: S311 - must be the same for the same seed
     for depth in count(1):
         chance.shuffle(model)
         yield from (Search(test, 0, depth) for test in model)
 
 
-def _is_wrong(done: Running, searched: Counter[str]) -> bool:
-    """Say what one search met, and whether it found something."""
+def _has_failed(done: Running, searched: Counter[str]) -> bool:
+    """Print the result of one search; return whether it failed."""
     output, code = done.output(), done.exit_code()
     done.close()
     met = Counter(
@@ -167,7 +167,7 @@ def _is_wrong(done: Running, searched: Counter[str]) -> bool:
     how = f"{done.search.depth} deeper" if done.search.depth else f"seed {done.search.seed}"
     _say(f"{took_s:6.0f} s  {size:>18}  {done.search.test.removeprefix('tests/')}, {how}")
     if code:
-        _say(f"\n{output}\nFOUND. Again:\n    {done.search.again()}")
+        _say(f"\n{output}\nFOUND. Again:\n    {done.search.reproduce()}")
     return bool(code)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packet-counter profile as tests need it: its schema, and readings of its map."""
+"""The packet-counter profile for tests: its schema, and readings of its map."""
 
 from dataclasses import replace
 
@@ -23,15 +23,23 @@ INFO = MapInfo(
 )
 SCHEMA = resolve(SourceSpec(MapRef("pin", "/sys/fs/bpf/stats_map"), profile("packet-counter")), INFO, None)
 FIELDS = [field.name for field in SCHEMA.layout.fields]
+<<<<<<< HEAD
 SUMS = {one.field: one.name for one in SCHEMA.instruments if one.kind.is_monotonic}
+=======
+SUMS = {
+    instrument.field: instrument.name
+    for instrument in SCHEMA.instruments
+    if instrument.kind.value == "counter"
+}
+>>>>>>> w-tests
 COLUMNS = SCHEMA.columns(1)
 
 
 def schema(*attributes):
-    """The schema with attributes of its own."""
+    """The schema with the given attributes."""
     return replace(SCHEMA, attributes=attributes)
 
 
 def reading(counts, key=bytes(4)):
-    """What a map held."""
+    """A reading of a map with one entry."""
     return Reading(COLUMNS, {key: tuple(counts)})

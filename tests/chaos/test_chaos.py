@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bounded chaos run: some of the scenarios, short; and that the ledger would tell if they went wrong."""
+"""A short chaos run over some scenarios, and tests that the ledger detects wrong counts."""
 
 import pytest
 
@@ -25,7 +25,7 @@ SHORT = (
 
 @pytest.mark.parametrize("name", SHORT)
 def test_counts_are_exact_or_within_the_bound(name, tmp_path):
-    """What Prometheus shows after the faults is what the kernel counted, or as much less as is documented."""
+    """After the faults, Prometheus shows what the kernel counted, or less within the documented bound."""
     rows = play(name, tmp_path, seed=SEED, seconds=SECONDS)
 
     assert [] == [complaint for row in rows for complaint in row.complaints()], "\n".join(
@@ -42,13 +42,13 @@ def row(kernel, shown, bound=ZERO, **more):
 
 
 def test_a_row_of_equal_counts_is_fine():
-    """Equal counts need no words."""
+    """Equal counts give no complaint."""
     assert [] == row(counts(10, 600), counts(10, 600)).complaints()
 
 
 @pytest.mark.parametrize("shown", [counts(9, 600), counts(11, 600), counts(10, 599), counts(10, 601)])
 def test_a_row_that_differs_by_one_is_wrong(shown):
-    """One packet or one byte more or less, without a bound, is told."""
+    """Without a bound, one packet or byte more or less is reported."""
     assert row(counts(10, 600), shown).complaints()
 
 
@@ -60,7 +60,7 @@ def test_a_loss_within_its_bound_is_fine_and_one_more_is_not():
     ).complaints()
 
 
-def test_a_double_count_is_wrong_whatever_the_bound():
+def test_an_overcount_is_wrong_with_any_bound():
     """A bound allows for less, never for more."""
     assert ["beyond the bound: total_packets +1"] == row(
         counts(10, 600), counts(11, 600), counts(10, 600)
@@ -77,12 +77,12 @@ def test_a_row_without_traffic_is_wrong():
     [([], 0), ([7], 7), ([0, 7, 7, 9], 9), ([7, 9, 2, 5], 14), ([7, 7, 0, 0, 3], 10)],
 )
 def test_increase_handles_resets_as_promql_does(samples, grown):
-    """A counter that goes back has begun at 0 again; nothing is extrapolated."""
+    """A counter that decreases restarted at 0; nothing is extrapolated."""
     assert grown == increase(samples)
 
 
-def test_a_scenario_that_cannot_go_on_has_a_row_that_says_so(tmp_path, monkeypatch):
-    """A failure on the way is no empty ledger."""
+def test_a_scenario_that_fails_to_run_is_in_the_ledger(tmp_path, monkeypatch):
+    """Its row has the error."""
 
     def fails(stage):
         stage.collector.kill()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The chart as Helm renders it, and the cases that are looked at.
+The chart as Helm renders it, and the cases under test.
 
-`python -m tests.chart.chart` (`make goldens`) copies into the chart what it takes from elsewhere, and renders
-all cases anew.
+`python -m tests.chart.chart` (`make goldens`) updates the chart's copies of other files and renders all cases
+again.
 """
 
 import os
@@ -18,7 +18,7 @@ CHART = ROOT / "helm"
 GOLDEN = Path(__file__).parent / "golden"
 VALUES = Path(__file__).parent / "values"
 
-# A chart cannot read outside its directory. Dashboards and rules are written there by their generator.
+# A chart cannot read files outside its directory. Dashboards and rules are written there by their generator.
 COPIES = {
     ROOT / f"collector/{name}.yaml": CHART / f"collector/{name}.yaml"
     for name in ("agent", "config", "gateway", "tls")
@@ -36,12 +36,12 @@ def helm(*arguments):
     """Run Helm in the repository's root; return the finished process."""
     found = sorted((ROOT / ".build/bin").glob("helm-v*"))
     program = os.environ.get("HELM") or (str(found[-1]) if found else "")
-    assert program, "no Helm here: `make chart` builds one"
+    assert program, "no Helm: `make chart` builds it"
     return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def render(*arguments):
-    """Return the objects that the chart makes, in Helm's order; raise AssertionError with what Helm says."""
+    """Return the rendered objects in Helm's order; raise AssertionError with Helm's message."""
     done = helm("template", "xdp", "helm", "--namespace=observability", "--kube-version=1.37", *arguments)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
@@ -52,7 +52,7 @@ def name_of(one):
 
 
 def pod_spec(one):
-    """Return the specification of the pods that an object makes, or None."""
+    """Return the pod specification of an object, or None."""
     if one["kind"] == "Pod":
         return one["spec"]
     return one["spec"]["template"]["spec"] if one["kind"] in ("DaemonSet", "Deployment", "Job") else None
@@ -67,7 +67,7 @@ def one(objects, kind, name="xdp-xdp-otel"):
 
 
 def sidecar(objects):
-    """Return the DaemonSet of the sidecars, and their container."""
+    """Return the sidecar's DaemonSet and container."""
     daemonset = next(it for it in objects if it["kind"] == "DaemonSet" and not name_of(it).endswith("-leave"))
     return daemonset, next(it for it in containers(pod_spec(daemonset)) if it["name"] == "sidecar")
 
@@ -77,7 +77,7 @@ def environment(container):
 
 
 def golden(case, objects, default):
-    """Return the golden text: what differs from the default, without what is random or has its own tests."""
+    """Return the golden text: what differs from the default, without random or separately tested parts."""
     same = [one for one in default if case != "default" and one in objects]
     documents = [_plain(one) for one in objects if one not in same]
     gone = sorted({name_of(one) for one in default} - {name_of(one) for one in objects})

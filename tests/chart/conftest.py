@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All cases, rendered once."""
+"""Render all cases once."""
 
 import pytest
 

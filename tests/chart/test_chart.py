@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of this project for what the chart renders: rights, labels, volumes, addresses."""
+"""Our rules for the rendered objects: privileges, labels, volumes, addresses."""
 
 import pytest
 
@@ -10,12 +10,12 @@ from tests.chart.chart import CASES, containers, environment, name_of, one, pod_
 
 @pytest.mark.parametrize("case", CASES)
 def test_least_rights(renders, case):
-    """No container gets a right that it does not need; what is privileged was asked for."""
+    """No container gets a privilege that it does not need; a privileged one was requested."""
     for it in renders[case]:
         spec = pod_spec(it)
         if spec is None:
             continue
-        # The one that waits for the end of an uninstallation asks the API server.
+        # The job that waits for the uninstallation queries the API server.
         assert spec["automountServiceAccountToken"] == (it["kind"] == "Job"), name_of(it)
         for container in containers(spec):
             security = container["securityContext"]
@@ -70,13 +70,13 @@ def added_capabilities(objects):
     ("case", "expected"), [("default", True), ("config", True), ("pins", False), ("names", False)]
 )
 def test_host_network(renders, case, expected):
-    """Only who reads an interface is in the node's network namespace."""
+    """Only pods that read an interface share the node's network namespace."""
     assert pod_spec(sidecar(renders[case])[0]).get("hostNetwork", False) == expected
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_pod_labels(renders, case):
-    """A new version of the chart alone starts no pod anew; every pod is selected by what owns it."""
+    """A new chart version alone restarts no pod; every owner selects its pods."""
     for it in renders[case]:
         if it["kind"] in ("DaemonSet", "Deployment", "Job"):
             labels = it["spec"]["template"]["metadata"]["labels"]
@@ -87,7 +87,7 @@ def test_pod_labels(renders, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_labels(renders, case):
-    """Every object has the recommended labels, and is found by its release."""
+    """Every object has the recommended labels and can be selected by release."""
     for it in renders[case]:
         labels = it["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "xdp", name_of(it)
@@ -98,7 +98,7 @@ def test_labels(renders, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_volumes(renders, case):
-    """Every mount has its volume and every volume is mounted; ConfigMaps and Secrets are there or given."""
+    """Every mount has a volume, every volume is mounted; ConfigMaps and Secrets are rendered or given."""
     names = {name_of(it) for it in renders[case]}
     given = {"Secret/otlp-server", "Secret/otlp-client"}
     for it in renders[case]:
@@ -118,7 +118,7 @@ def test_volumes(renders, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_never_two_writers(renders, case):
-    """A node's pod ends before its successor begins; its state stays, in a directory of this release."""
+    """A node's pod ends before its successor starts; its state stays in a directory of the release."""
     daemonset, container = sidecar(renders[case])
     assert daemonset["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"] == 0
     assert environment(container)["XDP_OTEL_STATE_DIR"] == (
@@ -136,13 +136,13 @@ def test_never_two_writers(renders, case):
     ],
 )
 def test_where_it_sends(renders, case, endpoint, base_point):
-    """The sidecar sends to the Collector that the mode says, with base points only to ours."""
+    """The mode decides which Collector the sidecar exports to; base points go only to ours."""
     said = environment(sidecar(renders[case])[1])
     assert (said["OTEL_EXPORTER_OTLP_ENDPOINT"], said["XDP_OTEL_BASE_POINT"]) == (endpoint, base_point)
 
 
 def test_resource_attributes(renders):
-    """Node, pod and cluster are said, percent-encoded; the instance id is the state directory's."""
+    """Node, pod and cluster are given, percent-encoded; the instance id comes from the state directory."""
     said = environment(sidecar(renders["everything"])[1])["OTEL_RESOURCE_ATTRIBUTES"].split(",")
     assert said == [
         "host.name=$(K8S_NODE_NAME)",
@@ -158,7 +158,7 @@ def test_resource_attributes(renders):
 
 
 def test_config_rolls():
-    """A change of the configuration file starts the sidecars anew."""
+    """A change of the configuration file restarts the sidecars."""
     checksums = {
         pod_annotations("--set-json", f'sidecar.config={{"sources":[{{"interface":"{name}"}}]}}')[
             "checksum/config"

@@ -15,7 +15,7 @@ def leave(state):
 
 
 def test_all_state_is_removed(tmp_path):
-    """Of the sidecar and of the Collector's queue, and the directory with it; twice is as good as once."""
+    """The sidecar's, the Collector's queue and the directory itself; running twice is harmless."""
     state = tmp_path / "state"
     (state / "queue").mkdir(parents=True)
     for name in ("journal", "journal.damaged", "instance-id", "queue/batch"):
@@ -26,8 +26,8 @@ def test_all_state_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_ours_stays(tmp_path):
-    """Somebody may have named a directory that others use as well."""
+def test_files_of_others_stay(tmp_path):
+    """The state directory may be shared with other programs."""
     for name in ("journal", "etcd.db"):
         (tmp_path / name).touch()
     leave(tmp_path)
@@ -35,8 +35,8 @@ def test_what_is_not_ours_stays(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["etcd.db"]
 
 
-def test_a_sidecar_that_still_runs_is_waited_for(tmp_path):
-    """Its last cycle goes into the state directory."""
+def test_uninstallation_waits_for_a_running_sidecar(tmp_path):
+    """Its last cycle still writes to the state directory."""
     state = tmp_path / "state"
     with contextlib.closing(Journal(state)):
         (state / "journal").touch()

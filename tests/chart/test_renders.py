@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the chart renders: by golden files, Kubernetes' own schemas, and what lies beside the templates."""
+"""The rendered chart against golden files, Kubernetes' schemas and the files beside the templates."""
 
 import json
 import re
@@ -10,15 +10,15 @@ import yaml
 
 from tests.chart.chart import CASES, CHART, COPIES, GOLDEN, golden, helm, one, render
 
-# The oldest Kubernetes of Chart.yaml and the newest whose schemas are at hand.
+# The oldest Kubernetes of Chart.yaml and the newest with available schemas.
 VERSIONS = ("1.26", "1.37")
-# Objects of the Prometheus operator, whose schemas Kubernetes does not have.
+# Objects of the Prometheus operator, which Kubernetes has no schemas for.
 OPERATOR = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(renders, case):
-    """A change of what the chart renders shows in a golden file; `make goldens` writes them anew."""
+    """Every change of the rendered chart shows in a golden file; `make goldens` rewrites them."""
     assert (GOLDEN / f"{case}.yaml").read_text() == golden(case, renders[case], renders["default"])
 
 
@@ -43,7 +43,7 @@ def test_lint(case):
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("case", CASES)
 def test_kubernetes_schemas(renders, case, version):
-    """Every object passes the schemas of the oldest and the newest Kubernetes, which know no other field."""
+    """Every object passes the strict schemas of the oldest and the newest Kubernetes."""
     for it in renders[case]:
         if it["kind"] not in OPERATOR:
             kubernetes_validate.validate(it, version, strict=True)
@@ -51,7 +51,7 @@ def test_kubernetes_schemas(renders, case, version):
 
 @pytest.mark.parametrize("case", CASES)
 def test_operator_objects(renders, case):
-    """Monitors name ports that the pods or Services they select have, and the rules have groups."""
+    """Monitors name ports of the pods or Services that they select, and the rules have groups."""
     for it in renders[case]:
         if it["kind"] == "PrometheusRule":
             assert [group["name"] for group in it["spec"]["groups"]]
@@ -68,12 +68,12 @@ def test_operator_objects(renders, case):
 
 
 def test_fits_into_a_configmap(renders):
-    """No ConfigMap is larger than Kubernetes takes (1 MiB)."""
+    """No ConfigMap exceeds Kubernetes' limit (1 MiB)."""
     assert max(len(json.dumps(it)) for it in renders["stack"] if it["kind"] == "ConfigMap") < 1 << 20
 
 
 def test_every_value_is_used():
-    """No value is there that no template reads."""
+    """Every value is read by a template."""
     templates = "".join(path.read_text() for path in CHART.glob("templates/**/*.*"))
     through = re.compile(r"resources|annotations|labels|securityContext|seccompProfile|Probe$|nodeSelector")
 
@@ -93,7 +93,7 @@ def test_every_value_is_used():
 
 
 def test_alerts_and_dashboards(renders):
-    """Whatever lies in alerts/ and dashboards/ reaches Prometheus, Grafana and the operator."""
+    """The files in alerts/ and dashboards/ reach Prometheus, Grafana and the operator."""
     rules, dashboards = sorted(CHART.glob("alerts/*")), sorted(CHART.glob("dashboards/*"))
     assert sorted(one(renders["default"], "ConfigMap", "xdp-xdp-otel-rules")["data"]) == [
         path.name for path in rules
@@ -107,7 +107,7 @@ def test_alerts_and_dashboards(renders):
 
 
 def test_secrets_are_random():
-    """Grafana's password and the certificates' keys are drawn anew for each release."""
+    """Every release gets its own Grafana password and certificate keys."""
     arguments = ["--set=tls.enabled=true"]
     drawn = [[it["data"] for it in render(*arguments) if it["kind"] == "Secret"] for _ in range(2)]
     keys = ("tls.key", "tls.key", "admin-password")

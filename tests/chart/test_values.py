@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which values the chart refuses, and what it says then."""
+"""Which values the chart rejects, and with which message."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.chart.chart import CASES, CHART, ROOT, helm
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-# What users may fill as they like, and what Kubernetes or the Collector checks.
+# Free-form values, and values that Kubernetes or the Collector checks.
 FREE = [
     "affinity",
     "annotations",
@@ -28,7 +28,7 @@ FREE = [
 
 
 def places(values, path=()):
-    """Yield the path of every object whose keys are the chart's."""
+    """Yield the path of every object whose keys the chart defines."""
     yield path
     for name, value in values.items():
         if isinstance(value, dict) and name not in FREE:
@@ -43,20 +43,20 @@ def with_one_more(path):
 
 
 def test_schema():
-    """The schema is one, and the chart's own values fit it."""
+    """The schema is valid, and the default values conform to it."""
     jsonschema.Draft7Validator.check_schema(SCHEMA)
     jsonschema.validate(VALUES, SCHEMA)
 
 
 @pytest.mark.parametrize("path", list(places(VALUES)), ids=".".join)
 def test_unknown_key(path):
-    """A key that the chart does not know is refused, wherever it is."""
+    """An unknown key is rejected at any level."""
     with pytest.raises(jsonschema.ValidationError, match="noSuchValue"):
         jsonschema.validate(with_one_more(path), SCHEMA)
 
 
 def test_schema_has_no_more_than_the_values():
-    """What the schema knows is in values.yaml, where users look for it."""
+    """Every key of the schema is in values.yaml, where users look for it."""
 
     def unlisted(schema, values, path=()):
         schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
@@ -105,7 +105,7 @@ def test_schema_has_no_more_than_the_values():
     ],
 )
 def test_refused_by_schema(argument, said):
-    """A wrong value is refused before anything is installed, with the place where it stands."""
+    """A wrong value is rejected before the installation, with its path."""
     done = helm("template", "xdp", "helm", "--kube-version=1.37", "--set", argument)
     assert (done.returncode, said in done.stderr) == (1, True), done.stderr
 
@@ -175,7 +175,7 @@ def test_refused_by_schema(argument, said):
     ids=lambda it: it.partition(":")[0] if isinstance(it, str) else "",
 )
 def test_refused_together(tmp_path, values, said):
-    """Values that do not go together are refused: what is wrong, and what to do."""
+    """Incompatible values are rejected with the problem and the remedy."""
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
     done = helm("template", "xdp", "helm", "--kube-version=1.37", "--values", str(file))
@@ -183,13 +183,13 @@ def test_refused_together(tmp_path, values, said):
 
 
 def test_shipped_values_files():
-    """Each values file of the chart is a case that is rendered."""
+    """Every values file of the chart is rendered as a case."""
     used = {argument.partition("=")[2] for arguments in CASES.values() for argument in arguments}
     assert {str(path.relative_to(ROOT)) for path in CHART.glob("values-*.yaml")} <= used
 
 
 def test_a_release_with_dots_in_its_name_has_objects_without():
-    """The API server takes them in no Service's name."""
+    """The API server rejects dots in the name of a Service."""
     done = helm("template", "net.xdp", "helm", "--kube-version=1.37")
 
     assert "\n  name: net-xdp-xdp-otel-prometheus\n" in done.stdout, done.stderr
@@ -197,6 +197,6 @@ def test_a_release_with_dots_in_its_name_has_objects_without():
 
 
 def test_an_interval_below_a_second_can_be_set_on_the_command_line():
-    """Helm's --set makes text of a number with a point."""
+    """Helm's --set turns a decimal number into a string."""
     done = helm("template", "xdp", "helm", "--kube-version=1.37", "--set", "sidecar.interval=0.5")
     assert (done.returncode, "- --interval=0.5\n" in done.stdout) == (0, True), done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of dashboards and rules look at."""
+"""Fixtures of the tests of dashboards and rules."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/metrics.md names every metric that there is."""
+"""docs/metrics.md documents every metric."""
 
 import re
 
@@ -15,7 +15,7 @@ def text(root):
 
 
 def test_the_sidecars_own_metrics_are_documented(text):
-    """Each has its name in Prometheus, its kind and its labels in the document, and no other is there."""
+    """The document lists exactly these, with Prometheus name, kind and labels."""
     rows = dict(re.findall(r"(?m)^\| `(xdp_otel_\w+)` \| (.*)$", text))
     families = {
         f"xdp_otel_{family.name}" + ("_total" if family.kind == "counter" else ""): family
@@ -29,7 +29,7 @@ def test_the_sidecars_own_metrics_are_documented(text):
 
 
 def test_the_profiles_metrics_are_documented(root, text):
-    """Each metric of each built-in profile stands there with its unit and its name in Prometheus."""
+    """It lists every metric of every built-in profile with unit and Prometheus name."""
     for profile in (root / "sidecar/describe/profiles").glob("*.yaml"):
         for metric in yaml.safe_load(profile.read_text())["metrics"]:
             in_prometheus = "xdp_" + metric["name"].replace(".", "_")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files in the repository are what the generator makes, and what Grafana's published types allow."""
+"""The committed dashboards are up to date and conform to Grafana's published types."""
 
 import copy
 import json
@@ -31,8 +31,8 @@ def problems(root, dashboard):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="grafana-foundation-sdk needs Python 3.11")
-def test_what_is_committed_is_what_is_generated():
-    """`make dashboards` has nothing to write, and no generated directory has a file of unknown origin."""
+def test_the_committed_files_are_up_to_date():
+    """`make dashboards` would change nothing, and the generated directories contain no other files."""
     from dashboards.files import generated  # noqa: PLC0415
 
     files = dict(generated())
@@ -44,15 +44,15 @@ def test_what_is_committed_is_what_is_generated():
 
 
 def test_the_chart_has_the_same_dashboards_and_rules(root):
-    """The chart's copies are equal, byte by byte."""
+    """The chart's copies are identical."""
     for ours, charts in (("deploy/grafana/dashboards", "dashboards"), ("deploy/prometheus/rules", "alerts")):
         expected = {path.name: path.read_bytes() for path in (root / ours).iterdir() if path.is_file()}
 
         assert expected == {path.name: path.read_bytes() for path in (root / "helm" / charts).iterdir()}
 
 
-def test_a_dashboard_is_what_grafanas_types_allow(root, dashboard):
-    """No setting is unknown, missing or of the wrong type, by the types of Grafana 13."""
+def test_a_dashboard_conforms_to_grafanas_types(root, dashboard):
+    """By the types of Grafana 13, no setting is unknown, missing or of the wrong type."""
     assert [] == problems(root, dashboard)
 
 
@@ -68,7 +68,7 @@ def test_a_dashboard_is_what_grafanas_types_allow(root, dashboard):
         (("links", 0), "keepTime", "yes"),
     ],
 )
-def test_what_grafanas_types_do_not_allow_is_found(root, at, key, value):
+def test_a_violation_of_grafanas_types_is_detected(root, at, key, value):
     """A misspelt key or value anywhere in a dashboard makes the check above fail."""
     dashboard = json.loads((root / "deploy/grafana/dashboards/xdp-overview.json").read_text())
     broken = copy.deepcopy(dashboard)
@@ -82,7 +82,7 @@ def test_what_grafanas_types_do_not_allow_is_found(root, at, key, value):
 
 
 def test_every_query_is_promql(root, dashboard, promtool, tmp_path):
-    """Prometheus' own parser takes every query of every panel."""
+    """Prometheus' own parser accepts every query of every panel."""
     found = expressions(dashboard)
     filled = [re.sub(r"\$(__rate_interval|__range)", "1m", expr) for expr in found]
     filled = [re.sub(r"\$(metric|label)\b", "some_name", expr) for expr in filled]
@@ -97,7 +97,7 @@ def test_every_query_is_promql(root, dashboard, promtool, tmp_path):
 
 
 def test_a_dashboard_defines_the_variables_that_it_uses(dashboard):
-    """Each `$name` is one of the dashboard's variables, and one that another needs stands before it."""
+    """Each `$name` is a variable of the dashboard, and a variable comes after those it depends on."""
     known = set(BUILT_IN)
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
@@ -109,15 +109,15 @@ def test_a_dashboard_defines_the_variables_that_it_uses(dashboard):
 
 
 def test_no_panel_breaks_while_a_resource_changes(dashboard):
-    """Each join takes one node for a sidecar, also while there are two xdp_target_info of it."""
+    """Each join picks one node per sidecar, even while it has two xdp_target_info series."""
     one = "topk by (job, instance) (1, group by (job, instance, host_name) (xdp_target_info{"
 
     for expr in expressions(dashboard):
         assert expr.count("xdp_target_info") == expr.count(one)
 
 
-def test_a_panel_says_what_it_shows(dashboard):
-    """Each panel has title, description and unit, and names its lines if there can be several."""
+def test_a_panel_is_described(dashboard):
+    """Each panel has a title, a description and a unit, and a legend if it can have several lines."""
     for panel in panels(dashboard):
         assert panel["title"]
         assert panel["description"].endswith(".")
@@ -129,7 +129,7 @@ def test_a_panel_says_what_it_shows(dashboard):
 
 
 def test_a_table_renames_all_its_columns(dashboard):
-    """No table shows a label or a value under the name that Prometheus or Grafana has for it."""
+    """No table shows a column under the name that Prometheus or Grafana gives it."""
     for panel in panels(dashboard, "table"):
         renamed = panel["transformations"][1]["options"]["renameByName"]
         count = len(panel["targets"])
@@ -141,8 +141,8 @@ def test_a_table_renames_all_its_columns(dashboard):
             assert labels - {"$label"} == {name for name in renamed if not name.startswith("Value")}
 
 
-def test_panels_lie_beside_each_other(dashboard):
-    """No two panels cover each other, and none is wider than the page."""
+def test_panels_do_not_overlap(dashboard):
+    """No two panels overlap, and none is wider than the page."""
     covered = set()
     for panel in dashboard["panels"]:
         at = panel["gridPos"]
@@ -154,8 +154,8 @@ def test_panels_lie_beside_each_other(dashboard):
     assert len(identifiers) == len(set(identifiers))
 
 
-def test_dashboards_lead_to_each_other(root, dashboard):
-    """Each has the link to all others, and a link into another one names one that exists."""
+def test_dashboards_link_to_each_other(root, dashboard):
+    """Each links to all others, and every link leads to an existing dashboard."""
     files = {path.stem for path in (root / "deploy/grafana/dashboards").iterdir()}
 
     assert dashboard["uid"] in files

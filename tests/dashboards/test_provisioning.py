@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that Grafana reads when it starts."""
+"""The files that Grafana reads at startup."""
 
 import yaml
 
-# pkg/services/provisioning/{datasources,dashboards} of Grafana: what else stands there is ignored in silence.
+# pkg/services/provisioning/{datasources,dashboards} in Grafana: it silently ignores any other key.
 DATASOURCE = {"name", "uid", "type", "access", "url", "isDefault", "editable", "jsonData"}
 PROVIDER = {"name", "folder", "type", "allowUiUpdates", "disableDeletion", "updateIntervalSeconds", "options"}
 
@@ -13,7 +13,7 @@ def load(root, name):
 
 
 def test_the_datasource_has_a_fixed_address_and_the_scrape_interval(root):
-    """Its uid never changes, and its interval, which $__rate_interval is made of, is Prometheus' own."""
+    """Its uid never changes, and its interval, the basis of $__rate_interval, is Prometheus' own."""
     file = load(root, "datasources/prometheus.yaml")
     (found,) = file["datasources"]
     prometheus = yaml.safe_load((root / "deploy/prometheus/prometheus.yml").read_text())
@@ -26,7 +26,7 @@ def test_the_datasource_has_a_fixed_address_and_the_scrape_interval(root):
 
 
 def test_the_provider_reads_a_directory_of_dashboards(root):
-    """Dashboards come from files and from nowhere else."""
+    """Dashboards come from files only."""
     file = load(root, "dashboards/xdp.yaml")
     (found,) = file["providers"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules: Prometheus takes them, each alert fires when it should only, and says what to do."""
+"""Rules: Prometheus accepts them; each alert fires only when it should and has a runbook."""
 
 import json
 import re
@@ -30,30 +30,30 @@ def check(*command):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_prometheus_takes_the_configuration_and_all_rules(root, promtool):
-    """promtool has nothing to say about the shipped configuration and the rules that it names."""
+def test_prometheus_accepts_the_configuration_and_all_rules(root, promtool):
+    """promtool accepts the shipped configuration and its rule files."""
     code, said = check(promtool, "check", "config", "--lint=all", root / "deploy/prometheus/prometheus.yml")
 
     assert 0 == code, said
     assert "2 rule files found" in said
 
 
-def test_alerts_do_what_their_tests_say(root, promtool):
-    """Each alert, fed with made-up series, fires when it should and not before, with the right text."""
+def test_alerts_pass_their_unit_tests(root, promtool):
+    """On synthetic series, each alert fires when it should and not before, with the right text."""
     code, said = check(promtool, "test", "rules", *(root / RULES / "tests").glob("*.yml"))
 
     assert 0 == code, said
 
 
 def test_every_alert_is_tested_both_ways(root):
-    """There is a case in which it fires and one in which it does not."""
+    """Each has a case in which it fires and one in which it does not."""
     tested = set(cases(root))
 
     assert tested == {(name, fires) for name in rules(root, "alert") for fires in (True, False)}
 
 
 def test_a_broken_rule_is_noticed(root, promtool, tmp_path):
-    """Each alert's tests fail if its condition is never true, so they cannot pass by looking away."""
+    """Each alert's unit tests fail if its condition is never true, so they cannot pass vacuously."""
     (tmp_path / "tests").mkdir()
     for file in (root / RULES / "tests").glob("*.yml"):
         (tmp_path / "tests" / file.name).write_text(file.read_text())
@@ -71,8 +71,8 @@ def test_a_broken_rule_is_noticed(root, promtool, tmp_path):
     assert failed == set(rules(root, "alert"))
 
 
-def test_an_alert_says_how_bad_it_is_and_what_to_do(root):
-    """Each has a severity, a summary, a description, and a place in the runbook that exists."""
+def test_an_alert_has_a_severity_and_a_runbook(root):
+    """Each has a severity, a summary, a description and an existing runbook section."""
     headings = re.findall(r"^### (\w+)$", (root / RUNBOOK).read_text(), re.MULTILINE)
     alerts = rules(root, "alert")
 

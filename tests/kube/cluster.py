@@ -10,7 +10,7 @@ from demo.errors import DemoError
 from tests.chart.chart import ROOT, helm
 
 KUBECTL = os.environ.get("KUBECTL", "kubectl")
-# What the images are called in the cluster (`make images image-prometheus image-grafana`).
+# The registry prefix of the images (`make images image-prometheus image-grafana`).
 PREFIX = os.environ.get("IMAGE_PREFIX", "localhost")
 VERSION = (ROOT / "sidecar/__init__.py").read_text().partition('__version__ = "')[2].partition('"')[0]
 
@@ -20,7 +20,7 @@ class ClusterError(DemoError):
 
 
 def kubectl(*arguments, stdin=None, check=True):
-    """Return what kubectl prints; raise ClusterError with what it says if it fails and *check*."""
+    """Return kubectl's output; with *check*, raise ClusterError if it fails."""
     done = subprocess.run([KUBECTL, *arguments], input=stdin, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
         raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
@@ -28,12 +28,12 @@ def kubectl(*arguments, stdin=None, check=True):
 
 
 def get(*arguments):
-    """Return objects as kubectl gets them."""
+    """Return objects as parsed JSON."""
     return json.loads(kubectl("get", *arguments, "--output=json"))
 
 
 def helm_here(*arguments, check=True):
-    """Run Helm; return the finished process, or raise ClusterError if it fails and *check*."""
+    """Run Helm and return the finished process; with *check*, raise ClusterError if it fails."""
     done = helm(*arguments)
     if check and done.returncode != 0:
         raise ClusterError(f"helm {' '.join(arguments)}: {done.stderr.strip()}")
@@ -41,7 +41,7 @@ def helm_here(*arguments, check=True):
 
 
 def ask(namespace, service, port, path, **query):
-    """Return what a Service answers, asked by way of the API server."""
+    """Return the response of a Service, through the API server's proxy."""
     query = f"?{urllib.parse.urlencode(query)}" if query else ""
     proxy = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy"
     return kubectl("get", "--raw", f"{proxy}/{path}{query}")

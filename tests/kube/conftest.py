@@ -30,41 +30,49 @@ OTHER = "xdp-otel-test-2"
 
 @pytest.fixture(scope="session")
 def node():
-    """Return the node on which everything happens, images loaded."""
+    """Return the node under test, with the images loaded."""
     load = shlex.split(os.environ.get("IMAGE_LOAD", ""))
     archives = Path(os.environ.get("IMAGE_DIR", ROOT / ".build/images"))
     for archive in sorted(archives.glob("*.tar")) if load else ():
         subprocess.run([*load, str(archive)], check=True, capture_output=True)
     for namespace in (NAMESPACE, OTHER):
         kubectl("create", "namespace", namespace, check=False)
-        # What the sidecar needs is more than the namespaces of some clusters allow.
+        # Some clusters do not allow the sidecar's privileges by default.
         label = "pod-security.kubernetes.io/enforce=privileged"
         kubectl("label", "namespace", namespace, label, "--overwrite")
-    with Node() as one:
-        yield one
+    with Node() as made:
+        yield made
     for namespace in (NAMESPACE, OTHER):
         kubectl("delete", "namespace", namespace, "--timeout=180s")
 
 
 @pytest.fixture
 def wire(node):
-    """Return the name of an interface of the node, on which nothing is but what a test sends."""
+    """Return the name of an interface of the node that receives only a test's frames."""
     name = node.wire("xdpt0")
     yield name
     node.cut(name)
 
 
+@pytest.fixture
+def second_wire(node):
+    """Return the name of a second interface of the node."""
+    name = node.wire("xdpt1")
+    yield name
+    node.cut(name)
+
+
 @contextmanager
-def uninstalled(one):
-    """Uninstall a release at the end, which must leave nothing; if that fails, by force."""
-    yield one
+def uninstalled(release):
+    """Uninstall a release at the end, which must leave nothing; force it if that fails."""
+    yield release
     try:
-        one.uninstall()
+        release.uninstall()
     finally:
         helm_here(
             "uninstall",
-            one.name,
-            f"--namespace={one.namespace}",
+            release.name,
+            f"--namespace={release.namespace}",
             "--no-hooks",
             "--ignore-not-found",
             check=False,
@@ -73,13 +81,13 @@ def uninstalled(one):
 
 @pytest.fixture
 def release(node):
-    """Return a release that is not installed yet; it is uninstalled at the end, and must leave nothing."""
-    with uninstalled(Release(node)) as one:
-        yield one
+    """Return a release before its installation; it is uninstalled at the end and must leave nothing."""
+    with uninstalled(Release(node)) as made:
+        yield made
 
 
 @pytest.fixture
 def other(node):
-    """Return a second release, in a namespace of its own."""
-    with uninstalled(Release(node, "second", OTHER)) as one:
-        yield one
+    """Return a second release in its own namespace."""
+    with uninstalled(Release(node, "second", OTHER)) as made:
+        yield made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One node of the cluster, by a privileged pod on it: interfaces, traffic, pins, processes."""
+"""One node of the cluster, controlled through a privileged pod: interfaces, traffic, pins, processes."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ NAMESPACE = "xdp-otel-test"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TRAFFIC = (Path(__file__).parent / "traffic.py").read_text()
 
-# The sidecar's image has Python and no shell: so the node's own programs are run in the node's namespaces.
+# The sidecar's image has Python but no shell, so commands are run in the node's namespaces.
 ENTER = f"""
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -61,7 +61,7 @@ _POD = {
 
 
 class Node:
-    """The node with the pod; a context manager that removes what it made."""
+    """A context manager that makes the pod and removes everything at the end."""
 
     def __init__(self):
         self.name = get("nodes")["items"][0]["metadata"]["name"]
@@ -81,11 +81,11 @@ class Node:
         kubectl("delete", "pod", NAME, f"--namespace={NAMESPACE}", "--wait=false")
 
     def run(self, *command, check=True):
-        """Return what a command prints, run on the node as root."""
+        """Run a command on the node as root; return its output."""
         return kubectl(*self._exec("-c", ENTER), *command, check=check)
 
     def wire(self, name):
-        """Make a pair of interfaces on the node, silent but for what is sent by `send`; return *name*."""
+        """Make a veth pair on the node that carries only frames of `send`; return *name*."""
         self.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p")
         self._interfaces.append(name)
         for end in (name, f"{name}p"):
@@ -94,21 +94,21 @@ class Node:
         return name
 
     def cut(self, name):
-        """Remove a pair of interfaces."""
+        """Remove a veth pair."""
         self.run("ip", "link", "delete", name)
         self._interfaces.remove(name)
 
     def send(self, wire, rounds=200, per_second=4000):
-        """Send rounds of eight frames, one of each kind; return what arrived."""
+        """Send rounds of eight frames, one of each kind; return the counts that arrived."""
         return arrived(kubectl(*self._exec("-c", TRAFFIC), f"{wire}p", str(rounds), str(per_second)))
 
     def begin_to_send(self, wire, rounds, per_second):
-        """Send in the background; `arrived` of what the process prints is what arrived."""
+        """Send in the background; pass the process's output to `arrived` for the counts that arrived."""
         command = [KUBECTL, *self._exec("-c", TRAFFIC), f"{wire}p", str(rounds), str(per_second)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def files(self, directory):
-        """Return the names in a directory of the node; none if there is no such directory."""
+        """Return the names in a directory of the node, none if it does not exist."""
         return sorted(self.run("ls", "-A", directory, check=False).split())
 
     def program_on(self, interface):
@@ -117,7 +117,7 @@ class Node:
         return link.get("xdp", {}).get("prog", {}).get("id")
 
     def kill(self, *words):
-        """End the processes whose command lines have all *words*, as a crash does; return how many."""
+        """Kill the processes whose command lines contain all *words*; return how many."""
         return len(kubectl(*self._exec("-c", KILL), *words).split())
 
     def _exec(self, *python):
@@ -125,7 +125,7 @@ class Node:
 
 
 def arrived(said):
-    """Return the counts of what a sender printed; refuse if the kernel dropped some on the way."""
+    """Parse a sender's output into counts; fail if the kernel dropped frames."""
     report = json.loads(said)
     assert report["dropped"] == 0, (
         f"the kernel dropped {report['dropped']} frames before XDP: send more slowly"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A release of the chart in the cluster, and what it must leave behind: nothing."""
+"""A release of the chart in the cluster, which must leave nothing behind."""
 
 import json
 import os
@@ -21,7 +21,7 @@ METRICS = {
 
 
 class Release:
-    """One release; `values` are laid over those that every test needs."""
+    """One release; `values` override those common to all tests."""
 
     def __init__(self, node, name="xdp", namespace="xdp-otel-test"):
         self.node, self.name, self.namespace = node, name, namespace
@@ -30,7 +30,7 @@ class Release:
         self.installed = False
 
     def install(self, values, *arguments, wait=True):
-        """Install, and return when everything is ready; raise ClusterError with what Helm says."""
+        """Install and wait until everything is ready; raise ClusterError with Helm's message."""
         self.interfaces = values.get("sidecar", {}).get("interfaces", [])
         self.installed = True
         return self._helm("install", values, arguments, wait)
@@ -50,22 +50,22 @@ class Release:
         }
         with tempfile.TemporaryDirectory() as directory:
             files = []
-            for number, one in enumerate((common, values)):
+            for number, content in enumerate((common, values)):
                 files.append(Path(directory) / f"{number}.yaml")
-                files[-1].write_text(yaml.safe_dump(one))
+                files[-1].write_text(yaml.safe_dump(content))
             chosen = [f"--values={file}" for file in (*files[:1], *_OF_THE_CLUSTER, *files[1:])]
             waiting = ["--wait", "--timeout=120s"] if wait else []
             where = f"--namespace={self.namespace}"
             return helm_here(verb, self.name, "helm", where, *arguments, *chosen, *waiting)
 
     def test(self):
-        """Run `helm test`; return what it says."""
+        """Run `helm test`; return its output."""
         return helm_here(
             "test", self.name, f"--namespace={self.namespace}", "--logs", "--timeout=120s"
         ).stdout
 
     def uninstall(self):
-        """Uninstall, and assert that nothing is left in the cluster nor on the node."""
+        """Uninstall, and assert that nothing is left in the cluster or on the node."""
         if not self.installed:
             return
         self.installed = False
@@ -73,10 +73,10 @@ class Release:
         assert self.left() == {}
 
     def left(self):
-        """Return what is still there, by where."""
+        """Return what is left, by place."""
         kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,pvc,pdb"
         selector = f"--selector=app.kubernetes.io/instance={self.name}"
-        # The garbage collector may need a moment for the pods of what was deleted.
+        # The garbage collector may need a moment for the pods of deleted objects.
         kubectl(
             "wait",
             "pods",
@@ -87,42 +87,43 @@ class Release:
             check=False,
         )
         objects = get(kinds, f"--namespace={self.namespace}", selector)["items"]
-        found = {"objects": [f"{one['kind']}/{one['metadata']['name']}" for one in objects]}
-        found["state"] = [
-            it for it in self.node.files("/var/lib/xdp-otel") if it == f"{self.namespace}-{self.full}"
+        left = {"objects": [f"{item['kind']}/{item['metadata']['name']}" for item in objects]}
+        left["state"] = [
+            name for name in self.node.files("/var/lib/xdp-otel") if name == f"{self.namespace}-{self.full}"
         ]
         pins = self.node.files("/sys/fs/bpf/xdp-otel")
-        found["pins"] = [one for one in self.interfaces if one in pins]
+        left["pins"] = [interface for interface in self.interfaces if interface in pins]
         links = {link["ifname"] for link in json.loads(self.node.run("ip", "--json", "link"))}
-        found["programs"] = [one for one in self.interfaces if one in links and self.node.program_on(one)]
-        return {where: names for where, names in found.items() if names}
+        present = [interface for interface in self.interfaces if interface in links]
+        left["programs"] = [interface for interface in present if self.node.program_on(interface)]
+        return {where: names for where, names in left.items() if names}
 
     def query(self, promql):
-        """Return the series that the release's Prometheus answers with: labels and value."""
+        """Query the release's Prometheus; return labels and value of each series."""
         answer = ask(self.namespace, f"{self.full}-prometheus", 9090, "api/v1/query", query=promql)
-        return [(one["metric"], one["value"][1]) for one in json.loads(answer)["data"]["result"]]
+        return [(series["metric"], series["value"][1]) for series in json.loads(answer)["data"]["result"]]
 
     def counted(self, interface):
-        """Return what Prometheus has of an interface; nothing where it has nothing."""
-        found = Counter()
+        """Return Prometheus' counts for an interface, without metrics that it does not have."""
+        counts = Counter()
         for kind, metric in METRICS.items():
             for _, value in self.query(f'{metric}{{network_interface_name="{interface}"}}'):
-                found[kind] += int(value)
-        return found
+                counts[kind] += int(value)
+        return counts
 
     def has_counted(self, interface, expected, seconds=60):
-        """Assert that Prometheus comes to have exactly *expected*, in counters that never went back."""
+        """Assert that Prometheus reaches exactly *expected*, without a counter reset."""
         assert settled(lambda: self.counted(interface), expected, seconds) == expected
         resets = self.query(f'sum(resets(xdp_xdp_packets_total{{network_interface_name="{interface}"}}[1h]))')
         assert resets == [({}, "0")]
 
     def pod(self, component="sidecar"):
-        """Return the one pod of a component that is not about to end."""
+        """Return the only pod of a component that is not terminating."""
         selector = (
             f"--selector=app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
         )
         pods = get("pods", f"--namespace={self.namespace}", selector)["items"]
-        (pod,) = [one for one in pods if "deletionTimestamp" not in one["metadata"]]
+        (pod,) = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
         return pod
 
     def log(self, container="sidecar", *, previous=False):
@@ -136,7 +137,7 @@ class Release:
         return kubectl(*arguments, *(["--previous"] if previous else []))
 
     def python(self, script, container="sidecar"):
-        """Return what a Python script prints in a container of the sidecar's pod."""
+        """Run a Python script in a container of the sidecar's pod; return its output."""
         name = self.pod()["metadata"]["name"]
         return kubectl(
             "exec",
@@ -150,18 +151,19 @@ class Release:
         )
 
     def wait_ready(self, component="sidecar"):
-        """Return when the pod of a component is ready."""
+        """Wait until the pod of a component is ready."""
 
         def ready():
             conditions = {
-                one["type"]: one["status"] for one in self.pod(component)["status"].get("conditions", [])
+                condition["type"]: condition["status"]
+                for condition in self.pod(component)["status"].get("conditions", [])
             }
             return conditions.get("Ready") == "True"
 
         answered(_unless_missing(ready), 90)
 
     def complaint(self, containers=("check", "sidecar"), seconds=60):
-        """Return the error line of a pod that does not start, from whichever container writes one."""
+        """Return the error line of a pod that does not start, from the first container that logs one."""
 
         def line():
             for container in containers:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Install, upgrade, crash and uninstall on a real cluster, with numbers that must be exact to the packet."""
+"""Installation, upgrade, crashes and uninstallation on a real cluster, exact to the packet."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ def test_install(node, wire, release):
 
 
 def test_rights(wire, release):
-    """The sidecar really has two capabilities, a seccomp filter, and no token."""
+    """The sidecar has two capabilities, a seccomp filter and no service account token."""
     release.install({"sidecar": {"interfaces": [wire]}})
     lines = release.python("print(open('/proc/1/status').read())").splitlines()
     status = dict(line.split(":\t") for line in lines if ":\t" in line)
@@ -39,7 +39,7 @@ def test_rights(wire, release):
 
 
 def test_attributes(wire, node, release):
-    """Node, pod, namespace and cluster are on target_info, the instance id is the state directory's."""
+    """target_info has node, pod, namespace and cluster; the instance id comes from the state directory."""
     release.install(
         {"clusterName": "fra 1", "sidecar": {"interfaces": [wire], "resourceAttributes": {"rack": "7, left"}}}
     )
@@ -56,7 +56,7 @@ def test_attributes(wire, node, release):
 
 
 def test_upgrade_under_traffic(node, wire, release):
-    """Traffic runs while an upgrade replaces sidecar and Collector: exact before, exact after, no reset."""
+    """An upgrade replaces sidecar and Collector under traffic: exact before and after, without a reset."""
     release.install({"sidecar": {"interfaces": [wire]}})
     sent = node.send(wire)
     release.has_counted(wire, sent)
@@ -71,7 +71,7 @@ def test_upgrade_under_traffic(node, wire, release):
 
 
 def test_pod_replaced(node, wire, release):
-    """A pod that is deleted under traffic without grace is replaced, and nothing is lost or counted twice."""
+    """A pod deleted without grace under traffic is replaced; nothing is lost or counted twice."""
     release.install({"sidecar": {"interfaces": [wire]}})
     sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
     answered(lambda: release.counted(wire)["total"])
@@ -83,7 +83,7 @@ def test_pod_replaced(node, wire, release):
 
 
 def test_crashes(node, wire, release):
-    """Sidecar and Collector are killed under traffic, one after the other, and start again in place."""
+    """Sidecar and Collector are killed in turn under traffic and restart in place."""
     release.install({"sidecar": {"interfaces": [wire]}})
     sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
     for words in (("run", f"--interface={wire}"), ("--config=/etc/otelcol-xdp/config.yaml",)):
@@ -91,12 +91,14 @@ def test_crashes(node, wire, release):
         assert node.kill(*words) == 1
         release.wait_ready()
     release.has_counted(wire, arrived(sender.communicate(timeout=120)[0]), 90)
-    restarts = {one["name"]: one["restartCount"] for one in release.pod()["status"]["containerStatuses"]}
+    restarts = {
+        status["name"]: status["restartCount"] for status in release.pod()["status"]["containerStatuses"]
+    }
     assert restarts == {"sidecar": 1, "collector": 1}
 
 
 def test_rollback(node, wire, release):
-    """`helm rollback` goes on as an upgrade does."""
+    """`helm rollback` continues the counters, as an upgrade does."""
     release.install({"sidecar": {"interfaces": [wire]}})
     sent = node.send(wire)
     release.upgrade({"sidecar": {"interfaces": [wire], "podAnnotations": {"example.com/note": "new"}}})
@@ -108,7 +110,7 @@ def test_rollback(node, wire, release):
 
 
 def test_detach_can_be_left_out(node, wire, release):
-    """With detachOnUninstall false the kernel goes on counting, and the next install takes that over."""
+    """With detachOnUninstall false the kernel keeps counting, and the next release takes over."""
     kept = {"sidecar": {"interfaces": [wire]}, "detachOnUninstall": False}
     release.install(kept)
     sent = node.send(wire)
@@ -125,7 +127,7 @@ def test_grafana(node, wire, release):
     """
     Datasource, provider and dashboards lie where Grafana reads them; its password is kept by upgrades.
 
-    Grafana's image cannot be had here: what runs in its place tells which files it finds. It draws nothing.
+    A stand-in for Grafana's image, which is not available here, reports the files it finds; it draws nothing.
     """
     stand_in = {"repository": f"{PREFIX}/grafana-stand-in", "tag": "test"}
     release.install({"sidecar": {"interfaces": [wire]}, "grafana": {"enabled": True, "image": stand_in}})
@@ -148,7 +150,7 @@ def test_grafana(node, wire, release):
 
 
 def test_prometheus_knows_the_rules(wire, release):
-    """The alerts and recording rules of the chart are loaded, and none of them fails."""
+    """The chart's alerts and recording rules are loaded, and none fails."""
     release.install({"sidecar": {"interfaces": [wire]}})
 
     def groups():

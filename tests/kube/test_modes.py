@@ -1,23 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other ways to run it: Collectors elsewhere, TLS, agents and gateways, maps of others, own values."""
-
-import pytest
+"""Other setups: external Collectors, TLS, agents and gateways, maps of other programs, custom values."""
 
 from tests.kube.cluster import get, kubectl
 from tests.kube.node import arrived
 from tests.waiting import answered
 
 
-@pytest.fixture
-def second_wire(node):
-    """Return the name of one more interface of the node."""
-    name = node.wire("xdpt1")
-    yield name
-    node.cut(name)
-
-
 def replace_pod(release, component):
-    """Delete the pod of a component without grace and wait for the next."""
+    """Delete the pod of a component without grace and wait for its successor."""
     pod = release.pod(component)["metadata"]
     kubectl("delete", "pod", pod["name"], f"--namespace={release.namespace}", "--force", "--grace-period=0")
     answered(lambda: release.pod(component)["metadata"]["uid"] != pod["uid"])
@@ -28,11 +18,11 @@ def secrets(release):
     """Return the data of the release's Secrets, by name."""
     selector = f"--selector=app.kubernetes.io/instance={release.name}"
     items = get("secrets", f"--namespace={release.namespace}", selector)["items"]
-    return {one["metadata"]["name"]: one["data"] for one in items}
+    return {item["metadata"]["name"]: item["data"] for item in items}
 
 
 def test_gateway_with_tls(node, wire, release):
-    """One Collector for all nodes, reached by mTLS with generated certificates, which upgrades keep."""
+    """One Collector for all nodes over mTLS; upgrades keep the generated certificates."""
     values = {"sidecar": {"interfaces": [wire]}, "collector": {"mode": "gateway"}, "tls": {"enabled": True}}
     release.install(values)
     drawn = secrets(release)
@@ -52,7 +42,7 @@ def test_gateway_with_tls(node, wire, release):
 
 
 def test_agents_and_gateways(node, wire, release):
-    """An agent on the node, two gateways, remote write: exact, though gateways end under traffic."""
+    """An agent on the node, two gateways, remote write: exact although gateways end under traffic."""
     values = {"sidecar": {"interfaces": [wire]}, "gateway": {"replicas": 2}}
     release.install(values, "--values=helm/values-gateway.yaml")
     sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
@@ -64,24 +54,24 @@ def test_agents_and_gateways(node, wire, release):
 
 
 def test_pin_of_another_program(node, wire, release, other):
-    """A pinned map is read with CAP_BPF alone, outside the node's network, and as exactly."""
+    """A pinned map is read exactly, with CAP_BPF alone and outside the node's network."""
     release.install({"sidecar": {"interfaces": [wire]}})
     other.install({"sidecar": {"maps": [{"pin": f"/sys/fs/bpf/xdp-otel/{wire}/stats_map"}]}})
     pod = other.pod()["spec"]
     assert "hostNetwork" not in pod
-    (sidecar,) = (one for one in pod["containers"] if one["name"] == "sidecar")
+    (sidecar,) = (container for container in pod["containers"] if container["name"] == "sidecar")
     assert sidecar["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["BPF"]}
     sent = node.send(wire)
     release.has_counted(wire, sent)
-    # Who reads a pin does not know of an interface.
+    # A pin has no interface.
     answered(lambda: other.counted("")["total"])
     before = other.counted("")
     added = node.send(wire)
     other.has_counted("", before + added)
 
 
-def test_collector_that_is_there(node, wire, second_wire, release, other):
-    """A release without Collector and Prometheus sends to the Collector of another."""
+def test_existing_collector(node, wire, second_wire, release, other):
+    """A release without Collector and Prometheus exports to another release's Collector."""
     release.install({"sidecar": {"interfaces": [wire]}, "collector": {"mode": "gateway"}})
     endpoint = f"http://{release.full}-gateway.{release.namespace}.svc:4317"
     other.install(
@@ -98,7 +88,7 @@ def test_collector_that_is_there(node, wire, second_wire, release, other):
     assert "counters arrive" in other.test()
 
 
-def test_values_of_ones_own(node, wire, release):
+def test_custom_values(node, wire, release):
     """A configuration file, a state directory, a name, data on the node, TLS beside the sidecar."""
     release.full = "packets"
     release.state = "/var/lib/xdp-otel-own/packets"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cannot work says so: which value, which right, which part of the node is missing, and what to do."""
+"""Setups that cannot work: the message names the wrong value or the missing privilege, and the remedy."""
 
 import json
 
@@ -21,7 +21,7 @@ from tests.kube.cluster import ClusterError, helm_here
     ],
 )
 def test_wrong_values(release, values, said):
-    """Wrong values are refused before anything is in the cluster."""
+    """Wrong values are rejected before anything is installed."""
     with pytest.raises(ClusterError, match=r"INSTALLATION FAILED|values don't meet") as refused:
         release.install(values)
     release.installed = False
@@ -31,13 +31,19 @@ def test_wrong_values(release, values, said):
 
 
 def test_no_such_interface(release):
-    """An interface that the node has not is named in the log of the pod that does not start."""
+    """The log of the pod that does not start names the missing interface."""
     release.install({"sidecar": {"interfaces": ["nosuch0"]}}, wait=False)
+<<<<<<< HEAD
     assert release.complaint() == ("attach to nosuch0: no such interface: `ip link` shows the names")
+=======
+    assert release.complaint() == (
+        "cannot attach XDP program to nosuch0: no such interface: `ip link` shows the names"
+    )
+>>>>>>> w-tests
 
 
 def test_missing_capability(wire, release):
-    """Without CAP_BPF the pod says which right it lacks."""
+    """Without CAP_BPF the log names the missing capability."""
     release.install({"sidecar": {"interfaces": [wire], "capabilities": ["NET_ADMIN"]}}, wait=False)
     complaint = release.complaint()
     assert ("CAP_BPF" in complaint, "EPERM" in complaint) == (True, True), complaint
@@ -47,7 +53,7 @@ def test_missing_capability(wire, release):
 
 @pytest.fixture
 def no_bpffs(node):
-    """Hide the node's bpffs, as if it had none; whatever lies over it is taken away at the end."""
+    """Hide the node's bpffs; unmount whatever covers it at the end."""
     node.run("mount", "-t", "tmpfs", "none", "/sys/fs/bpf")
     yield
     while "tmpfs" in node.run(
@@ -57,9 +63,15 @@ def no_bpffs(node):
 
 
 def test_no_bpffs(node, wire, no_bpffs, release):
-    """A node without bpffs is named as that; with bpffs.mount it has one, and counts are exact."""
+    """A missing bpffs is reported; with bpffs.mount it is mounted, and counts are exact."""
     release.install({"sidecar": {"interfaces": [wire]}}, wait=False)
+<<<<<<< HEAD
     assert release.complaint() == (f"attach to {wire}: no bpffs at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf")
+=======
+    assert release.complaint() == (
+        f"cannot attach XDP program to {wire}: no bpffs at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf"
+    )
+>>>>>>> w-tests
     release.upgrade({"sidecar": {"interfaces": [wire]}, "bpffs": {"mount": True}})
     assert node.run("stat", "--file-system", "--format=%T", "/sys/fs/bpf").strip() == "bpf_fs"
     sent = node.send(wire)

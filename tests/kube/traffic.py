@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Frames of known kinds, sent into one end of a pair of interfaces. Runs on a node, with Python alone.
+Sends frames of known kinds into one end of a veth pair; runs on a node with plain Python.
 
 usage: traffic.py INTERFACE ROUNDS PER_SECOND
 
-Prints JSON: what arrived at the other end, and how many frames the kernel dropped on the way.
+Prints JSON: the counts that arrived at the other end, and the number of frames that the kernel dropped.
 """
 
 import json
@@ -18,7 +18,7 @@ ETHERNET = bytes.fromhex("020000000002 020000000001")
 
 
 def ipv4(protocol, payload):
-    """Return a frame; nobody looks at the checksum."""
+    """Return a frame without a valid checksum."""
     head = struct.pack(
         "!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0, b"\n\0\0\1", b"\n\0\0\2"
     )
@@ -26,13 +26,13 @@ def ipv4(protocol, payload):
 
 
 def ipv6(protocol, payload):
-    """Return a frame between two addresses for documentation."""
+    """Return a frame between two documentation addresses."""
     address = bytes.fromhex("20010db8" + "00" * 12)
     head = struct.pack("!IHBB16s16s", 6 << 28, len(payload), protocol, 64, address, address)
     return ETHERNET + b"\x86\xdd" + head + payload
 
 
-# By kind: a frame, and what it counts as besides a packet.
+# By kind: a frame, and the fields it counts in besides the totals.
 FRAMES = (
     (ipv4(6, bytes(20)), ("tcp", "ipv4")),
     (ipv4(17, bytes(8 + 100)), ("udp", "ipv4")),
@@ -46,7 +46,7 @@ FRAMES = (
 
 
 def counted(rounds):
-    """Return what *rounds* times all frames count as."""
+    """Return the counts of *rounds* times all frames."""
     counts = dict.fromkeys(("total", "bytes", "tcp", "udp", "icmp", "other", "ipv4", "ipv6"), 0)
     for frame, kinds in FRAMES:
         for kind in ("total", *kinds):
@@ -56,12 +56,12 @@ def counted(rounds):
 
 
 def dropped(interface):
-    """Return how many frames the kernel dropped instead of handing them to the other end."""
+    """Return the number of frames that the kernel dropped before the other end."""
     return int(Path(f"/sys/class/net/{interface}/statistics/tx_dropped").read_text())
 
 
 def main(interface, rounds, per_second):
-    """Send, a round of frames at a time, at a pace that the other end's queue of 256 can follow."""
+    """Send one round of frames at a time, slowly enough for the other end's queue of 256."""
     before = dropped(interface)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
         wire.bind((interface, 0))

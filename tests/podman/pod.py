@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pod under test: played and taken down by the scripts that users run, on an interface of its own."""
+"""The pod under test, started and stopped by the users' scripts, on its own interface."""
 
 import json
 import os
@@ -20,18 +20,18 @@ INTERFACE = "xdppodman0"
 NAMESPACE = "xdp-podman-test"
 PEER = "peer0"
 CONTAINERS = ("sidecar", "collector", "prometheus", "grafana")
-# The pod's own: fixed, since they are what users get.
+# The pod's fixed ports, as users get them.
 PORTS = Ports()
 
 
 @contextmanager
 def interface():
-    """Make the interface that is counted, and the namespace whose frames arrive at it, and no others do."""
+    """Make the counted interface and the namespace of its peer, the only sender of frames to it."""
     run("ip", "netns", "add", NAMESPACE)
     try:
         run("ip", "link", "add", INTERFACE, "type", "veth", "peer", "name", PEER, "netns", NAMESPACE)
         for place, name in (((), INTERFACE), (("-n", NAMESPACE), PEER)):
-            # Without addresses, and so without a word of the kernel's own.
+            # Without addresses, the kernel sends nothing on its own.
             run("ip", *place, "link", "set", name, "addrgenmode", "none")
             run("ip", *place, "link", "set", name, "up")
         yield
@@ -50,7 +50,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as packets:
 
 
 def send(frames):
-    """Send each frame once, as it is."""
+    """Send each frame once, unchanged."""
     command = ["nsenter", f"--net=/run/netns/{NAMESPACE}", sys.executable, "-c", SENDER]
     subprocess.run(command, input="\n".join(map(bytes.hex, frames)), text=True, check=True)
 
@@ -64,10 +64,10 @@ def down(*arguments):
 
 
 def script(name, environment, *arguments):
-    """Run one of the scripts; return what it said, and fail with it if it fails."""
+    """Run a script; return its output, or fail with it."""
     command = [str(ROOT / "deploy/podman" / name), *arguments]
     environ = {**os.environ, "CONTAINER_TOOL": PODMAN, **environment}
-    done = subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -81,7 +81,7 @@ def inspect(container):
 
 
 def crash(container):
-    """End a container as a crash does, unlike `podman kill`, after which it is meant to stay down."""
+    """Crash a container and wait for its restart; after `podman kill` it would stay down."""
     before = inspect(container)["State"]
     os.kill(before["Pid"], signal.SIGKILL)
 
@@ -93,17 +93,17 @@ def crash(container):
 
 
 def wait_until_equal(expected):
-    """Wait until Prometheus has the expected counters; return what it says in the end."""
+    """Return Prometheus' counters once they are as expected, or the last reading once time is up."""
     return settled(lambda: counters(PORTS, INTERFACE), expected)
 
 
 def wait_until(promql, expected):
-    """Wait until a query has the expected answer; return the last one."""
+    """Return the result of a query once it is as expected, or the last one once time is up."""
     return settled(lambda: query(PORTS, promql), expected)
 
 
 def ask(port, path):
-    """Return what a container answers, which may have been started a moment ago."""
+    """Return the JSON that a container serves; it may still be starting."""
     return json.loads(answered(lambda: fetch(f"http://127.0.0.1:{port}/{path}")))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What podman is given, read and not played."""
+"""The files for podman, checked without running them."""
 
 import json
 import os
@@ -12,13 +12,13 @@ import yaml
 from tests.podman import pod
 
 DEFAULT_PROFILE = Path("/usr/share/containers/seccomp.json")
-# Allowed by podman's default under conditions that a sidecar fulfils: sockets other than those for auditing.
+# Allowed by podman's default profile under conditions that hold for the sidecar: no audit sockets.
 CONDITIONAL = {"socket", "arch_prctl"}
 
 
 @pytest.fixture(scope="module")
 def documents():
-    """What `render` prints for two interfaces."""
+    """The output of `render` for two interfaces."""
     environ = {"PATH": os.environ["PATH"], "PROMETHEUS_IMAGE": "localhost/prometheus:test"}
     command = [pod.ROOT / "deploy/podman/render", "eth0", "eth1.7"]
     printed = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
@@ -26,7 +26,7 @@ def documents():
 
 
 def test_files_arrive_unchanged(documents):
-    """Each file is in its ConfigMap to the byte."""
+    """Each ConfigMap has an exact copy of its files."""
     maps = {each["metadata"]["name"]: each["data"] for each in documents if each["kind"] == "ConfigMap"}
     shipped = {
         "xdp-otel-collector": [pod.ROOT / "collector/config.yaml"],
@@ -41,7 +41,7 @@ def test_files_arrive_unchanged(documents):
 
 
 def test_every_volume_is_mounted_and_every_mount_has_a_volume(documents):
-    """The pod's mounts, its volumes and the ConfigMaps go together."""
+    """Mounts, volumes and ConfigMaps match."""
     spec = documents[-1]["spec"]
     volumes = {each["name"] for each in spec["volumes"]}
     mounts = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
@@ -52,7 +52,7 @@ def test_every_volume_is_mounted_and_every_mount_has_a_volume(documents):
     assert wanted == {each["metadata"]["name"] for each in documents if each["kind"] == "ConfigMap"}
 
 
-def test_interfaces_and_images_are_those_asked_for(documents):
+def test_interfaces_and_images_can_be_chosen(documents):
     """Arguments and variables of `up` reach the pod."""
     sidecar, collector, prometheus, grafana = documents[-1]["spec"]["containers"]
 
@@ -62,8 +62,8 @@ def test_interfaces_and_images_are_those_asked_for(documents):
     assert sidecar["image"].rpartition(":")[2] == collector["image"].rpartition(":")[2]
 
 
-def test_what_older_podmen_refuse_is_not_used(documents):
-    """No ports beside hostNetwork, no field of the node, no other kind than Pod (podman 4.3)."""
+def test_only_features_of_podman_4_3_are_used(documents):
+    """No ports with hostNetwork, no field of the node, no kind but ConfigMap and Pod."""
     spec = documents[-1]["spec"]
     kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
     keys = {key for container in spec["containers"] for key in container}
@@ -75,8 +75,8 @@ def test_what_older_podmen_refuse_is_not_used(documents):
 
 
 @pytest.mark.skipif(not DEFAULT_PROFILE.exists(), reason="no podman here")
-def test_the_profile_allows_bpf_and_nothing_else_beyond_podmans_own():
-    """Every call that bpf.json allows, but for bpf, podman's default profile allows without conditions."""
+def test_the_profile_adds_only_bpf_to_podmans_default():
+    """Except for bpf, podman's default profile unconditionally allows every call that bpf.json allows."""
     (rule,) = json.loads((pod.ROOT / "deploy/podman/seccomp/bpf.json").read_text())["syscalls"]
     default = {
         name
@@ -91,8 +91,8 @@ def test_the_profile_allows_bpf_and_nothing_else_beyond_podmans_own():
         assert name not in rule["names"]
 
 
-def test_without_root_or_interface_up_says_what_to_do():
-    """`up` explains itself without arguments, and refuses an interface that is not there."""
+def test_up_explains_its_usage():
+    """Without arguments it prints its usage; an unknown interface is rejected."""
     up = pod.ROOT / "deploy/podman/up"
     bare = subprocess.run([up], check=False, capture_output=True, text=True)
     environ = {**os.environ, "CONTAINER_TOOL": "true"}
@@ -103,8 +103,8 @@ def test_without_root_or_interface_up_says_what_to_do():
     assert 1 == len(wrong.stderr.splitlines())
 
 
-def test_up_refuses_a_configuration_file_that_is_not_there():
-    """One line, and nothing is played."""
+def test_up_rejects_a_missing_configuration_file():
+    """One line, and nothing is started."""
     environ = {**os.environ, "CONTAINER_TOOL": "true", "XDP_OTEL_CONFIG": "/no/such.yaml"}
     up = subprocess.run(
         [pod.ROOT / "deploy/podman/up"], check=False, capture_output=True, text=True, env=environ

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The pod of deploy/podman, really played: real sidecar, Collector and Prometheus images, real frames.
+The pod of deploy/podman with real sidecar, Collector and Prometheus images and real frames.
 
-Grafana's image may not be there: a stand-in tells which files lie where Grafana reads them. So what is tested
-of Grafana is that its provisioning, dashboards and password arrive, and not that it draws them.
+A stand-in for Grafana's image reports the files in the places where Grafana reads them. So the tests show
+that provisioning, dashboards and password arrive, not that Grafana draws them.
 """
 
 import json
@@ -21,7 +21,7 @@ CAPABILITIES = {"sidecar": {"CAP_BPF", "CAP_NET_ADMIN"}}
 
 
 def test_prometheus_shows_what_the_kernel_counted(played):
-    """What Prometheus in the pod shows is what was sent, and what the kernel's map holds."""
+    """Prometheus in the pod shows what was sent and what the kernel's map holds."""
     pod.send(FRAMES * 20)
 
     counted = pod.kernel()
@@ -31,8 +31,8 @@ def test_prometheus_shows_what_the_kernel_counted(played):
 
 
 @pytest.mark.parametrize("container", ["sidecar", "collector", "prometheus"])
-def test_a_container_that_crashes_is_started_again_and_nothing_is_lost(played, container):
-    """Frames before, during and after a crash are all in Prometheus in the end, each once."""
+def test_a_crashed_container_is_restarted_without_loss(played, container):
+    """Prometheus has the frames from before, during and after the crash, each once."""
     before = pod.kernel()["total_packets"]
 
     pod.send(FRAMES)
@@ -44,8 +44,8 @@ def test_a_container_that_crashes_is_started_again_and_nothing_is_lost(played, c
     assert counted == pod.wait_until_equal(counted)
 
 
-def test_playing_again_goes_on_where_it_was(played):
-    """`up` on a running pod replaces it: frames sent meanwhile count, and the counters go on."""
+def test_up_on_a_running_pod_continues_the_counters(played):
+    """It replaces the pod: frames sent meanwhile count, and the counters continue."""
     before = pod.kernel()["total_packets"]
 
     pod.send(FRAMES)
@@ -57,8 +57,8 @@ def test_playing_again_goes_on_where_it_was(played):
     assert counted == pod.wait_until_equal(counted)
 
 
-def test_a_configuration_file_names_more_to_read(played, tmp_path):
-    """A map that is pinned on the host is read as well, with what the file says about it."""
+def test_a_configuration_file_adds_sources(played, tmp_path):
+    """A map pinned on the host is read as the file describes it."""
     pin = "/sys/fs/bpf/xdp-podman-test"
     sources = tmp_path / "any-name.yaml"
     sources.write_text(f"sources: [{{pin: {pin}, profile: packet-counter, attributes: {{owner: us}}}}]")
@@ -73,7 +73,7 @@ def test_a_configuration_file_names_more_to_read(played, tmp_path):
     finally:
         os.unlink(pin)
         pod.up(played)
-        # Without CAP_SYS_ADMIN a sidecar cannot tell that the map has ended.
+        # Without CAP_SYS_ADMIN, the sidecar cannot detect that the map is gone.
         for mark in Path("/sys/fs/bpf/xdp-otel").glob(f"reported-{number}-*"):
             mark.rmdir()
 
@@ -81,7 +81,7 @@ def test_a_configuration_file_names_more_to_read(played, tmp_path):
 
 
 @pytest.mark.parametrize("container", pod.CONTAINERS)
-def test_a_container_has_no_more_rights_than_it_needs(played, container):
+def test_a_container_has_only_the_privileges_it_needs(played, container):
     """Capabilities, seccomp, no_new_privs, read-only root and user, as the kernel sees them."""
     found = pod.inspect(container)
     lines = Path(f"/proc/{found['State']['Pid']}/status").read_text().splitlines()
@@ -94,8 +94,8 @@ def test_a_container_has_no_more_rights_than_it_needs(played, container):
     assert (container == "sidecar") == (status["Uid"].split()[0] == "0")
 
 
-def test_the_sidecar_runs_under_the_profile_that_ships(played):
-    """The seccomp filter is that of bpf.json and not a wider one."""
+def test_the_sidecar_runs_under_the_shipped_seccomp_profile(played):
+    """Its seccomp filter is bpf.json, not a wider one."""
     config = json.loads(Path(pod.inspect("sidecar")["OCIConfigPath"]).read_text())
     allowed = {name for rule in config["linux"]["seccomp"]["syscalls"] for name in rule["names"]}
     shipped = json.loads((pod.ROOT / "deploy/podman/seccomp/bpf.json").read_text())
@@ -118,7 +118,7 @@ def test_everything_listens_on_loopback_only(played):
 
 
 def test_grafana_finds_datasource_dashboards_and_its_password(played):
-    """The files lie where Grafana reads them, and its administrator has the generated password."""
+    """The files are where Grafana reads them, and the administrator has the generated password."""
     found = pod.ask(3000, "files")
     dashboards = [json.loads(text) for path, text in found["files"].items() if path.endswith(".json")]
     shipped = sorted(path.name for path in (pod.ROOT / "deploy/grafana/dashboards").glob("*.json"))
@@ -137,15 +137,15 @@ def test_grafana_finds_datasource_dashboards_and_its_password(played):
 
 
 def test_prometheus_has_the_rules(played):
-    """Recording rules and alerts are loaded from the pod's ConfigMap, and each can be evaluated."""
+    """The recording rules and alerts of the pod's ConfigMap are loaded, and each can be evaluated."""
     groups = pod.ask(9090, "api/v1/rules")["data"]["groups"]
 
     assert {"xdp-alerts.yml", "xdp-recording.yml"} == {Path(group["file"]).name for group in groups}
     assert [] == [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]
 
 
-def test_down_leaves_nothing_but_the_data(played):
-    """After `down` there is no container, pin, program or secret; after `up` the counts go on."""
+def test_down_keeps_only_the_data(played):
+    """After `down` no container, pin, program or secret is left; after `up` the counters continue."""
     before = pod.kernel()
     pod.down()
 
@@ -166,7 +166,7 @@ def test_down_leaves_nothing_but_the_data(played):
 
 
 def test_down_with_volumes_leaves_nothing(played):
-    """After `down --volumes` podman knows nothing of it any more."""
+    """After `down --volumes` podman lists nothing of the pod."""
     pod.down("--volumes")
 
     for kind in ("pod", "volume", "secret"):

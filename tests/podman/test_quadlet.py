@@ -15,7 +15,7 @@ from demo.processes import ROOT, run
 from tests.podman import pod
 
 QUADLET = ROOT / "deploy/systemd/quadlet"
-# podman-systemd.unit(5) of podman 4.4.
+# podman-systemd.unit(5) in podman 4.4.
 FLAGS = {
     "AddCapability": "--cap-add={}",
     "ContainerName": "--name={}",
@@ -37,14 +37,14 @@ SHIPPED = {
 
 
 def container_section(name):
-    """Return the lines of `[Container]` as pairs; a key may be there more than once."""
+    """Return the lines of `[Container]` as pairs; a key may occur more than once."""
     lines = (QUADLET / f"{name}.container").read_text().splitlines()
     inside = lines[lines.index("[Container]") + 1 : lines.index("[Service]")]
     return [line.split("=", 1) for line in inside if line and not line.startswith("#")]
 
 
 def command(name, *instead):
-    """Return the `podman run` that the file stands for, with files of this repository for installed ones."""
+    """Return the equivalent `podman run`, with files of this repository in place of installed ones."""
     flags, image, arguments = [], "", []
     for key, value in container_section(name):
         if key == "Image":
@@ -59,12 +59,12 @@ def command(name, *instead):
 
 @pytest.mark.parametrize("name", ["xdp-otel", "otelcol-xdp"])
 def test_a_quadlet_has_only_keys_of_podman_4_4(name):
-    """Every key of `[Container]` is one that the oldest podman with Quadlet knows."""
+    """The oldest podman with Quadlet knows every key of `[Container]`."""
     assert {key for key, _ in container_section(name)} <= {*FLAGS, "Image", "Exec"}
 
 
-def test_the_images_are_those_of_this_version():
-    """The tags are the version that `make images` builds."""
+def test_the_images_are_of_this_version():
+    """The tags are those that `make images` builds."""
     version = run(str(ROOT / ".venv/bin/xdp-otel"), "--version").split()[1]
 
     for name in ("xdp-otel", "otelcol-xdp"):
@@ -73,7 +73,7 @@ def test_the_images_are_those_of_this_version():
 
 @pytest.mark.skipif(os.environ.get("XDP_OTEL_TEST_PODMAN") != "1", reason="make test-podman")
 def test_the_sidecar_counts_under_the_flags_of_its_quadlet():
-    """With no other rights than the file gives it attaches, reads and ends well."""
+    """With only the privileges of the file it attaches, reads and exits with 0."""
     with pod.interface():
         try:
             arguments = ("--interface", pod.INTERFACE, "--otel-endpoint", "none", "--once")
@@ -93,6 +93,6 @@ def test_the_sidecar_counts_under_the_flags_of_its_quadlet():
 
 @pytest.mark.skipif(os.environ.get("XDP_OTEL_TEST_PODMAN") != "1", reason="make test-podman")
 def test_the_collector_accepts_its_configuration_under_the_flags_of_its_quadlet():
-    """The image's own configuration is valid with read-only root and no rights."""
+    """The image's configuration is valid with a read-only root and without privileges."""
     arguments = ("validate", "--config", "/etc/otelcol-xdp/config.yaml")
     assert run(*command("otelcol-xdp", *arguments)) == ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine with systemd as its first process: a container with its own network, bpffs and file system."""
+"""A container with systemd as its first process and its own network, bpffs and file system."""
 
 import json
 import os
@@ -28,7 +28,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as packets:
 SCRAPE = (
     "import urllib.request as r; print(r.urlopen('http://localhost:8889/metrics', timeout=5).read().decode())"
 )
-# What a machine writes by itself, and what a package manager or useradd keeps as a copy of before.
+# Paths that the machine itself writes, and the backup copies of package managers and useradd.
 RESTLESS = (
     "/dev",
     "/etc/.pwd.lock",
@@ -46,7 +46,7 @@ COPIES = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/
 
 @contextmanager
 def machine():
-    """Boot it; switch it off and forget it in the end."""
+    """Boot the machine; remove it at the end."""
     subprocess.run([PODMAN, "rm", "--force", NAME], check=False, capture_output=True)
     flags = ["--detach", "--name", NAME, "--systemd=always", "--privileged", "--network=none"]
     run(PODMAN, "run", *flags, f"--volume={ROOT}:{SOURCE}:ro", f"{PREFIX}/systemd:test")
@@ -54,7 +54,7 @@ def machine():
         wait(lambda: said("systemctl", "is-system-running") in {"running", "degraded"})
         call("ip", "link", "add", INTERFACE, "type", "veth", "peer", "name", PEER)
         for name in (INTERFACE, PEER):
-            # Without addresses, and so without a word of the kernel's own.
+            # Without addresses, the kernel sends nothing on its own.
             call("ip", "link", "set", name, "addrgenmode", "none", "up")
         yield
     finally:
@@ -62,7 +62,7 @@ def machine():
 
 
 def execute(*command, **options):
-    """Run a command inside; pip finds its packages in the image."""
+    """Run a command in the machine; pip uses the packages in the image."""
     packages = ["--env=PIP_NO_INDEX=1", "--env=PIP_FIND_LINKS=/wheels"]
     return subprocess.run(
         [PODMAN, "exec", "--interactive", *packages, NAME, *command],
@@ -78,7 +78,7 @@ def said(*command):
 
 
 def call(*command, **options):
-    """Run a command inside that must succeed and must not complain; return what it says."""
+    """Run a command in the machine that must succeed; return its output."""
     done = execute(*command, **options)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}\n{done.stderr}"
     return done.stdout
@@ -101,14 +101,14 @@ def send(frames):
 
 
 def kernel():
-    """Return what the kernel counted, summed over the CPUs, as bpftool reads it."""
+    """Return the kernel's counts, read by bpftool and summed over the CPUs."""
     dump = call("bpftool", "--json", "map", "dump", "pinned", f"/sys/fs/bpf/xdp-otel/{INTERFACE}/stats_map")
     values = json.loads(dump)[0]["formatted"]["values"]
     return {field: sum(value["value"][field] for value in values) for field in FIELDS}
 
 
 def served():
-    """Return what the Collector serves for the interface."""
+    """Return the counters of the interface that the Collector serves."""
     lines = [
         line for line in said("/opt/xdp-otel/bin/python", "-c", SCRAPE).splitlines() if INTERFACE in line
     ]
@@ -127,7 +127,7 @@ def wait(is_done, timeout_s=60):
 
 
 def restarted(unit, kill_with="KILL"):
-    """Kill a unit's process, and wait until systemd has started it again."""
+    """Kill a unit's process; return whether systemd restarted it."""
     before = show(unit, "MainPID")
     call("systemctl", "kill", "--signal", kill_with, unit)
     wait(lambda: show(unit, "MainPID") not in {before, "0"} and show(unit, "ActiveState") == "active")
@@ -135,7 +135,7 @@ def restarted(unit, kill_with="KILL"):
 
 
 def files(*, times=False):
-    """Return every file of the machine with owner, mode and size, as lines."""
+    """Return a line for every file of the machine: path, owner, mode, link target."""
     prune = " -o ".join(f"-path {path}" for path in RESTLESS)
     what = "%p %U %m %y %l" + (" %s %T@" if times else "")
     found = call("sh", "-c", f"find / -xdev \\( {prune} \\) -prune -o -printf '{what}\\n'").splitlines()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""deploy/systemd, really installed and run: systemd is the first process of a container."""
+"""deploy/systemd, installed and run in a container with systemd as its first process."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from tests.systemd import machine
 
 FRAMES = list(every_kind(b"\x02\0\0\0\0\x01").values())
 BPF, NET_ADMIN, SYS_ADMIN, DAC_READ_SEARCH = 1 << 39, 1 << 12, 1 << 21, 1 << 2
-# In tenths: what `systemd-analyze security` says is "exposure", 0 to 10.
+# The "exposure" of `systemd-analyze security`, 0 to 10, in tenths.
 HIGHEST_EXPOSURE = {"xdp-otel": 17, "otelcol-xdp": 12}
 
 
@@ -21,7 +21,7 @@ def status(unit):
 
 
 def configure(line):
-    """Replace what the sidecar reads."""
+    """Replace the sidecar's sources."""
     machine.call(
         "sed", "-i", f"s|^XDP_OTEL_SOURCES=.*|XDP_OTEL_SOURCES={line}|", "/etc/xdp-otel/xdp-otel.env"
     )
@@ -34,8 +34,8 @@ def drop_in(name):
 
 
 @pytest.mark.parametrize("unit", ["xdp-otel", "otelcol-xdp"])
-def test_a_service_runs_and_its_unit_has_no_fault(installed, unit):
-    """The unit is active, and systemd-analyze has nothing to say about it."""
+def test_a_service_runs_and_its_unit_is_valid(installed, unit):
+    """The unit is active, and systemd-analyze finds no fault."""
     assert f"running   {unit}" in installed
     verified = machine.execute("systemd-analyze", "verify", f"{unit}.service")
     assert (0, "") == (verified.returncode, verified.stderr)
@@ -43,7 +43,7 @@ def test_a_service_runs_and_its_unit_has_no_fault(installed, unit):
 
 @pytest.mark.parametrize("unit", ["xdp-otel", "otelcol-xdp"])
 def test_a_service_is_hardened(installed, unit, record_property, capsys):
-    """Its exposure, which is printed, is no higher than it was."""
+    """Its exposure, which is printed, has not increased."""
     found = machine.said("systemd-analyze", "security", "--no-pager", f"{unit}.service")
     exposure = float(re.search(r"exposure level for .*: ([0-9.]+)", found).group(1))
     with capsys.disabled():
@@ -53,7 +53,7 @@ def test_a_service_is_hardened(installed, unit, record_property, capsys):
 
 
 def test_the_sidecar_has_two_capabilities_and_no_root(installed):
-    """CAP_BPF and CAP_NET_ADMIN, no other, as a user who is not root and cannot become it."""
+    """Only CAP_BPF and CAP_NET_ADMIN, as a user who is not root and cannot become root."""
     found = status("xdp-otel")
 
     for key in ("CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -63,15 +63,15 @@ def test_the_sidecar_has_two_capabilities_and_no_root(installed):
 
 
 def test_the_collector_has_no_capability(installed):
-    """None at all, as a user that exists only while it runs."""
+    """It runs as a dynamic user."""
     found = status("otelcol-xdp")
 
     assert 0 == int(found["CapPrm"], 16) | int(found["CapBnd"], 16)
     assert "0" not in found["Uid"].split()
 
 
-def test_what_the_collector_serves_is_what_the_kernel_counted(installed):
-    """Frames sent to the interface are counted, read and served to the packet under the whole sandbox."""
+def test_the_collector_serves_what_the_kernel_counted(installed):
+    """In the full sandbox, frames are counted, read and served to the packet."""
     machine.send(FRAMES * 10)
 
     counted = machine.kernel()
@@ -80,7 +80,7 @@ def test_what_the_collector_serves_is_what_the_kernel_counted(installed):
 
 
 def test_installing_again_changes_nothing(installed):
-    """A second run installs no file, restarts no process and touches nothing."""
+    """A second run installs no file, restarts no process and modifies nothing."""
     before = machine.files(times=True)
     process = machine.show("xdp-otel", "MainPID")
 
@@ -88,13 +88,13 @@ def test_installing_again_changes_nothing(installed):
 
     assert "installed" not in said
     assert process == machine.show("xdp-otel", "MainPID")
-    # The journal is the running sidecar's.
+    # The running sidecar writes its journal.
     assert [] == [line for line in before ^ machine.files(times=True) if "/var/lib/xdp-otel" not in line]
 
 
 @pytest.mark.parametrize("unit", ["xdp-otel", "otelcol-xdp"])
-def test_a_killed_service_comes_back_and_nothing_is_lost(installed, unit):
-    """Frames before and after a kill -9 are all served in the end, each once."""
+def test_a_killed_service_is_restarted_without_loss(installed, unit):
+    """Frames from before and after a SIGKILL are all served, each once."""
     before = machine.kernel()["total_packets"]
 
     machine.send(FRAMES)
@@ -106,8 +106,8 @@ def test_a_killed_service_comes_back_and_nothing_is_lost(installed, unit):
     assert counted == machine.wait_until_served(counted)
 
 
-def test_a_configuration_that_cannot_be_used_is_not_tried_again(installed):
-    """Exit code 2 leaves the unit failed; a mended file and a start bring it back."""
+def test_an_invalid_configuration_is_not_retried(installed):
+    """Exit code 2 leaves the unit failed; a corrected file and a start recover it."""
     configure("--interface")
     machine.call("systemctl", "restart", "xdp-otel")
     machine.wait(lambda: machine.show("xdp-otel", "ActiveState") == "failed")
@@ -120,8 +120,8 @@ def test_a_configuration_that_cannot_be_used_is_not_tried_again(installed):
     assert "active" == machine.show("xdp-otel", "ActiveState")
 
 
-def test_an_interface_that_is_not_there_yet_is_waited_for(installed):
-    """Exit code 3 is tried again every five seconds."""
+def test_a_missing_interface_is_retried(installed):
+    """Exit code 3 is retried every five seconds."""
     configure(f"--interface={machine.INTERFACE} --interface=later.0")
     machine.call("systemctl", "restart", "xdp-otel")
     machine.wait(lambda: machine.show("xdp-otel", "NRestarts") != "0")
@@ -138,8 +138,8 @@ def test_an_interface_that_is_not_there_yet_is_waited_for(installed):
         ("names.conf", "--map-name=users_map", BPF | NET_ADMIN | SYS_ADMIN),
     ],
 )
-def test_a_drop_in_gives_what_its_way_to_read_needs(installed, name, source, capabilities):
-    """A map that root made and pinned is read, with these capabilities and no others."""
+def test_a_drop_in_grants_the_capabilities_of_its_source(installed, name, source, capabilities):
+    """A map created and pinned by root is read with exactly these capabilities."""
     pin = "/sys/fs/bpf/users_map"
     if machine.execute("test", "-e", pin).returncode != 0:
         kind = ["type", "array", "key", "4", "value", "64", "entries", "1", "name", "users_map"]
@@ -167,7 +167,7 @@ sources:
 
 
 def test_a_large_map_is_read_in_the_sandbox(installed):
-    """What it takes besides, numpy and its libraries, may be loaded and run there."""
+    """The sandbox allows numpy and its libraries, which only large maps need."""
     machine.call(
         *("bpftool", "map", "create", "/sys/fs/bpf/large_map", "type", "array", "name", "large_map"),
         *("key", "4", "value", "8", "entries", "5000"),
@@ -191,8 +191,8 @@ def test_a_large_map_is_read_in_the_sandbox(installed):
     machine.install(machine.INTERFACE)
 
 
-def test_uninstalling_keeps_state_and_what_comes_after_goes_on(installed):
-    """Without the program and its units, the counts are still known: installed again, they are added to."""
+def test_uninstalling_keeps_the_state(installed):
+    """Program and units are gone, but a new installation continues the counters."""
     before = machine.kernel()
     machine.uninstall()
 
@@ -214,7 +214,7 @@ def test_uninstalling_keeps_state_and_what_comes_after_goes_on(installed):
 
 
 def test_purging_leaves_the_machine_as_it_was(pristine, installed):
-    """After `uninstall --purge` every file, user and directory is as before the first installation."""
+    """`uninstall --purge` restores every file, user and directory from before the installation."""
     machine.uninstall("--purge")
 
     assert pristine == machine.files()

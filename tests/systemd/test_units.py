@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of the units without starting them."""
+"""Static checks of the units."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from demo.processes import ROOT
 SYSTEMD = ROOT / "deploy/systemd"
 UNITS = ("xdp-otel.service", "otelcol-xdp.service")
 DROP_INS = sorted(path.name for path in (SYSTEMD / "drop-ins").glob("*.conf"))
-# In tenths. names.conf has CAP_SYS_ADMIN, as it must; without any hardening it is 96.
+# In tenths. names.conf needs CAP_SYS_ADMIN; without any hardening the exposure is 96.
 THRESHOLDS = {"names.conf": 35}
 
 pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
@@ -24,12 +24,12 @@ def analyze(*arguments):
 
 @pytest.fixture
 def unit(tmp_path):
-    """Return a function that puts a unit, with a drop-in if named, where nothing else is needed for it."""
+    """Return a function that copies a unit, with an optional drop-in, so that it can be verified alone."""
 
     def make(name, drop_in=None):
         text = (SYSTEMD / name).read_text()
         path = tmp_path / name
-        # The programs are not installed where the tests run.
+        # The programs are not installed on the test machine.
         path.write_text(text.replace("ExecStart=/opt/xdp-otel/bin/", "ExecStart=/bin/true "))
         if drop_in:
             (tmp_path / f"{name}.d").mkdir()
@@ -40,14 +40,14 @@ def unit(tmp_path):
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_has_no_fault(unit, name):
-    """No unknown key and no wrong value: systemd-analyze has nothing to say, whose exit code tells little."""
+def test_a_unit_is_valid(unit, name):
+    """No unknown key and no wrong value; systemd-analyze reports those as text, not by its exit code."""
     verified = analyze("verify", str(unit(name)))
 
     assert (0, "") == (verified.returncode, verified.stderr)
 
 
-def test_a_misspelt_key_would_be_found(unit):
+def test_a_misspelt_key_is_detected(unit):
     """The test above can fail."""
     path = unit(UNITS[0])
     path.write_text(path.read_text().replace("ProtectClock=", "ProtectClocks="))
@@ -56,8 +56,8 @@ def test_a_misspelt_key_would_be_found(unit):
 
 
 @pytest.mark.parametrize("drop_in", DROP_INS)
-def test_a_drop_in_has_no_fault_and_keeps_the_unit_hardened(unit, drop_in):
-    """Verified together with its unit, and its exposure stays below a limit."""
+def test_a_drop_in_is_valid_and_keeps_the_unit_hardened(unit, drop_in):
+    """With its unit it verifies, and the exposure stays below a limit."""
     path = unit(UNITS[0], drop_in)
 
     verified = analyze("verify", str(path))
@@ -68,15 +68,15 @@ def test_a_drop_in_has_no_fault_and_keeps_the_unit_hardened(unit, drop_in):
     assert 0 == secure.returncode, secure.stdout.splitlines()[-1]
 
 
-def test_every_drop_in_is_explained():
-    """The table of drop-ins has all of them."""
+def test_every_drop_in_is_documented():
+    """The README's table lists all drop-ins."""
     text = (SYSTEMD / "drop-ins/README.md").read_text()
 
     assert [name for name in DROP_INS if f"`{name}`" not in text] == []
 
 
 def test_the_environment_file_has_the_default_source():
-    """`install` replaces this line; without it an interface named there would be lost."""
+    """`install` replaces exactly this line with the chosen interface."""
     lines = (SYSTEMD / "xdp-otel.env").read_text().splitlines()
 
     assert ["XDP_OTEL_SOURCES=--interface=eth0"] == [

@@ -42,7 +42,7 @@ def test_what_is_found_is_told_with_how_to_see_it_again(tmp_path, capsys, claim,
     file.write_text(f"def test_it():\n    print('3 states,')\n    assert {claim}\n")
     running, searched = explore.Running(explore.Search(str(file), 0, depth=2)), Counter()
     answered(lambda: running.exit_code() is not None)
-    found = explore._is_wrong(running, searched)
+    found = explore._has_failed(running, searched)
     printed = capsys.readouterr().out
 
     assert found == is_wrong
