@@ -23,15 +23,9 @@ INFO = MapInfo(
 )
 SCHEMA = resolve(SourceSpec(MapRef("pin", "/sys/fs/bpf/stats_map"), profile("packet-counter")), INFO, None)
 FIELDS = [field.name for field in SCHEMA.layout.fields]
-<<<<<<< HEAD
-SUMS = {one.field: one.name for one in SCHEMA.instruments if one.kind.is_monotonic}
-=======
 SUMS = {
-    instrument.field: instrument.name
-    for instrument in SCHEMA.instruments
-    if instrument.kind.value == "counter"
+    instrument.field: instrument.name for instrument in SCHEMA.instruments if instrument.kind.is_monotonic
 }
->>>>>>> w-tests
 COLUMNS = SCHEMA.columns(1)
 
 

@@ -33,13 +33,7 @@ def test_wrong_values(release, values, said):
 def test_no_such_interface(release):
     """The log of the pod that does not start names the missing interface."""
     release.install({"sidecar": {"interfaces": ["nosuch0"]}}, wait=False)
-<<<<<<< HEAD
-    assert release.complaint() == ("attach to nosuch0: no such interface: `ip link` shows the names")
-=======
-    assert release.complaint() == (
-        "cannot attach XDP program to nosuch0: no such interface: `ip link` shows the names"
-    )
->>>>>>> w-tests
+    assert release.complaint() == ("cannot attach to nosuch0: no such interface: `ip link` shows the names")
 
 
 def test_missing_capability(wire, release):
@@ -65,13 +59,9 @@ def no_bpffs(node):
 def test_no_bpffs(node, wire, no_bpffs, release):
     """A missing bpffs is reported; with bpffs.mount it is mounted, and counts are exact."""
     release.install({"sidecar": {"interfaces": [wire]}}, wait=False)
-<<<<<<< HEAD
-    assert release.complaint() == (f"attach to {wire}: no bpffs at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf")
-=======
     assert release.complaint() == (
-        f"cannot attach XDP program to {wire}: no bpffs at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf"
+        f"cannot attach to {wire}: no bpffs at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf"
     )
->>>>>>> w-tests
     release.upgrade({"sidecar": {"interfaces": [wire]}, "bpffs": {"mount": True}})
     assert node.run("stat", "--file-system", "--format=%T", "/sys/fs/bpf").strip() == "bpf_fs"
     sent = node.send(wire)
