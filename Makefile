@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# `make help` lists the targets. What is built lies in .venv and .build; each built file is made again only
-# when what it is made from changes.
+# `make help` lists the targets. Build results are in .venv and .build; each is rebuilt only when its sources
+# change.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,19 +12,19 @@ BIN := .build/bin
 PYTHON := .venv/bin/python
 BPF_OBJECT := sidecar/xdp_packet_counter.bpf.o
 SCRIPTS = $(shell grep -rlI '^\#!/usr/bin/env bash' .ci bench bpf demo deploy tests tools 2>/dev/null)
-# The builder must have the version of what it builds, which stands in one place.
+# The builder must have the version of what it builds; this is the only place that defines it.
 OCB := go.opentelemetry.io/collector/cmd/builder@v$(shell sed -n 's/^  version: //p' collector/builder-config.yaml)
 # Module v0.315.0 is Prometheus 3.15.0. Without its version Grafana does not know which functions it has.
 PROMETHEUS_VERSION := $(shell sed -nE 's|^.*prometheus/prometheus v0\.([0-9])0?([0-9.]+).*|\1.\2|p' \
 	tools/prometheus/go.mod)
 STEP := tools/run-step
 
-# Helm for the chart's tests: built, unless one that is there is named (HELM=/usr/local/bin/helm).
+# Helm for the chart's tests: built, unless an existing one is named (HELM=/usr/local/bin/helm).
 HELM_VERSION := v4.3.1
 HELM ?= $(BIN)/helm-$(HELM_VERSION)
 export HELM
 
-# What builds and runs images, on which base, and what they are called. IMAGE_FLAGS go to each build.
+# What builds and runs images, on which base, and their names. IMAGE_FLAGS are passed to each build.
 CONTAINER_TOOL ?= podman
 BASE_IMAGE ?= docker.io/library/debian:12-slim
 IMAGE_PREFIX ?= localhost
@@ -64,7 +64,7 @@ prometheus: $(BIN)/prometheus ## build Prometheus (about 5 minutes the first tim
 
 promtool: $(BIN)/promtool ## build promtool, which checks Prometheus' configuration and rules
 
-demo: collector prometheus install ## send known traffic, compare kernel and Prometheus (KEEP=1 leaves all up)
+demo: collector prometheus install ## send known traffic, compare kernel and Prometheus (KEEP=1 leaves it running)
 	@$(PYTHON) -m demo
 
 run: interface collector prometheus install ## the same stack on a real interface: make run IFACE=eth0
@@ -76,20 +76,20 @@ chaos: collector prometheus install ## break everything, compare kernel and Prom
 scale: collector prometheus install ## thousands of simulated nodes, real gateways and store: what each needs (SCALE_SECONDS)
 	@$(PYTHON) -m scale $(ARGS)
 
-test: collector prometheus promtool install $(HELM) ## run all tests (some of them only: make test ARGS='tests/unit -k name')
+test: collector prometheus promtool install $(HELM) ## run all tests (or some: make test ARGS='tests/unit -k name')
 	@$(PYTHON) -m pytest --kernel=require $(ARGS)
 
-explore: .venv/bin/xdp-otel ## search on where `make test` ends, with any seed (EXPLORE_SECONDS, EXPLORE_SEED, EXPLORE_JOBS)
+explore: .venv/bin/xdp-otel ## keep searching where `make test` stops, with any seed (EXPLORE_SECONDS, EXPLORE_SEED, EXPLORE_JOBS)
 	@$(PYTHON) -m tests.explore
 
-test-podman: images image-prometheus image-grafana install ## play the pod of deploy/podman and count in it (root, CONTAINER_TOOL)
+test-podman: images image-prometheus image-grafana install ## run the pod of deploy/podman and check its counts (root, CONTAINER_TOOL)
 	@XDP_OTEL_TEST_PODMAN=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/podman $(ARGS)
 
 chart: $(HELM) .venv/bin/xdp-otel ## check the Helm chart: lint, schema, goldens, Kubernetes' own schemas
 	@$(PYTHON) -m pytest tests/chart $(ARGS)
 
-goldens: $(HELM) .venv/bin/xdp-otel ## render the chart's golden files anew
+goldens: $(HELM) .venv/bin/xdp-otel ## re-render the chart's golden files
 	@$(PYTHON) -m tests.chart.chart
 
 test-kube: $(HELM) .venv/bin/xdp-otel ## install on the cluster of KUBECONFIG and break it (see docs/install-kubernetes.md)
@@ -99,7 +99,7 @@ test-systemd: wheel collector image-systemd ## install and run deploy/systemd on
 	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/systemd $(ARGS)
 
-lint: .venv/bin/xdp-otel ## check style and types
+lint: .venv/bin/xdp-otel ## check style, types and the layers of imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -108,10 +108,10 @@ lint: .venv/bin/xdp-otel ## check style and types
 	.venv/bin/hadolint Containerfile collector/Containerfile tests/images/*.Containerfile
 	.venv/bin/yamllint --strict --config-file tools/yamllint.yaml collector deploy helm/*.yaml tests/chart/values
 
-bench: collector prometheus install ## measure what each part costs beside something comparable (root; ARGS='xdp encode')
+bench: collector prometheus install ## measure the cost of each part next to something comparable (root; ARGS='xdp encode')
 	@$(PYTHON) -m bench $(ARGS)
 
-# `make bench` measures beside it if it is there; another one is named by EBPF_EXPORTER=PATH.
+# `make bench` compares with it if it is built; EBPF_EXPORTER=PATH names another one.
 ebpf-exporter: $(BIN)/ebpf_exporter
 
 performance: .venv/bin/xdp-otel ## put the figures of `make bench` into docs/performance.md and draw them
@@ -126,7 +126,7 @@ pictures: collector prometheus install ## draw docs/images from the dashboards' 
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
 
-format: .venv/bin/xdp-otel ## format the Python code and repair what ruff can repair
+format: .venv/bin/xdp-otel ## format the Python code and apply ruff's fixes
 	.venv/bin/ruff check --fix-only .
 	.venv/bin/ruff format .
 
@@ -157,10 +157,10 @@ image-systemd: wheel
 	@$(STEP) 'building the image $(IMAGE_PREFIX)/systemd:test' \
 		$(IMAGE_BUILD) --file tests/images/systemd.Containerfile --tag $(IMAGE_PREFIX)/systemd:test .
 
-clean: ## delete all that was built and installed here
+clean: ## delete everything built and installed here
 	rm -rf .venv .build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis sidecar/*.bpf.o
 
-# What the machine must have. Asked before each build, and quick and silent when all is there.
+# What the machine must have. Checked before each build; quick and silent if nothing is missing.
 
 packages: ## install the system packages that are missing
 	@tools/install-packages
@@ -171,7 +171,7 @@ go:
 interface:
 	$(if $(IFACE),,$(error make run: no interface given: name one, as in: make run IFACE=eth0))
 
-# What is built.
+# Build results.
 
 .venv/bin/xdp-otel: pyproject.toml constraints.txt | packages
 	@$(STEP) 'making the virtual environment .venv' "$$(tools/find-python)" -m venv .venv
