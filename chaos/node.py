@@ -182,7 +182,7 @@ class Node:
         self.finish(self.kernel_here())
         fd = bpf.obj_get(str(self.pin))
         try:
-            map_update(fd, bytes(4), bytes(bpf_reader.answer_bytes(bpf.map_info(fd))))
+            map_update(fd, bytes(4), bytes(bpf_reader.lookup_bytes(bpf.map_info(fd))))
         finally:
             os.close(fd)
         self.send()

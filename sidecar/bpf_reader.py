@@ -21,16 +21,12 @@ _SMALLEST_BATCH = 64
 # Kernels before 5.6 (per-CPU arrays: 5.13) have no batch operations and return EINVAL, or ENOTSUPP, which
 # Python's errno does not name.
 _NO_BATCH = (errno.EINVAL, 524)
+# A walk over a hash is given up after this many steps for each entry that the map can hold.
 _LONGEST_WALK = 4
 
 
-def slots(info: bpf.MapInfo) -> int:
-    """Return how many values the kernel returns for one key of a map."""
-    return len(possible_cpus()) if info.kind.is_per_cpu else 1
-
-
-def answer_bytes(info: bpf.MapInfo) -> int:
-    """Return the bytes that the kernel returns for one key of a map."""
+def lookup_bytes(info: bpf.MapInfo) -> int:
+    """Return the number of bytes that a lookup of one key returns: its values on all CPUs."""
     if info.kind.is_per_cpu:
         return stride(info.value_size) * len(possible_cpus())
     return info.value_size
@@ -51,7 +47,7 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
         raise OSError(errno.EINVAL, "not a per-CPU map")
     if info.kind.is_array and info.max_entries == 1:
         return _reading(_read_one_by_one(map_fd, info), info, schema)
-    size = max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // answer_bytes(info)))
+    size = max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // lookup_bytes(info)))
     while True:
         try:
             return _reading(_read_batches(map_fd, info, size), info, schema)
@@ -91,14 +87,14 @@ def _walk(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:
         if key is None:
             return entries
         with suppress(FileNotFoundError):  # deleted since, and its counts with it
-            entries[key] = bpf.map_lookup(map_fd, key, answer_bytes(info))
+            entries[key] = bpf.map_lookup(map_fd, key, lookup_bytes(info))
         key = bpf.map_next_key(map_fd, key, info.key_size)
     raise OSError(errno.EAGAIN, "the map changes faster than it can be read")
 
 
 def _read_indices(map_fd: int, info: bpf.MapInfo) -> Iterator[tuple[bytes, bytes]]:
     key = ctypes.create_string_buffer(info.key_size)
-    value = ctypes.create_string_buffer(answer_bytes(info))
+    value = ctypes.create_string_buffer(lookup_bytes(info))
     index = ctypes.c_uint32.from_buffer(key)
     for number in range(info.max_entries):
         index.value = number
@@ -108,7 +104,7 @@ def _read_indices(map_fd: int, info: bpf.MapInfo) -> Iterator[tuple[bytes, bytes
 
 def _read_batches(map_fd: int, info: bpf.MapInfo, size: int) -> Iterator[Chunk]:
     size = min(size, info.max_entries)
-    width = answer_bytes(info)
+    width = lookup_bytes(info)
     keys = ctypes.create_string_buffer(size * info.key_size)
     values = ctypes.create_string_buffer(size * width)
     # The cursor is a bucket number for a hash, and a key for other types: room for either.

@@ -106,11 +106,11 @@ def _window_by_key(
     series = _series(baseline, after.end_ns, aggregated, held, elapsed_ns)
     to_export = series if include_idle or not idle.can_omit_idle(schema, len(series)) else idle.select(series)
     # An omitted series counted nothing, so its state stays as it is.
-    streams = {one.attributes: StreamState(one.totals, after.end_ns) for one in to_export}
+    exported = {window.attributes: StreamState(window.totals, after.end_ns) for window in to_export}
     return NextWindow(
         series,
         to_export,
-        replace(after, streams={**aggregated.streams, **streams}),
+        replace(after, streams={**aggregated.streams, **exported}),
         snapshots,
         tuple(resets.emptied),
         tuple(vanished),

@@ -3,7 +3,8 @@
 Which series are left out of a batch, so that its cost follows what changed (pure).
 
 A series that counted nothing can be left out: its next window starts where its last exported one ended, and
-so does its base point. But it must be exported now and then, or the backend treats it as gone.
+so does its base point. But it must be exported now and then, or the backend treats it as gone. Beyond the
+limit on series, the longest idle ones without a key are evicted (`aggregate`).
 """
 
 from collections.abc import Sequence

@@ -113,11 +113,11 @@ def _place(
     streams: StreamTable, key_rows: Rows, unplaced: Sequence[bytes], schema: Schema
 ) -> tuple[StreamTable, Rows, int, int, int]:
     """
-    Give each key without a row one.
+    Assign a row to each key that has none.
 
     Returns:
-        The streams, the row of each key, the row of the overflow series if some series are beyond the limit,
-        else -1, the number of these, and the number of series evicted.
+        The streams, with rows for new series; the row of each key; the row of the overflow series, or -1 if
+        no series is beyond the limit; the number of series beyond it; and the number of series evicted.
 
     """
     overflow = encode_attributes((*schema.attributes, OVERFLOW))
