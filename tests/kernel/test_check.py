@@ -69,7 +69,7 @@ def test_an_unreachable_collector_is_code_7(flows, check):
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         said = check("--map-path", flows.map, "--otel-endpoint", address, code=7)
 
-    assert said.startswith(f"ERROR reach the Collector at {address} (plaintext): UNAVAILABLE: ")
+    assert said.startswith(f"ERROR cannot reach the Collector at {address} (plaintext): UNAVAILABLE: ")
     assert said.endswith("is that its OTLP/gRPC address? --no-endpoint leaves it out\n")
     assert check("--map-path", flows.map).splitlines()[-2:] == [
         "Collector localhost:4317: not asked (--no-endpoint)",
@@ -110,15 +110,19 @@ def test_another_program_on_the_interface_is_reported(flows, check):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--map-path", "/sys/fs/bpf/nosuchpin"], 3, "open map pinned at /sys/fs/bpf/nosuchpin: ENOENT"),
-        (["--map-id", "4294967295"], 3, "open map id 4294967295: no such map"),
-        (["--interface", "nosuchif0"], 3, "attach to nosuchif0: no such interface: `ip link`"),
-        (["--interface", "lo", "--netns", "nosuchns"], 3, "enter network namespace nosuchns: ENOENT"),
-        ([], 2, "choose what to read: no source"),
-        (["--config", "/nosuchfile"], 2, "read /nosuchfile: "),
-        (["--map-id", "1", "--interval", "0"], 2, "use --interval '0': not a time"),
-        (["--map-id", "1", "--otel-endpoint", "here"], 2, "use --otel-endpoint"),
-        (["--map-id", "1", "--profile", "nosuch"], 2, "use --profile 'nosuch': no built-in profile"),
+        (
+            ["--map-path", "/sys/fs/bpf/nosuchpin"],
+            3,
+            "cannot open map pinned at /sys/fs/bpf/nosuchpin: ENOENT",
+        ),
+        (["--map-id", "4294967295"], 3, "cannot open map id 4294967295: no such map"),
+        (["--interface", "nosuchif0"], 3, "cannot attach to nosuchif0: no such interface: `ip link`"),
+        (["--interface", "lo", "--netns", "nosuchns"], 3, "cannot enter network namespace nosuchns: ENOENT"),
+        ([], 2, "cannot choose what to read: no source"),
+        (["--config", "/nosuchfile"], 2, "cannot read /nosuchfile: "),
+        (["--map-id", "1", "--interval", "0"], 2, "cannot use --interval '0': not a time"),
+        (["--map-id", "1", "--otel-endpoint", "here"], 2, "cannot use --otel-endpoint"),
+        (["--map-id", "1", "--profile", "nosuch"], 2, "cannot use --profile 'nosuch': no built-in profile"),
     ],
 )
 def test_the_first_problem_is_one_line(check, arguments, code, message):
@@ -220,7 +224,7 @@ def test_a_metric_that_is_a_counter_in_one_source_only_is_refused(make_map, make
     said = check("--config", config, code=2)
 
     assert said.startswith(
-        f"ERROR cannot read pin:{pins[1]} and pin:{pins[0]}: metric 'a_b' is a counter in one of"
+        f"ERROR cannot read pin:{pins[1]} and pin:{pins[0]}: metric 'a_b' is a counter in only one of"
     )
 
 
