@@ -196,7 +196,7 @@ def rows(
 
 
 def _value_fields(queries: int) -> list[str]:
-    """Return Grafana's names of the value columns after merging the tables of that many queries."""
+    """Return Grafana's names of the value columns after merging the tables of *queries* queries."""
     return ["Value"] if queries == 1 else [f"Value #{_letter(place)}" for place in range(queries)]
 
 

@@ -2,8 +2,8 @@
 """
 The PromQL of the panels.
 
-Of its resource, a series from the Collector only has `job` (service.name) and `instance` (service.instance.id).
-The node's name is on `xdp_target_info` and is joined here.
+Of its resource, a series from the Collector only has `job` (service.name) and `instance`
+(service.instance.id). The node's name is on `xdp_target_info` and is joined here.
 """
 
 NODE = "host_name"
