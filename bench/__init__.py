@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: what each part costs, beside something comparable that is run in the same minute."""
+"""`make bench`: the cost of each part, beside a comparable reference measured in the same minute."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the benchmarks; print the table; write it, the curves and the profile to a file if all were run."""
+"""Run the benchmarks and print the table; if all were run, write table, curves and profile to a file."""
 
 import argparse
 import json
@@ -44,13 +44,13 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]] = {
 }
 _GROWTH, _PROFILE, _SHAPES = "growth", "profile", "shapes"
 _NAMES = (*BENCHMARKS, _GROWTH, _PROFILE)
-# The others answer the questions; these are for who asks on.
+# Not part of a full run: more detail on request.
 _BY_NAME_ALONE = {_SHAPES}
 _FAILURES = (OSError, RuntimeError, subprocess.SubprocessError, DemoError, SidecarError)
 
 
 @dataclass
-class Found:
+class Results:
     """What was measured."""
 
     rows: list[Row] = field(default_factory=list)
@@ -60,23 +60,23 @@ class Found:
 
 
 def main() -> int:
-    """Return the exit code: 0 whatever the figures are, 1 if something could not be measured, 2 usage."""
+    """Return the exit code: 0 whatever the figures, 1 if a benchmark failed, 2 usage."""
     chosen = _arguments()
     if os.geteuid() != 0:
         _say("bench: start: maps, programs and namespaces need root: run it with sudo")
         return 1
-    begun, before, found = time.monotonic(), machine(), Found()
+    begun, before, results = time.monotonic(), machine(), Results()
     mount_bpffs()
-    for name in chosen.benchmarks or [one for one in _NAMES if one not in _BY_NAME_ALONE]:
-        _measure(name, found, many=chosen.many)
+    for name in chosen.benchmarks or [name for name in _NAMES if name not in _BY_NAME_ALONE]:
+        _measure(name, results, many=chosen.many)
     state = {**before, "load after": machine()["load"], "took": f"{time.monotonic() - begun:.0f} s"}
-    _say(f"\n{', '.join(f'{name}: {value}' for name, value in state.items())}\n\n{render(found.rows)}\n")
-    goals = [one.met for one in found.rows if one.met is not None]
+    _say(f"\n{', '.join(f'{name}: {value}' for name, value in state.items())}\n\n{render(results.rows)}\n")
+    goals = [row.met for row in results.rows if row.met is not None]
     _say(f"{sum(goals)} of {len(goals)} goals are met\n")
-    if found.profiles:
-        _say(f"{profile.render(found.profiles)}\n")
-    _write(chosen.output or (None if chosen.benchmarks else HERE / "results.json"), found, state)
-    return int(found.failed)
+    if results.profiles:
+        _say(f"{profile.render(results.profiles)}\n")
+    _write(chosen.output or (None if chosen.benchmarks else HERE / "results.json"), results, state)
+    return int(results.failed)
 
 
 def _arguments() -> argparse.Namespace:
@@ -101,8 +101,8 @@ def _arguments() -> argparse.Namespace:
     return chosen
 
 
-def _measure(name: str, found: Found, *, many: bool) -> None:
-    """Run one benchmark; what it cannot measure becomes a row that says why."""
+def _measure(name: str, results: Results, *, many: bool) -> None:
+    """Run one benchmark; a failure becomes a row with the reason."""
     what = (
         BENCHMARKS[name][0]
         if name in BENCHMARKS
@@ -111,23 +111,23 @@ def _measure(name: str, found: Found, *, many: bool) -> None:
     try:
         with step(f"measuring {what}"):
             if name == _GROWTH:
-                found.curves = growth.curves(many=many)
-                found.rows += growth.rows(found.curves)
+                results.curves = growth.curves(many=many)
+                results.rows += growth.rows(results.curves)
             elif name == _PROFILE:
-                found.profiles = profile.profiles()
+                results.profiles = profile.profiles()
             else:
-                found.rows += BENCHMARKS[name][1]()
+                results.rows += BENCHMARKS[name][1]()
     except _FAILURES as error:
-        found.rows.append(missing(what, "", " ".join(str(error).split())))
-        found.failed = True
+        results.rows.append(missing(what, "", " ".join(str(error).split())))
+        results.failed = True
 
 
-def _write(output: Path | None, found: Found, state: Mapping[str, str]) -> None:
+def _write(output: Path | None, results: Results, state: Mapping[str, str]) -> None:
     if output is None:
         _say("not written: name a file by --output, or run all")
         return
-    rows = [one.as_json() for one in found.rows]
-    content = {"machine": state, "rows": rows, "curves": found.curves, "profiles": found.profiles}
+    rows = [row.as_json() for row in results.rows]
+    content = {"machine": state, "rows": rows, "curves": results.curves, "profiles": results.profiles}
     output.write_text(json.dumps(content, indent=1) + "\n")
     _say(f"written to {output}; `make performance` puts it into docs/performance.md")
 

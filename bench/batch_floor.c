@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The floor: read a per-CPU hash in batches and add up the CPUs, and nothing else. Prints the CPU ns of each round.
+ * The floor: read a per-CPU hash in batches and sum over the CPUs. Prints the CPU ns of each round.
  *
  * usage: batch_floor FD ENTRIES WORDS CPUS ROUNDS    (keys of 4 bytes, values of WORDS u64)
  */

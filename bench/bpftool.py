@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A map's counters as the original demo read them: two bpftool processes and their JSON."""
+"""Read a map's counters as the original demo did: two bpftool processes and their JSON."""
 
 import json
 import subprocess
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def read(map_id: int) -> dict[str, int]:
-    """Return the fields of a map's first entry, added up over the CPUs; the map is looked up in the list."""
-    found = next(one for one in _bpftool("map", "list") if one["id"] == map_id)
-    entry = _bpftool("map", "dump", "id", str(found["id"]))[0]["formatted"]
+    """Find the map in the list; return the fields of its first entry, summed over the CPUs."""
+    info = next(info for info in _bpftool("map", "list") if info["id"] == map_id)
+    entry = _bpftool("map", "dump", "id", str(info["id"]))[0]["formatted"]
     values = [slot["value"] for slot in entry["values"]]
     return {field: sum(value[field] for value in values) for field in values[0]}
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The floor of a cycle that sends by gRPC: `python -m bench.call_alone ENDPOINT BYTES CYCLES PAUSE`.
+The floor for a cycle over gRPC: `python -m bench.call_alone ENDPOINT BYTES CYCLES PAUSE`.
 
-It sends as many bytes as often through the sidecar's own channel, and does nothing else. Prints JSON: CPU
-seconds from one call to the next, all of gRPC's threads included.
+Sends the same number of bytes at the same rate through the sidecar's own channel and does nothing else.
+Prints JSON: CPU seconds from one call to the next, including gRPC's threads.
 """
 
 import json
@@ -22,7 +22,7 @@ from sidecar.otlp_push import Delivered, Pusher
 
 
 def taken(receiver: Receiver, size: int, cycles: int, pause_s: float) -> Samples:
-    """Return the CPU seconds of each cycle of such a process."""
+    """Run it as a process; return the CPU seconds of each cycle."""
     arguments = (receiver.address, str(size), str(cycles), str(pause_s))
     command = [sys.executable, "-m", "bench.call_alone", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
@@ -37,7 +37,7 @@ def main() -> None:
     for _ in range(cycles + 1):
         time.sleep(pause_s)
         if not isinstance(pusher.push(request), Delivered):
-            raise SystemExit(f"{target} did not take the request")
+            raise SystemExit(f"{target} did not accept the request")
         at.append(cpu_s())
     pusher.close()
     print(json.dumps([after - before for before, after in pairwise(at)]))  # noqa: T201

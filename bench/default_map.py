@@ -25,11 +25,11 @@ from sidecar.kernel import syscall as bpf
 from sidecar.sources import locate
 
 Original = dict[str, list[float]]
-"""CPU seconds of its cycles and of the reads in them, and MiB."""
+"""CPU seconds of its cycles and of their reads, and MiB."""
 
 _CYCLES = 20
 _READS = 200
-# The first cycles fill what later ones use again.
+# The first cycles fill caches.
 _WARM_UP = 4
 _INTERVAL_S = 0.25
 _BARE = """

@@ -14,21 +14,21 @@ _PAGE = ROOT / "docs/performance.md"
 
 
 def main() -> None:
-    """Write the generated parts of the page anew."""
+    """Rewrite the generated parts of the page."""
     _PAGE.write_text(filled(_PAGE.read_text(), json.loads((HERE / "results.json").read_text())))
 
 
-def filled(page: str, found: Mapping[str, Any]) -> str:
-    """Return the page with the figures and the profile of some results between their comments."""
-    machine = "; ".join(f"{name}: {value}" for name, value in found["machine"].items())
-    page = _between(page, "figures", f"{machine}\n\n{render([Row(**one) for one in found['rows']])}")
-    if found.get("profiles"):
-        page = _between(page, "profile", render_profiles(found["profiles"]))
+def filled(page: str, results: Mapping[str, Any]) -> str:
+    """Return the page with figures and profile from results.json between their marker comments."""
+    machine = "; ".join(f"{name}: {value}" for name, value in results["machine"].items())
+    page = _between(page, "figures", f"{machine}\n\n{render([Row(**row) for row in results['rows']])}")
+    if results.get("profiles"):
+        page = _between(page, "profile", render_profiles(results["profiles"]))
     return page
 
 
 def _between(page: str, name: str, text: str) -> str:
-    """Return the page with another text between the comments NAME and end of NAME."""
+    """Replace the text between the comments NAME and end of NAME."""
     pattern = re.compile(f"(<!-- {name} -->\n).*(<!-- end of {name} -->)", re.DOTALL)
     page, count = pattern.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page)
     if count != 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoding the series of the last batch again, with new counts, beside the generated protobuf classes."""
+"""Encoding the same series again with new counts, beside the generated protobuf classes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
@@ -34,7 +34,7 @@ Requests = Callable[[Sequence[Series]], Sequence[bytes]]
 
 
 def rows() -> Iterator[Row]:
-    """Yield the time for many series, which are encoded in columns, and for the default map's one."""
+    """Yield the time for many series, encoded in columns, and for the single series of the default map."""
     yield _row("encode 10,000 series again (in columns)", 10_000, 1, 1)
     yield _row("encode 1 series of 8 fields again (plain)", 1, 8, 500)
 
@@ -46,25 +46,25 @@ def _row(name: str, keys: int, words: int, repeat: int) -> Row:
         "ours": lambda series: encode(RESOURCE, Temporality.DELTA, [(meaning, series)]),
         "classes": lambda series: _generated(series, meaning),
     }
-    # As plain objects, so that the classes do not pay for our columns.
+    # Plain objects, so that the classes do not pay for converting columns.
     inputs: dict[str, Sequence[Sequence[Series]]] = {
         "ours": windows,
         "classes": [list(series) for series in windows],
     }
     for mine, theirs in zip(*inputs.values(), strict=True):
         if _parsed(ways["ours"](mine)) != _parsed(ways["classes"](theirs)):
-            raise RuntimeError(f"{name}: the two ways do not say the same")
+            raise RuntimeError(f"{name}: the two encodings differ")
     functions = {way: _repeated(encoder, inputs[way], repeat) for way, encoder in ways.items()}
     taken = {way: samples.per(1e-3 * repeat) for way, samples in in_turns(functions, _ROUNDS).items()}
     return row(name, taken["ours"], "ms", "generated classes", taken["classes"], _GOAL, cheaper=True)
 
 
 def _parsed(requests: Sequence[bytes]) -> list[ExportMetricsServiceRequest]:
-    return [ExportMetricsServiceRequest.FromString(one) for one in requests]
+    return [ExportMetricsServiceRequest.FromString(request) for request in requests]
 
 
 def _repeated(encoder: Requests, windows: Sequence[Sequence[Series]], repeat: int) -> Callable[[], None]:
-    """Return what encodes the windows in turns, so that nothing but the series is the same as before."""
+    """Return a function that encodes the windows in turn, so that only the series stay the same."""
     following = cycle(windows)
 
     def run() -> None:
@@ -75,7 +75,7 @@ def _repeated(encoder: Requests, windows: Sequence[Sequence[Series]], repeat: in
 
 
 def _windows(keys: int, words: int, meaning: Schema) -> list[Sequence[Series]]:
-    """Return what the pipeline encodes in some windows, one after the other."""
+    """Return what the pipeline would encode in consecutive windows."""
     windows: list[Sequence[Series]] = []
     with made(keys, words) as held:
         baseline = delta.baseline_from_zero(snapshot(held.fd, held.info, meaning, 2))
@@ -89,7 +89,7 @@ def _windows(keys: int, words: int, meaning: Schema) -> list[Sequence[Series]]:
 
 
 def _generated(series: Sequence[Series], meaning: Schema) -> list[bytes]:
-    """Return the same requests, made as a reader of the protocol's documentation would."""
+    """Return the same requests, built in the obvious way from the protocol's documentation."""
     most = POINTS_PER_REQUEST // len(meaning.instruments)
     return [_request(series[at : at + most], meaning) for at in range(0, len(series), most)]
 
@@ -98,7 +98,7 @@ def _request(series: Sequence[Series], meaning: Schema) -> bytes:
     metrics = []
     for at, instrument in enumerate(meaning.instruments):
         body = Sum(aggregation_temporality=AGGREGATION_TEMPORALITY_DELTA, is_monotonic=True)
-        body.data_points.extend(_point(one, one.counts[at]) for one in series)
+        body.data_points.extend(_point(entry, entry.counts[at]) for entry in series)
         metrics.append(
             Metric(name=instrument.name, unit=instrument.unit, description=instrument.description, sum=body)
         )
@@ -108,15 +108,15 @@ def _request(series: Sequence[Series], meaning: Schema) -> bytes:
     return ExportMetricsServiceRequest(resource_metrics=[whole]).SerializeToString()
 
 
-def _point(one: Series, count: int) -> NumberDataPoint:
+def _point(series: Series, count: int) -> NumberDataPoint:
     return NumberDataPoint(
-        attributes=[_attribute(key, value) for key, value in one.attributes],
-        start_time_unix_nano=one.start_ns,
-        time_unix_nano=one.end_ns,
+        attributes=[_attribute(key, value) for key, value in series.attributes],
+        start_time_unix_nano=series.start_ns,
+        time_unix_nano=series.end_ns,
         as_int=count,
     )
 
 
 def _attribute(key: str, value: str | int | bool) -> KeyValue:
-    said = AnyValue(string_value=value) if isinstance(value, str) else AnyValue(int_value=value)
-    return KeyValue(key=key, value=said)
+    encoded = AnyValue(string_value=value) if isinstance(value, str) else AnyValue(int_value=value)
+    return KeyValue(key=key, value=encoded)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cloudflare's ebpf_exporter with maps that we fill: CPU time of a scrape, memory."""
+"""Cloudflare's ebpf_exporter on maps that we fill: CPU time of a scrape, memory."""
 
 import http.client
 import os
@@ -19,20 +19,20 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel.cpus import possible_cpus
 
 _FILES = "ebpf_exporter"
-# It ends when its watch of control groups meets what it does not expect, as where podman runs: it sees none.
+# It exits on unexpected control groups, such as podman's, so it gets to see none.
 _WITHOUT_CGROUPS = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh")
 _READY_S = 30.0
-# Its garbage collector goes on after the answer.
+# Its garbage collector still runs after the response.
 _SETTLED_S = 0.3
 
 
 def binary() -> str | None:
-    """Return the one that EBPF_EXPORTER names, or `make ebpf-exporter` built; None: there is none."""
+    """Return the binary named by EBPF_EXPORTER or built by `make ebpf-exporter`, or None."""
     return shutil.which(os.environ.get("EBPF_EXPORTER", ROOT / ".build/bin/ebpf_exporter"))
 
 
 class EndedError(Exception):
-    """It has ended by itself, or does not begin; its last words."""
+    """ebpf_exporter exited or did not start; the text is the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -46,41 +46,41 @@ class Exporter:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         return self.process.pid
 
     def check(self) -> None:
-        """Raise EndedError unless it still runs."""
+        """Raise EndedError if it has exited."""
         if self.process.poll() is not None:
-            words = self.log.read_text().strip().splitlines() or [f"exit code {self.process.returncode}"]
-            raise EndedError(f"ebpf_exporter ended: {words[-1]}")
+            lines = self.log.read_text().strip().splitlines() or [f"exit code {self.process.returncode}"]
+            raise EndedError(f"ebpf_exporter ended: {lines[-1]}")
 
     def count(self, keys: int) -> None:
-        """Let that many keys of each map grow."""
-        for one in self.maps:
-            one.count(keys)
+        """Increment the counters of the first *keys* keys of each map."""
+        for held in self.maps:
+            held.count(keys)
 
     def scrape(self, *, gzip: bool = False) -> float:
-        """Scrape it once, compressed as Prometheus asks by default or not; return the CPU seconds it took."""
+        """Scrape it once, with gzip (Prometheus' default) or without; return its CPU seconds."""
         self.check()
         before = process_cpu_s(self.pid)
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
         connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip" if gzip else "identity"})
         page = connection.getresponse().read()
         connection.close()
-        if not gzip and page.count(b"\nebpf_exporter_field") != sum(one.entries for one in self.maps):
-            raise RuntimeError(f"ebpf_exporter's page has not all keys: {page[-200:]!r}")
+        if not gzip and page.count(b"\nebpf_exporter_field") != sum(held.entries for held in self.maps):
+            raise RuntimeError(f"ebpf_exporter's page does not have all keys: {page[-200:]!r}")
         time.sleep(_SETTLED_S)
         return process_cpu_s(self.pid) - before
 
     def rss_mib(self) -> float:
-        """Return the memory it holds."""
+        """Return its resident memory, MiB."""
         return rss_mib(self.pid)
 
 
 @contextmanager
 def running(program: str, name: str, entries: int) -> Iterator[Exporter]:
-    """Run it with the maps of NAME.bpf.c and NAME.yaml, *entries* keys in each; raise EndedError."""
+    """Run it with the maps of NAME.bpf.c and NAME.yaml, each with *entries* keys; raises EndedError."""
     config = compile_bpf(f"{_FILES}/{name}.bpf.c").parent
     shutil.copy(HERE / _FILES / f"{name}.yaml", config)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -97,9 +97,9 @@ def running(program: str, name: str, entries: int) -> Iterator[Exporter]:
         _wait(made)
         slots = len(possible_cpus())
         maps = [Map(fd, entries, 1, slots) for fd in _maps(process.pid)]
-        for one in maps:
-            held.callback(os.close, one.fd)
-            one.count(entries)
+        for filled in maps:
+            held.callback(os.close, filled.fd)
+            filled.count(entries)
         yield replace(made, maps=maps)
 
 
@@ -117,10 +117,10 @@ def _wait(made: Exporter) -> None:
 
 
 def _maps(pid: int) -> list[int]:
-    """Return descriptors of the maps that a process holds, which its list of descriptors tells."""
+    """Return descriptors of the maps that a process has open, by /proc/PID/fdinfo."""
     ids = set()
     for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
         with suppress(FileNotFoundError):  # closed since
             lines = entry.read_text().splitlines()
             ids |= {int(line.split()[1]) for line in lines if line.startswith("map_id:")}
-    return [bpf.map_fd_by_id(one, readonly=False) for one in sorted(ids)]
+    return [bpf.map_fd_by_id(map_id, readonly=False) for map_id in sorted(ids)]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How old a figure in Prometheus is, besides the two intervals: sidecar's and scrape's.
+The delay of a count in Prometheus beyond the two intervals, the sidecar's and the scrape's.
 
-In the demo's stack frames are sent all the time. What is left is the sum of two parts: from a frame to the
-Collector's page, less the longest wait for the sidecar's cycle, which is its interval; and from the time of a
-scrape, which its sample has, to the moment when a query answers with that sample.
+Frames are sent continuously through the demo's stack. The delay is the sum of two parts: from a frame to the
+Collector's page, minus the longest wait for the sidecar's cycle, its interval; and from the timestamp of a
+scrape to the first query that returns its sample.
 """
 
 import os
@@ -32,7 +32,7 @@ _NAME = METRICS["other_packets"]
 
 
 def rows() -> Iterator[Row]:
-    """Yield what is left besides the intervals."""
+    """Yield the delay beyond the intervals."""
     os.environ.pop("OTEL_METRIC_EXPORT_INTERVAL", None)
     stack.check_built()
     stack.mount_bpffs()
@@ -75,7 +75,7 @@ def _watch(namespace: str, ports: Ports) -> tuple[Samples, Samples]:
     try:
         while time.monotonic() < deadline:
             count, now = _on_page(ports), time.monotonic()
-            # The oldest frame of a batch waited longest.
+            # The oldest frame of a batch has waited longest.
             if count > len(seen):
                 seen += [now] * (count - len(seen))
             time.sleep(0.002)
@@ -83,7 +83,7 @@ def _watch(namespace: str, ports: Ports) -> tuple[Samples, Samples]:
         enough.set()
         sender.join()
         queries.join()
-    # The first batches come while all is still starting.
+    # The first batches arrive while the stack is still starting.
     ages = [at - then for at, then in zip(seen, sent, strict=False)][len(seen) // 4 :]
     return Samples(ages), Samples(list(scraped.values())[2:])
 
@@ -104,7 +104,7 @@ def _on_page(ports: Ports) -> int:
 
 
 def _query(ports: Ports, scraped: dict[float, float], enough: Event) -> None:
-    """Note for each scrape after how long a query first answered with it."""
+    """Record for each scrape the delay until a query first returned it."""
     while not enough.wait(0.005):
         for series in ask(ports, f"timestamp({_NAME})"):
             scrape = float(series["value"][1])

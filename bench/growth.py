@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How cost grows with series and with CPUs: curves for the plot, and their slopes for the table."""
+"""How the cost grows with series and CPUs: curves for the plot, slopes for the table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,30 +16,32 @@ Curve = Sequence[tuple[float, float]]
 SERIES = (1, 10, 100, 1000, 10_000, 100_000)
 MANY_SERIES = (*SERIES, 1_000_000)
 CPUS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
-# The first are read key by key, the second in columns.
+# The first are processed key by key, the second in columns.
 KEYS_FOR_CPUS = {"cpus": 1000, "cpus in columns": 10_000}
-# So that each size takes about as long, and none is measured once only.
+# Each size takes about as long, and none is measured only once.
 _SERIES_IN_ALL = 30_000
 _LINEAR = Goal("value", 1.1)
 
 
 def curves(*, many: bool) -> dict[str, Curve]:
-    """Return CPU ms of one turn by the number of series, and by that of CPUs."""
+    """Return CPU ms of one turn by number of series, and by number of CPUs."""
     counts = MANY_SERIES if many else SERIES
-    found: dict[str, Curve] = {"series": [(one, _by_series(one).median * 1e3) for one in counts]}
+    curve_by_name: dict[str, Curve] = {
+        "series": [(count, _by_series(count).median * 1e3) for count in counts]
+    }
     for name, keys in KEYS_FOR_CPUS.items():
-        found[name] = [(count, _by_cpus(count, keys).median * 1e3) for count in CPUS]
-    return found
+        curve_by_name[name] = [(count, _by_cpus(count, keys).median * 1e3) for count in CPUS]
+    return curve_by_name
 
 
-def rows(found: Mapping[str, Curve]) -> Iterator[Row]:
+def rows(curve_by_name: Mapping[str, Curve]) -> Iterator[Row]:
     """Yield slopes and exponents."""
-    series = found["series"]
+    series = curve_by_name["series"]
     yield _row("growth: each further series, all changed", slope(series) * 1e3, "µs")
     yield _exponent("growth: exponent from 100 series to the most", series[2], series[-1])
     yield _exponent("growth: exponent from 10,000 series to the most", series[4], series[-1])
     for name, keys in KEYS_FOR_CPUS.items():
-        cpus, of = found[name], f"{keys:,} keys"
+        cpus, of = curve_by_name[name], f"{keys:,} keys"
         yield _row(f"growth: each further CPU, for each key of {of}", slope(cpus) * 1e6 / keys, "ns")
         yield _exponent(f"growth: exponent from 64 CPUs to 512, {of}", cpus[5], cpus[-1])
 
@@ -67,10 +69,10 @@ def _turn_s(held: Map, turns: Turns) -> float:
 
 def _by_cpus(count: int, keys: int) -> Samples:
     """
-    Measure one turn over some keys as on a machine of *count* possible CPUs.
+    Measure one turn over *keys* keys as on a machine with *count* possible CPUs.
 
-    The kernel answers for the CPUs that there are. A plain hash whose value is as long as the answer would be
-    costs the kernel the same copy; the reader is told that it is a per-CPU hash.
+    The kernel only returns values of its own CPUs. A plain hash whose value has the length of that result
+    costs the kernel the same copy; the reader treats it as a per-CPU hash.
     """
     with (
         mock.patch.object(bpf_reader, "possible_cpus", return_value=tuple(range(count))),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The durable write of a cycle beside the disk's own floor: as many bytes written and flushed."""
+"""The durable write of a cycle, beside the disk's floor: writing and flushing as many bytes."""
 
 import os
 import time
@@ -24,7 +24,7 @@ _HOW = "a new file, renamed: file and directory are flushed"
 
 
 def rows() -> Iterator[Row]:
-    """Yield what a commit takes for one entry of 8 fields, and for 100,000 keys that all changed."""
+    """Yield the time of a commit for one entry of 8 fields, and for 100,000 keys that all changed."""
     size, wall, cpu = _measured(_record(1, 8), _ROUNDS)
     yield row(f"journal: commit of {size:,} bytes", *_pair(wall, "ms wall"), note=_HOW)
     yield row(f"journal: commit of {size:,} bytes", *_pair(cpu, "ms"))
@@ -42,7 +42,7 @@ def _pair(taken: dict[str, Samples], unit: str) -> tuple[Samples, str, str, Samp
 
 
 def _measured(record: Record, rounds: int) -> tuple[int, dict[str, Samples], dict[str, Samples]]:
-    """Return the journal's size, and seconds of wall and of CPU time."""
+    """Return the journal's size, and its wall and CPU time in seconds."""
     with directory() as place:
         journal = Journal(Path(place) / "state")
         data = bytes(journal.commit(record))
@@ -64,7 +64,7 @@ def _bare(fd: int, data: bytes) -> None:
 
 
 def _record(keys: int, words: int) -> Record:
-    """Return what is written down for a cycle after the first one."""
+    """Return the record of a cycle after the first."""
     meaning = schema(words)
     with made(keys, words) as held:
         first = snapshot(held.fd, held.info, meaning, 2)

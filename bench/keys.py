@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of many keys for benchmarks, and one turn of the sidecar over them through its public functions."""
+"""Maps with many keys, and one turn of the sidecar over them through its public functions."""
 
 import ctypes
 import os
@@ -25,7 +25,7 @@ RESOURCE: tuple[Attribute, ...] = (("service.name", "bench"), ("service.instance
 
 
 def schema(words: int) -> Schema:
-    """Return what is made of a map with keys of 32 bits and values of *words* counters of 64 bits."""
+    """Return the schema of a map with 32-bit keys and values of *words* 64-bit counters."""
     names = [f"field{at}" for at in range(words)]
     return Schema(
         name="bench",
@@ -38,7 +38,7 @@ def schema(words: int) -> Schema:
 
 @dataclass
 class Map:
-    """A hash, per-CPU or not, of *entries* keys from 0 on; it knows how to count."""
+    """A hash, per-CPU or not, with *entries* keys from 0, whose counters can be incremented."""
 
     fd: int
     entries: int
@@ -48,11 +48,11 @@ class Map:
 
     @property
     def info(self) -> bpf.MapInfo:
-        """What the kernel says of it."""
+        """The kernel's description of the map."""
         return bpf.map_info(self.fd)
 
     def count(self, keys: int) -> None:
-        """Let that many keys grow, on each CPU."""
+        """Increment the counters of the first *keys* keys on each CPU."""
         self._turn += 1
         slot = struct.pack(f"={self.words}Q", *(self._turn * (at + 1) for at in range(self.words)))
         key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(slot * self.slots)
@@ -66,10 +66,10 @@ class Map:
 def made(
     entries: int, words: int, map_type: int = uapi.MAP_PERCPU_HASH, slots: int | None = None
 ) -> Iterator[Map]:
-    """Make a map with all its keys; with *slots* each value is as long as that many, one for each CPU."""
+    """Make a map with all its keys; with *slots*, each value has that many slots, one per CPU."""
     per_cpu = kind_of(map_type).is_per_cpu
     slots = slots or (len(possible_cpus()) if per_cpu else 1)
-    # An LRU hash that is nearly full drops keys.
+    # An LRU hash that is nearly full evicts keys.
     room = 2 * entries if map_type == uapi.MAP_LRU_PERCPU_HASH else entries
     fd = map_create(
         map_type,
@@ -80,25 +80,25 @@ def made(
         name="bench_keys",
     )
     try:
-        one = Map(fd, entries, words, slots)
-        one.count(entries)
-        yield one
+        held = Map(fd, entries, words, slots)
+        held.count(entries)
+        yield held
     finally:
         os.close(fd)
 
 
 class Turns:
     """
-    The sidecar's way from a map to bytes, by the functions that the pipeline calls and as it calls them.
+    The sidecar's path from a map to bytes, through the functions that the pipeline calls.
 
-    Process, journal and network are left out. Between two turns the sidecar's own interval passes, by the
-    time stamps, so that as many idle series are due for export as in real cycles.
+    Without process, journal and network. The timestamps of two turns are one default interval apart, so as
+    many idle series are due for a refresh as in real cycles.
     """
 
     def __init__(
         self, fd: int, info: bpf.MapInfo, meaning: Schema, temporality: Temporality = Temporality.DELTA
     ) -> None:
-        """Make the first turn, which exports everything."""
+        """Run the first turn, which exports everything."""
         self._fd, self._info, self._schema, self._temporality = fd, info, meaning, temporality
         self._now_ns = time.time_ns()
         first = self.read()
@@ -109,11 +109,11 @@ class Turns:
         self._turn(everything=True)
 
     def turn(self) -> int:
-        """Read, add up, take the difference, and encode; return the number of bytes for the wire."""
+        """Read, sum, compute the deltas, encode; return the number of bytes for the wire."""
         return sum(map(len, self._turn(everything=False)))
 
     def read(self) -> Snapshot:
-        """Read and add up alone."""
+        """Only read and sum."""
         self._now_ns += int(DEFAULT_INTERVAL_S * 1e9)
         return snapshot(self._fd, self._info, self._schema, self._now_ns)
 
@@ -124,6 +124,6 @@ class Turns:
 
 
 def snapshot(fd: int, info: bpf.MapInfo, meaning: Schema, taken_ns: int) -> Snapshot:
-    """Return what a map holds, as `Source.read` does."""
+    """Read a map, as `Source.read` does."""
     identity = MapIdentity("boot", info.id, info.type, info.key_size, info.value_size, info.max_entries)
     return Snapshot(identity, 1, taken_ns, bpf_reader.read(fd, info, meaning))

@@ -36,7 +36,7 @@ def rows() -> Iterator[Row]:
 
 
 def measured(held: Map) -> Mapping[str, Samples]:
-    """Measure all that takes turns over one map; a change of keys is not timed."""
+    """Measure everything over one map in turns; incrementing the counters is not timed."""
     plain = Turns(held.fd, held.info, schema(held.words))
     based = Turns(held.fd, held.info, schema(held.words), Temporality.DELTA_WITH_BASE)
     taken: dict[str, list[float]] = {name: [] for name in (*CHANGED, _READ, _FLOOR, _BASE)}
@@ -52,7 +52,7 @@ def measured(held: Map) -> Mapping[str, Samples]:
 
 
 def whole_rows(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
-    """Yield what the way from the map to the bytes takes, by what changed."""
+    """Yield the time from the map to the bytes, by the share of changed keys."""
     what, floor, goal = (
         f"{name}: read + sum + delta + encode",
         "batch lookups and sums in C",
@@ -66,11 +66,11 @@ def whole_rows(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
 
 
 def _by_changes(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
-    """Yield how cost beyond the read follows what changed; the differences are taken round by round."""
-    beyond = {one: taken[one].over(taken[_READ]) for one in CHANGED}
+    """Yield how the cost beyond the read grows with the changed keys, by differences within each round."""
+    beyond = {changed: taken[changed].over(taken[_READ]) for changed in CHANGED}
     what, against = f"{name}: beyond the read, {_SOME}", "beyond the read, all changed"
     yield row(what, beyond[_SOME], "ms", against, beyond[_ALL])
-    points = [(CHANGED[one], beyond[one].median) for one in CHANGED]
+    points = [(keys, beyond[changed].median) for changed, keys in CHANGED.items()]
     each, still = slope(points) * 1e6, intercept(points) * 1e6 / KEYS
     yield row(
         f"{name}: each key that changed adds, beyond the read",
@@ -83,7 +83,7 @@ def _by_changes(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
 
 
 def _floor_s(held: Map) -> list[float]:
-    # The first round finds its memory untouched.
+    # The first round touches its memory for the first time.
     arguments = (held.fd, held.entries, held.words, held.slots, 1 + _FLOOR_ROUNDS)
     command = [str(compile_c("batch_floor.c")), *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, pass_fds=[held.fd])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load a BPF object of this directory through libbpf, all its programs."""
+"""Load all programs of a BPF object of this directory through libbpf."""
 
 import ctypes
 import os
@@ -22,11 +22,11 @@ def programs(path: Path) -> Iterator[Mapping[str, int]]:
         code = -library.bpf_object__load(handle)
         if code:
             raise OSError(code, "bpf_object__load", str(path))
-        found: dict[str, int] = {}
+        descriptors: dict[str, int] = {}
         program = ctypes.c_void_p(library.bpf_object__next_program(handle, None))
         while program:
-            found[library.bpf_program__name(program).decode()] = library.bpf_program__fd(program)
+            descriptors[library.bpf_program__name(program).decode()] = library.bpf_program__fd(program)
             program = ctypes.c_void_p(library.bpf_object__next_program(handle, program))
-        yield found
+        yield descriptors
     finally:
         library.bpf_object__close(handle)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The original way, as a process of its own: `python -m bench.original MAP_ID ENDPOINT CYCLES PAUSE`.
+The original demo's method as a process: `python -m bench.original MAP_ID ENDPOINT CYCLES PAUSE`.
 
-As in the original demo, each cycle asks bpftool for the list of maps, then for the map's content, parses the
-JSON, and lets the OpenTelemetry SDK's instruments, reader and exporter send it. Prints JSON: CPU seconds of
-each cycle, children included, of these the read, and what the process holds in memory.
+Each cycle runs bpftool for the list of maps and for the map's content, parses the JSON and exports it through
+the OpenTelemetry SDK's instruments, reader and exporter. Prints JSON: CPU seconds of each cycle, including
+children, those of the reads, and the resident memory.
 """
 
 import json
@@ -41,7 +41,7 @@ def main() -> None:
     reader.collect()
     reads, wholes = [], []
     for _ in range(cycles):
-        # As long as the sidecar beside it waits: what is in the caches then is part of the cost.
+        # The sidecar's interval, because cold CPU caches are part of the cost.
         time.sleep(pause_s)
         begun = both_s()
         reads.append(timed(lambda: counts.update(read(map_id)), both_s))

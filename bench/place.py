@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things are, how they are compiled, and which machine this is."""
+"""Paths, compilers, and a description of the machine."""
 
 import os
 import platform
@@ -14,25 +14,25 @@ HERE = Path(__file__).parent
 BUILD = ROOT / ".build/bench"
 
 _CLANG = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
-# As bpf/Makefile has them.
+# As in bpf/Makefile.
 _BPF_FLAGS = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3")
 
 
 def lacking(*commands: str) -> str:
-    """Return why something cannot be measured: which of its commands is not there; empty if all are."""
-    absent = [one for one in commands if not shutil.which(one)]
+    """Return which of the commands are missing and what to do; empty if none is."""
+    absent = [command for command in commands if not shutil.which(command)]
     return f"no {' and no '.join(absent)} on PATH: install it" if absent else ""
 
 
 def compile_bpf(source: str) -> Path:
-    """Compile a BPF program of this directory; return the object; raise OSError or SubprocessError."""
+    """Compile a BPF program of this directory; return the object; raises OSError or SubprocessError."""
     headers = ("-idirafter", f"/usr/include/{platform.machine()}-linux-gnu", "-I", str(ROOT / "bpf"))
     return _compile(source, ".bpf.o", _clang(), *_BPF_FLAGS, *headers, "-c")
 
 
 @cache
 def compile_c(source: str) -> Path:
-    """Compile a C program of this directory; return the executable; raise OSError or SubprocessError."""
+    """Compile a C program of this directory; return the executable; raises OSError or SubprocessError."""
     return _compile(source, "", shutil.which("cc") or _clang(), "-O2", "-Wall", "-Wextra", "-Werror")
 
 
@@ -48,7 +48,7 @@ def _compile(source: str, suffix: str, *command: str) -> Path:
 
 
 def machine() -> dict[str, str]:
-    """Return what a figure depends on; the load is that of this moment."""
+    """Return what a figure depends on, with the present load."""
     model = next(
         (
             line.split(":")[1].strip()
@@ -66,5 +66,5 @@ def machine() -> dict[str, str]:
         "kernel": platform.release().split("-")[0],
         "python": platform.python_version(),
         "revision": revision,
-        "load": " ".join(f"{one:.1f}" for one in os.getloadavg()),
+        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()),
     }

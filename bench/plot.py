@@ -23,11 +23,11 @@ _CURVES = {
 
 def main() -> None:
     """Write growth.svg and beside.svg."""
-    found = json.loads((HERE / "results.json").read_text())
+    results = json.loads((HERE / "results.json").read_text())
     _IMAGES.mkdir(parents=True, exist_ok=True)
-    if found["curves"]:
-        _growth(found["curves"], found["machine"])
-    _beside(found["rows"], found["machine"])
+    if results["curves"]:
+        _growth(results["curves"], results["machine"])
+    _beside(results["rows"], results["machine"])
 
 
 def _growth(curves: Mapping[str, Sequence[Sequence[float]]], machine: Mapping[str, str]) -> None:
@@ -44,13 +44,13 @@ def _growth(curves: Mapping[str, Sequence[Sequence[float]]], machine: Mapping[st
 
 
 def _beside(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> None:
-    """Draw how each figure with a goal for its ratio stands to its reference."""
-    shown = [one for one in rows if one["ratio"] and one["reference"] and one["goal"].endswith(" x")]
+    """Draw each figure that has a goal for its ratio, relative to its reference."""
+    shown = [row for row in rows if row["ratio"] and row["reference"] and row["goal"].endswith(" x")]
     if not shown:
         return
     figure, axis = plt.subplots(figsize=(10, 0.6 + 0.6 * len(shown)), layout="constrained")
-    names = [f"{one['name']}\nbeside {one['against']}" for one in shown]
-    axis.barh(names, [one["value"] / one["reference"] for one in shown], color=_LINE)
+    names = [f"{row['name']}\nbeside {row['against']}" for row in shown]
+    axis.barh(names, [row["value"] / row["reference"] for row in shown], color=_LINE)
     axis.axvline(1, color="#999999")
     axis.set_xscale("log")
     axis.invert_yaxis()
@@ -60,7 +60,7 @@ def _beside(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, str]) -> No
 
 def _save(figure: Any, name: str, machine: Mapping[str, str]) -> None:
     figure.suptitle(f"{machine['cpu']}, Linux {machine['kernel']}, load {machine['load']}", fontsize=8)
-    # Without the date and with fixed ids, so that the same figures give the same file.
+    # No date and fixed ids: the same figures give the same file.
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(_IMAGES / f"{name}.svg", metadata={"Date": None})
     plt.close(figure)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a cycle goes: its parts, in a real sidecar process with notes (`bench.profiled`)."""
+"""The time of a cycle by its parts, in a real, instrumented sidecar process (`bench.profiled`)."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from sidecar.kernel import libbpf
 from sidecar.kernel import syscall as bpf
 
 Profile = Mapping[str, float]
-"""CPU ms of a cycle by part, and of all of it; its wall time."""
+"""CPU ms of a cycle by part and in total; its wall time."""
 
 REST = "the rest"
 _CYCLES, _CYCLES_MANY = 20, 3
@@ -33,29 +33,31 @@ TOTALS = {
 
 def profiles() -> dict[str, Profile]:
     """Return the profile of each case."""
-    found = {"default map": _default_map()}
+    cases = {"default map": _default_map()}
     for shape, words in SHAPES.items():
         for changed, profile in _many_keys(words):
-            found[f"100,000 keys of {shape}, {changed}"] = profile
-    return found
+            cases[f"100,000 keys of {shape}, {changed}"] = profile
+    return cases
 
 
-def render(found: Mapping[str, Profile]) -> str:
-    """Return the table in Markdown: a line for each part, a column for each case."""
-    lines = ["| part | " + " | ".join(found) + " |", "|---|" + "--:|" * len(found)]
+def render(cases: Mapping[str, Profile]) -> str:
+    """Return the table in Markdown: a row per part, a column per case."""
+    lines = ["| part | " + " | ".join(cases) + " |", "|---|" + "--:|" * len(cases)]
     for part in (*PARTS, REST):
-        cells = (f"{number(one[part])} ms, {one[part] / one[WHOLE]:.0%}" for one in found.values())
+        cells = (f"{number(case[part])} ms, {case[part] / case[WHOLE]:.0%}" for case in cases.values())
         lines.append(f"| {part} | " + " | ".join(cells) + " |")
     for part, name in TOTALS.items():
-        lines.append(f"| {name} | " + " | ".join(f"{number(one[part])} ms" for one in found.values()) + " |")
+        lines.append(
+            f"| {name} | " + " | ".join(f"{number(case[part])} ms" for case in cases.values()) + " |"
+        )
     return "\n".join(lines)
 
 
 def summed_up(cycles: Sequence[Mapping[str, float]]) -> Profile:
-    """Return the medians of some cycles' parts, ms; what no part has is the rest."""
-    found = {part: [one.get(part, 0.0) for one in cycles] for part in (*PARTS, *TOTALS)}
-    found[REST] = [one[WHOLE] - sum(one.get(part, 0.0) for part in PARTS) for one in cycles]
-    return {part: median(values) * 1e3 for part, values in found.items()}
+    """Return the median of each part over the cycles, ms; time in no part is the rest."""
+    taken = {part: [cycle.get(part, 0.0) for cycle in cycles] for part in (*PARTS, *TOTALS)}
+    taken[REST] = [cycle[WHOLE] - sum(cycle.get(part, 0.0) for part in PARTS) for cycle in cycles]
+    return {part: median(values) * 1e3 for part, values in taken.items()}
 
 
 def _default_map() -> Profile:
@@ -82,6 +84,6 @@ def _many_keys(words: int) -> Iterator[tuple[str, Profile]]:
 
 
 def _cycles(file: Path, begin: float, end: float) -> list[dict[str, float]]:
-    """Return the cycles that began within a time."""
+    """Return the cycles that began in [begin, end)."""
     cycles = map(json.loads, file.read_text().splitlines())
-    return [one for one in cycles if begin <= one[BEGUN] < end]
+    return [cycle for cycle in cycles if begin <= cycle[BEGUN] < end]

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A real sidecar that notes what the parts of its cycles take: `python -m bench.profiled FILE run OPTIONS...`.
+A real sidecar that times the parts of its cycles: `python -m bench.profiled FILE run OPTIONS...`.
 
-Functions of the pipeline are wrapped; the time is CPU time of the whole process, so gRPC's threads are in it.
-At the end it writes a line of JSON for each cycle to FILE: CPU seconds by part; when it began and how long it
-took by the monotonic clock.
+Wraps functions of the pipeline; the time is CPU time of the whole process, including gRPC's threads. At the
+end it writes a line of JSON per cycle to FILE: CPU seconds by part, and start and duration (monotonic clock).
 """
 
 import functools
@@ -36,7 +35,7 @@ _WHERE: tuple[tuple[str, Any, str], ...] = (
 
 
 class _Profile:
-    """What the cycles took so far."""
+    """The times of the cycles so far."""
 
     def __init__(self) -> None:
         self.cycles: list[dict[str, float]] = []
@@ -44,23 +43,23 @@ class _Profile:
         self._ended = time.process_time()
 
     def part(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, noting what it takes."""
+        """Wrap a function to record its time."""
 
         @functools.wraps(function)
-        def noted(*arguments: Any, **named: Any) -> Any:
+        def timed(*arguments: Any, **named: Any) -> Any:
             begun = time.process_time()
             try:
                 return function(*arguments, **named)
             finally:
                 self._now[name] = self._now.get(name, 0.0) + time.process_time() - begun
 
-        return noted
+        return timed
 
     def cycle(self, function: Callable[..., None]) -> Callable[..., None]:
-        """Return the function that makes a cycle, noting it with its parts."""
+        """Wrap the function that runs a cycle to record its time and parts."""
 
         @functools.wraps(function)
-        def noted(*arguments: Any) -> None:
+        def timed(*arguments: Any) -> None:
             begun, begun_wall = time.process_time(), time.monotonic()
             self._now = {BETWEEN: begun - self._ended}
             function(*arguments)
@@ -69,7 +68,7 @@ class _Profile:
             whole = {WHOLE: self._ended - begun, WALL: wall, BEGUN: begun_wall}
             self.cycles.append({**self._now, **whole})
 
-        return noted
+        return timed
 
 
 def main() -> int:
@@ -82,7 +81,7 @@ def main() -> int:
     try:
         return cli.main(arguments)
     finally:
-        file.write_text("".join(f"{json.dumps(one)}\n" for one in profile.cycles))
+        file.write_text("".join(f"{json.dumps(cycle)}\n" for cycle in profile.cycles))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* What the shipped program is measured beside. */
+/* The references for the shipped program. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -35,7 +35,7 @@ int empty(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* What any exact counter of packets and bytes pays, before it looks at the frame. */
+/* The minimal cost of an exact counter of packets and bytes, without looking at the frame. */
 SEC("xdp.frags")
 int packets_and_bytes(struct xdp_md *ctx)
 {
@@ -53,7 +53,7 @@ static __always_inline void add(__u64 *counter, __u64 count)
 	__sync_fetch_and_add(counter, count);
 }
 
-/* The original demo's design: headers where they are usually, atomic additions to a record that CPUs share. */
+/* The original demo's design: headers at usual offsets, atomic additions to a record shared by all CPUs. */
 SEC("xdp.frags")
 int shared_atomics(struct xdp_md *ctx)
 {

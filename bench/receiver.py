@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real gRPC server that takes every OTLP request: the other end of the wire, for both sides alike."""
+"""A real gRPC server that accepts every OTLP request, for the sidecar and its reference alike."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ _METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
 
 class Receiver(grpc.GenericRpcHandler):
-    """Answers OK, which is an empty response, and counts."""
+    """Responds OK, with an empty message, and counts."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -33,7 +33,7 @@ class Receiver(grpc.GenericRpcHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        """Return the one method."""
+        """Return the handler of the only method."""
         if handler_call_details.method != _METHOD:
             return None
         return grpc.unary_unary_rpc_method_handler(self._take)
@@ -48,7 +48,7 @@ class Receiver(grpc.GenericRpcHandler):
         return b""
 
     def wait(self, until: Callable[[], bool], timeout_s: float = 60.0) -> None:
-        """Wait until something is true that requests change; raise TimeoutError if it does not become so."""
+        """Wait until *until* is true, checked after each request; raises TimeoutError."""
         with self._came:
             if not self._came.wait_for(until, timeout_s):
                 raise TimeoutError(f"no request came for {timeout_s:.0f} s")

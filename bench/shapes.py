@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other maps of 100,000 keys beside the floor in C: other types, other numbers of counters."""
+"""Maps of 100,000 keys of other types and numbers of counters, beside the floor in C."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ _SHAPES = {
 
 
 def rows() -> Iterator[Row]:
-    """Yield CPU time from the map to the bytes, by what changed."""
+    """Yield CPU time from the map to the bytes, by the share of changed keys."""
     for shape, (map_type, words) in _SHAPES.items():
         with made(KEYS, words, map_type) as held:
             yield from whole_rows(f"100,000 keys of {shape}", measured(held))

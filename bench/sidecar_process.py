@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sidecar as a process of its own, sending to the receiver: CPU time a cycle, memory."""
+"""The sidecar as a process that exports to the receiver: CPU time per cycle, memory."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from bench.receiver import Receiver
 from bench.table import Samples
 from demo.processes import environment
 
-# Two times and a number, each with its tag.
+# Two timestamps and a number, each with its tag.
 _POINT_BYTES = 27
 
 
@@ -31,20 +31,21 @@ class Sidecar:
     interval_s: float
 
     def cycles(self, count: int) -> Samples:
-        """Return the CPU seconds of each of the next cycles of a source that fits one request."""
+        """Return the CPU seconds of each of the next cycles; the source must fit into one request."""
         taken = []
         for _ in range(count + 1):
             before, seen = process_cpu_s(self.pid), self.receiver.requests
             self.receiver.wait(lambda seen=seen: self.receiver.requests > seen)  # type: ignore[misc]
             taken.append(process_cpu_s(self.pid) - before)
-        # What the first one shares with the start is left out.
+        # The first one overlaps with the start.
         return Samples(taken[1:])
 
     def periods(self, count: int, held: Map, changed: int) -> Samples:
         """
-        Return the CPU seconds of each of the next intervals, in each of which so many keys of its map grow.
+        Return the CPU seconds of each of the next intervals, in each of which *changed* keys are incremented.
 
-        They begin while it sleeps, half an interval after it has sent, so a cycle may take nearly as long.
+        An interval begins while the sidecar sleeps, half an interval after a request, so that a cycle may
+        take nearly half an interval.
         """
         seen = self.receiver.requests
         held.count(1)
@@ -59,22 +60,22 @@ class Sidecar:
             taken.append(after - before)
             before = after
         if self.receiver.bytes - sent < count * changed * held.words * _POINT_BYTES:
-            raise RuntimeError(f"in {count} cycles not all points of {changed} keys have come")
+            raise RuntimeError(f"in {count} cycles points of {changed} keys are missing")
         return Samples(taken)
 
     def rss_mib(self) -> float:
-        """Return the memory it holds."""
+        """Return its resident memory, MiB."""
         return rss_mib(self.pid)
 
     def peak_mib(self) -> float:
-        """Return the most memory that it held since it began."""
+        """Return its peak resident memory, MiB."""
         return peak_mib(self.pid)
 
 
 def command(
     receiver: Receiver, state: str, *options: str, program: Sequence[str] = ("sidecar",)
 ) -> list[str]:
-    """Return the command that runs a sidecar, as the Python module *program* and its first arguments."""
+    """Return the command that runs a sidecar; *program* is a Python module and its first arguments."""
     return [
         *(sys.executable, "-m", *program, "run", *options),
         *("--otel-endpoint", receiver.address, "--state-dir", state),
@@ -83,11 +84,11 @@ def command(
 
 @contextmanager
 def configured(held: Map) -> Iterator[tuple[str, ...]]:
-    """Yield the options that make a sidecar read a map of ours."""
+    """Yield the options that make a sidecar read *held*."""
     source = {
         "id": held.info.id,
         "layout": {"key": {"key": "u32"}, "value": {f"field{at}": "u64" for at in range(held.words)}},
-        # It counts points.
+        # The limit is in data points.
         "series_limit": held.entries * held.words,
     }
     with directory() as place:
@@ -98,7 +99,7 @@ def configured(held: Map) -> Iterator[tuple[str, ...]]:
 
 @contextmanager
 def directory() -> Iterator[str]:
-    """Yield a directory on the disk that the project is on: a journal in memory would cost nothing."""
+    """Yield a directory on the project's disk, because a journal in memory would cost nothing."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as made:
         yield made
@@ -108,7 +109,7 @@ def directory() -> Iterator[str]:
 def running(
     receiver: Receiver, options: Sequence[str], interval_s: float, program: Sequence[str] = ("sidecar",)
 ) -> Iterator[Sidecar]:
-    """Run a sidecar until the end of the block; its log is lost unless it fails."""
+    """Run a sidecar until the end of the block; its log is discarded unless it fails."""
     with directory() as state:
         log = Path(state) / "log"
         with log.open("wb") as output:

@@ -10,25 +10,25 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Samples:
-    """Repeated measurements of one thing, in the order in which they were made."""
+    """Repeated measurements of the same quantity, in order."""
 
     values: Sequence[float]
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median."""
         return median(self.values)
 
     @property
     def spread(self) -> tuple[float, float, float]:
-        """The least one, and the first and third quartile."""
+        """The minimum, and the first and third quartile."""
         if len(self.values) < 2:
             return (self.values[0],) * 3
         low, _, high = quantiles(self.values, n=4, method="inclusive")
         return min(self.values), low, high
 
     def over(self, other: "Samples") -> "Samples":
-        """Return what each sample is more than the one of *other* that was taken in the same round."""
+        """Return the difference of each sample to that of *other* from the same round."""
         return Samples([mine - its for mine, its in zip(self.values, other.values, strict=True)])
 
     def per(self, count: float) -> "Samples":
@@ -38,21 +38,21 @@ class Samples:
 
 @dataclass(frozen=True)
 class Goal:
-    """What a row must not exceed, or fall below: its value, or its ratio to the reference."""
+    """A bound, upper or lower, for a row's value or for its ratio to the reference."""
 
     of: Literal["value", "ratio"]
     limit: float
     at_most: bool = True
 
     def met(self, value: float, ratio: float | None) -> bool | None:
-        """Return whether it is met; None if there is nothing to compare."""
+        """Return whether the goal is met; None without a measurement."""
         measured = value if self.of == "value" else ratio
         if measured is None:
             return None
         return measured <= self.limit if self.at_most else measured >= self.limit
 
     def text(self, unit: str) -> str:
-        """Return the goal in words."""
+        """Return the goal as text."""
         sign = "≤" if self.at_most else "≥"
         return f"{sign} {number(self.limit)} {unit if self.of == 'value' else 'x'}"
 
@@ -66,13 +66,13 @@ class Row:
         name: What was measured.
         value: The median; None: not measured.
         unit: Of value, reference and spread.
-        against: What the reference is.
+        against: The reference.
         reference: Its median.
         spread: Least, first and third quartile of the value.
-        ratio: Value to reference, or for a row that says "times cheaper" the inverse.
-        goal: In words.
-        met: Whether it is met; None if nothing was asked for or measured.
-        note: Why it was not measured, or what to know.
+        ratio: Value to reference, or the inverse for "times cheaper".
+        goal: As text.
+        met: Whether the goal is met; None without a goal or a measurement.
+        note: Why it was not measured, or a remark.
 
     """
 
@@ -103,7 +103,7 @@ def row(
     cheaper: bool = False,
     note: str = "",
 ) -> Row:
-    """Return the row of some samples; with *cheaper* the ratio says how many times cheaper it is."""
+    """Return the row of some samples; with *cheaper*, the ratio is how many times cheaper they are."""
     value = samples.median
     beside = reference.median if isinstance(reference, Samples) else reference
     ratio = _ratio(beside, value) if cheaper else _ratio(value, beside)
@@ -122,19 +122,19 @@ def row(
 
 
 def missing(name: str, unit: str, why: str, goal: Goal | None = None) -> Row:
-    """Return the row of what could not be measured."""
+    """Return the row of a failed measurement."""
     return Row(name, None, unit, goal=goal.text(unit) if goal else "", note=f"not measured: {why}")
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Return how steep y is by x, by least squares."""
+    """Return the slope of y over x by least squares."""
     count = len(points)
     mean_x, mean_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
 
 
 def intercept(points: Sequence[tuple[float, float]]) -> float:
-    """Return where that line is at x = 0."""
+    """Return the value of that line at x = 0."""
     count = len(points)
     return sum(y for _, y in points) / count - slope(points) * sum(x for x, _ in points) / count
 
@@ -145,7 +145,7 @@ def exponent(first: tuple[float, float], last: tuple[float, float]) -> float:
 
 
 def number(value: float | None) -> str:
-    """Return a figure with three significant digits, and never as a power of ten."""
+    """Format a figure with three significant digits, without an exponent."""
     if value is None:
         return "-"
     if abs(value) >= 100:
@@ -159,21 +159,21 @@ def render(rows: Sequence[Row]) -> str:
         "| what | value | least, quartiles | beside | ratio | goal | met |",
         "|---|--:|--:|---|--:|--:|---|",
     ]
-    for one in rows:
-        if one.value is None:
-            lines.append(f"| {one.name} | {one.note} | | | | {one.goal} | |")
+    for row in rows:
+        if row.value is None:
+            lines.append(f"| {row.name} | {row.note} | | | | {row.goal} | |")
             continue
         spread = (
-            ", ".join(number(value) for value in one.spread)
-            if one.spread and len(set(one.spread)) > 1
+            ", ".join(number(value) for value in row.spread)
+            if row.spread and len(set(row.spread)) > 1
             else ""
         )
-        beside = f"{one.against}: {number(one.reference)} {one.unit}" if one.reference is not None else ""
-        ratio = f"{number(one.ratio)} x" if one.ratio is not None else ""
-        met = {True: "yes", False: "**no**", None: ""}[one.met]
-        name = f"{one.name} ({one.note})" if one.note else one.name
-        value = f"{number(one.value)} {one.unit}"
-        lines.append(f"| {name} | {value} | {spread} | {beside} | {ratio} | {one.goal} | {met} |")
+        beside = f"{row.against}: {number(row.reference)} {row.unit}" if row.reference is not None else ""
+        ratio = f"{number(row.ratio)} x" if row.ratio is not None else ""
+        met = {True: "yes", False: "**no**", None: ""}[row.met]
+        name = f"{row.name} ({row.note})" if row.note else row.name
+        value = f"{number(row.value)} {row.unit}"
+        lines.append(f"| {name} | {value} | {spread} | {beside} | {ratio} | {row.goal} | {met} |")
     return "\n".join(lines)
 
 

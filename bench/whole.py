@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole cycles over 100,000 keys by a real sidecar process, beside ebpf_exporter's scrape of the same."""
+"""Whole cycles over 100,000 keys in a real sidecar process, beside ebpf_exporter's scrape of the same map."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +12,7 @@ from bench.receiver import Receiver
 from bench.sidecar_process import Sidecar, configured, running
 from bench.table import Goal, Row, Samples, missing, row
 
-# Names of the exporter's maps: it takes values of 8 bytes only, so eight counters are eight maps to it.
+# The exporter's map files: it only supports 8-byte values, so eight counters are eight maps.
 _MAPS = {"u64": "u64", "8 u64": "words"}
 _SHOWN = ("all changed", "1 % changed", "nothing changed")
 _TENTH = Goal("ratio", 10, at_most=False)
@@ -21,7 +21,7 @@ _SCRAPE, _GZIP = "scrape", "scrape, gzip"
 
 @dataclass(frozen=True)
 class _Taken:
-    """CPU ms of cycles and scrapes; MiB that we hold and held at most, and that they hold; what lacks."""
+    """CPU ms of cycles and scrapes; our resident and peak MiB, theirs; why theirs are missing."""
 
     cycles: dict[str, Samples]
     scrapes: dict[str, Samples]
@@ -31,9 +31,9 @@ class _Taken:
 
 
 def rows() -> Iterator[Row]:
-    """Yield CPU time by shape and by how many keys changed, and memory."""
-    with made(1, 1) as one, reading(one, 1.0) as sidecar:
-        sidecar.periods(3, one, 1)
+    """Yield CPU time by shape and share of changed keys, and memory."""
+    with made(1, 1) as single, reading(single, 1.0) as sidecar:
+        sidecar.periods(3, single, 1)
         small = sidecar.rss_mib()
     program = exporter.binary()
     for shape in SHAPES:
@@ -47,7 +47,7 @@ def rows() -> Iterator[Row]:
 
 @contextmanager
 def reading(held: Map, interval_s: float, program: tuple[str, ...] = ("sidecar",)) -> Iterator[Sidecar]:
-    """Run a sidecar that reads a map and sends to a receiver of its own."""
+    """Run a sidecar that reads a map and exports to its own receiver."""
     with (
         Receiver() as receiver,
         configured(held) as options,
@@ -57,12 +57,12 @@ def reading(held: Map, interval_s: float, program: tuple[str, ...] = ("sidecar",
 
 
 def interval_s(words: int) -> float:
-    """Return an interval in half of which all keys are counted up, and the receiver takes what was sent."""
+    """Return an interval long enough to increment all keys and receive the requests in half of it."""
     return 1.0 if words == 1 else 3.0
 
 
 def _measured(shape: str, program: str | None) -> _Taken:
-    """Measure both; where the map can be the same one, it is."""
+    """Measure both, on the same map where possible."""
     words = SHAPES[shape]
     why_not = "" if program else "run make ebpf-exporter first, or name one by EBPF_EXPORTER"
     with ExitStack() as stack:
@@ -75,7 +75,7 @@ def _measured(shape: str, program: str | None) -> _Taken:
         held = other.maps[0] if other and words == 1 else stack.enter_context(made(KEYS, words))
         with reading(held, interval_s(words)) as sidecar:
             count = 5 if words == 1 else 3
-            cycles = {one: sidecar.periods(count, held, CHANGED[one]).per(1e-3) for one in _SHOWN}
+            cycles = {changed: sidecar.periods(count, held, CHANGED[changed]).per(1e-3) for changed in _SHOWN}
             ours = sidecar.rss_mib(), sidecar.peak_mib()
         try:
             scrapes, theirs = _scrapes(other, words) if other else ({}, 0.0)
@@ -85,7 +85,7 @@ def _measured(shape: str, program: str | None) -> _Taken:
 
 
 def _scrapes(other: exporter.Exporter, words: int) -> tuple[dict[str, Samples], float]:
-    """Scrape in turns, as it is and compressed; the first scrape makes its cache of labels."""
+    """Scrape in turns, plain and compressed; an extra first scrape fills its label cache."""
     other.scrape()
     taken: dict[str, list[float]] = {_SCRAPE: [], _GZIP: []} if words == 1 else {_SCRAPE: []}
     for _ in range(5 if words == 1 else 1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The XDP program: ns per frame beside an empty program and beside the original demo's design."""
+"""The XDP program: ns per frame, beside an empty program and the original demo's design."""
 
 import os
 import time
@@ -33,7 +33,7 @@ _OURS, _EMPTY, _SHARED = "xdp_count_frags", "empty", "shared_atomics"
 
 
 def rows() -> Iterator[Row]:
-    """Yield what a frame of each kind costs."""
+    """Yield the cost of a frame of each kind."""
     with ExitStack() as stack:
         ours = stack.enter_context(libbpf.load_packet_counter(frags=True))
         others = stack.enter_context(programs(compile_bpf("programs.bpf.c")))
@@ -48,7 +48,7 @@ def rows() -> Iterator[Row]:
 
 def _alone(kind: str, frame: bytes, loaded: Mapping[str, int]) -> Iterator[Row]:
     first = kind == "TCP/IPv4"
-    chosen = loaded if first else {one: loaded[one] for one in (_EMPTY, _OURS)}
+    chosen = loaded if first else {name: loaded[name] for name in (_EMPTY, _OURS)}
     taken = _in_rounds(lambda fd: [_ns(fd, frame)], chosen, _ROUNDS)
     over = {name: samples.over(taken[_EMPTY]) for name, samples in taken.items()}
     yield row(
@@ -80,9 +80,9 @@ def _together(cpus: list[int], loaded: Mapping[str, int]) -> Iterator[Row]:
         yield missing(name, "ns", "this machine has one CPU", goal)
         return
     frame = FRAMES["TCP/IPv4"]
-    chosen = {one: loaded[one] for one in (_EMPTY, _OURS, _SHARED)}
+    chosen = {program: loaded[program] for program in (_EMPTY, _OURS, _SHARED)}
     taken = _in_rounds(lambda fd: _on_each(cpus, fd, frame), chosen, _ROUNDS_TOGETHER)
-    ours, shared = (taken[one].over(taken[_EMPTY]) for one in (_OURS, _SHARED))
+    ours, shared = (taken[program].over(taken[_EMPTY]) for program in (_OURS, _SHARED))
     yield row(name, ours, "ns", "shared atomics over empty", shared, goal, cheaper=True)
     whole = "XDP program, TCP/IPv4, two CPUs at once, in all"
     yield row(whole, taken[_OURS], "ns", "shared atomics", taken[_SHARED], cheaper=True)
@@ -99,17 +99,17 @@ def _in_rounds(
 
 
 def _ns(fd: int, frame: bytes) -> float:
-    """Return ns a run, by the thread's CPU clock: the kernel's own figure has no fraction."""
+    """Return ns per run by the thread's CPU clock; the kernel's own figure is an integer."""
     return (_thread_ns(fd, frame, _REPEAT + 2) - _around_ns(fd)) / _REPEAT
 
 
 @cache
 def _around_ns(fd: int) -> float:
     """
-    Return what a call costs besides the runs.
+    Return the overhead of a call.
 
-    Two, since from the second on the kernel makes a jump to the program first (net/bpf/test_run.c,
-    `bpf_prog_change_xdp`), which takes as long as thousands of runs.
+    Measured with two runs: from the second on, the kernel first patches a jump to the program
+    (net/bpf/test_run.c, `bpf_prog_change_xdp`), which takes as long as thousands of runs.
     """
     return median(_thread_ns(fd, FRAMES["TCP/IPv4"], 2) for _ in range(15))
 
@@ -121,16 +121,16 @@ def _thread_ns(fd: int, frame: bytes, repeat: int) -> int:
 
 
 def _on_each(cpus: list[int], fd: int, frame: bytes) -> list[float]:
-    """Return ns a run on each of the CPUs, which run it at the same time."""
+    """Return ns per run on each of the CPUs, running at the same time."""
     barrier = Barrier(len(cpus))
     taken: list[float] = []
 
-    def one(cpu: int) -> None:
+    def run(cpu: int) -> None:
         os.sched_setaffinity(0, [cpu])  # of this thread
         barrier.wait()
         taken.append(_ns(fd, frame))
 
-    threads = [Thread(target=one, args=(cpu,)) for cpu in cpus]
+    threads = [Thread(target=run, args=(cpu,)) for cpu in cpus]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Break everything, and see whether the counts are still exact."""
+"""Inject faults everywhere and check that the counts stay exact."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ from demo.progress import is_terminal, step
 
 
 def main() -> int:
-    """Return the exit code: 0 every row within its bound, 1 not, 2 usage, 130 by Ctrl-C, 143 by SIGTERM."""
+    """Return the exit code: 0 all rows within bounds, 1 not, 2 usage, 130 after Ctrl-C, 143 after SIGTERM."""
     chosen = _arguments()
     if chosen.list:
         _say("\n".join(f"{name:<22}{_first_line(name)}" for name in SCENARIOS))
@@ -85,7 +85,7 @@ def _place(logs: Path | None) -> Iterator[Path]:
 
 
 def _play(chosen: argparse.Namespace, directory: Path) -> list[Row]:
-    """Play one scenario after the other; show each row as soon as it is known."""
+    """Play the scenarios in order; print complaints as they come and the ledger at the end."""
     colours = is_terminal()
     _say(f"seed {chosen.seed}, {len(chosen.scenarios)} scenarios, about {chosen.seconds:.0f} s for all\n")
     rows: list[Row] = []

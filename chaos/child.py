@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The sidecar's own command, in a process that dies at a chosen step, or whose clock is wrong or fast.
+The sidecar's command in a process that dies at a chosen step, or whose clock is wrong or interval short.
 
-`python -m chaos.child ARGUMENTS` runs `xdp-otel ARGUMENTS`. Nothing of the sidecar is changed: the functions
-through which it reaches file, network, map and clock are wrapped from outside.
+`python -m chaos.child ARGUMENTS` runs `xdp-otel ARGUMENTS`. The sidecar is unchanged: the functions through
+which it reaches files, network, map and clock are wrapped from outside.
 
-    CHAOS_DIE=STEP:SIDE:COUNT   SIGKILL itself at the COUNTth STEP, on the SIDE `before`, `during` or `after`
+    CHAOS_DIE=STEP:SIDE:COUNT   SIGKILL itself `before`, `during` or `after` (SIDE) the COUNTth STEP
     CHAOS_CLOCK=FILE            add the seconds in FILE to the wall clock
-    CHAOS_SHORTEST=SECONDS      take an --interval as short as that: days in minutes
+    CHAOS_SHORTEST=SECONDS      allow an --interval this short, to play days in minutes
 """
 
 import os
@@ -30,9 +30,9 @@ STEPS: dict[str, tuple[object, str]] = {
     "send": (otlp_push.Pusher, "push"),
     "mark": (os, "pwrite"),
 }
-"""Where a cycle can be interrupted: what is called there, in the order of a cycle."""
+"""Where a cycle can be interrupted: the function called there, in the order of a cycle."""
 
-# A call of gRPC on this host takes about a millisecond.
+# A gRPC call on the same host takes about a millisecond.
 _DURING_S = 0.002
 
 

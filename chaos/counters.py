@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Prometheus has of one sidecar: from the raw samples, so that nothing is extrapolated."""
+"""The counters of a sidecar in Prometheus, from raw samples, so that nothing is extrapolated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Seen:
     The counters of one sidecar in Prometheus.
 
     Attributes:
-        increase: What each grew by since it began at 0; after a reset what the new counter has.
-        value: What each shows now.
-        resets: How often the counter of packets went back.
-        steady_s: For how long it has shown the same, by the times of the samples.
+        increase: The growth of each since 0; after a reset, the new value is added.
+        value: The current value of each.
+        resets: How often the packet counter decreased.
+        steady_s: How long the packet counter has been constant, by the timestamps of its samples.
 
     """
 
@@ -35,7 +35,7 @@ class Seen:
 
 def add(*counts: Mapping[str, int]) -> Counts:
     """Return the sum, field by field."""
-    return {field: sum(one[field] for one in counts) for field in FIELDS}
+    return {field: sum(addend[field] for addend in counts) for field in FIELDS}
 
 
 def minus(left: Mapping[str, int], right: Mapping[str, int]) -> Counts:
@@ -45,21 +45,21 @@ def minus(left: Mapping[str, int], right: Mapping[str, int]) -> Counts:
 
 def seen(ports: Ports, instance: str) -> Seen:
     """
-    Return what Prometheus has of the sidecar whose `service.instance.id` is *instance*.
+    Query Prometheus for the sidecar whose `service.instance.id` is *instance*.
 
-    Raises DemoError if Prometheus cannot be asked, or has two series of one counter.
+    Raises DemoError if the query fails or a counter has two series.
     """
     names = "|".join(METRICS.values())
-    found: dict[str, list[int]] = {}
+    values: dict[str, list[int]] = {}
     steady_s = 0.0
     for series in ask(ports, f'{{__name__=~"{names}", instance="{instance}"}}[{_WINDOW}]'):
         name = series["metric"]["__name__"]
-        if name in found:
+        if name in values:
             raise DemoError(f"read {name} of {instance}: two series: {series['metric']} is one of them")
-        found[name] = [int(value) for _, value in series["values"]]
+        values[name] = [int(value) for _, value in series["values"]]
         if name == METRICS["total_packets"]:
             steady_s = _steady_s(series["values"])
-    samples = {field: found.get(METRICS[field], []) for field in FIELDS}
+    samples = {field: values.get(METRICS[field], []) for field in FIELDS}
     return Seen(
         increase={field: increase(samples[field]) for field in FIELDS},
         value={field: samples[field][-1] if samples[field] else 0 for field in FIELDS},
@@ -69,7 +69,7 @@ def seen(ports: Ports, instance: str) -> Seen:
 
 
 def _steady_s(samples: Sequence[tuple[float, str]]) -> float:
-    """Return how long the last samples, each a time and a value, have been the same."""
+    """Return how long the value of the (time, value) samples has been constant."""
     (last, value), since = samples[-1], samples[-1][0]
     for at, earlier in reversed(samples):
         if earlier != value:
@@ -79,7 +79,7 @@ def _steady_s(samples: Sequence[tuple[float, str]]) -> float:
 
 
 def held(ports: Ports, instance: str) -> Counts:
-    """Return what the Collector holds of a sidecar; raise DemoError if it does not answer."""
+    """Return the counters that the Collector serves for a sidecar; raise DemoError if it does not respond."""
     url = f"http://127.0.0.1:{ports.metrics}/metrics"
     try:
         lines = [line for line in fetch(url).splitlines() if f'instance="{instance}"' in line]
@@ -91,5 +91,5 @@ def held(ports: Ports, instance: str) -> Counts:
 
 
 def increase(samples: Sequence[int]) -> int:
-    """Return by how much a counter that began at 0 grew over *samples*, resets handled as PromQL does."""
+    """Return the growth over *samples* of a counter that started at 0; resets are handled as in PromQL."""
     return sum(now if now < before else now - before for before, now in pairwise((0, *samples)))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Many sidecars in one process: each with a map, a journal, an instance id and a connection of its own.
+Many sidecars in one process, each with its own map, journal, instance id and connection.
 
-`python -m chaos.fleet PORT DIRECTORY COUNT INTERVAL SEED` runs COUNT of the real pipelines, each in a thread.
-Frames reach each one's XDP program by BPF_PROG_RUN. It answers each line of its standard input with one of
-JSON: `begin` starts the traffic and answers with the map id and instance id of each sidecar, `hold` ends the
-traffic, `first SECONDS` answers when, after that moment of the monotonic clock, each was acknowledged first.
+`python -m chaos.fleet PORT DIRECTORY COUNT INTERVAL SEED` runs COUNT real pipelines, each in a thread.
+Frames reach their XDP programs through BPF_PROG_RUN. Each line of standard input gets one line of JSON:
+`begin` starts the traffic and returns the map id and instance id of each sidecar, `hold` ends the traffic,
+`first SECONDS` returns the time of each sidecar's first acknowledgement after that monotonic time.
 """
 
 import json
@@ -37,7 +37,7 @@ _SENDER = bytes.fromhex("020000000001")
 
 
 class _Pusher(otlp_push.Pusher):
-    """The real one, and when it was answered OK."""
+    """The real pusher, with the times of its acknowledgements."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -51,7 +51,7 @@ class _Pusher(otlp_push.Pusher):
 
 
 class _Clock:
-    """Real time, stopped for all at once."""
+    """Real time, stopped for all sidecars at once."""
 
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
@@ -84,14 +84,14 @@ class _Member:
         self.pipeline = Pipeline([source], resource, temporality, delivery, clock)
 
     def send(self, frame: bytes, times: int) -> None:
-        """Let its program count."""
+        """Run its program on a frame *times* times."""
         prog_test_run(self._program.prog_fd, frame, repeat=times)
 
 
 def main() -> None:
-    """Run until the standard input ends."""
+    """Run until standard input ends."""
     port, directory, count, interval_s, seed = sys.argv[1:]
-    # In one process gRPC would share one connection between all channels to the same address.
+    # Within a process, gRPC shares a connection between all channels to the same address.
     otlp_push._CHANNEL_OPTIONS += (("grpc.use_local_subchannel_pool", 1),)  # type: ignore[assignment]  # noqa: SLF001
     stopped, held = threading.Event(), threading.Event()
     with ExitStack() as cleanup:
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def _run(member: _Member, interval_s: float, phase: float) -> None:
-    # Machines do not start at the same moment.
+    # Real machines do not start at the same moment.
     time.sleep(interval_s * phase)
     member.pipeline.run(interval_s)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger: for each scenario what the kernel counted, what Prometheus shows, and what may differ."""
+"""The ledger: for each scenario the kernel's counts, Prometheus' counts and the allowed difference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ class Row:
 
     Attributes:
         scenario: Its name.
-        kernel: What the kernel counted, read by bpftool.
-        shown: What Prometheus shows.
-        compared: What of Prometheus is compared: the increase, or increase and value, which must agree.
-        bound: By how much Prometheus may show less; it may never show more.
+        kernel: The kernel's counts, read by bpftool.
+        shown: The counts in Prometheus.
+        compared: What is compared in Prometheus: the increase, or increase and value, which must agree.
+        bound: How much less Prometheus may show; it may never show more.
         journal_bytes: The largest size of the journal.
         rss_kib: The largest resident size of the sidecar.
-        note: What else was measured.
-        problems: What is wrong besides the counts.
+        note: Other measurements.
+        problems: Faults other than the counts.
 
     """
 
@@ -40,15 +40,15 @@ class Row:
 
     @property
     def difference(self) -> Mapping[str, int]:
-        """What Prometheus shows more than the kernel counted; less is negative."""
+        """Prometheus' counts minus the kernel's."""
         return minus(self.shown, self.kernel)
 
     def complaints(self) -> list[str]:
-        """Return what is wrong; nothing for a row within its bound."""
+        """Return what is wrong, nothing for a row within its bound."""
         difference = self.difference
         beyond = [name for name in FIELDS if not -self.bound[name] <= difference[name] <= 0]
-        told = ", ".join(f"{name} {difference[name]:+,}" for name in beyond)
-        wrong = [f"beyond the bound: {told}"] if beyond else []
+        excess = ", ".join(f"{name} {difference[name]:+,}" for name in beyond)
+        wrong = [f"beyond the bound: {excess}"] if beyond else []
         if not self.kernel["total_packets"]:
             wrong.append("no packet was counted")
         return [*wrong, *self.problems]
@@ -62,12 +62,12 @@ _COLUMNS = (
 
 
 def header() -> str:
-    """Return the line above the rows."""
+    """Return the header line."""
     return _COLUMNS
 
 
 def line(row: Row, *, colours: bool) -> str:
-    """Return *row* as one line, and one more for each complaint and for the note."""
+    """Return *row* as one line, plus one for each complaint and for the note."""
     fine = not row.complaints()
     verdict = ("within bound" if any(row.difference.values()) else "exact") if fine else "WRONG"
     if colours:

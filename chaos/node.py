@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One node: its interface, the XDP program on it, the sidecar that reads it, and the traffic."""
+"""A node: its interface, the XDP program on it, the sidecar that reads its map, and the traffic."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from sidecar.kernel import syscall as bpf
 
 
 class Mode(Enum):
-    """How the sidecar says its counts (docs/delivery.md, "Three ways to send")."""
+    """How the sidecar exports its counts (docs/delivery.md, "Three ways to send")."""
 
     BASE = "base point"
     CUMULATIVE = "cumulative"
@@ -34,11 +34,11 @@ class Mode(Enum):
 
 
 INTERVAL_S = 0.3
-"""Seconds between the sidecar's cycles: short, so that faults meet many of them."""
+"""Seconds between the sidecar's cycles, short so that faults hit many of them."""
 
 
 class Node:
-    """Everything of one machine; what it starts ends with *cleanup*."""
+    """All parts of one machine; *cleanup* ends whatever it starts."""
 
     def __init__(
         self,
@@ -56,18 +56,18 @@ class Node:
         state: Path | None = None,
     ) -> None:
         """
-        Make the namespaces; nothing runs yet.
+        Make the namespaces; start nothing yet.
 
         Args:
             cleanup: Undoes everything.
             directory: For state and log; made here.
             name: Unique within the process.
-            endpoint: Port on 127.0.0.1 that the sidecar sends to.
+            endpoint: Port on 127.0.0.1 that the sidecar exports to.
             seed: Of the traffic.
-            mode: How counts are said.
+            mode: How counts are exported.
             interval_s: Seconds between cycles.
             environment: More variables for the sidecar.
-            program: Reads this program's pin instead of attaching the shipped program.
+            program: Read this program's pin instead of attaching the shipped program.
             inside: A command in front of the sidecar's, such as unshare.
             state: The state directory as the sidecar knows it, if that is another path.
 
@@ -84,7 +84,7 @@ class Node:
         self._program = program
         self._traffic: subprocess.Popen[bytes] | None = None
         self.held_at: float | None = None
-        """Since when no frames pass, monotonic."""
+        """Monotonic time since which no frames are sent, or None."""
         self.sidecar = Service(
             name=f"the sidecar of {name}",
             command=[*inside, *self._command(endpoint, state or self.state)],
@@ -122,7 +122,7 @@ class Node:
         return (self.state / "instance-id").read_text().strip()
 
     def start(self) -> None:
-        """Start sidecar and traffic; the first frame meets the program."""
+        """Start sidecar and traffic; the program sees the first frame."""
         if self._program is None:
             self._cleanup.callback(stack.detach, NODE_INTERFACE, self.lab.node)
         else:
@@ -133,7 +133,7 @@ class Node:
         self._cleanup.callback(self._end_traffic)
 
     def send(self) -> None:
-        """Start a stream of frames, or the next one if the last has ended; go on with it if it was held."""
+        """Start a stream of frames, or resume it if it was held."""
         self.held_at = None
         if self._traffic is not None and self._traffic.poll() is None:
             self._traffic.send_signal(signal.SIGCONT)
@@ -144,7 +144,7 @@ class Node:
         self._traffic = spawn(command, namespace=self.lab.client, stderr=subprocess.DEVNULL)
 
     def hold(self) -> None:
-        """Let no more frames pass until `send`."""
+        """Pause the stream of frames until `send`."""
         if self._traffic is not None and self.held_at is None:
             self._traffic.send_signal(signal.SIGSTOP)
             self.held_at = time.monotonic()
@@ -155,30 +155,30 @@ class Node:
             end(self._traffic)
 
     def kernel(self) -> Counts:
-        """Return what the kernel counted in the present map and in all before it."""
+        """Return the kernel's counts in the current map and all maps before it."""
         running = [] if self._program is None else self._program.before()
         return add(self._finished, self.kernel_here(), *running)
 
     def kernel_here(self) -> Counts:
-        """Return what the present map holds."""
+        """Return the counts in the current map."""
         return stack.map_counts("pinned", str(self.pin))
 
     def finish(self, counts: Counts) -> None:
-        """Remember what a map held that is no more, or was emptied."""
+        """Add the final counts of a map that is gone or was emptied."""
         self._finished = add(self._finished, counts)
 
     def log(self) -> str:
-        """Return the sidecar's log of all its lives."""
+        """Return the log of all the sidecar's processes."""
         return self.sidecar.log.read_text(errors="replace")
 
     def cycles(self) -> int:
-        """Return how many cycles the sidecar has made in all its lives."""
+        """Return the number of cycles of all the sidecar's processes."""
         return self.log().count(" INFO Total: ")
 
     def empty(self) -> None:
-        """Set the map to zero, as somebody else may; what it held stays in the books, to the packet."""
+        """Zero the map, as another program might; its counts stay in the total, to the packet."""
         self.hold()
-        pause(0.05)  # frames on their way
+        pause(0.05)  # for frames in flight
         self.finish(self.kernel_here())
         fd = bpf.obj_get(str(self.pin))
         try:
@@ -188,7 +188,7 @@ class Node:
         self.send()
 
     def die_at(self, step: str, side: str, count: int, *, timeout_s: float) -> bool:
-        """Start a sidecar that kills itself there (chaos.child); return whether it came to that in time."""
+        """Start a sidecar that kills itself there (chaos.child); return whether it did in time."""
         env = self.sidecar.env
         self.sidecar.env = {**env, "CHAOS_DIE": f"{step}:{side}:{count}"}
         self.sidecar.launch()
@@ -204,7 +204,7 @@ class Node:
         return died
 
     def map_id(self) -> int:
-        """Return which map is pinned."""
+        """Return the id of the pinned map."""
         fd = bpf.obj_get(str(self.pin))
         try:
             return bpf.map_info(fd).id
@@ -212,21 +212,20 @@ class Node:
             os.close(fd)
 
     def detach(self) -> tuple[int, str]:
-        """Run `xdp-otel detach` for the interface; return its exit code and what it said."""
+        """Run `xdp-otel detach` for the interface; return its exit code and output."""
         where = ("--interface", NODE_INTERFACE, "--netns", self.lab.node)
-        code, said = self._run([*python("sidecar", "detach"), *where])
-        return code, said
+        return self._run([*python("sidecar", "detach"), *where])
 
     def run_second(self, state: Path | None = None) -> tuple[int, str]:
         """
         Run a second sidecar, on the same state directory or on *state*; return exit code and last line.
 
-        One that does not end within 30 s is ended, and has no exit code: -1.
+        After 30 s it is killed, with -1 as exit code.
         """
         other = str(state or self.state)
         command = [other if part == str(self.state) else part for part in self.sidecar.command]
-        code, said = self._run(command)
-        return code, said.strip().rpartition("\n")[2]
+        code, output = self._run(command)
+        return code, output.strip().rpartition("\n")[2]
 
     def _run(self, command: Sequence[str]) -> tuple[int, str]:
         run = partial(subprocess.run, env=self.sidecar.env, cwd=ROOT, start_new_session=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A Collector that refuses on demand: a gRPC server in front of the real one.
+A Collector that refuses on demand: a gRPC server in front of the real Collector.
 
-Each request takes the next answer from the script; with an empty script it is passed on, and the answer with
-it. A refusal may come instead of passing the request on (nothing was counted) or after (it was).
+Each request takes the next answer from the script; with an empty script it is forwarded, and so is the
+response. A refusal comes either instead of forwarding the request (not counted) or after it (counted).
 """
 
 import threading
@@ -30,21 +30,21 @@ from demo.tap import Counts
 from sidecar.otlp_push import METHOD, RETRYABLE
 
 _FIELDS = {f"xdp.{name.removeprefix('xdp_xdp_').replace('_', '.')}": field for field, name in METRICS.items()}
-"""The name of each metric in OTLP, to the field that it is made of."""
+"""OTLP metric name to field."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """
-    What one request meets.
+    The outcome of one request.
 
     Attributes:
         code: The status; OK with *rejected* is a partial success.
-        counted: The request is passed on before it is refused.
-        retry_after_s: Said in a RetryInfo.
-        rejected: Points that a partial success refuses.
-        padding: Bytes of words in the message of an OK.
-        chatter: Bytes of metadata after it.
+        counted: The request is forwarded before it is refused.
+        retry_after_s: The delay in a RetryInfo.
+        rejected: Points that a partial success rejects.
+        padding: Extra bytes in the message of an OK.
+        chatter: Extra bytes of trailing metadata.
 
     """
 
@@ -57,11 +57,11 @@ class Answer:
 
     @property
     def final(self) -> bool:
-        """Whether what met it was not counted, and must not be sent again, by the specification."""
+        """Whether the request is not counted and the specification forbids a retry."""
         if self.counted or self.code is grpc.StatusCode.OK:
             return bool(self.rejected)
-        told_when = self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after_s is not None
-        return self.code not in RETRYABLE and not told_when
+        has_retry_info = self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after_s is not None
+        return self.code not in RETRYABLE and not has_retry_info
 
 
 PASS = Answer(grpc.StatusCode.OK)
@@ -72,9 +72,9 @@ class Refuser(grpc.GenericRpcHandler):
     The server.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
-        script: The answers to come.
-        lost: What the batches say that met a final answer, added up.
+        port: The port on 127.0.0.1 that it listens on.
+        script: The next answers.
+        lost: The sum of the batches that got a final answer.
 
     """
 
@@ -91,12 +91,12 @@ class Refuser(grpc.GenericRpcHandler):
         self._server.start()
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._server.stop(None).wait()
         self._channel.close()
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        """Take the one method that there is; requests and answers stay bytes."""
+        """Return the handler of the only method; messages stay bytes."""
         return grpc.unary_unary_rpc_method_handler(self._answer) if details.method == METHOD else None
 
     def _answer(self, request: bytes, context: Any) -> bytes:
@@ -122,7 +122,7 @@ class Refuser(grpc.GenericRpcHandler):
 
 
 def deltas(request: bytes) -> Counts:
-    """Return what a request says was counted in its window: of each metric the last point."""
+    """Return the counts of a request's window: the last point of each metric."""
     counts = dict(ZERO)
     for resource in ExportMetricsServiceRequest.FromString(request).resource_metrics:
         for scope in resource.scope_metrics:
@@ -140,6 +140,6 @@ def _details(answer: Answer) -> bytes:
 
 
 def _partial(answer: Answer) -> bytes:
-    words = "by chaos" + "y" * answer.padding
-    refused = ExportMetricsPartialSuccess(rejected_data_points=answer.rejected, error_message=words)
+    text = "by chaos" + "y" * answer.padding
+    refused = ExportMetricsPartialSuccess(rejected_data_points=answer.rejected, error_message=text)
     return ExportMetricsServiceResponse(partial_success=refused).SerializeToString()

@@ -5,7 +5,7 @@ from dashboards.files import ROOT, generated
 
 
 def main() -> None:
-    """Write what differs from what is there, and name it."""
+    """Write the files that have changed, and print their names."""
     changed = [(path, text) for path, text in generated() if not path.exists() or path.read_text() != text]
     for path, text in changed:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collector: how the Collectors between the sidecars and Prometheus are doing."""
+"""Collector: the health of the Collectors between the sidecars and Prometheus."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files are generated, and what is in each."""
+"""The generated files and their content."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def generated() -> Iterator[tuple[Path, str]]:
 
 
 def _text(made: model.Dashboard) -> str:
-    """Return the JSON, without what the SDK adds for Grafana 11 and later ones do not know."""
+    """Return the JSON, without fields for Grafana 11 that later versions do not know."""
     tree: dict[str, Any] = json.loads(json.dumps(made, cls=JSONEncoder))
     for variable in tree["templating"]["list"]:
         for name in ("auto", "auto_count", "auto_min"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fleet: all nodes at one glance, and those that need a look."""
+"""Fleet: all nodes at a glance, and those that need attention."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -21,7 +21,7 @@ from dashboards.panels import (
 from dashboards.promql import NODE, NODES, READ, SELECTED, own_series, per_second, summed
 
 CYCLES = f"increase({own_series('stage_runs_total', READ)}[5m])"
-"""How often a sidecar has read in five minutes. Its gauges stay when it is gone; this falls to 0."""
+"""Reads of a sidecar in five minutes. When it is gone, its gauges stay but this falls to 0."""
 
 SILENT = f"({CYCLES} == bool 0)"
 NOT_READY = f"({own_series('ready')} == bool 0)"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all dashboards share: variables, links to each other, time zone, refresh, alerts as marks."""
+"""The frame of all dashboards: variables, links to each other, time zone, refresh, alert annotations."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ TAG = "xdp"
 OVERVIEW, FLEET, MAPS, SIDECARS, COLLECTOR = (
     f"xdp-{name}" for name in ("overview", "fleet", "maps", "sidecars", "collector")
 )
-"""The uid of each dashboard, which is its address (/d/UID) and the name of its file."""
+"""The uid of each dashboard, used in its URL (/d/UID) and file name."""
 
 _ALL = VariableOption(text="All", value="$__all", selected=True)
 
@@ -40,7 +40,7 @@ def dashboard(
     variables: Sequence[QueryVariable],
     rows: Mapping[str, Sequence[Panel]],
 ) -> Dashboard:
-    """Return a dashboard with the datasource to choose, links to all others, and the panels of each row."""
+    """Return a dashboard with a datasource variable, links to all others, and the panels of each row."""
     made = (
         Dashboard(title)
         .uid(uid)
@@ -89,7 +89,7 @@ def nodes() -> QueryVariable:
 
 
 def interfaces() -> QueryVariable:
-    """Return the variable `interface`; a map read by its pin, name or id has none, so all is also none."""
+    """Return the variable `interface`; "all" includes none, for maps read by pin, name or id."""
     query = 'label_values(xdp_xdp_packets_total{job=~"$job"}, network_interface_name)'
     return choice("interface", "Interface", query)
 
@@ -98,14 +98,14 @@ def choice(name: str, label: str, query: str, *, everything: str = ".*") -> Quer
     """
     Return a variable with any number of the values that *query* finds, all at first.
 
-    *everything* is the regular expression for all; "" means the values found and no others.
+    *everything* is the regular expression for "all"; "" means exactly the values found.
     """
     made = single(name, label, query).multi(True).include_all(True).current(_ALL)
     return made.all_value(everything) if everything else made
 
 
 def single(name: str, label: str, query: str) -> QueryVariable:
-    """Return a variable with one of the values that *query* finds, the first at first."""
+    """Return a variable with a single value of *query*, initially the first."""
     return (
         QueryVariable(name)
         .label(label)
@@ -117,7 +117,7 @@ def single(name: str, label: str, query: str) -> QueryVariable:
 
 
 def address(uid: str, **fields: str) -> str:
-    """Return a dashboard's address with the time shown; each variable gets the value of a table's column."""
+    """Return the URL of a dashboard with the current time range; variables take values of table columns."""
     chosen = "".join(
         f'&var-{name}=${{__data.fields["{field}"]:percentencode}}' for name, field in fields.items()
     )

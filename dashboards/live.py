@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The real stack with traffic on it, for whoever wants to ask what the panels ask.
+The real stack under traffic, to run the panels' queries against.
 
 Its Prometheus has the shipped configuration and rules, with this run's ports and shorter intervals.
 """
@@ -25,7 +25,7 @@ SCRAPE_S = 1
 """Seconds between scrapes, and between evaluations of the rules."""
 
 HOST = "node-1"
-"""What the sidecar says its node is called."""
+"""The host name in the sidecar's resource."""
 
 _CONFIG = ROOT / "deploy/prometheus/prometheus.yml"
 
@@ -61,7 +61,7 @@ def live(directory: Path) -> Iterator[Ports]:
 
 
 def _agent(directory: Path, ports: Ports, *, gateway: Ports) -> Service:
-    """Return a Collector that nobody sends to: it has the queue on disk that the other one has not."""
+    """Return a Collector without input, which has the disk queue that the other one lacks."""
     service = stack.collector(directory, ports)
     service.name = "the agent"
     service.command = [str(stack.COLLECTOR), "--config", str(ROOT / "collector/agent.yaml")]
@@ -85,7 +85,7 @@ def _prometheus(directory: Path, ports: Ports, agent: Ports) -> Service:
 
 
 def _config(directory: Path, ports: Ports, agent: Ports) -> dict[str, Any]:
-    """Return the shipped configuration with our ports and intervals; write the rules without theirs."""
+    """Return the shipped configuration with our ports and intervals; copy the rules without intervals."""
     config: dict[str, Any] = yaml.safe_load(_CONFIG.read_text())
     interval = f"{SCRAPE_S}s"
     config["global"] = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), interval)
@@ -93,7 +93,7 @@ def _config(directory: Path, ports: Ports, agent: Ports) -> dict[str, Any]:
     for job in config["scrape_configs"]:
         for group in job["static_configs"]:
             wanted = [here[target.split(":")[1]] for target in group["targets"]]
-            group["targets"] = [f"127.0.0.1:{port}" for found in wanted for port in found]
+            group["targets"] = [f"127.0.0.1:{port}" for ports_of_job in wanted for port in ports_of_job]
     config["rule_files"] = []
     for path in RULES.glob("*.yml"):
         rules = yaml.safe_load(path.read_text())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps: any metric that the sidecars send, of any map, by any of its labels."""
+"""Maps: any metric of any map, by any of its labels."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models import units
@@ -13,7 +13,7 @@ GROWTH = f"rate({METRIC}{RECENT})"
 
 
 def maps() -> Dashboard:
-    """Return the dashboard for maps without a profile of their own."""
+    """Return the dashboard for maps without a dedicated profile."""
     names = '{__name__=~"xdp_.+",__name__!~"xdp_target_info|xdp_otel_.+|xdp_xdp_.+_rate"}'
     return dashboard(
         MAPS,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overview: what the packet-counter profile counted, by protocol, IP version, node and interface."""
+"""Overview: the counts of the packet-counter profile by protocol, IP version, node and interface."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -27,7 +27,7 @@ BITS = f"8 * {per_second(BYTES_COUNTED)}"
 
 
 def overview() -> Dashboard:
-    """Return the dashboard that one opens first."""
+    """Return the entry dashboard."""
     return dashboard(
         OVERVIEW,
         "XDP overview",

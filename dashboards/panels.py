@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few kinds of panels that the dashboards use, each with title, description, unit and legend."""
+"""The kinds of panels in the dashboards, each with title, description, unit and legend."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,17 +46,17 @@ SECONDS = units.Seconds
 PERCENT = units.Percent
 PER_SECOND = "suffix:/s"
 EXACT = units.LocaleFormat
-"""All digits, with separators: a counter is exact and shall look so."""
+"""All digits, with separators, because a counter is exact."""
 
 Panel = stat.Panel | timeseries.Panel | bargauge.Panel | table.Panel
 
 Steps = Sequence[tuple[float, str]]
-"""From which value on a colour holds; below the first it is green."""
+"""The value from which a colour applies; below the first it is green."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked, and the name of each answer."""
+    """A PromQL query and the legend of its series."""
 
     expr: str
     legend: str = ""
@@ -64,7 +64,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers in a table: what is asked, and how it is shown."""
+    """A numeric column of a table: its query and its format."""
 
     title: str
     expr: str
@@ -73,7 +73,7 @@ class Column:
 
 
 def number(title: str, text: str, unit: str, expr: str, *, steps: Steps = (), width: int = 4) -> stat.Panel:
-    """Return a panel with one large number and its course behind it."""
+    """Return a panel with one large number over its sparkline."""
     return (
         stat.Panel()
         .title(title)
@@ -99,7 +99,7 @@ def lines(
     steps: Steps = (),
     width: int = 12,
 ) -> timeseries.Panel:
-    """Return a panel with lines over time, or areas on top of each other."""
+    """Return a panel with lines over time, or stacked areas."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -131,7 +131,7 @@ def lines(
 
 
 def ranking(title: str, text: str, unit: str, query: Query, *, width: int = 12) -> bargauge.Panel:
-    """Return a panel with a bar for each answer, as of the end of the time shown."""
+    """Return a panel with a bar per series, at the end of the time range."""
     return (
         bargauge.Panel()
         .title(title)
@@ -196,7 +196,7 @@ def rows(
 
 
 def _value_fields(queries: int) -> list[str]:
-    """Return what Grafana calls the values of so many tables when it has merged them."""
+    """Return Grafana's names of the value columns after merging the tables of *queries* queries."""
     return ["Value"] if queries == 1 else [f"Value #{_letter(place)}" for place in range(queries)]
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The picture in the documents: the overview's panels, drawn by matplotlib from their own queries.
+The picture in the documentation: the overview's panels, drawn by matplotlib from their own queries.
 
-`python -m dashboards.picture` runs the stack for a minute and draws what Prometheus answers. It is no
-screenshot of Grafana, and says so.
+`python -m dashboards.picture` runs the stack for a minute and draws the results. It is not a screenshot of
+Grafana, and its caption says so.
 """
 
 import json
@@ -39,7 +39,7 @@ Values = Mapping[str, str]
 
 
 def main() -> None:
-    """Draw the picture, anew each time."""
+    """Run the stack and draw the picture."""
     dashboard = json.loads((DASHBOARDS / "xdp-overview.json").read_text())
     with tempfile.TemporaryDirectory(prefix="xdp-picture-") as directory, live(Path(directory)) as ports:
         with step(f"Wait {SHOWN_S} s for something to show"):
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def draw(ports: Ports, dashboard: Mapping[str, Any], values: Values) -> None:
-    """Ask each panel's queries and draw the answers beside each other."""
+    """Run each panel's queries and draw the results side by side."""
     by_title = {panel["title"]: panel for panel in dashboard["panels"]}
     figure, axes = plt.subplots(2, 2, figsize=(10, 5), layout="constrained")
     for place, title in zip(axes.flat, PANELS, strict=True):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What Grafana would ask Prometheus for a dashboard, worked out from its JSON without Grafana.
+The queries that Grafana would send to Prometheus for a dashboard, derived from its JSON without Grafana.
 
-Only as much of Grafana as the dashboards here use: variables by `$name`, the three ways to fill one, and
+Only the features of Grafana that these dashboards use: variables by `$name`, the three kinds of them, and
 $__rate_interval, $__range. Documented at grafana.com/docs, "Prometheus template variables".
 """
 
@@ -17,7 +17,7 @@ from demo.ports import Ports
 from demo.prometheus import fetch
 
 Values = Mapping[str, str]
-"""What stands for each variable."""
+"""Variable name to value."""
 
 Series = tuple[dict[str, str], list[tuple[float, float]]]
 """Labels, and values with their Unix time."""
@@ -46,19 +46,19 @@ def questions(dashboard: Mapping[str, Any]) -> Iterator[Question]:
 
 
 def variables(dashboard: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the variables of a dashboard that ask Prometheus."""
+    """Yield the variables of a dashboard that are Prometheus queries."""
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             yield variable
 
 
 def options(ports: Ports, variable: Mapping[str, Any], values: Values) -> list[str]:
-    """Return what there is to choose for a variable, the values of those before it being chosen already."""
+    """Return the choices of a variable, given the values of the variables before it."""
     query = fill(variable["query"], values)
-    if found := _LABEL_VALUES.fullmatch(query):
-        answer = _get(ports, f"label/{found['label']}/values", {"match[]": found["match"]})
-    elif found := _LABEL_NAMES.fullmatch(query):
-        answer = _get(ports, "labels", {"match[]": f'{{__name__=~".*{found["match"]}.*"}}'})
+    if matched := _LABEL_VALUES.fullmatch(query):
+        answer = _get(ports, f"label/{matched['label']}/values", {"match[]": matched["match"]})
+    elif matched := _LABEL_NAMES.fullmatch(query):
+        answer = _get(ports, "labels", {"match[]": f'{{__name__=~".*{matched["match"]}.*"}}'})
     else:
         raise ValueError(f"variable {variable['name']}: no known kind of query: {query}")
     wanted = re.compile(variable.get("regex", "").strip("/"))
@@ -66,30 +66,32 @@ def options(ports: Ports, variable: Mapping[str, Any], values: Values) -> list[s
 
 
 def everything(ports: Ports, dashboard: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values a dashboard opens with: all, or the first there is; "" where there is none."""
+    """Return the initial values of a dashboard: all, or the first choice; "" without choices."""
     values: dict[str, str] = {}
     for variable in variables(dashboard):
         if variable.get("allValue"):
             values[variable["name"]] = variable["allValue"]
             continue
-        found = options(ports, variable, values)
-        values[variable["name"]] = "|".join(found) if variable.get("includeAll") else next(iter(found), "")
+        choices = options(ports, variable, values)
+        values[variable["name"]] = (
+            "|".join(choices) if variable.get("includeAll") else next(iter(choices), "")
+        )
     return values
 
 
 def fill(text: str, values: Values, *, rate_interval: str = "1m", shown: str = "5m") -> str:
     """Return *text* with the variables replaced."""
     known = {"__rate_interval": rate_interval, "__range": shown, **values}
-    return re.sub(r"\$(\w+)", lambda found: known[found[1]], text)
+    return re.sub(r"\$(\w+)", lambda match: known[match[1]], text)
 
 
 def legend(text: str, labels: Mapping[str, str]) -> str:
     """Return the name of a series: `{{label}}` replaced by its value."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), text)
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), text)
 
 
 def course(ports: Ports, expr: str, start: float, end: float, step: float) -> list[Series]:
-    """Return the answer to *expr* from *start* to *end* (Unix seconds)."""
+    """Return the result of *expr* from *start* to *end* (Unix seconds)."""
     answer = _get(ports, "query_range", {"query": expr, "start": start, "end": end, "step": step})
     return [
         (series["metric"], [(time, float(value)) for time, value in series["values"]])
@@ -98,7 +100,7 @@ def course(ports: Ports, expr: str, start: float, end: float, step: float) -> li
 
 
 def instant(ports: Ports, expr: str) -> list[Series]:
-    """Return the answer to *expr* now, each series with one value."""
+    """Return the current result of *expr*, one value per series."""
     answer = _get(ports, "query", {"query": expr})
     return [
         (series["metric"], [(series["value"][0], float(series["value"][1]))]) for series in answer["result"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sidecars: how those that read and send are doing themselves."""
+"""Sidecars: their own health."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 

@@ -36,9 +36,9 @@ def compare(sent: Counts, kernel: Counts, prometheus: Mapping[str, int | None]) 
     return [Row(METRICS[field], sent[field], kernel[field], prometheus[field]) for field in FIELDS]
 
 
-def settle(truth: Tap, ports: Ports, made: Lab) -> list[Row]:
-    """Return the comparison as soon as all agree, or as it is after AGREE_WITHIN_S seconds."""
-    deadline = time.monotonic() + AGREE_WITHIN_S
+def settle(truth: Tap, ports: Ports, made: Lab, *, within_s: float = AGREE_WITHIN_S) -> list[Row]:
+    """Return the comparison once all agree, or the last one after *within_s* seconds."""
+    deadline = time.monotonic() + within_s
     while True:
         kernel = stack.kernel_counts(NODE_INTERFACE, made.node)
         rows = compare(truth.counts(), kernel, prometheus.counters(ports, NODE_INTERFACE))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* A map as ebpf_exporter wants it: a u64 for each key. There is no program: the benchmark fills it by system calls. */
+/* A map for ebpf_exporter: a u64 per key. Without a program; the benchmark fills it through bpf(2). */
 #include <linux/bpf.h>
 #include <linux/types.h>
 

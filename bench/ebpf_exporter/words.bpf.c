@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* ebpf_exporter refuses values of other than 8 bytes: a struct of eight counters is eight maps to it. */
+/* ebpf_exporter only supports 8-byte values, so a struct of eight counters becomes eight maps. */
 #include "counter.h"
 
 COUNTER(field0);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Collector dies, and with it all that it knows; or Prometheus; or everything at once."""
+"""The Collector dies and loses its state; or Prometheus dies; or everything at once."""
 
 from chaos.counters import ZERO, add, held, minus, seen
 from chaos.node import Mode
@@ -10,12 +10,12 @@ from scale import services
 
 
 def collector_term(stage: Stage) -> None:
-    """End the Collector by SIGTERM, again and again."""
+    """Stop the Collector with SIGTERM, repeatedly."""
     _restarts(stage, gently=True)
 
 
 def collector_kill(stage: Stage) -> None:
-    """Kill the Collector (SIGKILL), again and again."""
+    """Kill the Collector with SIGKILL, repeatedly."""
     _restarts(stage, gently=False)
 
 
@@ -29,7 +29,7 @@ def _restarts(stage: Stage, *, gently: bool) -> None:
     stage.wait(2.0)
     for _ in range(restarts):
         stage.wait(0.2, 2.5)
-        # What plain delta loses can be told if the Collector takes nothing more between look and death.
+        # Plain delta's loss is known only if the Collector gets nothing between this reading and its death.
         proxy.weather = Weather.HOLD
         stage.wait(0.1)
         at_stake = held(stage.ports, plain.instance)
@@ -44,14 +44,14 @@ def _restarts(stage: Stage, *, gently: bool) -> None:
         proxy.weather = Weather.FAIR
     for node in nodes:
         stage.record(node, node.mode.value, note=f"{restarts} restarts")
-    # A counter that grows past its old value before the next scrape hides its reset: the old value is gone.
+    # A counter that passes its old value before the next scrape hides its reset, and the old value is lost.
     hidden = sorted(scraped, key=lambda counts: counts["total_packets"])
     hidden = hidden[seen(stage.ports, plain.instance).resets :]
     stage.record(plain, plain.mode.value, bound=add(unscraped, *hidden), note=f"{restarts} restarts")
 
 
 def prometheus_down(stage: Stage) -> None:
-    """Take Prometheus away, by SIGTERM and SIGKILL, and bring it back."""
+    """Stop Prometheus with SIGTERM and SIGKILL, and restart it."""
     node = stage.node()
     for number in range(stage.times(3, 2)):
         stage.wait(0.5, 2.0)
@@ -65,7 +65,7 @@ def prometheus_down(stage: Stage) -> None:
 
 
 def two_collectors(stage: Stage) -> None:
-    """Let one address lead to another live Collector and back: the first may lack, and never has too much."""
+    """Fail over to another running Collector and back: the first may undercount, never overcount."""
     second = services.collector("second", stage.directory, Ports.free(), ["config.yaml"], {})
     stage.cleanup.enter_context(second)
     second_port = int(second.env["COLLECTOR_OTLP_ENDPOINT"].rpartition(":")[2])
@@ -81,7 +81,7 @@ def two_collectors(stage: Stage) -> None:
         stage.wait(1.5, 3.0)
         proxy.target = stage.ports.otlp
         for node in nodes:
-            # What the second may have counted.
+            # What the second Collector may have counted.
             bounds[node.name] = add(bounds[node.name], minus(node.kernel(), before[node.name]))
     stage.wait(1.5)
     for node in nodes:
@@ -90,7 +90,7 @@ def two_collectors(stage: Stage) -> None:
 
 
 def everything(stage: Stage) -> None:
-    """Mix it all: lost answers, cuts, and Collector, Prometheus and sidecar killed."""
+    """Mix all faults: lost responses, cuts, and Collector, Prometheus and sidecar killed."""
     proxy = stage.proxy()
     short = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1000"}
     modes = (Mode.BASE, Mode.CUMULATIVE)

@@ -11,17 +11,17 @@ _JOURNAL_GROWTH_BYTES = 256
 
 
 def network_cut(stage: Stage) -> None:
-    """Reset connections, or stall them without a word."""
+    """Reset connections, or stall them silently."""
     _weather(stage, (Weather.CUT, Weather.HOLE), modes=(Mode.BASE,))
 
 
 def answers_lost(stage: Stage) -> None:
-    """Swallow answers: the Collector has counted, and nobody hears it say so."""
+    """Drop responses: the Collector has counted, but its acknowledgement is lost."""
     _weather(stage, (Weather.SWALLOW,), modes=tuple(Mode))
 
 
 def answers_late(stage: Stage) -> None:
-    """Delay answers past the deadline of the call."""
+    """Delay responses beyond the timeout of the call."""
     _weather(stage, (Weather.LATE,), modes=tuple(Mode))
 
 
@@ -44,7 +44,7 @@ def _weather(stage: Stage, bad: tuple[Weather, ...], *, modes: tuple[Mode, ...])
 
 
 def collector_away_long(stage: Stage) -> None:
-    """Keep the Collector away for many cycles; journal and memory do not grow."""
+    """Stop the Collector for many cycles; journal and memory do not grow."""
     node = stage.node(interval_s=0.02, environment={"CHAOS_SHORTEST": "0.02"})
     stage.wait(2.0)
     stage.collector.stop()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More than one sidecar behind one Collector."""
+"""Several sidecars behind one Collector."""
 
 import json
 import subprocess
@@ -20,11 +20,11 @@ _PROCESSES = 4
 _FLEET_INTERVAL_S = 2.0
 _WINDOW_S = 0.1
 _LARGEST_SHARE = 0.4
-"""Of a fleet, how much may come back within _WINDOW_S: all at once is what jitter is there to prevent."""
+"""The share of a fleet that may reconnect within _WINDOW_S; jitter must prevent a stampede."""
 
 
 def two_nodes(stage: Stage) -> None:
-    """Put two nodes behind one Collector, which is killed."""
+    """Kill the Collector of two nodes."""
     inside = [
         ["unshare", "--uts", "sh", "-ec", f'hostname {name}; exec "$@"', "sh"] for name in ("one", "two")
     ]
@@ -33,12 +33,12 @@ def two_nodes(stage: Stage) -> None:
 
 
 def same_hostname(stage: Stage) -> None:
-    """Put two machines behind it that have the same host name and the same state path."""
+    """Kill the Collector of two machines with the same host name and state path."""
     first = stage.node("node0")
     machine = stage.directory / "machine-id"
     machine.write_text(f"{stage.chance.getrandbits(128):032x}\n")
     own = stage.directory / "node1" / "state"
-    # The second machine's view: its own directory at the same path, its own machine id.
+    # The second machine has its own directory at the same path and its own machine id.
     view = (
         f'mkdir -p {own}; mount --bind {own} {first.state}; mount --bind {machine} /etc/machine-id; exec "$@"'
     )
@@ -56,7 +56,7 @@ def _compare(stage: Stage, nodes: Sequence[Any]) -> None:
 
 
 class _Crew:
-    """One process of the fleet (chaos.fleet)."""
+    """A process of the fleet (chaos.fleet)."""
 
     def __init__(self, stage: Stage, number: int, count: int) -> None:
         directory = stage.directory / f"crew{number}"
@@ -69,7 +69,7 @@ class _Crew:
         stage.cleanup.callback(end, self.process)
 
     def ask(self, line: str) -> Any:
-        """Return the answer to *line*; raise DemoError if there is none."""
+        """Send *line* and return the response; raise DemoError without one."""
         if self.process.stdin is None or self.process.stdout is None:
             raise DemoError("ask the fleet: it has no pipes: see chaos.fleet")
         self.process.stdin.write(f"{line}\n".encode())
@@ -81,7 +81,7 @@ class _Crew:
 
 
 def fleet(stage: Stage) -> None:
-    """Let 200 sidecars push to one Collector, which is killed and comes back."""
+    """Kill and restart the Collector of 200 sidecars."""
     count = stage.times(_FLEET, 24)
     crews = [_Crew(stage, number, count // _PROCESSES) for number in range(_PROCESSES)]
     members = [tuple(member) for crew in crews for member in crew.ask("begin")]
@@ -105,7 +105,7 @@ def fleet(stage: Stage) -> None:
 
 
 def _spread(after_s: Sequence[float], count: int) -> tuple[str, list[str]]:
-    """Return what is to be said about how the fleet came back, and what is wrong with it."""
+    """Return a note about the fleet's return and the problems found in it."""
     if len(after_s) < count:
         return "", [f"{count - len(after_s)} of {count} did not come back"]
     densest = max(sum(start <= at < start + _WINDOW_S for at in after_s) for start in after_s)
@@ -120,7 +120,7 @@ def _spread(after_s: Sequence[float], count: int) -> tuple[str, list[str]]:
 def _record_fleet(
     stage: Stage, members: Sequence[tuple[int, str]], note: str, wrong: list[str], rss_kib: int
 ) -> None:
-    """Compare member by member: a packet of one that shows at another is wrong, though the sum is right."""
+    """Compare member by member: a count that moved from one to another is wrong even if the sum is right."""
     kernel = {instance: stack.map_counts("id", str(map_id)) for map_id, instance in members}
     shown: dict[str, dict[str, int]] = {}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Collector answers, or a hop on the way to it, and the answer is no, or no answer that counts."""
+"""The Collector or a hop before it refuses, or sends an invalid response."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -64,14 +64,14 @@ FOUL: Mapping[str, Callable[[Stream], None]] = {
     "RST_STREAM(11)": lambda stream: stream.reset(11),
     "OK without a message": lambda stream: stream.headers(*OK_HEADERS, ("grpc-status", "0"), end=True),
 }
-"""What a hop says by itself, to each request, for as long as it lasts."""
+"""A hop's own response to each request during an outage."""
 
-# After counting; the last is one that may be tried again.
+# After counting; the last one is retryable.
 _STATUSES = (400, 401, 404, 413, 500, 503)
 
 
 def refusals(stage: Stage) -> None:
-    """Refuse with every status code, before and after counting; RetryInfo; partial success."""
+    """Refuse with every status code, before and after counting, with RetryInfo; partial success."""
     nodes = [_refused(stage, mode) for mode in Mode]
     groups = list(REFUSALS)
     stage.chance.shuffle(groups)
@@ -80,7 +80,7 @@ def refusals(stage: Stage) -> None:
 
 
 def oversize_answers(stage: Stage) -> None:
-    """Count, and answer with a message over 4 MiB or trailers over 16 KiB."""
+    """Count, and respond with a message over 4 MiB or trailers over 16 KiB."""
     nodes = [_refused(stage, mode) for mode in Mode]
     _each(stage, nodes, "", OVERSIZE * stage.times(4), lossy=())
 
@@ -107,7 +107,7 @@ def fan_out(stage: Stage) -> None:
 
 
 def hop_500(stage: Stage) -> None:
-    """Let a hop on the way answer HTTP 500 and the like for a while: at most one batch each time."""
+    """Let a hop respond with HTTP 500 and the like for a while: each time costs at most one batch."""
     hops = [_Hop(stage, mode) for mode in Mode]
     kinds = list(FOUL)
     stage.chance.shuffle(kinds)
@@ -119,7 +119,7 @@ def hop_500(stage: Stage) -> None:
         stage.wait(stage.seconds(5.0, 3.0))
         for hop in hops:
             hop.turn_fair()
-        # Each may still wait for its next attempt: the next kind is an outage of its own.
+        # Wait for each node's next attempt, so that each kind is a separate outage.
         stage.until(lambda: all(hop.has_passed() for hop in hops), 30)
     for hop in hops:
         bound = hop.at_stake if hop.node.mode is Mode.DELTA else ZERO
@@ -130,11 +130,11 @@ def hop_500(stage: Stage) -> None:
 
 class _Hop:
     """
-    A node and the hop before its Collector.
+    A node and the hop in front of its Collector.
 
     Attributes:
-        at_stake: What the first batch of each outage says, added up.
-        answered: How many requests the hop has answered by itself.
+        at_stake: The sum of the first batch of each outage.
+        answered: The number of requests that the hop answered itself.
 
     """
 
@@ -151,17 +151,17 @@ class _Hop:
         self._held = dict(ZERO)
 
     def turn_foul(self, says: Callable[[Stream], None]) -> None:
-        """Answer each request by itself from now on."""
+        """Answer each request itself from now on."""
         self._says, self._is_first = says, True
         self._proxy.target = self._server.port
 
     def turn_fair(self) -> None:
-        """Pass on again."""
+        """Forward again."""
         self._held = held(self._fair, self.node.instance)
         self._proxy.target = self._fair.otlp
 
     def has_passed(self) -> bool:
-        """Whether counts have arrived since it turned fair."""
+        """Whether counts have arrived since `turn_fair`."""
         now = held(self._fair, self.node.instance)
         return now["total_packets"] > self._held["total_packets"]
 
@@ -186,11 +186,11 @@ def _each(
     *,
     lossy: tuple[Mode, ...],
 ) -> None:
-    """Let every node meet all *answers*; in *lossy* modes what was refused for good may be missing."""
+    """Give every node all *answers*; in *lossy* modes, batches with a final refusal may be missing."""
     before = [refuser.lost for _, refuser in nodes]
     for node, refuser in nodes:
         node.send()
-        # Between two refusals a batch passes, so that each meets a batch of its own and the first backoff.
+        # Two batches pass between refusals, so that each refusal hits a new batch with the initial backoff.
         refuser.script.extend(answer for group in answers for answer in (PASS, PASS, *group))
     met = stage.until(lambda: not any(refuser.script for _, refuser in nodes), 150)
     unanswered = [] if met else ["not all were met"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state directory fails: wiped, damaged, full, read-only, or wanted by two."""
+"""The state directory is wiped, damaged, full, read-only, or used by a second sidecar."""
 
 import shutil
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from demo.processes import run
 from demo.tap import Counts
 
 _ONE_ACKNOWLEDGEMENT_S = 1.0
-"""On a path without faults the last acknowledgement is never older: some cycles and a busy host."""
+"""Upper bound for the age of the last acknowledgement without faults: some cycles on a busy host."""
 
 
 def journal_lost(stage: Stage) -> None:
-    """Wipe the state directory while all live: never doubled."""
+    """Wipe the state directory while the Collector runs: nothing is counted twice."""
     nodes = [stage.node(mode.name.lower(), mode=mode) for mode in Mode]
     bounds = {node.name: dict(ZERO) for node in nodes}
     times = stage.times(3, 2)
@@ -31,13 +31,13 @@ def journal_lost(stage: Stage) -> None:
         if node.mode is Mode.DELTA and (said := node.log().count("the journal is lost")) != times:
             wrong.append(f"the loss was logged {said} times, not {times}")
         stage.record(node, node.mode.value, bound=bound, note=f"wiped {times} times", problems=wrong)
-    # The base point says what the lost journal left out, to a Collector that does not know it.
+    # For a Collector without state, the base point contains what the lost journal left out.
     stage.restart_collector()
     stage.record(nodes[0], "then a new Collector", whole=True)
 
 
 def journal_truncated(stage: Stage) -> None:
-    """Cut the journal short while no sidecar runs."""
+    """Truncate the journal while no sidecar runs."""
     _damaged(stage, lambda data: data[: stage.chance.randrange(1, len(data))])
 
 
@@ -45,7 +45,7 @@ def journal_flipped(stage: Stage) -> None:
     """Flip one bit of the journal while no sidecar runs."""
 
     def flip(data: bytes) -> bytes:
-        # Beyond the acknowledgement mark: a flip there means no more than a mark that was never written.
+        # After the acknowledgement mark: a flip in the mark has the effect of an unwritten mark.
         at = stage.chance.randrange(20, len(data))
         return data[:at] + bytes((data[at] ^ 1 << stage.chance.randrange(8),)) + data[at + 1 :]
 
@@ -74,7 +74,7 @@ def _damaged(stage: Stage, damage: Callable[[bytes], bytes]) -> None:
 
 
 def _without_sidecar(stage: Stage, node: Node, spoil: Callable[[Node], None]) -> Counts:
-    """Kill the sidecar, do harm, start it; return what the kernel counted since the last acknowledgement."""
+    """Kill the sidecar, call *spoil*, start it; return the kernel's counts since the last acknowledgement."""
     acknowledged = node.kernel()
     stage.wait(_ONE_ACKNOWLEDGEMENT_S)
     node.sidecar.kill()
@@ -86,12 +86,12 @@ def _without_sidecar(stage: Stage, node: Node, spoil: Callable[[Node], None]) ->
 
 
 def disk_full(stage: Stage) -> None:
-    """Fill the disk with the state directory, and empty it again."""
+    """Fill the disk of the state directory, and free it again."""
     node = stage.node(prepare=_tmpfs(stage))
 
     def fill(node: Node) -> Callable[[], None]:
         filler = node.state / "filler"
-        for _ in range(3):  # what the sidecar frees in between is taken too
+        for _ in range(3):  # also fill what the sidecar frees in between
             with filler.open("ab", buffering=0) as file:
                 _until_full(lambda: file.write(bytes(1024)))
                 _until_full(lambda: file.write(b"\0"))
@@ -105,7 +105,7 @@ def read_only(stage: Stage) -> None:
     node = stage.node()
 
     def protect(node: Node) -> Callable[[], None]:
-        # A mount on top: the file system itself cannot be made read-only while the lock file is open.
+        # A mount on top, because a file system cannot become read-only while the lock file is open.
         run("mount", "--bind", "-o", "ro", str(node.state), str(node.state))
         release = stage.cleanup.enter_context(_Unmount(node.state))
         return release.now
@@ -114,7 +114,7 @@ def read_only(stage: Stage) -> None:
 
 
 class _Unmount:
-    """Unmounts once, at `now` or in the end."""
+    """Unmounts once, by `now` or at the end."""
 
     def __init__(self, place: Path) -> None:
         self._place: Path | None = place
@@ -149,18 +149,18 @@ def _until_full(write: Callable[[], object]) -> None:
 
 
 def _unwritable(stage: Stage, node: Node, harm: Callable[[Node], Callable[[], None]], error: str) -> None:
-    """Nothing is sent that could not be written; counting goes on; after the repair nothing is missing."""
+    """Nothing is sent that is not journaled; counting continues; after the repair nothing is missing."""
     wrong = []
     for _ in range(stage.times(2)):
         stage.wait(1.5)
         repair = harm(node)
-        stage.wait(1.0)  # what was written before may still be sent
+        stage.wait(1.0)  # what was journaled before may still be sent
         before = held(stage.ports, node.instance)
         stage.wait(stage.seconds(3.0, 1.5))
         sent = minus(held(stage.ports, node.instance), before)["total_packets"]
         repair()
         if sent:
-            wrong.append(f"{sent} packets were sent that could not be written down")
+            wrong.append(f"{sent} packets were sent without a journal")
     node.sidecar.check()
     if f"write journal {node.state / 'journal'}: {error}" not in node.log():
         wrong.append(f"{error} was not logged")
@@ -168,7 +168,7 @@ def _unwritable(stage: Stage, node: Node, harm: Callable[[Node], Callable[[], No
 
 
 def second_writer(stage: Stage) -> None:
-    """Start a second sidecar on the same state directory: it is refused."""
+    """Start a second sidecar on the same state directory: it exits with 6."""
     node = stage.node()
     wrong = []
     for _ in range(2):

@@ -33,7 +33,7 @@ class Route:
 
     def compare(self) -> list[Row]:
         """Return what was sent, counted and shown, once they agree or time is up."""
-        return settle(self.truth, self.ports, self.lab)
+        return settle(self.truth, self.ports, self.lab, within_s=90)
 
 
 @pytest.fixture

@@ -65,17 +65,17 @@ def total(windows, metric, **attributes):
     """Add up the accepted points of a sum, over all streams with these attributes."""
     return sum(
         window.count
-        for (_, name, at), found in windows.items()
+        for (_, name, at), accepted in windows.items()
         if name == metric and set(attributes.items()) <= set(at)
-        for window in found
+        for window in accepted
     )
 
 
 def windows(books, metric="xdp.packets.total"):
     """The accepted windows of a sum, one list per stream, without probes."""
     return [
-        [window for window in found if not is_probe(window)]
-        for (_, name, _), found in books.windows.items()
+        [window for window in accepted if not is_probe(window)]
+        for (_, name, _), accepted in books.windows.items()
         if name == metric
     ]
 

@@ -19,32 +19,32 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from chaos.http2 import OK_HEADERS, Server, Stream
 from tests.wire.books import Books
 
-Say = Callable[[Stream], None]
+Respond = Callable[[Stream], None]
 
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\nERROR all is lost\u2028\u202eexe.fdp\0"
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 
-def _ok(message=b"", *trailers, piece=16384) -> Say:
-    def say(stream):
+def _ok(message=b"", *trailers, piece=16384) -> Respond:
+    def respond(stream):
         stream.headers(*OK_HEADERS, piece=piece)
         stream.message(message)
         stream.headers(("grpc-status", "0"), *trailers, end=True, piece=piece)
 
-    return say
+    return respond
 
 
-def _partial(rejected, text="") -> Say:
+def _partial(rejected, text="") -> Respond:
     partial = ExportMetricsPartialSuccess(rejected_data_points=rejected, error_message=text)
     return _ok(ExportMetricsServiceResponse(partial_success=partial).SerializeToString())
 
 
-def status(code, *trailers) -> Say:
+def status(code, *trailers) -> Respond:
     """A trailers-only response: a status and no message."""
     return _only(("grpc-status", str(code.value[0])), *trailers)
 
 
-def _only(*trailers) -> Say:
+def _only(*trailers) -> Respond:
     return lambda stream: stream.headers(*OK_HEADERS, *trailers, end=True)
 
 
@@ -56,19 +56,19 @@ def _end(stream):
     stream.headers(("grpc-status", "0"), end=True)
 
 
-def _reset(code) -> Say:
+def _reset(code) -> Respond:
     return lambda stream: stream.reset(code)
 
 
-def _go_away(code, **more) -> Say:
+def _go_away(code, **more) -> Respond:
     return lambda stream: stream.go_away(code, **more)
 
 
-def _saying(code, text) -> Say:
+def _with_message(code, text) -> Respond:
     return status(code, ("grpc-message", urllib.parse.quote(text, safe=" ")))
 
 
-def _retry_after(code, seconds) -> Say:
+def _retry_after(code, seconds) -> Respond:
     info = RetryInfo(retry_delay=Duration(seconds=seconds))
     details = Status(code=code.value[0])
     details.details.add().Pack(info)
@@ -79,20 +79,20 @@ def _binary(data):
     return ("grpc-status-details-bin", base64.b64encode(data).decode().rstrip("="))
 
 
-def _http(code, body=b"", kind="text/html") -> Say:
-    def say(stream):
+def _http(code, body=b"", kind="text/html") -> Respond:
+    def respond(stream):
         stream.headers((":status", str(code)), ("content-type", kind), end=not body)
         stream.data(body, end=True)
 
-    return say
+    return respond
 
 
-def _then(*steps) -> Say:
-    def say(stream):
+def _then(*steps) -> Respond:
+    def respond(stream):
         for step in steps:
             step(stream)
 
-    return say
+    return respond
 
 
 def _half(stream):
@@ -101,7 +101,7 @@ def _half(stream):
     stream.hang_up()
 
 
-ACKNOWLEDGEMENTS: dict[str, Say] = {
+ACKNOWLEDGEMENTS: dict[str, Respond] = {
     "OK": _ok(),
     "OK, headers split": _ok(b"", piece=5),
     "OK with a grpc-message": _ok(b"", ("grpc-message", "all%20is%20well")),
@@ -113,7 +113,7 @@ ACKNOWLEDGEMENTS: dict[str, Say] = {
 }
 """Well-formed, if odd: the points were accepted."""
 
-RETRYABLE: dict[str, Say] = {
+RETRYABLE: dict[str, Respond] = {
     "no answer": lambda _: None,
     "half an answer": _half,
     "hangs up": Stream.hang_up,
@@ -130,14 +130,14 @@ RETRYABLE: dict[str, Say] = {
     "GOAWAY(0), not processed": _go_away(0, processed=False),
     "GOAWAY(11), not processed": _go_away(11, processed=False),
     "GOAWAY(2), evil text": _go_away(2, debug=EVIL.encode()),
-    "UNAVAILABLE, evil text": _saying(StatusCode.UNAVAILABLE, EVIL),
+    "UNAVAILABLE, evil text": _with_message(StatusCode.UNAVAILABLE, EVIL),
     **{f"RetryInfo {seconds} s": _retry_after(StatusCode.UNAVAILABLE, seconds) for seconds in (0, -5, 10**9)},
     "RESOURCE_EXHAUSTED with RetryInfo": _retry_after(StatusCode.RESOURCE_EXHAUSTED, 2),
     "UNAVAILABLE, garbage as details": status(StatusCode.UNAVAILABLE, _binary(b"\xff" * 50)),
 }
 """The specification allows a retry with the same bytes, so plain delta loses nothing either."""
 
-REFUSALS: dict[str, Say] = {
+REFUSALS: dict[str, Respond] = {
     "OK without a message": status(StatusCode.OK),
     "OK, and then no message": _then(_begin, _end),
     "OK with 20 kB of trailers": _ok(b"", ("x-chatty", "y" * 20_000)),
@@ -147,8 +147,8 @@ REFUSALS: dict[str, Say] = {
     "a status that is no number": _only(("grpc-status", "x")),
     "a status that nobody knows": _only(("grpc-status", "99")),
     "details that are no base64": status(StatusCode.UNAVAILABLE, ("grpc-status-details-bin", "%%%")),
-    "evil text": _saying(StatusCode.INVALID_ARGUMENT, EVIL),
-    "100 kB of evil text": _saying(StatusCode.INVALID_ARGUMENT, EVIL * 2000),
+    "evil text": _with_message(StatusCode.INVALID_ARGUMENT, EVIL),
+    "100 kB of evil text": _with_message(StatusCode.INVALID_ARGUMENT, EVIL * 2000),
     **{f"HTTP {code}": _http(code) for code in (400, 401, 403, 404, 500)},
     "HTTP 500 with a page": _http(500, HTML),
     "HTTP 200 with a page": _http(200, HTML),
@@ -211,19 +211,19 @@ class RawCollector(Books):
     def will(self, code=StatusCode.OK, *, counts=None, hangs=False):
         """Queue a response, with the signature of `Collector.will`."""
         counts = code is StatusCode.OK if counts is None else counts
-        say = RETRYABLE["no answer"] if hangs else status(code)
-        self._script.append((counts, say))
+        respond = RETRYABLE["no answer"] if hangs else status(code)
+        self._script.append((counts, respond))
 
     def will_be_fine(self):
         """Discard the queue: respond OK from now on."""
         self._script.clear()
 
     def _answer(self, stream, body):
-        counts, say = self._script.popleft() if self._script else (True, ACKNOWLEDGEMENTS["OK"])
+        counts, respond = self._script.popleft() if self._script else (True, ACKNOWLEDGEMENTS["OK"])
         self.bodies.append(body)
         if counts:
             self.count(body)
-        say(stream)
+        respond(stream)
 
     def __enter__(self):
         self._server = Server(self._answer)

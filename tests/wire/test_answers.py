@@ -33,9 +33,11 @@ def play(state_dir):
     """Return a function that plays an outage of one reply and then some good hours; it returns the world."""
 
     def played_outage(temporality, reply, *, cycles):
+        # On a busy machine an acknowledgement may take long; some other replies never come.
+        timeout_s = 10 if reply.name in ACKNOWLEDGEMENTS else 0.2
         with (
             RawCollector() as collector,
-            World(collector, state_dir, temporality=temporality, timeout_s=0.2) as world,
+            World(collector, state_dir, temporality=temporality, timeout_s=timeout_s) as world,
         ):
             world.source.count(7)
             world.cycle()

@@ -39,9 +39,9 @@ def test_a_step_of_the_wall_clock_does_not_distort_a_rate(world, step_s):
             world.clock.wall_ns += step_s * SECOND
         world.source.count(100)
         world.cycle()
-        ((schema, (one,)),) = world.pipeline._telemetry.measured
+        ((schema, (series,)),) = world.pipeline._telemetry.measured
         (place,) = (place for place, declared in schema.positions if declared.kind is Kind.RATE)
-        rates.append(encode.rate(one, place))
+        rates.append(encode.rate(series, place))
     sent = [
         metric.gauge.data_points[0].as_double
         for call in world.collector.calls

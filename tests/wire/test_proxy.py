@@ -84,7 +84,7 @@ def push():
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"])
 def test_loopback_bypasses_the_proxy(proxy, collector, push, host):
-    """The proxy's loopback is another one."""
+    """The loopback of the proxy's host is a different one."""
     outcome = push(f"{host}:{collector.port}")
 
     assert (outcome, proxy.heads) == (Delivered(), [])
