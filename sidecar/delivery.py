@@ -20,8 +20,8 @@ from sidecar.errors import StateError
 from sidecar.model import Baseline, Snapshot, Temporality
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp.message import LARGEST_REQUEST_BYTES
+from sidecar.otlp.outcome import Delivered, Exporter, Outcome, Rejected, Retry
 from sidecar.otlp.split import SMALLEST_BYTES, split
-from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
 from sidecar.state.journal import Journal
 from sidecar.state.record import Batch, Record
 
@@ -51,7 +51,7 @@ class Delivery:
     def __init__(
         self,
         journal: Journal,
-        pusher: Pusher,
+        pusher: Exporter,
         clock: Clock,
         temporality: Temporality,
         telemetry: Telemetry | None = None,

@@ -23,7 +23,7 @@ from sidecar.observe.summary import Summary, shared_series
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp import connections, no_recorded_value
 from sidecar.otlp.encode import encode
-from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
+from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.sources.source import Source
 from sidecar.state.record import Batch
 

@@ -21,10 +21,9 @@ from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
 from sidecar.observe.telemetry import Telemetry
-from sidecar.otlp.certificates import CertificateFiles
-from sidecar.otlp.endpoint import NOWHERE
+from sidecar.otlp.endpoint import NOWHERE, Endpoint
+from sidecar.otlp.outcome import Delivered, Exporter, Nowhere
 from sidecar.otlp.resource import keep_instance_id, resource_attributes
-from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.pipeline import Pipeline
 from sidecar.sources import locate, privileges
 from sidecar.sources.source import boot_id, tell_apart
@@ -47,8 +46,7 @@ def run(config: Config) -> None:
     sources = [locate.source(spec, lock) for spec, lock in zip(config.sources, locks, strict=True)]
     telemetry = Telemetry()
     with ExitStack() as stack:
-        if config.endpoint.secure:
-            CertificateFiles(config.endpoint).load()
+        dial = _dialer(config.endpoint)
         journal = Journal(config.state_dir)
         stack.callback(journal.close)
         for lock, source in zip(locks, sources, strict=True):
@@ -69,7 +67,7 @@ def run(config: Config) -> None:
         opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
         port = config.status[1] if config.status else None
         privileges.give_up(opened, config.state_dir, port, config.endpoint.files)
-        pusher = Nowhere(config.endpoint) if config.endpoint.target == NOWHERE else Pusher(config.endpoint)
+        pusher = dial()
         stack.callback(pusher.close)
         how = "TLS" if config.endpoint.secure else "plaintext"
         log.info(
@@ -101,11 +99,25 @@ def run(config: Config) -> None:
             log.info("stopped; the kernel goes on counting")
 
 
+def _dialer(endpoint: Endpoint) -> Callable[[], Exporter]:
+    if endpoint.target == NOWHERE:
+        return Nowhere
+    # Most of the memory, so only where a Collector is; and while all files may still be read.
+    from sidecar.otlp.certificates import CertificateFiles  # noqa: PLC0415
+    from sidecar.otlp_push import Pusher  # noqa: PLC0415
+
+    if endpoint.secure:
+        CertificateFiles(endpoint).load()
+    return partial(Pusher, endpoint)
+
+
 def _lock(place: Place) -> InterfaceLock | None:
     return InterfaceLock(Interface(place.value, place.netns)) if place.kind == "interface" else None
 
 
-def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Telemetry) -> Callable[[], None]:
+def _self_metrics(
+    pusher: Exporter, resource: Sequence[Attribute], telemetry: Telemetry
+) -> Callable[[], None]:
     start_ns = time.time_ns()
 
     def send() -> None:
@@ -148,7 +160,7 @@ class _Clock:
             os.write(self._stop, b"\0")
 
 
-def _stoppable_clock(pusher: Pusher) -> _Clock:
+def _stoppable_clock(pusher: Exporter) -> _Clock:
     clock = _Clock()
 
     def stop(_number: int, _frame: object) -> None:

@@ -190,9 +190,9 @@ def test_a_number_that_cannot_be_said_in_otlp_is_not_ok(make_map, make_pin, chec
     said = check("--map-path", make_pin(fd), "--profile", "packet-counter", code=3)
 
     assert said.splitlines()[-1] == (
-        "ERROR cannot encode field total_packets: 18446744073709551615 exceeds 2^63-1, the largest integer in "
-        "OTLP, so it is no count, or was decremented: list the other fields under `metrics:` in a configuration "
-        "file, or make it an updowncounter"
+        "ERROR cannot encode field total_packets: 18446744073709551615 exceeds 2^63-1, the largest integer "
+        "in OTLP, so it is no count, or was decremented: list the other fields under `metrics:` in a "
+        "configuration file, or make it an updowncounter"
     )
 
 

@@ -22,7 +22,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from sidecar.errors import ConfigError
 from sidecar.otlp.endpoint import Endpoint
-from sidecar.otlp_push import Delivered, Pusher, Rejected, Retry
+from sidecar.otlp.outcome import Delivered, Rejected, Retry
+from sidecar.otlp_push import Pusher
 
 # OTLP specification, "Failures": may be sent again, and may not; RESOURCE_EXHAUSTED is either, by RetryInfo.
 RETRYABLE = {
@@ -181,7 +182,7 @@ def test_an_answer_that_cannot_be_decoded_is_no_acknowledgement(collector, dial)
     """Whoever says OK and then something else has perhaps not read what we sent."""
     collector.will(body=b"<html>")
 
-    assert dial(collector.port).push(b"") == Rejected("INTERNAL", "the answer is OK but cannot be decoded")
+    assert dial(collector.port).push(b"") == Rejected("INTERNAL", "the response is OK but cannot be decoded")
 
 
 def test_a_server_without_the_service_refuses(dial):
