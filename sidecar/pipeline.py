@@ -151,7 +151,7 @@ class Pipeline:
         }
         self._adopt(generations)
         steps = {source: self._advance(source, snapshots) for source, snapshots in generations.items()}
-        self._telemetry.measured = [(source.schema, step.series) for source, step in steps.items()]
+        self._telemetry.sources = [(source.schema, step.series) for source, step in steps.items()]
         seen = {source.name: step.snapshots for source, step in steps.items()}
         if self._delivery.busy or self._clock.now() < self._delivery.retry_at:
             self._delivery.keep_seen(seen)
@@ -200,7 +200,7 @@ class Pipeline:
 
     def _note(self, steps: Mapping[Source, delta.NextWindow]) -> None:
         for source, step in steps.items():
-            self._telemetry.took(source.name, source.schema, step)
+            self._telemetry.record(source.name, source.schema, step)
             self._falls.log(source.name, source.schema, step)
             self._log_shared(source, step)
 

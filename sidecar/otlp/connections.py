@@ -10,8 +10,8 @@ def present() -> frozenset[int]:
     """
     Return the inodes of this process's sockets.
 
-    The kernel numbers each socket anew (`sock_alloc`, net/socket.c), so while the set is unchanged there was no
-    reconnect. A probe of the status address in progress adds one for a moment. Without /proc the
+    The kernel numbers each socket anew (`sock_alloc`, net/socket.c), so while the set is unchanged there was
+    no reconnect. A probe of the status address in progress adds one for a moment. Without /proc the
     connections are unknown, and no two results are equal.
     """
     try:

@@ -345,7 +345,7 @@ def test_keys_that_differ_in_padding_are_one_series_and_it_is_said(check, upgrad
     pin, fd = upgrade(*FIRST)
     for padding, packets in ((b"\0\0\0", 10), (b"\1\2\3", 32)):
         bpf.map_update(fd, b"\6" + padding + bytes((187, 1, 0, 0)), packets.to_bytes(8, "little") + bytes(8))
-    said = "2 keys are 1 series: where keys differ only in padding, they are added up"
+    said = "2 keys yield 1 series: keys that differ only in padding are aggregated"
     nowhere = ("--otel-endpoint", "none", "--status-address", f"127.0.0.1:{Ports.free().health}")
     run = ("run", "--once", *nowhere, "--state-dir", tmp_path / "state", "--map-path", pin)
     logged = subprocess.run([*COMMAND, *map(str, run)], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -492,7 +492,7 @@ def test_no_step_of_the_wall_clock_makes_a_rate(world, step_s):
             world.clock.wall_ns += step_s * SECOND
         world.source.count(100)
         world.cycle()
-        ((schema, (one,)),) = world.pipeline._telemetry.measured
+        ((schema, (one,)),) = world.pipeline._telemetry.sources
         (place,) = (place for place, declared in schema.positions if declared.kind is Kind.RATE)
         rates.append(encode.rate(one, place))
     sent = [
