@@ -140,7 +140,7 @@ class Telemetry:
 
     def families(self) -> Iterator[Family]:
         """Yield all metrics, without the prefix `xdp_otel_`."""
-        yield _family("build_info", "gauge", "Version that runs.", ("version",), {__version__: 1})
+        yield _family("build_info", "gauge", "Running version.", ("version",), {__version__: 1})
         yield Family(
             "map_info",
             "gauge",
@@ -153,11 +153,15 @@ class Telemetry:
             "stage_seconds", "counter", "Time spent in a stage, seconds.", ("stage",), self.stage_seconds
         )
         yield _family("read_errors", "counter", "Failed reads by kind.", ("kind",), self.read_errors)
-        yield _family("batches", "counter", "Attempts by what came of them.", ("outcome",), self.batches)
+        yield _family("batches", "counter", "Attempts to send by outcome.", ("outcome",), self.batches)
         yield _family("series", "gauge", "Series of a source.", ("source",), self.series)
         yield _family("series_limit", "gauge", "Most series of a source.", ("source",), self.series_limit)
         yield _family(
-            "series_overflowed", "gauge", "Series beyond the limit, in one.", ("source",), self.overflowed
+            "series_overflowed",
+            "gauge",
+            "Series aggregated into the overflow series.",
+            ("source",),
+            self.overflowed,
         )
         yield _family("map_entries", "gauge", "Entries of a source's map.", ("source",), self.entries)
         yield _family(
@@ -170,10 +174,10 @@ class Telemetry:
         yield (
             "points_rejected",
             "counter",
-            "Points that the Collector refused for good.",
+            "Points that the Collector rejected.",
             self.points_rejected,
         )
-        yield "entries_emptied", "counter", "Entries whose counters went back.", self.entries_emptied
+        yield "entries_emptied", "counter", "Entries whose counters were reset.", self.entries_emptied
         yield (
             "counters_fallen",
             "counter",
@@ -181,14 +185,14 @@ class Telemetry:
             self.counters_fallen,
         )
         yield "keys_vanished", "counter", "Keys that are no longer there.", self.keys_vanished
-        yield "series_forgotten", "counter", "Series that made room for others.", self.series_forgotten
+        yield "series_forgotten", "counter", "Series dropped in favor of others.", self.series_forgotten
         yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost
         yield "cpu_seconds", "counter", "CPU time of the sidecar, seconds.", time.process_time()
         if (resident := resident_bytes()) is not None:
-            yield "resident_bytes", "gauge", "Memory of the sidecar.", resident
-        yield "journal_bytes", "gauge", "Size of the journal.", self.journal_bytes
-        yield "unacknowledged_seconds", "gauge", "Age of the batch under way.", self.unacknowledged_s()
-        yield "ready", "gauge", "Whether all can be read and written.", int(self.ready)
+            yield "resident_bytes", "gauge", "Resident memory of the sidecar, bytes.", resident
+        yield "journal_bytes", "gauge", "Size of the journal, bytes.", self.journal_bytes
+        yield "unacknowledged_seconds", "gauge", "Age of the unacknowledged batch.", self.unacknowledged_s()
+        yield "ready", "gauge", "Whether sources can be read and the journal written.", int(self.ready)
 
 
 class _Stage:

@@ -156,9 +156,7 @@ def _headers(text: str | None, name: str) -> tuple[tuple[str, str], ...]:
         key, value = unquote(key).strip().lower(), unquote(value).strip()
         # Only what gRPC can carry; a value may be a secret and is never shown.
         if not separator or not _HEADER_KEY.fullmatch(key) or not _HEADER_VALUE.fullmatch(value):
-            raise ConfigError(
-                f"use {name}", "not KEY=VALUE,KEY=VALUE in ASCII", "separate items with commas"
-            )
+            raise ConfigError(f"use {name}", "not KEY=VALUE,KEY=VALUE in ASCII", "separate items with commas")
         headers.append((key, value))
     return tuple(headers)
 
@@ -173,7 +171,5 @@ def _timeout(text: str | None, name: str) -> float:
     if text is None:
         return Endpoint.timeout_s
     if not re.fullmatch("0*[1-9][0-9]{0,6}", text):
-        raise ConfigError(
-            f"use {name}={text!r}", "not a number of milliseconds", "set it to 10000, say"
-        )
+        raise ConfigError(f"use {name}={text!r}", "not a number of milliseconds", "set it to 10000, say")
     return int(text) / 1000

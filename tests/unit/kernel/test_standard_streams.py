@@ -88,7 +88,9 @@ def test_a_log_that_nobody_reads_holds_nothing_up(is_terminal):
     assert len(whole) > 20
     assert whole == [f"INFO line {number} {'x' * 100}" for number in range(len(whole))]
     said, again = late.splitlines()[-2:]
-    lost = re.fullmatch(r"WARNING (\d+) log lines before this one are lost: standard error was not read", said)
+    lost = re.fullmatch(
+        r"WARNING (\d+) log lines before this one are lost: standard error was not read", said
+    )
     # A terminal may have taken all of a line but its end.
     assert int(lost[1]) - (20_000 - len(whole)) in (0, 1)
     assert again == "INFO read again"
