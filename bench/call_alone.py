@@ -18,7 +18,8 @@ from bench.receiver import Receiver
 from bench.table import Samples
 from demo.processes import environment
 from sidecar.otlp.endpoint import Endpoint
-from sidecar.otlp_push import Delivered, Pusher
+from sidecar.otlp.outcome import Delivered
+from sidecar.otlp_push import Pusher
 
 
 def taken(receiver: Receiver, size: int, cycles: int, pause_s: float) -> Samples:

@@ -28,6 +28,7 @@ from sidecar.kernel import libbpf
 from sidecar.kernel import syscall as bpf
 from sidecar.model import Temporality
 from sidecar.otlp.endpoint import Endpoint
+from sidecar.otlp.outcome import Delivered, Outcome
 from sidecar.otlp.resource import resource_attributes
 from sidecar.pipeline import Pipeline
 from sidecar.sources import locate
@@ -43,9 +44,9 @@ class _Pusher(otlp_push.Pusher):
         super().__init__(endpoint)
         self.delivered_at: list[float] = []
 
-    def push(self, request: bytes, *, timeout_s: float | None = None) -> otlp_push.Outcome:
+    def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
         outcome = super().push(request, timeout_s=timeout_s)
-        if isinstance(outcome, otlp_push.Delivered):
+        if isinstance(outcome, Delivered):
             self.delivered_at.append(time.monotonic())
         return outcome
 

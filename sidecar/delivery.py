@@ -23,8 +23,8 @@ from sidecar.model import Baseline, Snapshot, Temporality
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp import connections
 from sidecar.otlp.message import LARGEST_REQUEST_BYTES
+from sidecar.otlp.outcome import Delivered, Exporter, Outcome, Rejected, Retry
 from sidecar.otlp.split import SMALLEST_BYTES, split
-from sidecar.otlp_push import Delivered, Outcome, Pusher, Rejected, Retry
 from sidecar.state.journal import Journal
 from sidecar.state.record import Batch, Record
 
@@ -57,7 +57,7 @@ class Delivery:
     def __init__(
         self,
         journal: Journal,
-        pusher: Pusher,
+        pusher: Exporter,
         clock: Clock,
         temporality: Temporality,
         telemetry: Telemetry | None = None,

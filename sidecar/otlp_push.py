@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Send one request by gRPC and read the answer: one call, one outcome.
+Send one request by gRPC and read the response: one call, one outcome.
 
-The table of codes: OTLP specification, section "OTLP/gRPC Response" and "Failures". A code says what the
-specification allows, and nothing of whether the request was counted: gRPC makes up codes of its own after
-the Collector has answered, and the Collector answers for exporters that fail after others have counted. The
-caller decides when to try again; the bytes are the caller's and are sent as they are.
+The table of codes is that of the OTLP specification, sections "OTLP/gRPC Response" and "Failures". A code
+defines what a client may do next, not whether the request was counted: gRPC generates codes of its own after
+the Collector has responded, and the Collector reports the failure of one exporter after others have counted.
+The caller decides when to retry; its bytes are sent unchanged.
 """
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -20,6 +19,7 @@ from sidecar.errors import ConfigError, printable
 from sidecar.otlp.certificates import CertificateFiles
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp.lean_grpc import grpc
+from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome, Rejected, Retry
 
 log = logging.getLogger(__name__)
 
@@ -35,89 +35,38 @@ RETRYABLE = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
-# What gRPC's words for a failed handshake mean.
+# gRPC's messages for a failed handshake, and what they mean.
 _HINTS = {
     "certificate has expired": "the Collector's certificate has expired",
-    "unable to get local issuer": "the Collector's certificate is of another CA than the one that we trust",
-    "Unwrap failed": "does the Collector want a client certificate, or one of another CA?",
+    "unable to get local issuer": "the Collector's certificate is not signed by a CA that we trust",
+    "Unwrap failed": "the Collector may require a client certificate, or one of another CA",
     "WRONG_VERSION_NUMBER": "the Collector speaks plaintext here: use http://",
 }
 
-# Tag, length, time and value.
+# Tag, length, time and value of a point.
 _SMALLEST_POINT_BYTES = 20
 
-# SIGTERM to exit takes at most two calls of this long, plus reading and writing: under 5 s.
-LAST_TIMEOUT_S = 2.0
-
 _CHANNEL_OPTIONS = (
-    # Retries are decided by the delivery rule alone.
+    # Only the delivery rule decides on retries.
     ("grpc.enable_retries", 0),
     ("grpc.primary_user_agent", f"xdp-otel/{__version__}"),
-    # It finds out how much may be on its way to us: an answer is a few bytes.
+    # Bandwidth probes serve large responses; ours are a few bytes.
     ("grpc.http2.bdp_probe", 0),
-    # Channels share connections otherwise: a new one would go on with the dead connection of the old.
+    # Otherwise channels share connections: a new one would use the dead connection of the old.
     ("grpc.use_local_subchannel_pool", 1),
-    # gRPC's own pause between dials grows to two minutes: far longer than a Collector's restart.
+    # gRPC's backoff between dials grows to two minutes: far longer than a Collector's restart.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 5000),
 )
 
 
-@dataclass(frozen=True)
-class Delivered:
-    """The Collector has taken the request, but for *rejected* points of it (partial success)."""
-
-    rejected: int = 0
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """
-    The same bytes may be sent again.
-
-    Attributes:
-        code: Name of the gRPC status code.
-        message: What the other side, or gRPC, said.
-        after_s: When, if the Collector said so (RetryInfo), seconds.
-
-    """
-
-    code: str
-    message: str
-    after_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """
-    The specification forbids to send the same bytes again; whether they were counted, nobody knows.
-
-    Attributes:
-        code: Name of the gRPC status code.
-        message: What the other side, or gRPC, said.
-
-    """
-
-    code: str
-    message: str
-
-    @property
-    def too_large(self) -> bool:
-        """Whether a smaller request may be taken."""
-        return self.code == grpc.StatusCode.RESOURCE_EXHAUSTED.name
-
-
-Outcome = Delivered | Retry | Rejected
-
-
 class _Interrupted(BaseException):
-    """The call under way is to end."""
+    """Ends the call under way."""
 
 
 class Pusher:
-    """A channel to one endpoint. Dials on the first call and again whenever it must."""
+    """A channel to one endpoint. Dials on the first call, and again when the connection is lost."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Raise ConfigError if a certificate or key cannot be read."""
@@ -130,9 +79,9 @@ class Pusher:
 
     def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
         """
-        Send one serialized ExportMetricsServiceRequest and wait for the answer.
+        Send one serialized ExportMetricsServiceRequest and wait for the response.
 
-        *timeout_s* shortens the endpoint's own deadline. The deadline is monotonic (gRPC's own clock).
+        *timeout_s* shortens the endpoint's deadline, which is monotonic (gRPC's clock).
         """
         if self._files.changed():
             self._redial()
@@ -141,12 +90,12 @@ class Pusher:
         except _Interrupted:
             return Retry(grpc.StatusCode.CANCELLED.name, "interrupted here")
         if not isinstance(outcome, Delivered) and outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
-            # A connection that was cut without a word swallows every call until TCP gives up.
+            # A connection that was cut silently swallows every call until TCP gives up.
             self._redial()
         return outcome
 
     def _call(self, request: bytes, timeout_s: float | None) -> Outcome:
-        """Call in this thread: a future would have a thread of its own, which costs as much as the call."""
+        """Call in this thread: a future would start another, which costs as much as the call."""
         self._calling = True
         try:
             limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if self._interrupted else None]
@@ -156,7 +105,7 @@ class Pusher:
                 metadata=self._endpoint.headers,
                 compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
             )
-            return _answer(body, len(request))
+            return _success(body, len(request))
         except grpc.RpcError as error:
             return _failure(error)
         finally:
@@ -166,8 +115,8 @@ class Pusher:
         """
         End the call under way, if any, with the outcome Retry; from now on calls are short.
 
-        May be called by a signal handler of the thread that pushes: gRPC looks for signals five times a
-        second, and ends a call that their handler leaves by an exception.
+        A signal handler of the thread that pushes may call it: gRPC checks for signals five times a second,
+        and ends the call if a handler raises.
         """
         self._interrupted = True
         if self._calling:
@@ -188,42 +137,34 @@ class Pusher:
         try:
             channel = self._dial()
         except ConfigError as error:
-            # Files that are being replaced: the next change is seen, and until then the old ones do.
+            # The files are being replaced: keep the old channel until the next change.
             log.warning("%s", error)
             return
         self._channel.close()
         self._channel, self._export = channel, _method(channel)
 
 
-class Nowhere(Pusher):
-    """Takes everything and sends nothing: the counts are scraped from the status endpoint."""
-
-    def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:  # noqa: ARG002
-        """Return that it was delivered."""
-        return Delivered()
-
-
 def _method(channel: grpc.Channel) -> Any:
     return channel.unary_unary(METHOD)  # bytes in, bytes out: no serializer
 
 
-def _answer(body: bytes | None, request_bytes: int) -> Delivered | Rejected:
-    """Return what a call with the status OK comes to: an acknowledgement only if there is a message."""
+def _success(body: bytes | None, request_bytes: int) -> Delivered | Rejected:
+    """Return the outcome of a call with status OK: an acknowledgement only if it has a valid message."""
     if body is None:
-        return Rejected(grpc.StatusCode.INTERNAL.name, "the answer is OK but has no message")
+        return Rejected(grpc.StatusCode.INTERNAL.name, "the response is OK but has no message")
     try:
         partial = ExportMetricsServiceResponse.FromString(body).partial_success
     except DecodeError:
-        return Rejected(grpc.StatusCode.INTERNAL.name, "the answer is OK but cannot be decoded")
-    # Not more points than there can have been, and not fewer than none.
+        return Rejected(grpc.StatusCode.INTERNAL.name, "the response is OK but cannot be decoded")
+    # No more points than the request can have held, and no fewer than none.
     rejected = min(max(partial.rejected_data_points, 0), request_bytes // _SMALLEST_POINT_BYTES)
-    return Delivered(rejected, _words(partial.error_message))
+    return Delivered(rejected, _one_line(partial.error_message))
 
 
 def _failure(error: Any) -> Retry | Rejected:
     code: grpc.StatusCode = error.code()
-    message = _words(error.details() or "no reason given")
-    hint = next((hint for words, hint in _HINTS.items() if words in message), None)
+    message = _one_line(error.details() or "no reason given")
+    hint = next((hint for text, hint in _HINTS.items() if text in message), None)
     message = f"{message} ({hint})" if hint else message
     after_s = _retry_info(error.trailing_metadata() or ())
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
@@ -231,8 +172,8 @@ def _failure(error: Any) -> Retry | Rejected:
     return Rejected(code.name, message)
 
 
-def _words(text: str) -> str:
-    """Return what the other side said as something that is safe to log."""
+def _one_line(text: str) -> str:
+    """Return the text of the other side on one line that is safe to log."""
     return printable(" ".join(text.split()))
 
 
@@ -241,13 +182,13 @@ def _retry_info(trailers: Any) -> float | None:
     details = next((value for key, value in trailers if key == "grpc-status-details-bin"), None)
     if details is None:
         return None
-    # Needed only on this rare path, and not free in memory.
+    # Only this rare path needs them, and they take memory.
     from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415
     from google.rpc.status_pb2 import Status  # noqa: PLC0415
 
     info = RetryInfo()
     try:
-        found = any(detail.Unpack(info) for detail in Status.FromString(details).details)
+        has_info = any(detail.Unpack(info) for detail in Status.FromString(details).details)
     except DecodeError:
         return None
-    return max(0.0, info.retry_delay.seconds + info.retry_delay.nanos / 1e9) if found else None
+    return max(0.0, info.retry_delay.seconds + info.retry_delay.nanos / 1e9) if has_info else None

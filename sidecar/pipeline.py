@@ -20,7 +20,7 @@ from sidecar.observe.cycle_report import CycleReport
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp import no_recorded_value
 from sidecar.otlp.encode import encode
-from sidecar.otlp_push import LAST_TIMEOUT_S, Delivered, Outcome
+from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.sources.source import Source
 from sidecar.state.lost_journal import ReportedMaps, first_baseline
 from sidecar.state.record import Batch
@@ -153,7 +153,7 @@ class Pipeline:
         }
         self._add_new_sources(generations)
         windows = {source: self._advance(source, snapshots) for source, snapshots in generations.items()}
-        self._telemetry.measured = [(source.schema, window.series) for source, window in windows.items()]
+        self._telemetry.sources = [(source.schema, window.series) for source, window in windows.items()]
         snapshots = {source.name: window.snapshots for source, window in windows.items()}
         if not self._delivery.can_submit:
             self._delivery.record_snapshots(snapshots)

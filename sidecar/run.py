@@ -20,10 +20,9 @@ from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
 from sidecar.observe.telemetry import Telemetry
-from sidecar.otlp.certificates import CertificateFiles
-from sidecar.otlp.endpoint import NOWHERE
+from sidecar.otlp.endpoint import NOWHERE, Endpoint
+from sidecar.otlp.outcome import Delivered, Exporter, Nowhere
 from sidecar.otlp.resource import keep_instance_id, resource_attributes
-from sidecar.otlp_push import Delivered, Nowhere, Pusher
 from sidecar.pipeline import Pipeline
 from sidecar.sources import locate, privileges
 from sidecar.sources.distinct import tell_apart
@@ -49,8 +48,7 @@ def run(config: Config) -> None:
     sources = [locate.source(spec, lock) for spec, lock in zip(config.sources, locks, strict=True)]
     telemetry = Telemetry()
     with ExitStack() as cleanup:
-        if config.endpoint.secure:
-            CertificateFiles(config.endpoint).load()
+        dial = _dialer(config.endpoint)
         journal = Journal(config.state_dir)
         cleanup.callback(journal.close)
         for lock, source in zip(locks, sources, strict=True):
@@ -60,7 +58,7 @@ def run(config: Config) -> None:
         # Maps can be listed only before the privileges are dropped.
         journal.retain = Retention({source.name for source in sources}, boot_id(), living_maps()).retain
         _drop_privileges(config, sources)
-        pusher = Nowhere(config.endpoint) if config.endpoint.target == NOWHERE else Pusher(config.endpoint)
+        pusher = dial()
         cleanup.callback(pusher.close)
         _log_endpoint(config)
         resource = resource_attributes(config.state_dir)
@@ -75,8 +73,22 @@ def run(config: Config) -> None:
             log.info("stopped; the kernel keeps counting")
 
 
-def _lock(place: MapRef) -> InterfaceLock | None:
-    return InterfaceLock(Interface(place.value, place.netns)) if place.kind == "interface" else None
+def _dialer(endpoint: Endpoint) -> Callable[[], Exporter]:
+    if endpoint.target == NOWHERE:
+        return Nowhere
+    # Most of the memory, so only for a Collector; and before the privileges to read the files are dropped.
+    from sidecar.otlp.certificates import CertificateFiles  # noqa: PLC0415
+    from sidecar.otlp_push import Pusher  # noqa: PLC0415
+
+    if endpoint.secure:
+        CertificateFiles(endpoint).load()
+    return partial(Pusher, endpoint)
+
+
+def _lock(map_ref: MapRef) -> InterfaceLock | None:
+    if map_ref.kind != "interface":
+        return None
+    return InterfaceLock(Interface(map_ref.value, map_ref.netns))
 
 
 def _open(source: Source, lock: InterfaceLock | None, cleanup: ExitStack) -> None:
@@ -115,7 +127,7 @@ def _pipeline(
     config: Config,
     sources: Sequence[Source],
     journal: Journal,
-    pusher: Pusher,
+    pusher: Exporter,
     resource: Sequence[Attribute],
     telemetry: Telemetry,
 ) -> Pipeline:
@@ -125,7 +137,9 @@ def _pipeline(
     return Pipeline(sources, resource, config.temporality, delivery, clock, telemetry, after_delivery)
 
 
-def _self_metrics(pusher: Pusher, resource: Sequence[Attribute], telemetry: Telemetry) -> Callable[[], None]:
+def _self_metrics(
+    pusher: Exporter, resource: Sequence[Attribute], telemetry: Telemetry
+) -> Callable[[], None]:
     start_ns = time.time_ns()
 
     def send() -> None:
@@ -168,7 +182,7 @@ class _Clock:
             os.write(self._stop, b"\0")
 
 
-def _stoppable_clock(pusher: Pusher) -> _Clock:
+def _stoppable_clock(pusher: Exporter) -> _Clock:
     clock = _Clock()
 
     def stop(_number: int, _frame: object) -> None:

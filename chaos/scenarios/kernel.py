@@ -95,7 +95,7 @@ def map_emptied(stage: Stage) -> None:
         node.hold()
         stage.wait(4 * node.interval_s)
         node.empty()
-    logged = stage.until(lambda: node.log().count("somebody emptied the map") == times, 5)
+    logged = stage.until(lambda: node.log().count("another process wrote to the map") == times, 5)
     wrong = [] if logged else ["not each was logged"]
     stage.record(node, "at rest", note=f"{times} times", problems=wrong)
     node.send()

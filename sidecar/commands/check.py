@@ -21,6 +21,7 @@ from sidecar.kernel.interface import Interface
 from sidecar.kernel.libbpf import LOAD_RIGHTS
 from sidecar.observe.summary import shared_series
 from sidecar.otlp.endpoint import NOWHERE
+from sidecar.otlp.outcome import Delivered
 from sidecar.sources.source import Source
 
 _MOST_SHOWN = 3
@@ -150,7 +151,7 @@ def _collector(config: Config) -> None:
         _say("Collector: none; the counts are on the status endpoint")
         return
     # gRPC is most of the memory and of the start: not for --no-endpoint.
-    from sidecar.otlp_push import Delivered, Pusher  # noqa: PLC0415
+    from sidecar.otlp_push import Pusher  # noqa: PLC0415
 
     with closing(Pusher(endpoint)) as pusher:
         # An empty message is an empty ExportMetricsServiceRequest, which counts nothing.

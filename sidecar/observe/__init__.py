@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the sidecar tells of itself: its metrics, its status endpoint and its log."""
+"""How the sidecar is observed: its own metrics, the status endpoint and the log."""

@@ -28,7 +28,7 @@ class CycleReport:
 
     def batch(self, source: str, schema: Schema, window: NextWindow) -> None:
         """Report a source's part of a new batch."""
-        self._telemetry.took(source, schema, window)
+        self._telemetry.record(source, schema, window)
         self._falls.log(source, schema, window)
         self._log_shared_series(source, schema, window)
 

@@ -2,8 +2,8 @@
 """
 Prometheus' text format 0.0.4 (pure).
 
-Our own few lines, since prometheus_client makes a float of every counter, wants `_total` on its name, and
-costs 2 MB; it is the oracle in the tests. Format: prometheus.io/docs/instrumenting/exposition_formats.
+Written here since prometheus_client turns every counter into a float, requires `_total` in its name, and
+takes 2 MB; it is the oracle in the tests. Format: prometheus.io/docs/instrumenting/exposition_formats.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,58 +27,56 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES_OF_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
 _ESCAPES = {**_ESCAPES_OF_HELP, **str.maketrans({'"': r"\""})}
 
-
 _IDENTITY = ("service.namespace", "service.name", "service.instance.id")
-"""Who scrapes says job and instance himself."""
+"""The scraper sets `job` and `instance`, which these would become."""
 
-_AT_ONCE = 200
-"""Series in a piece of a page."""
+_SERIES_PER_PIECE = 200
 
 
 class Exposition:
     """
-    Writes pages.
+    Renders pages.
 
-    It remembers the labels of large maps' series as text: they are made once in the life of a series, and
-    take longer than the numbers.
+    It caches the labels of the series of large maps as text, since they take longer to render than the values
+    and never change.
     """
 
     def __init__(self, resource: Sequence[Attribute] = ()) -> None:
-        """*resource* says who speaks."""
+        """*resource* becomes `xdp_target_info`."""
         self._resource = resource
         self._labels: dict[int, tuple[EncodedAttributes, list[str]]] = {}
 
-    def page(self, families: Iterable[Family], measured: SourceSeries) -> Iterator[str]:
+    def page(self, families: Iterable[Family], sources: SourceSeries) -> Iterator[str]:
         """
-        Yield who speaks, its own metrics, and the maps', under the names that our Collector gives them.
+        Yield the resource, the sidecar's own metrics and those of the maps, by the Collector's names.
 
-        The page is in pieces, each made when it is asked for, so a large one is never there as a whole.
+        Each piece is rendered when the caller asks for it, so a large page is never in memory as a whole.
         """
-        labels = self._known(measured)
+        labels = self._cached_labels(sources)
         yield "".join(f"{line}\n" for line in (*_target(self._resource), *_own(families)))
-        found: dict[str, list[tuple[int, Instrument, _Source]]] = {}
-        for (schema, series), texts in zip(measured, labels, strict=True):
+        metrics: dict[str, list[tuple[int, Instrument, _Source]]] = {}
+        for (schema, series), texts in zip(sources, labels, strict=True):
             for at, instrument in schema.positions:
                 name = f"xdp_{prometheus_names.metric(instrument.name)}"
-                found.setdefault(name, []).append((at, instrument, _Source(schema, series, texts)))
-        for name, parts in found.items():
+                metrics.setdefault(name, []).append((at, instrument, _Source(schema, series, texts)))
+        for name, parts in metrics.items():
             first = parts[0][1]
             header = _header(name, first.kind.prometheus_type, first.description)
             yield "".join(f"{line}\n" for line in header)
             for at, instrument, source in parts:
                 yield from source.samples(name, at, instrument)
 
-    def _known(self, measured: SourceSeries) -> list[list[str]]:
-        """Return, for each source, the labels of its series, empty where they are still to be made."""
-        found = []
+    def _cached_labels(self, sources: SourceSeries) -> list[list[str]]:
+        """Return, for each source, the labels of its series, empty where not rendered yet."""
+        labels = []
         before, self._labels = self._labels, {}
-        for schema, series in measured:
+        for schema, series in sources:
             texts: list[str] = []
             if isinstance(series, SeriesTable):
                 texts = _carried_over(before.get(id(schema)), series.names)
                 self._labels[id(schema)] = series.names, texts
-            found.append(texts)
-        return found
+            labels.append(texts)
+        return labels
 
 
 def _carried_over(before: tuple[EncodedAttributes, list[str]] | None, names: EncodedAttributes) -> list[str]:
@@ -91,15 +89,15 @@ def _carried_over(before: tuple[EncodedAttributes, list[str]] | None, names: Enc
 
 
 class _Source:
-    """The series of one source, and of a large one the labels of all that it ever had."""
+    """The series of one source; *texts* caches the labels of a large one."""
 
     def __init__(self, schema: Schema, series: Sequence[Series], texts: list[str]) -> None:
         self._schema, self._series, self._texts = schema, series, texts
 
     def samples(self, name: str, at: int, instrument: Instrument) -> Iterator[str]:
-        """Yield the lines of one instrument, some at once."""
-        for first in range(0, len(self._series), _AT_ONCE):
-            some = slice(first, first + _AT_ONCE)
+        """Yield the lines of one instrument in pieces."""
+        for first in range(0, len(self._series), _SERIES_PER_PIECE):
+            some = slice(first, first + _SERIES_PER_PIECE)
             lines = (
                 self._in_columns(self._series.only(some), at, instrument)
                 if isinstance(self._series, SeriesTable)
@@ -110,9 +108,9 @@ class _Source:
     def _plain(
         self, series: Sequence[Series], at: int, instrument: Instrument
     ) -> Iterable[tuple[str, float]]:
-        for one in series:
-            labels = _labels(dict((*one.attributes, *instrument.attributes)))
-            yield _braced(labels), instrument.kind.value(one, at, self._schema.layout.fields[at])
+        for each in series:
+            labels = _labels(dict((*each.attributes, *instrument.attributes)))
+            yield _braced(labels), instrument.kind.value(each, at, self._schema.layout.fields[at])
 
     def _in_columns(
         self, series: SeriesTable, at: int, instrument: Instrument
@@ -124,14 +122,14 @@ class _Source:
                 texts[place] = _braced(map(_pair, split_attributes(names[place])))
         labels = [texts[place] for place in places]
         if instrument.attributes:
-            more = list(_labels(dict(instrument.attributes)))
-            labels = [_braced([*([one[1:-2]] if one[1:] else []), *more]) for one in labels]
+            suffix = list(_labels(dict(instrument.attributes)))
+            labels = [_braced([*([text[1:-2]] if text[1:] else []), *suffix]) for text in labels]
         return zip(labels, _values(self._schema, instrument, at, series), strict=True)
 
 
-def exposition(families: Iterable[Family], measured: SourceSeries, resource: Sequence[Attribute] = ()) -> str:
-    """Return a page at once."""
-    return "".join(Exposition(resource).page(families, measured))
+def exposition(families: Iterable[Family], sources: SourceSeries, resource: Sequence[Attribute] = ()) -> str:
+    """Return a whole page."""
+    return "".join(Exposition(resource).page(families, sources))
 
 
 def _target(resource: Sequence[Attribute]) -> Iterator[str]:
@@ -166,22 +164,22 @@ def _header(name: str, kind: str, text: str) -> Iterator[str]:
 
 
 def _labels(attributes: Mapping[str, str | int | bool]) -> Iterable[str]:
-    # Of two attributes that are one label, the last one holds.
-    return {prometheus_names.label(one[0]): _label(*one) for one in attributes.items()}.values()
+    # Of two attributes with the same label name, the last one wins.
+    return {prometheus_names.label(name): _label(name, value) for name, value in attributes.items()}.values()
 
 
-def _label(name: str, said: str | int | bool) -> str:
-    return f'{prometheus_names.label(name)}="{prometheus_names.value(said).translate(_ESCAPES)}"'
+def _label(name: str, value: str | int | bool) -> str:
+    return f'{prometheus_names.label(name)}="{prometheus_names.value(value).translate(_ESCAPES)}"'
 
 
 @lru_cache(maxsize=256)
-def _pair(said: bytes) -> str:
-    """Return the label that one attribute makes, by its bytes; most are of many series."""
-    ((name, value),) = from_key_values([KeyValue.FromString(said)])
+def _pair(encoded: bytes) -> str:
+    """Return the label of one encoded attribute; most belong to many series."""
+    ((name, value),) = from_key_values([KeyValue.FromString(encoded)])
     return _label(name, value)
 
 
 def _braced(labels: Iterable[str]) -> str:
-    """Return what is between a sample's name and its value."""
+    """Return what stands between the name of a sample and its value."""
     inside = ",".join(labels)
     return f"{{{inside}}} " if inside else " "

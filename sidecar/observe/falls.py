@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the log says of counters that went back."""
+"""Log lines about counters that decreased."""
 
 import logging
 from collections.abc import Sequence
@@ -11,22 +11,21 @@ from sidecar.schema import Schema
 
 log = logging.getLogger(__name__)
 
-# Keys in a line of the log.
-_MOST_SHOWN = 5
+_MAX_KEYS_SHOWN = 5
 
 
 class Falls:
-    """Says which entries were emptied; and of each field that fell alone, once, that it is no counter."""
+    """Logs which entries were emptied, and once for each field that fell alone that it is no counter."""
 
     def __init__(self) -> None:
-        """Begin with nothing said."""
-        self._said: set[tuple[str, str]] = set()
+        """Begin with nothing reported."""
+        self._reported: set[tuple[str, str]] = set()
 
     def log(self, source: str, schema: Schema, step: NextWindow) -> None:
-        """Say what went back in one source's share of a batch."""
+        """Log what decreased in one source's share of a batch."""
         widths = {field.name: field.bits for field in schema.layout.fields}
         for fall in step.falls:
-            # A map that is read a last time may have fields that are not read any more.
+            # The last reading of a replaced map may have fields that are no longer read.
             if fall.field in widths and self._is_new(source, fall.field):
                 log.warning(
                     "%s: %s: %s", source, _alone(fall, widths[fall.field]), _remedy(schema, fall.field)
@@ -35,32 +34,32 @@ class Falls:
             log.warning("%s: %s%s", source, _emptied(step.emptied), self._advice(source, schema))
 
     def _is_new(self, source: str, field: str) -> bool:
-        known = (source, field) in self._said
-        self._said.add((source, field))
+        known = (source, field) in self._reported
+        self._reported.add((source, field))
         return not known
 
     def _advice(self, source: str, schema: Schema) -> str:
-        """Return, once, what to do if the only counter is none: no other one says that it was emptied."""
+        """Return, once, what to do if the only counter is not one: no other confirms that it was emptied."""
         counters = [column.field for column in schema.columns(1) if column.monotonic]
         if len(counters) != 1 or not self._is_new(source, counters[0]):
             return ""
-        return f"; or {counters[0]} is no counter: then {_remedy(schema, counters[0])}"
+        return f"; if {counters[0]} is not a counter, {_remedy(schema, counters[0])}"
 
 
 def _emptied(keys: Sequence[bytes]) -> str:
-    shown = ", ".join(f"0x{key.hex()}" for key in keys[:_MOST_SHOWN])
-    more = f" and {len(keys) - _MOST_SHOWN:,} more" if len(keys) > _MOST_SHOWN else ""
-    what = "entry" if len(keys) == 1 else "entries"
-    return f"{what} {shown}{more} went back: somebody emptied the map"
+    shown = ", ".join(f"0x{key.hex()}" for key in keys[:_MAX_KEYS_SHOWN])
+    more = f" and {len(keys) - _MAX_KEYS_SHOWN:,} more" if len(keys) > _MAX_KEYS_SHOWN else ""
+    what, was = ("entry", "was") if len(keys) == 1 else ("entries", "were")
+    return f"{what} {shown}{more} {was} reset: another process wrote to the map"
 
 
 def _alone(fall: Fall, bits: int) -> str:
     fell = f"{fall.field} fell from {fall.before} to {fall.now} (key 0x{fall.key.hex()})"
-    # Beyond that the two cannot be told apart.
+    # A narrow counter may have wrapped more than halfway, which looks the same.
     grew = "" if bits == 64 else f", or grows by half the range of its {bits} bits between two readings"
-    return f"{fell} while other fields did not: it is no counter{grew}; its fall is not counted"
+    return f"{fell} while other fields did not: it is not a counter{grew}; the fall is not counted"
 
 
 def _remedy(schema: Schema, field: str) -> str:
-    name = next(one.name for one in schema.instruments if one.field == field)
+    name = next(each.name for each in schema.instruments if each.field == field)
     return f"write {{name: {scalar(name)}, field: {scalar(field)}, kind: gauge}} under metrics:"

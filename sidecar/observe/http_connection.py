@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One HTTP connection, served without ever waiting: a request, its answer, the end (RFC 9112).
+One HTTP connection without blocking: a request, its response, the end (RFC 9112).
 
-`http.server` has a thread for each connection and takes 2 MB; this takes GET and HEAD, and nothing of a
-request but its first line. All of it is bounded: bytes of the request, seconds of each step, bytes that wait
+`http.server` needs a thread per connection and takes 2 MB. This serves GET and HEAD and evaluates only the
+request line. Everything is bounded: the bytes of the request, the seconds of each step, the bytes that wait
 to be sent.
 """
 
@@ -18,12 +18,12 @@ from typing import NamedTuple
 LONGEST_REQUEST = 8192
 """Bytes of a request line and its headers."""
 
-REQUEST_S, ANSWER_S, CLOSE_S = 5.0, 30.0, 1.0
-"""How long a client may take to ask, to read the answer, and to close after it."""
+REQUEST_S, RESPONSE_S, CLOSE_S = 5.0, 30.0, 1.0
+"""How long a client may take to send the request, to read the response, and to close after it."""
 
-# A part of a body is sent once it has so many bytes, or took so long to make.
+# A part of a body is sent once it has this many bytes, or took this long to render.
 _PART_BYTES, _PART_S = 1 << 16, 0.002
-# SO_LINGER: close by a reset, so who reads an answer that was cut never takes it for a whole one.
+# SO_LINGER: close with a reset, so that no client takes a truncated response for a whole one.
 _RESET = struct.pack("ii", 1, 0)
 
 _REQUEST_LINE = re.compile(rb"([A-Za-z]+) ([\x21-\x7e]+) HTTP/1\.(\d)\r?\n")
@@ -39,8 +39,8 @@ _REASONS = {
 }
 
 
-class Answer(NamedTuple):
-    """What a path is answered: a text, or its pieces, which are asked for when there is room for them."""
+class Response(NamedTuple):
+    """The response to a path: its body is a text, or pieces that are rendered when they can be sent."""
 
     code: int
     body: str | Iterator[str]
@@ -49,78 +49,78 @@ class Answer(NamedTuple):
 
 class Connection:
     """
-    A connection that goes on whenever its socket can.
+    A connection that advances whenever its socket is ready.
 
     Attributes:
         socket: To wait on.
-        moved: When the client last took something; until it has asked, when it came. Monotonic, seconds.
-        deadline: When its present step has to be done.
+        advanced_at: When the client last took data, or connected. Monotonic, seconds.
+        deadline: When the current step must be done. Monotonic, seconds.
 
     """
 
-    def __init__(self, accepted: socket.socket, answer: Callable[[str], Answer]) -> None:
-        """Take over *accepted*; *answer* is asked once for what is at a path."""
+    def __init__(self, accepted: socket.socket, respond: Callable[[str], Response]) -> None:
+        """Take over *accepted*; *respond* is called once, with the path."""
         accepted.setblocking(False)
         self.socket = accepted
-        self.moved = time.monotonic()
-        self.deadline = self.moved + REQUEST_S
-        self._answer = answer
+        self.advanced_at = time.monotonic()
+        self.deadline = self.advanced_at + REQUEST_S
+        self._respond = respond
         self._request = b""
         self._parts: Iterator[bytes] = iter(())
         self._unsent = memoryview(b"")
         self._step = self._read
 
-    def move(self) -> int:
+    def advance(self) -> int:
         """
-        Do what can be done now.
+        Do what can be done without blocking.
 
         Returns:
-            Which event to wait for; 0: it is over.
+            The event to wait for; 0 at the end.
 
         Raises:
-            OSError: The client is gone; BlockingIOError: nothing can be done yet.
+            OSError: The client is gone; BlockingIOError: the socket is not ready.
 
         """
         return self._step()
 
     def close(self) -> None:
-        """End it, whatever is under way."""
+        """Close it; a response that is not complete ends with a reset."""
         if self._step == self._write:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.socket.close()
 
     def _read(self) -> int:
-        got = self.socket.recv(LONGEST_REQUEST)
-        self._request = (self._request + got).lstrip(b"\r\n")
+        received = self.socket.recv(LONGEST_REQUEST)
+        self._request = (self._request + received).lstrip(b"\r\n")
         line = _REQUEST_LINE.match(self._request)
-        if not got:
+        if not received:
             return 0
         if _END.search(self._request) and line:
-            self._parts = self._asked(*line.groups())
+            self._parts = self._response(*line.groups())
         elif not line and b"\n" in self._request:
-            self._parts = _said(Answer(400, "no request of HTTP/1\n"))
+            self._parts = _encoded(Response(400, "not an HTTP/1 request\n"))
         elif len(self._request) >= LONGEST_REQUEST:
-            self._parts = _said(Answer(431 if line else 414, f"more than {LONGEST_REQUEST} bytes\n"))
+            self._parts = _encoded(Response(431 if line else 414, f"longer than {LONGEST_REQUEST} bytes\n"))
         else:
             return EVENT_READ
         self._request = b""
-        self.deadline = time.monotonic() + ANSWER_S
+        self.deadline = time.monotonic() + RESPONSE_S
         self._step = self._write
         return self._write()
 
-    def _asked(self, method: bytes, target: bytes, minor: bytes) -> Iterator[bytes]:
+    def _response(self, method: bytes, target: bytes, minor: bytes) -> Iterator[bytes]:
         if method not in (b"GET", b"HEAD"):
-            return _said(Answer(405, "GET or HEAD\n"))
+            return _encoded(Response(405, "GET or HEAD\n"))
         path = target.partition(b"?")[0].decode()
-        return _said(self._answer(path), bodiless=method == b"HEAD", chunked=minor != b"0")
+        return _encoded(self._respond(path), bodiless=method == b"HEAD", chunked=minor != b"0")
 
     def _write(self) -> int:
         self._unsent = self._unsent or memoryview(next(self._parts, b""))
         if self._unsent:
             self._unsent = self._unsent[self.socket.send(self._unsent) :]
-            self.moved = time.monotonic()
+            self.advanced_at = time.monotonic()
             return EVENT_WRITE
-        # What the client still says is read to its end: unread, it would make the end a reset.
+        # Read what the client still sends: left unread, it would turn the close into a reset.
         self.socket.shutdown(socket.SHUT_WR)
         self.deadline = time.monotonic() + CLOSE_S
         self._step = self._drain
@@ -130,9 +130,9 @@ class Connection:
         return EVENT_READ if self.socket.recv(1 << 16) else 0
 
 
-def _said(answer: Answer, *, bodiless: bool = False, chunked: bool = False) -> Iterator[bytes]:
-    """Yield an answer as it is sent; only a *chunked* one tells its end, and a lost one too."""
-    code, body, content_type = answer
+def _encoded(response: Response, *, bodiless: bool = False, chunked: bool = False) -> Iterator[bytes]:
+    """Yield a response as it is sent; only a *chunked* one lets a client detect that its end is missing."""
+    code, body, content_type = response
     head = [f"HTTP/1.1 {code} {_REASONS[code]}", f"Content-Type: {content_type}", "Connection: close"]
     head += ["Allow: GET, HEAD"] if code == 405 else []
     if isinstance(body, str):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log: one line for each record, and nobody who does not read it can hold the process up."""
+"""The log: one line per record, and a reader that stalls never blocks the process."""
 
 import logging
 import os
@@ -11,15 +11,15 @@ from types import TracebackType
 from sidecar.errors import printable
 
 LONGEST_LINE = 2000
-# Lines are waited for so long in all, until the process ends.
-_PATIENCE_S = 1.0
-_LOST = "%d lines of the log before this one are lost: nobody read them"
+# How long writes may wait in total over the life of the process.
+_MAX_WAIT_S = 1.0
+_LOST = "%d log lines before this one are lost: standard error was not read"
 
 _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class OneLine(logging.Formatter):
-    """Makes one printable line of a record, whatever it quotes; only a bug has more, its traceback."""
+    """Formats a record as one printable line, whatever it quotes; only a traceback has more."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Return the line."""
@@ -33,9 +33,9 @@ class OneLine(logging.Formatter):
 
 class LogHandler(logging.Handler):
     """
-    Writes to standard error as much as it takes at once; the rest is dropped, and how much is said.
+    Writes to standard error without blocking; what it does not take is dropped, and the loss logged.
 
-    An error there (nobody reads, the disk is full) is no error of the process.
+    A failed write (a reader that stalls, a full disk) is not an error of the process.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -44,7 +44,7 @@ class LogHandler(logging.Handler):
         self._fd = _without_blocking(2)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLOUT)
-        self._patience_s = _PATIENCE_S
+        self._wait_s = _MAX_WAIT_S
         self._lost = 0
         self._torn = False
 
@@ -63,27 +63,27 @@ class LogHandler(logging.Handler):
     def _write(self, data: bytes) -> None:
         while data:
             self._wait()
-            # The most that a pipe takes as a whole or not at all.
+            # A pipe takes up to PIPE_BUF bytes atomically.
             written = os.write(self._fd, data[: select.PIPE_BUF])
             data = data[written:]
             self._torn = bool(data)
 
     def _wait(self) -> None:
-        """Return if something can be written; raise BlockingIOError if nobody reads."""
+        """Return when standard error is writable; raise BlockingIOError if it is not read."""
         if self._poll.poll(0):
             return
         began = time.monotonic()
-        ready = self._poll.poll(1000 * self._patience_s)
-        self._patience_s = max(0.0, self._patience_s - (time.monotonic() - began))
+        ready = self._poll.poll(1000 * self._wait_s)
+        self._wait_s = max(0.0, self._wait_s - (time.monotonic() - began))
         if not ready:
             raise BlockingIOError
 
 
 def _without_blocking(fd: int) -> int:
     """
-    Return a descriptor of the same pipe or terminal whose writes never wait, or *fd* itself.
+    Return a descriptor of the same pipe or terminal whose writes never block, or *fd* itself.
 
-    O_NONBLOCK on *fd* would be everybody's who has it. Sockets and files take a line, once they say so.
+    O_NONBLOCK on *fd* would apply to all processes that share it. Sockets and files take a whole line.
     """
     if stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd):
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -2,8 +2,8 @@
 """
 The sidecar's own metrics as an ExportMetricsServiceRequest (pure).
 
-Cumulative, and outside the delivery rule: what is lost of them comes again with the next. Our Collector turns
-their names into those that they have on the status endpoint.
+They are cumulative and outside the delivery rule: the next request makes up for a lost one. Our Collector
+maps their names to those on the status endpoint.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one line that a cycle leaves in the log for each source (pure)."""
+"""The line that a cycle logs for each source (pure)."""
 
 from collections.abc import Mapping
 
@@ -12,21 +12,20 @@ _PACKET_COUNTER = {
     *("total_packets", "total_bytes", "icmp_packets", "tcp_packets", "udp_packets", "other_packets"),
     *("ipv4_packets", "ipv6_packets"),
 }
-# A line is for the eye.
-_LARGEST_LINE = 8
+_MAX_FIELDS_SHOWN = 8
 
 
 class Summary:
-    """Says what each source holds, and how fast its first field grows."""
+    """Reports what each source has counted, and how fast its first field grows."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, int | None, int]] = {}
 
     def line(self, source: str, schema: Schema, snapshot: Snapshot) -> str:
         """
-        Return what the kernel has counted since the map was made, and the rate since the last line.
+        Return what the kernel has counted since the map was created, and the rate since the last line.
 
-        Without a last line, or after a new map took its place, the rate is the mean since that one counts.
+        Without a last line, or after a new map replaced the old one, it is the mean over the map's life.
         """
         sums = field_sums(schema, snapshot)
         first = next(iter(sums.values()), 0)
@@ -44,14 +43,14 @@ class Summary:
 
 
 def shared_series(schema: Schema, keys: int, series: int) -> str:
-    """Return that keys share series although nobody asked for that; empty if they do not."""
+    """Return a warning if keys share series although each was to have its own; otherwise an empty string."""
     if not schema.distinct_keys or keys <= series:
         return ""
-    return f"{keys:,} keys are {series:,} series: where keys differ only in padding, they are added up"
+    return f"{keys:,} keys yield {series:,} series: keys that differ only in padding are aggregated"
 
 
 def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
-    """Return each field added up over all keys and CPUs."""
+    """Return the sum of each field over all keys and CPUs."""
     return {
         field.name: signed(total) if field.signed else total
         for field, total in zip(schema.layout.fields, sum_fields(snapshot.reading), strict=True)
@@ -68,5 +67,5 @@ def _packets(now: Mapping[str, int]) -> str:
 
 
 def _fields(sums: Mapping[str, int]) -> str:
-    shown = [f"{name}: {total:,}" for name, total in list(sums.items())[:_LARGEST_LINE]]
-    return ", ".join([*shown, "…"] if len(sums) > _LARGEST_LINE else shown)
+    shown = [f"{name}: {total:,}" for name, total in list(sums.items())[:_MAX_FIELDS_SHOWN]]
+    return ", ".join([*shown, "…"] if len(sums) > _MAX_FIELDS_SHOWN else shown)

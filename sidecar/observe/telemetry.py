@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What the sidecar knows about itself: counters that the loop writes and the status endpoint reads.
+The sidecar's own metrics: counters that the loop writes and the status endpoint reads.
 
-Every label value exists from the start, at 0, so that a rate over it is right from its first increase.
+Every label value exists from the start, at 0, so that a rate over it is right from its first increment.
 """
 
 import logging
@@ -32,12 +32,12 @@ OUTCOMES = ("delivered", "retry", "refused", "given_up")
 @dataclass(frozen=True)
 class Family:
     """
-    One metric in Prometheus' sense.
+    A metric family as Prometheus defines it.
 
     Attributes:
         name: Without the prefix `xdp_otel_` and, for a counter, the suffix `_total`.
         kind: Its type.
-        help: One line.
+        help: One sentence.
         labels: Names of its labels.
         samples: A value for each tuple of label values.
 
@@ -53,31 +53,31 @@ class Family:
 @dataclass
 class Telemetry:
     """
-    Counts since the process started. Written by the loop's thread alone; times are monotonic, in seconds.
+    Counts since the process started. Only the loop's thread writes them; times are monotonic, in seconds.
 
     Attributes:
         stage_runs: How often each stage of the pipeline ran.
-        stage_seconds: How long it took in all.
+        stage_seconds: How long each stage took in total.
         read_errors: Failed reads by kind.
-        batches: Answers to attempts, by what became of the batch.
+        batches: Attempts to send, by outcome.
         points_rejected: Points that the Collector refused in a partial success.
-        entries_emptied: Entries of maps whose counters went back.
+        entries_emptied: Entries of maps whose counters were reset.
         counters_fallen: Counters that fell while others of their entry did not.
-        keys_vanished: Keys that were there at the last reading and are not any more.
-        journals_lost: Maps that had been reported before, by a journal that is gone.
+        keys_vanished: Keys that were in the last reading and are no longer there.
+        journals_lost: Maps that had been reported before, according to a journal that is lost.
         journal_bytes: Size of the journal as last written.
-        pending_since: Since when a batch waits for its acknowledgement, or None.
-        turned_at: When the loop last turned.
-        ready: Whether the last cycle could read every source and write the journal; a Collector that is away
-            makes nobody unready: the kernel is the queue.
-        series_forgotten: Series that had to make room for others.
-        measured: What the sources have counted, as of the last cycle, acknowledged or not.
-        maps: What is read now: for each source the name, id and type of its map.
-        series: How many series each source has.
-        series_limit: How many it may have.
-        overflowed: How many found no room, and were added up to one.
-        entries: How many entries each source's map has.
-        max_entries: How many it may have.
+        pending_since: Since when a batch has been waiting for its acknowledgement, or None.
+        turned_at: When the loop last completed a cycle.
+        ready: Whether the last cycle could read every source and write the journal. An unreachable Collector
+            does not matter: the kernel is the queue.
+        series_forgotten: Series that were dropped in favor of others.
+        sources: What the sources have counted as of the last cycle, acknowledged or not.
+        maps: For each source the name, id and type of its present map.
+        series: Number of series of each source.
+        series_limit: Their limit.
+        overflowed: Number of series aggregated into the overflow series.
+        entries: Number of entries of each source's map.
+        max_entries: Their limit.
 
     """
 
@@ -95,7 +95,7 @@ class Telemetry:
     turned_at: float = field(default_factory=time.monotonic)
     ready: bool = False
     series_forgotten: int = 0
-    measured: SourceSeries = ()
+    sources: SourceSeries = ()
     maps: Callable[[], Mapping[str, tuple[str, int, str]]] = dict
     series: dict[str, int] = field(default_factory=dict)
     series_limit: dict[str, int] = field(default_factory=dict)
@@ -104,15 +104,15 @@ class Telemetry:
     max_entries: dict[str, int] = field(default_factory=dict)
 
     def stage(self, name: str) -> "_Stage":
-        """Count one run of a stage, a `with` block, and how long it took, also if it failed."""
+        """Time the `with` block as one run of a stage, also if it raises."""
         return _Stage(self, name)
 
     def read_failed(self, error: SidecarError) -> None:
-        """Count a failed read under its kind."""
+        """Count a failed read by its kind."""
         self.read_errors[READ_ERRORS.get(type(error), "kernel")] += 1
 
-    def took(self, source: str, schema: Schema, step: NextWindow) -> None:
-        """Take note of one source's share of a batch; warn when it first has more series than it may."""
+    def record(self, source: str, schema: Schema, step: NextWindow) -> None:
+        """Record one source's share of a batch; warn when it first exceeds its series limit."""
         self.keys_vanished += len(step.vanished)
         self.entries_emptied += len(step.emptied)
         self.counters_fallen += step.fallen
@@ -122,25 +122,25 @@ class Telemetry:
         newest = step.snapshots[-1]
         self.entries[source] = len(newest.reading.cells)
         self.max_entries[source] = newest.identity.max_entries
-        beyond = step.overflowed * len(schema.instruments)
-        if beyond and not self.overflowed.get(source):
+        overflowed = step.overflowed * len(schema.instruments)
+        if overflowed and not self.overflowed.get(source):
             log.warning(
-                "%s: %d series are beyond the limit of %d: what they count is in the series with "
-                "otel.metric.overflow=true; raise --series-limit, or use fewer parts of the key",
+                "%s: %d series exceed the limit of %d and are aggregated into the series with "
+                "otel.metric.overflow=true: raise --series-limit, or use fewer parts of the key",
                 source,
-                beyond,
+                overflowed,
                 schema.series_limit,
             )
-        self.overflowed[source] = beyond
+        self.overflowed[source] = overflowed
 
     def unacknowledged_s(self) -> float:
-        """Return for how long the batch under way has waited; 0 if there is none."""
+        """Return for how long the pending batch has waited; 0 if there is none."""
         since = self.pending_since
         return 0.0 if since is None else time.monotonic() - since
 
     def families(self) -> Iterator[Family]:
-        """Yield everything as metrics, without the prefix `xdp_otel_`."""
-        yield _family("build_info", "gauge", "Version that runs.", ("version",), {__version__: 1})
+        """Yield all metrics, without the prefix `xdp_otel_`."""
+        yield _family("build_info", "gauge", "Running version.", ("version",), {__version__: 1})
         yield Family(
             "map_info",
             "gauge",
@@ -153,11 +153,15 @@ class Telemetry:
             "stage_seconds", "counter", "Time spent in a stage, seconds.", ("stage",), self.stage_seconds
         )
         yield _family("read_errors", "counter", "Failed reads by kind.", ("kind",), self.read_errors)
-        yield _family("batches", "counter", "Attempts by what came of them.", ("outcome",), self.batches)
+        yield _family("batches", "counter", "Attempts to send by outcome.", ("outcome",), self.batches)
         yield _family("series", "gauge", "Series of a source.", ("source",), self.series)
         yield _family("series_limit", "gauge", "Most series of a source.", ("source",), self.series_limit)
         yield _family(
-            "series_overflowed", "gauge", "Series beyond the limit, in one.", ("source",), self.overflowed
+            "series_overflowed",
+            "gauge",
+            "Series aggregated into the overflow series.",
+            ("source",),
+            self.overflowed,
         )
         yield _family("map_entries", "gauge", "Entries of a source's map.", ("source",), self.entries)
         yield _family(
@@ -170,10 +174,10 @@ class Telemetry:
         yield (
             "points_rejected",
             "counter",
-            "Points that the Collector refused for good.",
+            "Points that the Collector rejected.",
             self.points_rejected,
         )
-        yield "entries_emptied", "counter", "Entries whose counters went back.", self.entries_emptied
+        yield "entries_emptied", "counter", "Entries whose counters were reset.", self.entries_emptied
         yield (
             "counters_fallen",
             "counter",
@@ -181,14 +185,14 @@ class Telemetry:
             self.counters_fallen,
         )
         yield "keys_vanished", "counter", "Keys that are no longer there.", self.keys_vanished
-        yield "series_forgotten", "counter", "Series that made room for others.", self.series_forgotten
+        yield "series_forgotten", "counter", "Series dropped in favor of others.", self.series_forgotten
         yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost
         yield "cpu_seconds", "counter", "CPU time of the sidecar, seconds.", time.process_time()
         if (resident := resident_bytes()) is not None:
-            yield "resident_bytes", "gauge", "Memory of the sidecar.", resident
-        yield "journal_bytes", "gauge", "Size of the journal.", self.journal_bytes
-        yield "unacknowledged_seconds", "gauge", "Age of the batch under way.", self.unacknowledged_s()
-        yield "ready", "gauge", "Whether all can be read and written.", int(self.ready)
+            yield "resident_bytes", "gauge", "Resident memory of the sidecar, bytes.", resident
+        yield "journal_bytes", "gauge", "Size of the journal, bytes.", self.journal_bytes
+        yield "unacknowledged_seconds", "gauge", "Age of the unacknowledged batch.", self.unacknowledged_s()
+        yield "ready", "gauge", "Whether sources can be read and the journal written.", int(self.ready)
 
 
 class _Stage:
@@ -204,7 +208,7 @@ class _Stage:
 
 
 def resident_bytes() -> int | None:
-    """Return the memory that the process has resident (proc(5), `statm`), or None if there is no /proc."""
+    """Return the resident memory of the process (proc(5), `statm`), or None without /proc."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
     except OSError:
@@ -218,5 +222,5 @@ def _family(
     labels: tuple[str],
     values: Mapping[str, float],
 ) -> Family:
-    # The loop may add to them meanwhile, but not to a copy, which is made in one step.
+    # The loop may add values meanwhile; `dict` copies in one step.
     return Family(name, kind, text, labels, {(value,): number for value, number in dict(values).items()})

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Say whether certificates and a key can be used: gRPC only says at each call that the handshake failed.
+Check that certificates and a key can be used: gRPC would only report failed handshakes, call after call.
 
-A program of its own, which imports nothing of ours: `ssl` is memory that the sidecar would never give back.
-Standard input has three texts as JSON, each may be null: roots, key, chain. Standard output gets, if one of
-them cannot be used, which one and why.
+It is a program of its own that imports nothing of ours: `ssl` takes memory that the sidecar would never get
+back. Standard input is a JSON list of three texts or nulls: roots, key, chain. If one of them cannot be
+used, standard output is a JSON list of its name and the cause; otherwise it is empty.
 """
 
 import json
@@ -38,12 +38,12 @@ def _load_certificates(text: str, which: str) -> None:
 
 def _load_pair(key: str, chain: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # How strong they must be is for gRPC to say, and for the Collector.
+    # How strong they must be is up to gRPC and the Collector.
     context.set_ciphers("ALL:@SECLEVEL=0")
-    asked = []
+    prompts = []
 
     def no_password() -> str:
-        asked.append(True)
+        prompts.append(True)
         return ""
 
     try:
@@ -52,11 +52,11 @@ def _load_pair(key: str, chain: str) -> None:
         cause = f"it has no key, or a damaged one ({_reason(error)})"
         if error.reason == "KEY_VALUES_MISMATCH":
             cause = "it is not the key of the client's certificate"
-        raise _MisfitError("CLIENT_KEY", "the key is encrypted" if asked else cause) from None
+        raise _MisfitError("CLIENT_KEY", "the key is encrypted" if prompts else cause) from None
 
 
 def _path(text: str) -> str:
-    """Return a path to a text in memory: OpenSSL wants files, and a key does not belong into another one."""
+    """Return a path to a text in memory: OpenSSL takes only files, and a key must not be written to disk."""
     file = os.memfd_create("pem")
     os.write(file, text.encode("latin-1"))
     return f"/proc/self/fd/{file}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that TLS needs, read again when they are replaced on disk."""
+"""The files that TLS needs, reloaded when they are replaced on disk."""
 
 import json
 import logging
@@ -13,14 +13,14 @@ from sidecar.otlp.lean_grpc import grpc
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_S = 10.0
+_CHECK_TIMEOUT_S = 10.0
 
 
 class CertificateFiles:
     """Trusted roots, client key and client certificate of one endpoint; each may be absent."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """Read nothing yet."""
+        """Read nothing until `load`."""
         self._files = {
             "CERTIFICATE": endpoint.certificate,
             "CLIENT_KEY": endpoint.client_key,
@@ -51,11 +51,11 @@ class CertificateFiles:
 
 def _version(path: str) -> tuple[int, int] | None:
     try:
-        # Kubernetes replaces a secret by a symlink: what it points to has another inode.
-        found = Path(path).stat()
+        # Kubernetes swaps a symlink to replace a secret: the new target has another inode.
+        status = Path(path).stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return status.st_mtime_ns, status.st_ino
 
 
 def _remedy(variable: str) -> str:
@@ -64,22 +64,22 @@ def _remedy(variable: str) -> str:
 
 @lru_cache(maxsize=1)
 def _misfit(roots: bytes | None, key: bytes | None, chain: bytes | None) -> tuple[str, str] | None:
-    """Return which of the files cannot be used and why, or None: also if that cannot be found out."""
+    """Return which file cannot be used and why, or None, also if the check itself fails."""
     if roots is None and chain is None:
         return None
-    import subprocess  # noqa: PLC0415  # only who has such files pays
+    import subprocess  # noqa: PLC0415  # memory that only certificates need
 
-    texts = [None if one is None else one.decode("latin-1") for one in (roots, key, chain)]
+    texts = [None if text is None else text.decode("latin-1") for text in (roots, key, chain)]
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", Path(__file__).with_name("certificate_check.py")],
             input=json.dumps(texts).encode(),
             capture_output=True,
-            timeout=_PATIENCE_S,
+            timeout=_CHECK_TIMEOUT_S,
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        log.debug("check certificates: %s: going on without", error)
+        log.debug("cannot check certificates: %s: going on without", error)
         return None
     return tuple(json.loads(done.stdout)) if done.stdout else None
 
@@ -92,7 +92,7 @@ def _read(path: str | None, variable: str) -> bytes | None:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"read {path}", explain(error), remedy) from None
-    # gRPC would only say at each call that the handshake failed.
+    # gRPC would only report a failed handshake at each call.
     if b"-----BEGIN " not in content:
         raise ConfigError(f"read {path}", "not in PEM format", remedy)
     return content

@@ -65,7 +65,7 @@ class _Encoder:
         """Yield the requests of some series, as many in each as `otlp.encode` would put into it."""
         groups = [Bodies(group, series, self._temporality) for group in self._groups.values()]
 
-        def encode(first: int, last: int) -> bytes:
+        def encode_range(first: int, last: int) -> bytes:
             bodies = [group.between(first, last) for group in groups]
             metrics: list[message.Part] = []
             for instrument, group, row in self._metrics:
@@ -73,7 +73,7 @@ class _Encoder:
             return message.request(self._resource, metrics)
 
         for first in range(0, len(series), self.most):
-            yield from message.within_limit(encode, first, min(first + self.most, len(series)))
+            yield from message.within_limit(encode_range, first, min(first + self.most, len(series)))
 
 
 def requests(

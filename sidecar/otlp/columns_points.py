@@ -144,7 +144,7 @@ class Bodies:
         self._bases = self._each * np.append(0, np.cumsum(has_base))
         self._value = points.GAUGE_VALUE if group.gauge else points.VALUE
         self._numbers = _by_metric(group, lambda at: _window_values(group, series, temporality, at))
-        self._before = _by_metric(group, lambda at: (series.totals[at] - series.counts[at])[has_base])
+        self._before = _by_metric(group, lambda at: series.totals[at][has_base] - series.counts[at][has_base])
         _fill_times(self._template, group, series, temporality)
 
     def between(self, first: int, last: int) -> Bytes:

@@ -72,10 +72,10 @@ def _chunks(sources: SourceSeries) -> Iterator[list[_SeriesOfSchema]]:
 def _requests(
     resource: ResourceAttributes, temporality: Temporality, chunk: Sequence[_SeriesOfSchema]
 ) -> Iterator[bytes]:
-    def encode(first: int, last: int) -> bytes:
+    def encode_range(first: int, last: int) -> bytes:
         return message.request(resource, _metrics(temporality, chunk[first:last]))
 
-    return message.within_limit(encode, 0, len(chunk))
+    return message.within_limit(encode_range, 0, len(chunk))
 
 
 def _metrics(temporality: Temporality, chunk: Iterable[_SeriesOfSchema]) -> list[message.Part]:

@@ -2,10 +2,10 @@
 """
 Where and how to send: the flag and the standard `OTEL_EXPORTER_OTLP_*` variables.
 
-Variables and their precedence: OpenTelemetry specification, `protocol/exporter.md`. Where we differ from the
-Python SDK on purpose: a bare HOST:PORT is plaintext only on loopback, the scheme alone decides where there is
-one, `unix:` is plaintext, the timeout is in milliseconds as the specification says, and what the SDK would
-overlook (a path in the address, half of a key pair, a header that gRPC cannot carry) is refused.
+Variables and their precedence follow the OpenTelemetry specification, `protocol/exporter.md`. Deliberate
+differences from the Python SDK: a bare HOST:PORT is plaintext only on loopback, a scheme always decides,
+`unix:` is plaintext, the timeout is in milliseconds as specified, and what the SDK would ignore (a path in
+the address, half of a key pair, a header that gRPC cannot carry) is refused.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from sidecar.errors import ConfigError
 
 DEFAULT_ENDPOINT = "localhost:4317"
-# For who scrapes the status endpoint and has no Collector.
+# No Collector: counts are scraped from the status endpoint.
 NOWHERE = "none"
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _NOT_IN_ADDRESS = re.compile(r"[?#\s]")
@@ -54,18 +54,18 @@ class Endpoint:
     @property
     def may_be_proxied(self) -> bool:
         """
-        Whether `grpc_proxy`, `https_proxy` and `http_proxy` count (gRPC reads them, and `no_proxy`, itself).
+        Whether gRPC may use the proxies that it finds in `grpc_proxy`, `https_proxy` and `http_proxy`.
 
-        A proxy cannot reach our loopback, and what it forwards without TLS it reads: no token may go there.
+        A proxy cannot reach our loopback, and without TLS it could read the tokens in the headers.
         """
         host = urlsplit(f"//{self.target}").hostname or ""
         return not _is_loopback(host) and (self.secure or not self.headers)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The certificate files that are read, and read again when they change."""
-        named = (self.certificate, self.client_key, self.client_certificate)
-        return tuple(file for file in named if file) if self.secure else ()
+        """The certificate files in use, which are reloaded when they change."""
+        files = (self.certificate, self.client_key, self.client_certificate)
+        return tuple(file for file in files if file) if self.secure else ()
 
 
 def endpoint_from(flag: str | None, environ: Mapping[str, str]) -> Endpoint:
@@ -97,7 +97,7 @@ def endpoint_from(flag: str | None, environ: Mapping[str, str]) -> Endpoint:
     ):
         if present and not missing:
             raise ConfigError(
-                f"use {present} for mTLS", "it is one half of a pair", f"set {_PREFIX}{absent} as well"
+                f"use {present} for mTLS", "it is only half of a pair", f"set {_PREFIX}{absent} too"
             )
     return endpoint
 
@@ -114,8 +114,8 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str | None, str]:
 def _target(address: str, name: str, insecure: str | None, insecure_name: str) -> tuple[str, bool]:
     remedy = "write HOST:PORT, http://HOST:PORT or https://HOST:PORT"
     if "@" in address:
-        # It may be a password, so it is not shown.
-        raise ConfigError(f"use {name}", "it has a user name in it", f"{remedy}; credentials go into HEADERS")
+        # It may contain a password, so it is not shown.
+        raise ConfigError(f"use {name}", "it contains a user name", f"{remedy}; put credentials into HEADERS")
     if address.startswith("unix:"):
         return address, False
     scheme, separator, rest = address.partition("://")
@@ -138,7 +138,7 @@ def _target(address: str, name: str, insecure: str | None, insecure_name: str) -
 
 def _check_protocol(text: str | None, name: str) -> None:
     if text not in (None, "grpc"):
-        raise ConfigError(f"use {name}={text!r}", "it is not spoken here", "set it to grpc")
+        raise ConfigError(f"use {name}={text!r}", "unsupported protocol", "set it to grpc")
 
 
 def _is_loopback(host: str) -> bool:
@@ -154,16 +154,16 @@ def _headers(text: str | None, name: str) -> tuple[tuple[str, str], ...]:
     for item in filter(None, (part.strip() for part in (text or "").split(","))):
         key, separator, value = item.partition("=")
         key, value = unquote(key).strip().lower(), unquote(value).strip()
-        # What gRPC can carry; a value may be a secret and is never shown.
+        # Only what gRPC can carry; a value may be a secret and is never shown.
         if not separator or not _HEADER_KEY.fullmatch(key) or not _HEADER_VALUE.fullmatch(value):
-            raise ConfigError(f"use {name}", "an item is not KEY=VALUE in ASCII", "separate items by commas")
+            raise ConfigError(f"use {name}", "not KEY=VALUE,KEY=VALUE in ASCII", "separate items with commas")
         headers.append((key, value))
     return tuple(headers)
 
 
 def _gzip(text: str | None, name: str) -> bool:
     if text not in (None, "none", "gzip"):
-        raise ConfigError(f"use {name}={text!r}", "it is unknown", "set it to gzip or none")
+        raise ConfigError(f"use {name}={text!r}", "unsupported compression", "set it to gzip or none")
     return text == "gzip"
 
 

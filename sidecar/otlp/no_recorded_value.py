@@ -30,12 +30,12 @@ def requests(
     """
     gauges = [instrument for instrument in schema.instruments if not instrument.kind.is_sum]
 
-    def encode(first: int, last: int) -> bytes:
+    def encode_range(first: int, last: int) -> bytes:
         return message.request(resource, list(_metrics(gauges, names[first:last], end_ns)))
 
     size = max(1, message.POINTS_PER_REQUEST // max(1, len(gauges)))
     for first in range(0, len(names), size):
-        yield from message.within_limit(encode, first, min(first + size, len(names)))
+        yield from message.within_limit(encode_range, first, min(first + size, len(names)))
 
 
 def _metrics(gauges: Sequence[Instrument], names: Sequence[bytes], end_ns: int) -> Iterator[message.Part]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is speaking: the OTLP resource, and the instance id that tells one sidecar from every other."""
+"""The OTLP resource, and the instance id that distinguishes this sidecar from all others."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from sidecar.model import Attribute
 
 SERVICE_NAME = "xdp-packet-counter"
 _NAME, _NEW = "instance-id", "instance-id.new"
-_LARGEST = 100
+_LARGEST_ID_BYTES = 100
 _NAMESPACE = uuid.UUID("6f2b6f0c-2c43-4f0e-9a53-0d4c6d8f7b11")
 
 
@@ -24,25 +24,24 @@ def resource_attributes(state_dir: Path) -> tuple[Attribute, ...]:
     """
     Return the resource's attributes, sorted by key.
 
-    `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` win over what is found here. They are read by the SDK's
-    own detector.
+    `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`, read by the SDK's own detector, take precedence.
 
     Raises:
         StateError: The instance id cannot be kept in *state_dir*.
 
     """
-    told = OTELResourceDetector().detect().attributes
-    # The kernel takes any bytes for a host's name.
+    configured = OTELResourceDetector().detect().attributes
+    # The kernel accepts any bytes as a host name.
     host = printable(socket.gethostname())
-    found: dict[str, str] = {"service.name": SERVICE_NAME, "host.name": host}
-    if "service.instance.id" not in told:
-        found["service.instance.id"] = _instance_id(state_dir)
-    merged = Resource(found).merge(Resource(told)).attributes
+    defaults: dict[str, str] = {"service.name": SERVICE_NAME, "host.name": host}
+    if "service.instance.id" not in configured:
+        defaults["service.instance.id"] = _instance_id(state_dir)
+    merged = Resource(defaults).merge(Resource(configured)).attributes
     return tuple(sorted((key, str(value)) for key, value in merged.items()))
 
 
 def keep_instance_id(state_dir: Path, resource: Sequence[Attribute]) -> None:
-    """Write the instance id down again in a state directory that was made again; raise StateError."""
+    """Write the instance id into a state directory that was recreated; raise StateError if that fails."""
     if "service.instance.id" not in OTELResourceDetector().detect().attributes:
         with _in_directory(state_dir) as directory_fd:
             _write_id(str(dict(resource)["service.instance.id"]), directory_fd)
@@ -50,10 +49,10 @@ def keep_instance_id(state_dir: Path, resource: Sequence[Attribute]) -> None:
 
 def _instance_id(state_dir: Path) -> str:
     """
-    Return the id in the state directory, made at the first start.
+    Return the id in the state directory; the first start creates it.
 
-    It is derived from machine, host name and directory, not drawn, so that a lost state directory does not
-    make a second series of the same counts; without a machine id it is drawn.
+    It is derived from machine id, host name and directory, so that the same counts do not become a second set
+    of series when the state directory is lost. Without a machine id it is random.
     """
     with _in_directory(state_dir) as directory_fd:
         return _known_id(directory_fd) or _write_id(_derived_id(state_dir), directory_fd)
@@ -74,15 +73,15 @@ def _in_directory(state_dir: Path) -> Iterator[int]:
 
 def _known_id(directory_fd: int) -> str | None:
     try:
-        return str(uuid.UUID(trusted.read_file(_NAME, directory_fd, _LARGEST).decode().strip()))
+        return str(uuid.UUID(trusted.read_file(_NAME, directory_fd, _LARGEST_ID_BYTES).decode().strip()))
     except (FileNotFoundError, ValueError):
-        return None  # none yet; or no id, or no file of ours, which makes room for one
+        return None  # none yet; or not an id, or not our file: it is replaced
 
 
-def _write_id(made: str, directory_fd: int) -> str:
-    trusted.write_file(_NEW, directory_fd, [f"{made}\n".encode()])
+def _write_id(instance_id: str, directory_fd: int) -> str:
+    trusted.write_file(_NEW, directory_fd, [f"{instance_id}\n".encode()])
     os.rename(_NEW, _NAME, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-    return made
+    return instance_id
 
 
 def _derived_id(state_dir: Path) -> str:
@@ -97,7 +96,7 @@ def _derived_id(state_dir: Path) -> str:
 
 def _uuid5(name: str) -> uuid.UUID:
     try:
-        # `uuid.uuid5` takes it from hashlib, which loads OpenSSL: 3.5 MB.
+        # `uuid.uuid5` uses hashlib, which loads OpenSSL: 3.5 MB.
         from _sha1 import sha1  # type: ignore[import-not-found]  # noqa: PLC0415
     except ImportError:
         return uuid.uuid5(_NAMESPACE, printable(name, None))

@@ -349,7 +349,7 @@ def test_keys_that_differ_only_in_padding_share_a_series(check, upgrade, tmp_pat
     pin, fd = upgrade(*FIRST)
     for padding, packets in ((b"\0\0\0", 10), (b"\1\2\3", 32)):
         map_update(fd, b"\6" + padding + bytes((187, 1, 0, 0)), packets.to_bytes(8, "little") + bytes(8))
-    said = "2 keys are 1 series: where keys differ only in padding, they are added up"
+    said = "2 keys yield 1 series: keys that differ only in padding are aggregated"
     nowhere = ("--otel-endpoint", "none", "--status-address", f"127.0.0.1:{Ports.free().health}")
     run = ("run", "--once", *nowhere, "--state-dir", tmp_path / "state", "--map-path", pin)
     logged = subprocess.run([*COMMAND, *map(str, run)], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@
 """What happens to a request: the network between the sidecar and the Collector."""
 
 from sidecar.model import Temporality
-from sidecar.otlp_push import Delivered, Outcome, Rejected, Retry
+from sidecar.otlp.outcome import Delivered, Outcome, Rejected, Retry
 from tests.model.edges import HERE
 from tests.model.environment import Expected
 from tests.model.explorer import Violation

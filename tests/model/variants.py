@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from sidecar.delivery import Delivery
-from sidecar.otlp_push import Outcome, Rejected, Retry
+from sidecar.otlp.outcome import Outcome, Rejected, Retry
 from sidecar.state.record import Batch
 
 

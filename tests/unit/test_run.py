@@ -11,7 +11,7 @@ from sidecar.kernel import limits
 PROGRAM = """
 import signal, time
 from types import SimpleNamespace
-from sidecar import run
+from sidecar import otlp_push, run
 
 clock = run._stoppable_clock(SimpleNamespace(interrupt=lambda: None))
 assert not clock.wait(0)
@@ -56,7 +56,7 @@ def test_no_second_openssl_is_loaded(tmp_path):
     program = f"""
 import sys
 from pathlib import Path
-from sidecar import run
+from sidecar import otlp_push, run
 from sidecar.otlp import resource
 resource.resource_attributes(Path({str(tmp_path)!r}))
 print({{"ssl", "_ssl", "_hashlib", "numpy"}} & sys.modules.keys())

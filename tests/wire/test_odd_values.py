@@ -6,7 +6,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from sidecar.commands.top import _Watched
 from sidecar.kinds import Kind
-from sidecar.otlp import encode
 from tests.wire.world import SECOND, Clock, Source
 
 
@@ -39,9 +38,9 @@ def test_a_step_of_the_wall_clock_does_not_distort_a_rate(world, step_s):
             world.clock.wall_ns += step_s * SECOND
         world.source.count(100)
         world.cycle()
-        ((schema, (series,)),) = world.pipeline._telemetry.measured
+        ((schema, (series,)),) = world.pipeline._telemetry.sources
         (place,) = (place for place, declared in schema.positions if declared.kind is Kind.RATE)
-        rates.append(encode.rate(series, place))
+        rates.append(series.rate(place))
     sent = [
         metric.gauge.data_points[0].as_double
         for call in world.collector.calls

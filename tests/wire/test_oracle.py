@@ -26,8 +26,9 @@ from sidecar.kinds import Kind
 from sidecar.model import Series, Temporality
 from sidecar.otlp.encode import encode
 from sidecar.otlp.endpoint import endpoint_from
+from sidecar.otlp.outcome import Delivered
 from sidecar.otlp.resource import resource_attributes
-from sidecar.otlp_push import Delivered, Pusher
+from sidecar.otlp_push import Pusher
 from tests.packet_counter import SCHEMA
 
 SECOND = 10**9

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from sidecar.otlp.endpoint import Endpoint
-from sidecar.otlp_push import Delivered, Pusher
+from sidecar.otlp.outcome import Delivered
+from sidecar.otlp_push import Pusher
 
 HEADERS = (("authorization", "Bearer hunter2"),)
 

@@ -22,7 +22,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from sidecar.errors import ConfigError
 from sidecar.otlp.endpoint import Endpoint
-from sidecar.otlp_push import Delivered, Pusher, Rejected, Retry
+from sidecar.otlp.outcome import Delivered, Rejected, Retry
+from sidecar.otlp_push import Pusher
 
 # OTLP specification, "Failures": may be sent again, and may not; RESOURCE_EXHAUSTED is either, by RetryInfo.
 RETRYABLE = {
@@ -45,7 +46,7 @@ NOT_RETRYABLE = {
     StatusCode.INTERNAL,
 }
 
-# A request with one resource that has nothing to say; it may be repeated.
+# A request with one empty resource; it may be repeated.
 REQUEST = b"\n\x00"
 LARGER = REQUEST * 50
 
@@ -68,15 +69,15 @@ def retry_after(seconds, nanos=0):
 
 
 def until(condition):
-    """Wait until something holds; it takes a moment, never long."""
+    """Wait until the condition holds, which takes a moment."""
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def test_a_request_arrives_as_it_was_handed_over(collector, dial):
-    """The bytes are neither parsed nor changed on the way."""
+def test_a_request_arrives_unchanged(collector, dial):
+    """The bytes are neither parsed nor altered on the way."""
     body = bytes(range(256)) * 3
     collector.will(counts=False)
 
@@ -85,20 +86,20 @@ def test_a_request_arrives_as_it_was_handed_over(collector, dial):
 
 
 def test_the_user_agent_names_the_sidecar(collector, dial):
-    """Who looks at the Collector's log sees who sends."""
+    """The Collector's log shows who sends."""
     dial(collector.port).push(b"")
 
     assert collector.calls[0].metadata["user-agent"].startswith("xdp-otel/")
 
 
 def test_the_table_of_codes_is_complete():
-    """Every code of gRPC is in one of the specification's columns."""
+    """Every gRPC code is in one of the specification's columns."""
     assert {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED} | RETRYABLE | NOT_RETRYABLE == set(StatusCode)
 
 
 @pytest.mark.parametrize("code", sorted(RETRYABLE, key=lambda code: code.name))
-def test_a_retryable_code_is_an_offer_to_send_the_same_again(collector, dial, code):
-    """It is sent once and left to the caller, who hears code and words; gRPC does not retry by itself."""
+def test_a_retryable_code_is_left_to_the_caller(collector, dial, code):
+    """The request is sent once; the caller gets code and message. gRPC does not retry by itself."""
     collector.will(code, "not\nnow")
 
     assert dial(collector.port).push(b"") == Retry(code.name, "not now")
@@ -106,15 +107,15 @@ def test_a_retryable_code_is_an_offer_to_send_the_same_again(collector, dial, co
 
 
 @pytest.mark.parametrize("code", sorted(NOT_RETRYABLE, key=lambda code: code.name))
-def test_any_other_code_is_a_refusal(collector, dial, code):
-    """The specification forbids to send the same again; whether it was counted, no code says."""
+def test_any_other_code_is_a_rejection(collector, dial, code):
+    """The specification forbids a retry; no code says whether the request was counted."""
     collector.will(code, "no")
 
     assert dial(collector.port).push(b"") == Rejected(code.name, "no")
 
 
-def test_an_exhausted_collector_that_does_not_say_when_refuses(collector, dial):
-    """RESOURCE_EXHAUSTED without RetryInfo: the request is too big, and will be."""
+def test_resource_exhausted_without_retry_info_is_a_rejection(collector, dial):
+    """The request is too large, and would be the next time."""
     collector.will(StatusCode.RESOURCE_EXHAUSTED, "too big")
     collector.will(StatusCode.RESOURCE_EXHAUSTED, "too big", trailers=details(ErrorInfo(reason="SIZE")))
     pusher = dial(collector.port)
@@ -136,16 +137,16 @@ def test_an_exhausted_collector_that_does_not_say_when_refuses(collector, dial):
     ],
 )
 @pytest.mark.parametrize("code", [StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE])
-def test_a_collector_that_says_when_is_asked_again_then(collector, dial, code, trailers, after_s):
-    """RetryInfo in `grpc-status-details-bin` makes RESOURCE_EXHAUSTED retryable and sets the pause."""
+def test_retry_info_sets_the_delay(collector, dial, code, trailers, after_s):
+    """In `grpc-status-details-bin`; it also makes RESOURCE_EXHAUSTED retryable."""
     collector.will(code, "busy", trailers=trailers)
 
     assert dial(collector.port).push(b"") == Retry(code.name, "busy", after_s)
 
 
 @pytest.mark.parametrize("code", [StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE])
-def test_details_that_cannot_be_read_count_as_none(collector, dial, code):
-    """What a proxy garbles on the way ends no sidecar."""
+def test_malformed_details_are_ignored(collector, dial, code):
+    """A proxy may garble them."""
     collector.will(code, trailers=(("grpc-status-details-bin", b"\xff\xff\xff"),))
     outcome = dial(collector.port).push(b"")
 
@@ -155,11 +156,11 @@ def test_details_that_cannot_be_read_count_as_none(collector, dial, code):
 
 
 def test_partial_success_is_read(collector, dial):
-    """What the Collector refused of a request, or only said about it, comes back with the acknowledgement."""
-    for rejected, words in ((3, "too old"), (0, "deprecated")):
+    """The points that the Collector refused, or its warning, come with the acknowledgement."""
+    for rejected, text in ((3, "too old"), (0, "deprecated")):
         response = ExportMetricsServiceResponse()
         response.partial_success.rejected_data_points = rejected
-        response.partial_success.error_message = words
+        response.partial_success.error_message = text
         collector.will(body=response.SerializeToString())
     pusher = dial(collector.port)
 
@@ -168,8 +169,8 @@ def test_partial_success_is_read(collector, dial):
 
 
 @pytest.mark.parametrize(("claimed", "taken"), [(-5, 0), (-(2**63), 0), (2**62, 5)])
-def test_no_more_points_are_refused_than_were_sent(collector, dial, claimed, taken):
-    """Nor less than none: what nobody can mean is not added up."""
+def test_the_number_of_rejected_points_is_bounded(collector, dial, claimed, taken):
+    """By what was sent, and by 0: an impossible number is not counted."""
     response = ExportMetricsServiceResponse()
     response.partial_success.rejected_data_points = claimed
     collector.will(body=response.SerializeToString())
@@ -177,15 +178,15 @@ def test_no_more_points_are_refused_than_were_sent(collector, dial, claimed, tak
     assert dial(collector.port).push(LARGER) == Delivered(taken)
 
 
-def test_an_answer_that_cannot_be_decoded_is_no_acknowledgement(collector, dial):
-    """Whoever says OK and then something else has perhaps not read what we sent."""
+def test_a_malformed_response_is_no_acknowledgement(collector, dial):
+    """Status OK with an invalid message: the request may not have been read."""
     collector.will(body=b"<html>")
 
-    assert dial(collector.port).push(b"") == Rejected("INTERNAL", "the answer is OK but cannot be decoded")
+    assert dial(collector.port).push(b"") == Rejected("INTERNAL", "the response is OK but cannot be decoded")
 
 
-def test_a_server_without_the_service_refuses(dial):
-    """A gRPC server of something else."""
+def test_a_server_without_the_service_is_a_rejection(dial):
+    """A gRPC server for something else."""
     with contextlib.closing(_Stoppable()) as other:
         outcome = dial(other.port).push(b"")
 
@@ -207,7 +208,7 @@ class _Stoppable:
 
 
 def test_a_web_server_is_no_collector(dial):
-    """Port 4318 for 4317, say: an outcome with words, no exception."""
+    """Port 4318 for 4317, say: an outcome with a message, no exception."""
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         server.RequestHandlerClass.log_message = lambda *_: None
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -222,7 +223,7 @@ def test_a_web_server_is_no_collector(dial):
     assert outcome.message
 
 
-def test_a_collector_that_does_not_answer_costs_one_deadline(collector, dial):
+def test_a_collector_that_does_not_respond_costs_one_deadline(collector, dial):
     """The call ends at the endpoint's deadline, and the bytes may be sent again."""
     collector.will(hangs=True)
     pusher = dial(collector.port, timeout_s=0.2)
@@ -234,7 +235,7 @@ def test_a_collector_that_does_not_answer_costs_one_deadline(collector, dial):
 
 
 def test_after_a_deadline_another_connection_is_used(collector, dial):
-    """A connection that may be dead is not asked a second time."""
+    """A connection that may be dead is not used again."""
     pusher = dial(collector.port, timeout_s=0.2)
     for _ in range(5):
         collector.will()
@@ -247,7 +248,7 @@ def test_after_a_deadline_another_connection_is_used(collector, dial):
     assert len(set(peers)) == 5
 
 
-def test_a_connection_that_was_cut_without_a_word_is_given_up(collector, tap, dial):
+def test_a_connection_that_was_cut_silently_is_abandoned(collector, tap, dial):
     """A dead link swallows one call, not all that follow until TCP gives up."""
     pusher = dial(tap.port, timeout_s=0.5)
     first = pusher.push(b"")
@@ -258,8 +259,8 @@ def test_a_connection_that_was_cut_without_a_word_is_given_up(collector, tap, di
     assert (first, second.code, third) == (Delivered(), "DEADLINE_EXCEEDED", Delivered())
 
 
-def test_a_connection_that_breaks_during_a_call_leaves_the_batch_to_be_sent_again(collector, tap, dial):
-    """The answer is lost: Retry."""
+def test_a_connection_that_breaks_during_a_call_is_a_retry(collector, tap, dial):
+    """The response is lost."""
     collector.will(hangs=True, counts=True)
     pusher = dial(tap.port)
     threading.Thread(target=lambda: (until(lambda: collector.calls), tap.cut())).start()
@@ -268,8 +269,8 @@ def test_a_connection_that_breaks_during_a_call_leaves_the_batch_to_be_sent_agai
     assert (type(outcome), outcome.code) == (Retry, "UNAVAILABLE")
 
 
-def test_the_callers_deadline_can_shorten_the_endpoints_but_not_lengthen_it(collector, dial):
-    """The last call of a process that is told to end is a short one."""
+def test_the_callers_timeout_can_only_shorten_the_endpoints(collector, dial):
+    """The last call before exit is short."""
     for endpoint_s, call_s in ((10, 0.1), (0.1, 10)):
         collector.will(hangs=True)
         before = time.monotonic()
@@ -284,8 +285,8 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_a_collector_that_comes_later_is_found(new_collector, dial):
-    """Nobody listens: Retry, at once. Then it is there: delivered."""
+def test_a_collector_that_starts_later_is_found(new_collector, dial):
+    """No listener: Retry, at once. Once it listens: Delivered."""
     late = new_collector()
     late.port = free_port()
     pusher = dial(late.port)
@@ -301,7 +302,7 @@ def test_a_collector_that_comes_later_is_found(new_collector, dial):
 
 
 def test_a_collector_that_restarts_is_found_again(new_collector, dial):
-    """The channel outlives the server: every call ends with an outcome, and soon with an acknowledgement."""
+    """The channel outlives the server: every call has an outcome, and soon an acknowledgement."""
     restarting = new_collector()
     with restarting:
         pusher = dial(restarting.port)
@@ -324,8 +325,8 @@ def test_headers_arrive(collector, dial):
 
 
 @pytest.mark.parametrize(("gzip", "small"), [(True, True), (False, False)])
-def test_compression_is_done_if_asked_for(collector, tap, dial, gzip, small):
-    """With gzip the wire carries less than the request, and the Collector gets the same."""
+def test_compression_is_used_if_configured(collector, tap, dial, gzip, small):
+    """With gzip the wire carries less than the request, and the Collector receives the same."""
     body = bytes(100_000)
     collector.will(counts=False)
     pusher = dial(tap.port, gzip=gzip)
@@ -337,7 +338,7 @@ def test_compression_is_done_if_asked_for(collector, tap, dial, gzip, small):
 
 @pytest.fixture
 def secure(new_collector, authorities):
-    """Start a Collector that speaks TLS; with *mutual* it wants the clients' certificates, too."""
+    """Start a Collector that speaks TLS; with *mutual* it requires client certificates."""
     ours = authorities[0]
     with contextlib.ExitStack() as stack:
 
@@ -360,7 +361,7 @@ def test_tls_with_a_private_authority(secure, dial, authorities):
 
 
 def test_tls_with_a_client_certificate(secure, dial, authorities):
-    """The client shows its certificate to a server that wants one."""
+    """The client presents its certificate to a server that requires one."""
     server, ours = secure(mutual=True), authorities[0]
     pusher = dial(
         server.port,
@@ -373,8 +374,8 @@ def test_tls_with_a_client_certificate(secure, dial, authorities):
     assert pusher.push(b"") == Delivered()
 
 
-def test_a_server_that_cannot_be_trusted_gets_nothing(secure, dial, authorities):
-    """The wrong authority, or the built-in ones: Retry, with the certificate named as the reason."""
+def test_an_untrusted_server_receives_nothing(secure, dial, authorities):
+    """The wrong authority, or the built-in ones: Retry, and the message names the certificate."""
     server = secure()
 
     for certificate in (authorities[1].ca, None):
@@ -385,8 +386,8 @@ def test_a_server_that_cannot_be_trusted_gets_nothing(secure, dial, authorities)
         assert server.calls == []
 
 
-def test_a_client_that_cannot_be_trusted_gets_nowhere(secure, dial, authorities):
-    """Without a certificate, or with another authority's: Retry, not an endless wait."""
+def test_an_untrusted_client_is_a_retry(secure, dial, authorities):
+    """Without a certificate, or with one of another authority; no endless wait."""
     server, (ours, theirs) = secure(mutual=True), authorities
     strangers = (
         {},
@@ -404,7 +405,7 @@ def test_a_client_that_cannot_be_trusted_gets_nowhere(secure, dial, authorities)
 def test_plaintext_to_a_tls_port_and_tls_to_a_plaintext_port_are_retries(
     secure, collector, dial, authorities
 ):
-    """Nothing is counted, and the outcome has words."""
+    """Nothing is counted, and the outcome has a message."""
     for pusher in (
         dial(secure().port),
         dial(collector.port, secure=True, certificate=authorities[0].ca),
@@ -427,8 +428,8 @@ def test_a_file_that_cannot_be_read_is_refused_at_once(tmp_path, name, authoriti
             Pusher(Endpoint("localhost:1", secure=True, **{**files, name: str(path)}))
 
 
-def test_roots_that_are_replaced_on_disk_are_used(secure, dial, authorities, tmp_path):
-    """A new authority takes effect with the next call; a file that is being written changes nothing."""
+def test_roots_replaced_on_disk_are_used(secure, dial, authorities, tmp_path):
+    """A new authority takes effect at the next call; an incomplete file changes nothing."""
     server, (ours, theirs) = secure(), authorities
     roots = tmp_path / "roots.pem"
     shutil.copy(theirs.ca, roots)
@@ -445,7 +446,7 @@ def test_roots_that_are_replaced_on_disk_are_used(secure, dial, authorities, tmp
     assert pusher.push(b"", timeout_s=3) == Delivered()
 
 
-def test_a_client_certificate_that_is_replaced_on_disk_is_used(secure, dial, authorities, tmp_path):
+def test_a_client_certificate_replaced_on_disk_is_used(secure, dial, authorities, tmp_path):
     """Short-lived certificates need no restart."""
     server, (ours, theirs) = secure(mutual=True), authorities
     files = {"client_key": tmp_path / "key.pem", "client_certificate": tmp_path / "client.pem"}
@@ -493,8 +494,8 @@ def test_a_client_certificate_that_is_replaced_on_disk_is_used(secure, dial, aut
         ),
     ],
 )
-def test_files_that_do_not_fit_are_refused_at_once(tmp_path, authorities, name, make, cause):
-    """Found at the start, not by each handshake; and no password is asked for."""
+def test_files_that_cannot_be_used_are_refused_at_once(tmp_path, authorities, name, make, cause):
+    """At the start, not by each handshake; and nothing prompts for a password."""
     ours = authorities[0]
     path = tmp_path / "misfit.pem"
     path.write_text(make(*authorities))
@@ -502,12 +503,12 @@ def test_files_that_do_not_fit_are_refused_at_once(tmp_path, authorities, name, 
     with pytest.raises(ConfigError) as caught:
         Pusher(Endpoint("localhost:1", secure=True, **{**files, name: str(path)}))
 
-    assert str(caught.value).startswith(f"use {path}: {cause}")
+    assert str(caught.value).startswith(f"cannot use {path}: {cause}")
     assert str(caught.value).endswith(f"OTEL_EXPORTER_OTLP_{name.upper()}")
 
 
 def test_a_certificate_without_its_key_changes_nothing(secure, dial, authorities, tmp_path):
-    """A pair is replaced one file after the other; in between the old pair is used."""
+    """A pair is replaced one file at a time; in between the old pair is used."""
     server, (ours, theirs) = secure(mutual=True), authorities
     key, client = tmp_path / "key.pem", tmp_path / "client.pem"
     shutil.copy(ours.client_key, key)
@@ -522,8 +523,8 @@ def test_a_certificate_without_its_key_changes_nothing(secure, dial, authorities
 
 @pytest.mark.parametrize("content", ["", "not in the form of PEM\n"])
 @pytest.mark.parametrize("name", ["certificate", "client_key", "client_certificate"])
-def test_a_file_that_is_no_pem_is_refused_at_once(tmp_path, name, content, authorities):
-    """Otherwise every call fails, or gRPC ends the process: so this runs in one of its own."""
+def test_a_file_that_is_not_pem_is_refused_at_once(tmp_path, name, content, authorities):
+    """Otherwise every call would fail, or gRPC would end the process: hence the subprocess."""
     ours = authorities[0]
     files = {"certificate": ours.ca, "client_key": ours.client_key, "client_certificate": ours.client}
     path = tmp_path / "not.pem"
@@ -533,11 +534,13 @@ def test_a_file_that_is_no_pem_is_refused_at_once(tmp_path, name, content, autho
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1, done.stderr
-    assert re.search(rf"ConfigError: read {path}: .*: .*OTEL_EXPORTER_OTLP_{name.upper()}\n$", done.stderr)
+    assert re.search(
+        rf"ConfigError: cannot read {path}: .*: .*OTEL_EXPORTER_OTLP_{name.upper()}\n$", done.stderr
+    )
 
 
 def test_interrupt_ends_a_hanging_call_at_once(collector, dial):
-    """A signal handler can end a call; the outcome is Retry, and the pusher goes on working."""
+    """From a signal handler; the outcome is Retry, and the pusher still works."""
     collector.will(hangs=True)
     pusher = dial(collector.port, timeout_s=30)
     former = signal.signal(signal.SIGUSR1, lambda *_: pusher.interrupt())
@@ -557,8 +560,8 @@ def test_interrupt_ends_a_hanging_call_at_once(collector, dial):
     assert pusher.push(b"") == Delivered()
 
 
-def test_interrupt_ends_a_call_that_is_just_beginning(collector, dial, monkeypatch):
-    """The signal may come when the call is on its way and nothing has been sent yet."""
+def test_interrupt_ends_a_call_that_is_just_starting(collector, dial, monkeypatch):
+    """The signal may arrive before anything has been sent."""
     pusher = dial(collector.port)
     export = pusher._export
 
@@ -575,8 +578,8 @@ def test_interrupt_ends_a_call_that_is_just_beginning(collector, dial, monkeypat
     assert pusher.push(b"") == Delivered()
 
 
-def test_interrupt_at_any_moment_leaves_the_pusher_in_order(collector, dial):
-    """Before, in and after a call: an answer or a Retry, and the next call is made as ever."""
+def test_interrupt_at_any_moment_leaves_the_pusher_usable(collector, dial):
+    """Before, during and after a call: a response or a Retry, and the next call works."""
     pusher = dial(collector.port)
     outcomes = []
     former = signal.signal(signal.SIGALRM, lambda *_: pusher.interrupt())
@@ -594,7 +597,7 @@ def test_interrupt_at_any_moment_leaves_the_pusher_in_order(collector, dial):
 
 
 def test_interrupt_without_a_call_costs_one_call_at_most(collector, dial):
-    """A signal between two calls may end the next one; what follows is sent."""
+    """A signal between two calls may end the next one; the one after is sent."""
     pusher = dial(collector.port)
     pusher.interrupt()
 

@@ -27,7 +27,7 @@ from sidecar.observe.server import StatusServer
 from sidecar.observe.telemetry import Telemetry, resident_bytes
 from sidecar.schema import Instrument, Schema
 
-# Its page is several times what the kernel takes from who does not read.
+# Its page is several times what the kernel buffers for a client that does not read.
 LARGE = 30_000
 FLOWS = Schema(
     "flows",
@@ -65,12 +65,12 @@ def server(telemetry):
 
 @pytest.fixture
 def ask(server):
-    """Connect and say something; the connection is closed in the end."""
+    """Connect and send some bytes; the connection is closed at the end."""
     with contextlib.ExitStack() as stack:
 
-        def connect(said):
+        def connect(sent):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
-            client.sendall(said)
+            client.sendall(sent)
             return client
 
         yield connect
@@ -87,7 +87,7 @@ def get(server, path):
 
 
 def read(client):
-    """Return all that is said until the end of the connection."""
+    """Return everything up to the end of the connection."""
     return b"".join(iter(lambda: client.recv(1 << 16), b""))
 
 
@@ -103,8 +103,8 @@ def test_metrics_are_served(server, telemetry):
     assert 'xdp_otel_batches_total{outcome="delivered"} 3\n' in body
 
 
-def test_a_loop_that_stands_still_is_not_healthy(server, telemetry):
-    """Liveness is that the loop turned recently."""
+def test_a_stalled_loop_is_not_healthy(server, telemetry):
+    """Liveness means that the loop completed a cycle recently."""
     assert get(server, "/healthz") == (200, "ok\n")
     telemetry.turned_at = time.monotonic() - 100
     code, body = get(server, "/healthz")
@@ -112,19 +112,19 @@ def test_a_loop_that_stands_still_is_not_healthy(server, telemetry):
     assert (code, body) == (503, "no cycle for 100 s\n")
 
 
-def test_ready_is_what_the_last_cycle_could_do(server, telemetry):
+def test_readiness_is_that_of_the_last_cycle(server, telemetry):
     """Before the first cycle, and while a map cannot be read, the sidecar is not ready."""
     assert get(server, "/readyz")[0] == 503
     telemetry.ready = True
     assert get(server, "/readyz?from=kubelet") == (200, "ok\n")
 
 
-def test_any_other_path_says_which_there_are(server):
-    """A wrong path helps."""
+def test_any_other_path_lists_the_valid_ones(server):
+    """The response to a wrong path helps."""
     assert get(server, "/") == (404, "/healthz, /readyz or /metrics\n")
 
 
-def test_an_address_that_is_taken_is_one_clear_line(server):
+def test_an_address_in_use_is_one_clear_error(server):
     """The error names the address and the flag."""
     with pytest.raises(
         ConfigError, match=rf"cannot serve status on 127.0.0.1:{server.port}: EADDRINUSE .*--status"
@@ -133,9 +133,9 @@ def test_an_address_that_is_taken_is_one_clear_line(server):
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "é" * 70, "a..b"])
-def test_an_address_that_is_none_is_one_clear_line(host):
-    """Whatever the resolver, or Python before it, makes of it."""
-    with pytest.raises(ConfigError, match="that name has no address: choose another with --status-address"):
+def test_an_invalid_address_is_one_clear_error(host):
+    """Whatever the resolver, or Python before it, reports."""
+    with pytest.raises(ConfigError, match="the name has no address: choose another with --status-address"):
         StatusServer(host, 0, Telemetry(), patience_s=1)
 
 
@@ -149,8 +149,8 @@ def test_an_ipv6_address_can_be_served():
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("path", [b"/healthz", b"/metrics"])
-def test_an_old_client_is_told_the_end_by_the_end(ask, path, line_end):
-    """HTTP/1.0 knows no chunks."""
+def test_for_an_http_1_0_client_the_close_marks_the_end(ask, path, line_end):
+    """HTTP/1.0 has no chunks."""
     head, _, body = read(ask(b"GET %b HTTP/1.0" % path + 2 * line_end)).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -160,7 +160,7 @@ def test_an_old_client_is_told_the_end_by_the_end(ask, path, line_end):
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/metrics"])
 def test_head_is_get_without_a_body(ask, path):
-    """Some probes ask so."""
+    """Some probes use it."""
     head, _, body = read(ask(b"HEAD %b HTTP/1.1\r\n\r\n" % path)).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -168,7 +168,7 @@ def test_head_is_get_without_a_body(ask, path):
 
 
 def test_a_request_may_come_byte_by_byte(ask):
-    """And be answered all the same."""
+    """It is served all the same."""
     client = ask(b"")
     for byte in b"\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n":
         client.sendall(bytes([byte]))
@@ -193,16 +193,16 @@ def test_a_request_may_come_byte_by_byte(ask):
         (b"GET /healthz%00%0d%0a HTTP/1.1\r\n\r\n", 404),
     ],
 )
-def test_what_is_no_request_is_refused(server, ask, caplog, capfd, said, code):
-    """By a code, and without a word in the log."""
+def test_an_invalid_request_is_refused(server, ask, caplog, capfd, said, code):
+    """With a status code, and nothing in the log."""
     assert read(ask(said)).startswith(b"HTTP/1.1 %d " % code)
     assert get(server, "/healthz") == (200, "ok\n")
     assert (caplog.records, capfd.readouterr().err) == ([], "")
 
 
-def test_a_connection_that_ends_at_any_moment_is_no_event(server, telemetry, large, caplog, capfd):
-    """Closed or reset before, in and after the request, and in the answer."""
-    telemetry.measured = large
+def test_a_connection_may_end_at_any_moment(server, telemetry, large, caplog, capfd):
+    """Closed or reset before, during and after the request, and during the response."""
+    telemetry.sources = large
     for said in (b"", b"GET", UNREAD, UNREAD + b"more"):
         for reset in (False, True):
             client = socket.create_connection(("127.0.0.1", server.port))
@@ -217,8 +217,8 @@ def test_a_connection_that_ends_at_any_moment_is_no_event(server, telemetry, lar
     assert (caplog.records, capfd.readouterr().err) == ([], "")
 
 
-def test_a_client_that_does_not_ask_in_time_is_cut(server, ask, monkeypatch):
-    """Also if it says a byte now and then."""
+def test_a_client_that_sends_no_request_in_time_is_dropped(server, ask, monkeypatch):
+    """Even if it sends a byte now and then."""
     monkeypatch.setattr(http_connection, "REQUEST_S", 0.5)
     silent, slow = ask(b""), ask(b"G")
     began = time.monotonic()
@@ -232,10 +232,10 @@ def test_a_client_that_does_not_ask_in_time_is_cut(server, ask, monkeypatch):
     assert silent.recv(1) == b""
 
 
-def test_an_answer_that_is_not_read_in_time_is_cut(server, telemetry, large, ask, monkeypatch):
-    """By a reset, and in the middle of a chunk: nobody can take the part for the whole."""
-    monkeypatch.setattr(http_connection, "ANSWER_S", 0.5)
-    telemetry.measured = large
+def test_a_response_that_is_not_read_in_time_is_cut_off(server, telemetry, large, ask, monkeypatch):
+    """By a reset in the middle of a chunk: no client can take a part for the whole."""
+    monkeypatch.setattr(http_connection, "RESPONSE_S", 0.5)
+    telemetry.sources = large
     old, new = ask(b"GET /metrics HTTP/1.0\r\n\r\n"), ask(UNREAD)
     time.sleep(1)
     with pytest.raises(ConnectionResetError):
@@ -248,8 +248,8 @@ def test_an_answer_that_is_not_read_in_time_is_cut(server, telemetry, large, ask
     assert get(server, "/healthz") == (200, "ok\n")
 
 
-def test_a_client_that_does_not_close_is_cut(server, ask, monkeypatch):
-    """It has its answer."""
+def test_a_client_that_does_not_close_is_dropped(server, ask, monkeypatch):
+    """It has its response."""
     monkeypatch.setattr(http_connection, "CLOSE_S", 0.2)
     client = ask(b"GET /healthz HTTP/1.1\r\n\r\n")
     time.sleep(1)
@@ -258,23 +258,23 @@ def test_a_client_that_does_not_close_is_cut(server, ask, monkeypatch):
     assert not server._connections
 
 
-def test_a_full_house_serves_who_comes_anew(server, telemetry, large, ask):
-    """However many hang, before or in the answer, and in no more threads; who waited longest is cut."""
-    telemetry.measured = large
+def test_new_connections_are_served_at_the_limit(server, telemetry, large, ask):
+    """However many hang before or during the response, and without more threads; the oldest are dropped."""
+    telemetry.sources = large
     before = set(threading.enumerate())
-    hanging = [ask(said) for said in (b"GET", UNREAD) for _ in range(3 * status_server.MOST_CONNECTIONS)]
+    hanging = [ask(said) for said in (b"GET", UNREAD) for _ in range(3 * status_server.MAX_CONNECTIONS)]
     for path in ("/healthz", "/metrics") * 3:
         assert get(server, path)[0] == 200
 
     assert not set(threading.enumerate()) - before
-    assert len(server._connections) <= status_server.MOST_CONNECTIONS
+    assert len(server._connections) <= status_server.MAX_CONNECTIONS
     with pytest.raises(ConnectionResetError):
-        read(hanging[3 * status_server.MOST_CONNECTIONS])
+        read(hanging[3 * status_server.MAX_CONNECTIONS])
 
 
-def test_scrapes_that_nobody_reads_take_no_memory_and_no_time(server, telemetry, ask):
-    """A page of 100,000 series is made as it is read; probes are answered meanwhile."""
-    telemetry.measured = [(FLOWS, flows(last=100_000))]
+def test_unread_scrapes_take_no_memory_and_no_time(server, telemetry, ask):
+    """A page of 100,000 series is rendered as it is read; probes are served meanwhile."""
+    telemetry.sources = [(FLOWS, flows(last=100_000))]
     get(server, "/healthz")
     before = resident_bytes()
     for _ in range(12):
@@ -290,9 +290,9 @@ def test_scrapes_that_nobody_reads_take_no_memory_and_no_time(server, telemetry,
     assert slowest < 2
 
 
-def test_the_thread_rests_longer_than_it_works(server, telemetry, large):
-    """So that the loop is not kept waiting, however many pages are asked for."""
-    telemetry.measured = large
+def test_the_thread_sleeps_longer_than_it_works(server, telemetry, large):
+    """So the loop is not kept waiting, however many pages are requested."""
+    telemetry.sources = large
     url = f"http://127.0.0.1:{server.port}/metrics"
     greedy = f"import urllib.request\nwhile True: urllib.request.urlopen({url!r}).read()"
     scrapers = [subprocess.Popen([sys.executable, "-c", greedy], stderr=subprocess.DEVNULL) for _ in range(2)]
@@ -308,27 +308,27 @@ def test_the_thread_rests_longer_than_it_works(server, telemetry, large):
 
 
 def test_a_page_is_of_one_cycle(server, telemetry, large, ask):
-    """What the loop puts in its place meanwhile is for the next one."""
-    telemetry.measured = large
+    """What the loop writes meanwhile is for the next page."""
+    telemetry.sources = large
     client = ask(b"GET /metrics HTTP/1.0\r\n\r\n")
     client.recv(1000)
-    telemetry.measured = [(FLOWS, flows(packets=10**6))]
+    telemetry.sources = [(FLOWS, flows(packets=10**6))]
 
     assert read(client).decode().endswith(exposition((), large)[-100_000:])
 
 
-def test_series_that_come_between_two_pages_are_on_the_second(server, telemetry):
-    """The labels that are remembered are those of the right series."""
+def test_series_added_between_two_pages_are_on_the_second(server, telemetry):
+    """Cached labels belong to the right series."""
     for first, last in ((0, 2000), (0, 2500), (1000, 3000), (0, 600)):
         series = flows(first, last)
-        telemetry.measured = [(FLOWS, series)]
+        telemetry.sources = [(FLOWS, series)]
 
         assert get(server, "/metrics")[1].endswith(exposition((), [(FLOWS, [*series])]))
 
 
-def test_it_ends_at_once_whatever_hangs(telemetry, large):
-    """So does the sidecar, at SIGTERM."""
-    telemetry.measured = large
+def test_close_does_not_wait_for_clients(telemetry, large):
+    """So SIGTERM ends the sidecar at once."""
+    telemetry.sources = large
     server = StatusServer("127.0.0.1", 0, telemetry, patience_s=30)
     clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(12)]
     for client, said in zip(clients, chain([b"", b"GET"], [UNREAD] * 10), strict=True):
@@ -345,12 +345,12 @@ def test_it_ends_at_once_whatever_hangs(telemetry, large):
         socket.create_connection(("127.0.0.1", server.port))
 
 
-def test_a_page_that_cannot_be_made_is_no_end(server, telemetry, caplog):
-    """A bug in it is in the log, and the other paths are served."""
+def test_a_page_that_cannot_be_rendered_does_not_end_the_server(server, telemetry, caplog):
+    """The bug is logged, and the other paths are served."""
     caplog.set_level(logging.ERROR)
     telemetry.maps = lambda: 1 / 0
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         get(server, "/metrics")
 
     assert get(server, "/healthz") == (200, "ok\n")
-    assert "an answer could not be made" in caplog.text
+    assert "a response could not be rendered" in caplog.text

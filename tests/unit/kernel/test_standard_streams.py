@@ -88,7 +88,9 @@ def test_an_unread_log_blocks_nothing(is_terminal):
     assert len(whole) > 20
     assert whole == [f"INFO line {number} {'x' * 100}" for number in range(len(whole))]
     said, again = late.splitlines()[-2:]
-    lost = re.fullmatch(r"WARNING (\d+) lines of the log before this one are lost: nobody read them", said)
+    lost = re.fullmatch(
+        r"WARNING (\d+) log lines before this one are lost: standard error was not read", said
+    )
     # A terminal may have taken all of a line but its end.
     assert int(lost[1]) - (20_000 - len(whole)) in (0, 1)
     assert again == "INFO read again"

@@ -26,7 +26,7 @@ def series(interface, *totals):
 
 
 def test_every_label_value_exists_from_the_start_at_zero():
-    """A rate over any outcome, stage or kind is right from its first increase."""
+    """A rate over any outcome, stage or kind is right from its first increment."""
     seen = samples(exposition(Telemetry().families(), ()))
 
     for outcome in OUTCOMES:
@@ -37,8 +37,8 @@ def test_every_label_value_exists_from_the_start_at_zero():
         assert seen["xdp_otel_read_errors_total", (("kind", kind),)] == 0
 
 
-def test_counters_have_the_names_that_the_collector_gives_them():
-    """A dashboard works on either way of scraping."""
+def test_counters_have_the_collectors_names():
+    """A dashboard works with either way of scraping."""
     text = exposition((), [(SCHEMA, [series("eth0", *range(10, 18))])])
 
     assert 'xdp_xdp_packets_total{network_interface_name="eth0"} 10\n' in text
@@ -55,15 +55,15 @@ def test_counters_are_exact_past_two_to_the_53():
 
 
 @given(st.text())
-def test_any_label_value_is_read_back(name):
-    """Whatever a name contains, quotes and line ends too, the parser reads it as it was."""
+def test_any_label_value_round_trips(name):
+    """The parser reads back whatever a name contains, quotes and newlines included."""
     seen = samples(exposition((), [(SCHEMA, [series(name, *range(8))])]))
 
     assert seen["xdp_xdp_packets_total", (("network_interface_name", name),)] == 0
 
 
 def test_labels_and_texts_are_written_as_the_collector_writes_them():
-    """Truth in small letters, no digit first, a line end in a description no new line."""
+    """`true` in lower case, no leading digit, no newline within a description."""
     instrument = replace(SCHEMA.instruments[0], description="Two\nlines \\ of it.")
     attributes = (("otel.metric.overflow", True), ("9.tier", 1))
     text = exposition(
@@ -82,8 +82,8 @@ def test_labels_and_texts_are_written_as_the_collector_writes_them():
     assert 'xdp_target_info{host_name="node-2"} 1\n' in text
 
 
-def test_what_happened_is_counted():
-    """Stages, errors and outcomes show where they were counted."""
+def test_stages_errors_and_outcomes_are_exported():
+    """Each under its own labels."""
     telemetry = Telemetry()
     with telemetry.stage("read"):
         pass

@@ -24,8 +24,8 @@ def snapshot(*many, seconds=60.0, uptime=None):
 def line(last, *before):
     """The line of a snapshot, after those of earlier ones."""
     summary = Summary()
-    for one in before:
-        summary.line("pin", SCHEMA, one)
+    for earlier in before:
+        summary.line("pin", SCHEMA, earlier)
     return summary.line("pin", SCHEMA, last)
 
 
@@ -45,32 +45,32 @@ def test_the_line_is_the_documented_one():
     )
 
 
-def test_the_first_rate_is_the_mean_since_the_map_counts():
+def test_the_first_rate_is_the_mean_over_the_life_of_the_map():
     """There is no last line yet."""
     assert rate(line(snapshot(COUNTS))) == "103.00 pps"
 
 
-def test_after_a_new_map_the_rate_is_the_mean_since_that_one_counts():
-    """A new map counts from zero: its packets are not compared with the old one's."""
+def test_after_a_new_map_the_rate_is_the_mean_over_its_life():
+    """A new map counts from zero: its packets are not compared with those of the old one."""
     assert rate(line(snapshot(COUNTS), packets(7000, 40))) == "103.00 pps"
 
 
 @pytest.mark.parametrize("ahead_s", [0, 5])
 def test_without_time_there_is_no_rate(ahead_s):
-    """Two lines at one time, or a clock that was set back, divide by nothing."""
+    """Two lines at the same time, or a clock that was set back, give no divisor."""
     assert rate(line(snapshot(COUNTS), packets(0, 60 + ahead_s))) == "0.00 pps"
 
 
 @pytest.mark.parametrize("step_s", [-3600, -19, -20, -21, 3600])
 def test_a_step_of_the_wall_clock_does_not_change_the_rate(step_s):
-    """It is of the time that went by, whatever the clock on the wall says."""
+    """It is computed from the elapsed time, not the wall clock."""
     before = replace(packets(6180 - 2469, 4000), boottime_ns=1000 * SECOND)
 
     assert rate(line(snapshot(COUNTS, seconds=4020 + step_s, uptime=1020), before)) == "123.45 pps"
 
 
-def test_a_quiet_interface_has_rate_zero():
-    """Nothing came."""
+def test_an_idle_interface_has_rate_zero():
+    """No packets arrived."""
     assert rate(line(snapshot(COUNTS), packets(6180, 40))) == "0.00 pps"
 
 
@@ -80,13 +80,13 @@ def test_a_large_rate_has_separators():
 
 
 def test_large_counts_are_exact():
-    """2^64-1 is written to the last digit."""
+    """2^64-1 is printed to the last digit."""
     shown = line(snapshot((2**64 - 1,) * 8))
 
     assert shown.startswith("Total: 18,446,744,073,709,551,615 pkts, 18,446,744,073,709,551,615 bytes | ")
 
 
-def test_entries_are_added_up():
+def test_the_line_sums_all_entries():
     """A map of several keys has one line."""
     sums = field_sums(SCHEMA, snapshot(COUNTS, COUNTS, COUNTS))
 
@@ -95,7 +95,7 @@ def test_entries_are_added_up():
 
 
 def test_any_other_map_shows_its_keys_and_fields():
-    """A map that we do not know says how many keys it has and what its fields come to."""
+    """A map without a profile shows the number of its keys and the sums of its fields."""
     layout = Layout(16, (Field("drops", 0, 32), Field("level", 64, signed=True)))
     schema = Schema("flows", layout, (Instrument("flows.drops", "", "", "drops"),), lambda _key: ())
     cells = {b"a": (1000, 5, -3 % 2**64), b"b": (0, 1, 1)}

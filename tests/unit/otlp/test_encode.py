@@ -20,7 +20,7 @@ DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 RESOURCE = (("host.name", "node-1"), ("service.name", "xdp-packet-counter"))
 SECOND = 10**9
-BIRTH, START, END = 1000 * SECOND, 1010 * SECOND, 1030 * SECOND
+SERIES_START, START, END = 1000 * SECOND, 1010 * SECOND, 1030 * SECOND
 # In the layout's order: total, bytes, icmp, tcp, udp, other, ipv4, ipv6.
 COUNTS = (110, 20_000, 5, 70, 30, 5, 100, 8)
 TOTALS = tuple(10 * count for count in COUNTS)
@@ -41,11 +41,11 @@ SUMS = {
 def series(
     counts=COUNTS, totals=TOTALS, attributes=(("network.interface.name", "eth0"),), start=START, is_new=False
 ):
-    return Series(attributes, BIRTH, is_new, start, END, counts, totals, elapsed_ns=20 * SECOND)
+    return Series(attributes, SERIES_START, is_new, start, END, counts, totals, elapsed_ns=20 * SECOND)
 
 
 def decoded(*many, temporality=Temporality.DELTA):
-    """The one request, as who receives it sees it."""
+    """The one request, as its receiver decodes it."""
     (body,) = encode(RESOURCE, temporality, [(SCHEMA, many)])
     return ExportMetricsServiceRequest.FromString(body)
 
@@ -56,7 +56,7 @@ def metrics(request):
 
 
 def attributes(holder):
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in holder.attributes}
+    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in holder.attributes}
 
 
 def test_the_metrics_are_those_of_the_profile():
@@ -84,8 +84,8 @@ def test_the_rate_is_a_gauge_over_the_window():
     assert attributes(point) == {"network.interface.name": "eth0"}
 
 
-def test_resource_and_scope_say_who_speaks():
-    """The resource's attributes as given; the scope is the program and its version."""
+def test_resource_and_scope_identify_the_sender():
+    """The resource has the given attributes; the scope is the program and its version."""
     (resource,) = decoded(series()).resource_metrics
     (scope,) = resource.scope_metrics
 
@@ -102,8 +102,8 @@ def test_each_series_has_a_point_in_each_metric():
         assert [attributes(point)["network.interface.name"] for point in points] == ["eth0", "eth1"]
 
 
-def test_a_number_as_attribute_stays_a_number():
-    """An attribute's type is part of what the series is."""
+def test_an_integer_attribute_stays_an_integer():
+    """The type of an attribute is part of the identity of a series."""
     (point,) = metrics(decoded(series(attributes=(("port", 53), ("name", "dns")))))[
         "xdp.bytes.total"
     ].sum.data_points
@@ -111,41 +111,41 @@ def test_a_number_as_attribute_stays_a_number():
     assert attributes(point) == {"port": 53, "name": "dns"}
 
 
-def test_cumulative_points_hold_everything_since_birth():
-    """One point, from the birth of the series."""
+def test_cumulative_points_hold_everything_since_the_start():
+    """One point, from the start of the series."""
     for metric in list(metrics(decoded(series(), temporality=Temporality.CUMULATIVE)).values())[:-1]:
         (point,) = metric.sum.data_points
         assert metric.sum.aggregation_temporality == CUMULATIVE
         assert metric.sum.is_monotonic
-        assert (point.start_time_unix_nano, point.time_unix_nano) == (BIRTH, END)
+        assert (point.start_time_unix_nano, point.time_unix_nano) == (SERIES_START, END)
         assert point.as_int == 10 * SUMS[metric.name][1]
 
 
 def test_a_base_point_goes_before_the_delta():
-    """It begins at the birth, ends no later than the delta begins, and has all that came before the delta."""
+    """It starts with the series, ends before the delta starts, and has the counts before the delta."""
     for metric in list(metrics(decoded(series(), temporality=Temporality.DELTA_WITH_BASE)).values())[:-1]:
         base, delta = metric.sum.data_points
         value = SUMS[metric.name][1]
         assert metric.sum.aggregation_temporality == DELTA
-        assert base.start_time_unix_nano == BIRTH
-        assert base.time_unix_nano == BIRTH + 1
+        assert base.start_time_unix_nano == SERIES_START
+        assert base.time_unix_nano == SERIES_START + 1
         assert (delta.start_time_unix_nano, delta.time_unix_nano) == (START, END)
         assert (base.as_int, delta.as_int) == (9 * value, value)
 
 
 def test_the_first_window_of_a_series_has_no_base():
-    """There is nothing before it."""
-    first = series(totals=COUNTS, start=BIRTH, is_new=True)
+    """Nothing was counted before it."""
+    first = series(totals=COUNTS, start=SERIES_START, is_new=True)
 
     for metric in list(metrics(decoded(first, temporality=Temporality.DELTA_WITH_BASE)).values())[:-1]:
         (point,) = metric.sum.data_points
-        assert (point.start_time_unix_nano, point.as_int) == (BIRTH, SUMS[metric.name][1])
+        assert (point.start_time_unix_nano, point.as_int) == (SERIES_START, SUMS[metric.name][1])
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=8, max_size=8).map(tuple))
-def test_any_count_that_otlp_can_say_arrives_exactly(counts):
-    """Integers to the end: past 2^53, where floats give up, to 2^63-1."""
-    found = metrics(decoded(series(counts=counts, totals=counts, start=BIRTH)))
+def test_any_count_that_otlp_can_carry_arrives_exactly(counts):
+    """Past 2^53, the limit of floats, up to 2^63-1."""
+    found = metrics(decoded(series(counts=counts, totals=counts, start=SERIES_START)))
     by_name = dict(zip(NAMES.values(), counts, strict=True))
 
     assert {name: found[name].sum.data_points[0].as_int for name in by_name} == by_name
@@ -153,14 +153,14 @@ def test_any_count_that_otlp_can_say_arrives_exactly(counts):
 
 @pytest.mark.parametrize("temporality", Temporality)
 @pytest.mark.parametrize(("at", "name"), [(0, "total_packets"), (1, "total_bytes"), (7, "ipv6_packets")])
-def test_a_count_that_otlp_cannot_say_is_refused_by_name(temporality, at, name):
+def test_a_count_that_otlp_cannot_carry_is_refused_by_name(temporality, at, name):
     """`as_int` is signed: from 2^63 on it would be read as negative."""
     counts = tuple(2**63 if field == at else 1 for field in range(8))
     with pytest.raises(SourceError, match=rf"^cannot encode field {name}: .*{2**63}.*: .*updowncounter$"):
         encode(RESOURCE, temporality, [(SCHEMA, [series(counts=counts, totals=counts)])])
 
 
-def test_a_total_that_otlp_cannot_say_is_no_matter_for_deltas():
+def test_a_total_that_otlp_cannot_carry_does_not_affect_deltas():
     """Only what is sent has to fit."""
     huge = tuple(2**64 + count for count in COUNTS)
 
@@ -168,9 +168,10 @@ def test_a_total_that_otlp_cannot_say_is_no_matter_for_deltas():
 
 
 def test_the_same_series_are_the_same_bytes():
-    """A frozen batch could be made again; nothing in it depends on the moment."""
+    """Nothing in a request depends on when it is encoded."""
     again = [
-        encode(RESOURCE, Temporality.DELTA, [(SCHEMA, [series(), series(start=BIRTH)])]) for _ in range(3)
+        encode(RESOURCE, Temporality.DELTA, [(SCHEMA, [series(), series(start=SERIES_START)])])
+        for _ in range(3)
     ]
 
     assert len(set(again)) == 1
@@ -195,15 +196,15 @@ cells = st.tuples(encodable, st.integers(0, 2**64 - 1))
 
 @st.composite
 def flows(draw):
-    """Some series, few enough that the same ones come often."""
+    """Some series, few enough that the same ones recur."""
     labels = draw(st.lists(st.sampled_from([True, 1, 0, "é" * 70]), max_size=2, unique_by=repr))
     start = draw(st.sampled_from([0, 1, START, 2**63]))
     counts, before = draw(cells), draw(cells)
     return [
         Series(
             (("label", label),),
-            draw(st.sampled_from([0, 1, BIRTH])),
-            draw(st.sampled_from([0, 1, BIRTH, START])),
+            draw(st.sampled_from([0, 1, SERIES_START])),
+            draw(st.sampled_from([0, 1, SERIES_START, START])),
             start,
             start + draw(st.integers(1, 2**40)),
             counts,
@@ -267,7 +268,7 @@ def test_requests_are_byte_for_byte_those_of_the_generated_classes(batches, temp
 
 
 def test_a_request_stays_below_the_limit_of_a_server():
-    """gRPC servers take 4 MiB: many series with long attributes are several requests, each series in one."""
+    """gRPC servers accept 4 MiB: many series with long attributes take several requests."""
     many = [series(attributes=(("at", at), ("name", "x" * 20 * (at % 200)))) for at in range(600)]
     bodies = encode(RESOURCE, Temporality.DELTA_WITH_BASE, [(SCHEMA, many)])
     seen = {}
@@ -282,7 +283,7 @@ def test_a_request_stays_below_the_limit_of_a_server():
     assert all(len({number for number, _ in points}) == 1 for points in seen.values())
 
 
-def test_nothing_counted_is_still_a_point_but_no_series_is_no_request():
-    """A quiet interface is a zero; without any interface there is nothing to say."""
+def test_an_idle_series_has_points_but_no_series_is_no_request():
+    """An idle interface is a zero; without an interface there is nothing to send."""
     assert metrics(decoded(series(counts=(0,) * 8)))["xdp.packets.total"].sum.data_points[0].as_int == 0
     assert encode(RESOURCE, Temporality.DELTA, [(SCHEMA, [])]) == ()

@@ -8,7 +8,7 @@ GENERAL = "OTEL_EXPORTER_OTLP_"
 METRICS = "OTEL_EXPORTER_OTLP_METRICS_"
 
 
-def test_without_anything_it_is_the_collector_on_this_machine():
+def test_the_default_is_the_collector_on_this_machine():
     """Plaintext to localhost:4317, ten seconds a call."""
     assert endpoint_from(None, {}) == Endpoint("localhost:4317", secure=False, timeout_s=10.0)
 
@@ -37,8 +37,8 @@ def test_without_anything_it_is_the_collector_on_this_machine():
         ("unix:///run/otel.sock", "unix:///run/otel.sock", False),
     ],
 )
-def test_an_address_says_where_and_how(address, target, secure):
-    """By the flag and by either variable alike."""
+def test_an_address_sets_target_and_transport(address, target, secure):
+    """From the flag and from either variable alike."""
     expected = Endpoint(target, secure=secure)
 
     assert endpoint_from(address, {}) == expected
@@ -58,13 +58,13 @@ def test_an_address_says_where_and_how(address, target, secure):
         ("http://collector:4317", "false", False),
     ],
 )
-def test_insecure_decides_only_where_no_scheme_does(address, insecure, secure):
+def test_insecure_applies_only_without_a_scheme(address, insecure, secure):
     """OTEL_EXPORTER_OTLP_INSECURE is for bare addresses (specification, protocol/exporter.md)."""
     assert endpoint_from(address, {f"{GENERAL}INSECURE": insecure}).secure is secure
 
 
-def test_the_flag_wins_over_the_variables_and_the_signal_over_the_general():
-    """The nearest word counts."""
+def test_the_flag_overrides_the_variables_and_the_signals_own_the_general_one():
+    """The most specific setting wins."""
     environ = {f"{GENERAL}ENDPOINT": "general:1"}
     assert endpoint_from(None, environ).target == "general:1"
     environ[f"{METRICS}ENDPOINT"] = "metrics:2"
@@ -83,7 +83,7 @@ def test_the_flag_wins_over_the_variables_and_the_signal_over_the_general():
     ],
 )
 def test_each_variable_has_its_effect(variable, value, field, expected):
-    """General or for metrics; that for metrics wins, and an empty one counts as unset."""
+    """General or for metrics; the one for metrics wins, and an empty one counts as unset."""
     default = getattr(endpoint_from(None, {}), field)
     other = {
         "HEADERS": "x=y",
@@ -102,7 +102,7 @@ def test_each_variable_has_its_effect(variable, value, field, expected):
     assert getattr(endpoint_from(None, {f"{GENERAL}{variable}": ""}), field) == default
 
 
-def test_a_client_is_a_key_and_a_certificate():
+def test_a_client_needs_a_key_and_a_certificate():
     """mTLS takes two files."""
     environ = {f"{GENERAL}CLIENT_KEY": "/key.pem", f"{GENERAL}CLIENT_CERTIFICATE": "/client.pem"}
     endpoint = endpoint_from("https://collector:4317", environ)
@@ -111,7 +111,7 @@ def test_a_client_is_a_key_and_a_certificate():
 
 
 @pytest.mark.parametrize("given", ["CLIENT_KEY", "CLIENT_CERTIFICATE"])
-def test_half_a_client_is_refused(given):
+def test_half_of_a_key_pair_is_refused(given):
     """gRPC would end the process on one without the other."""
     (missing,) = {"CLIENT_KEY", "CLIENT_CERTIFICATE"} - {given}
     with pytest.raises(ConfigError, match=f"{GENERAL}{missing}"):
@@ -158,7 +158,7 @@ SECRET = "s3cr3t"  # noqa: S105
     ],
 )
 def test_headers_that_cannot_be_sent_are_refused_and_never_shown(text):
-    """Otherwise each call would fail, for a reason that nobody sees; and a value may be a secret."""
+    """Otherwise each call would fail for no visible reason; and a value may be a secret."""
     with pytest.raises(ConfigError) as caught:
         endpoint_from(None, {f"{GENERAL}HEADERS": text})
 
@@ -190,8 +190,8 @@ def test_headers_that_cannot_be_sent_are_refused_and_never_shown(text):
         ("ENDPOINT", "dns:///collector:4317", "unknown scheme 'dns'"),
         ("INSECURE", "yes", "'yes'.*: not a boolean: set it to true or false"),
         ("INSECURE", "1", "not a boolean"),
-        ("PROTOCOL", "http/protobuf", "'http/protobuf'.* is not spoken here: set it to grpc"),
-        ("COMPRESSION", "zstd", "'zstd'.* is unknown: set it to gzip or none"),
+        ("PROTOCOL", "http/protobuf", "'http/protobuf'.*: unsupported protocol: set it to grpc"),
+        ("COMPRESSION", "zstd", "'zstd'.*: unsupported compression: set it to gzip or none"),
         ("TIMEOUT", "0", "'0'.*: not a number of milliseconds"),
         ("TIMEOUT", "10s", "not a number of milliseconds"),
         ("TIMEOUT", "-1", "not a number of milliseconds"),
@@ -202,7 +202,7 @@ def test_headers_that_cannot_be_sent_are_refused_and_never_shown(text):
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused(variable, value, message):
-    """One line that names the variable, says what is wrong with it, and what would be right."""
+    """One line: the variable, what is wrong with it, and what would be right."""
     with pytest.raises(ConfigError, match=message) as caught:
         endpoint_from(None, {f"{GENERAL}{variable}": value})
 
@@ -213,14 +213,14 @@ def test_a_value_that_cannot_be_used_is_refused(variable, value, message):
 @pytest.mark.parametrize(
     "variable", ["ENDPOINT", "INSECURE", "PROTOCOL", "HEADERS", "COMPRESSION", "TIMEOUT"]
 )
-def test_the_variable_that_is_named_is_the_one_that_was_set(variable):
-    """Who set OTEL_EXPORTER_OTLP_METRICS_TIMEOUT looks in vain for OTEL_EXPORTER_OTLP_TIMEOUT."""
+def test_the_error_names_the_variable_that_was_set(variable):
+    """OTEL_EXPORTER_OTLP_METRICS_TIMEOUT, not OTEL_EXPORTER_OTLP_TIMEOUT."""
     with pytest.raises(ConfigError, match=f"^cannot use {METRICS}{variable}\\b"):
         endpoint_from(None, {f"{METRICS}{variable}": "?"})
 
 
-def test_a_flag_that_cannot_be_used_is_named():
-    """Not the variable that it won over."""
+def test_the_error_names_the_flag():
+    """Not the variable that it overrides."""
     with pytest.raises(
         ConfigError, match=r"^cannot use --otel-endpoint[ =]'here': not a host and a port: write HOST:PORT"
     ):
@@ -229,7 +229,7 @@ def test_a_flag_that_cannot_be_used_is_named():
 
 @pytest.mark.parametrize("address", [f"http://user:{SECRET}@collector:4317", f"user:{SECRET}@collector:4317"])
 def test_a_password_in_an_address_is_refused_and_not_shown(address):
-    """It would not be used; and the log is no place for it."""
+    """It would not be used, and must not reach the log."""
     with pytest.raises(ConfigError) as caught:
         endpoint_from(address, {})
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gauge of a series that is gone is said once without a value."""
+"""The gauges of a series that is gone get one point without a recorded value."""
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -27,16 +27,16 @@ SCHEMA = Schema(
 )
 
 
-def said(requests):
-    """Each point of some requests: metric, attributes, time, flags, which value."""
+def points(requests):
+    """Each point of some requests: metric, attributes, time, flags, type of value."""
     for request in requests:
         (resource,) = ExportMetricsServiceRequest.FromString(request).resource_metrics
         assert from_key_values(resource.resource.attributes) == (("host.name", "node-1"),)
         for metric in resource.scope_metrics[0].metrics:
-            # The Collector's prometheus exporter would drop those after the first.
-            (one,) = metric.gauge.data_points
-            value = one.WhichOneof("value")
-            yield metric.name, from_key_values(one.attributes), one.time_unix_nano, one.flags, value
+            # The Collector's prometheus exporter would drop any after the first.
+            (point,) = metric.gauge.data_points
+            value = point.WhichOneof("value")
+            yield metric.name, from_key_values(point.attributes), point.time_unix_nano, point.flags, value
 
 
 def of(names):
@@ -44,30 +44,30 @@ def of(names):
 
 
 def test_each_gauge_has_a_point_without_a_value_and_a_sum_has_none():
-    """A sum that is said no more is no news; a value would be."""
+    """A sum that is no longer sent just stops."""
     a = (("key", "a"),)
 
-    assert list(said(of([encode_attributes(a)]))) == [
+    assert list(points(of([encode_attributes(a)]))) == [
         ("level", a + IN, 2000, NO_VALUE, None),
         ("level", a + OUT, 2000, NO_VALUE, None),
         ("rate", a, 2000, NO_VALUE, None),
     ]
 
 
-def test_nothing_is_said_if_nothing_is_gone():
+def test_no_series_is_no_request():
     """As in most windows."""
     assert list(of([])) == []
 
 
 @pytest.mark.parametrize(("limit", "most"), [("POINTS_PER_REQUEST", 7), ("LARGEST_REQUEST_BYTES", 500)])
-def test_many_are_said_in_several_requests(monkeypatch, limit, most):
-    """None is larger than a server takes."""
+def test_many_series_take_several_requests(monkeypatch, limit, most):
+    """None is larger than a server accepts."""
     monkeypatch.setattr(message, limit, most)
     names = [encode_attributes([("key", f"{number}")]) for number in range(9)]
     requests = list(of(names))
 
     assert len(requests) > 4
     assert (
-        sorted(encode_attributes(attributes) for name, attributes, *_ in said(requests) if name == "rate")
+        sorted(encode_attributes(attributes) for name, attributes, *_ in points(requests) if name == "rate")
         == names
     )

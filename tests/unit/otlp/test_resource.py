@@ -15,7 +15,7 @@ KNOWN = "0b1f9d2e-4d3c-4b57-9c1e-6d2f5a7b8c90"
 
 
 @pytest.fixture(autouse=True)
-def _told_nothing(monkeypatch):
+def _no_configured_attributes(monkeypatch):
     monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES", raising=False)
 
 
@@ -23,8 +23,8 @@ def instance_id(state_dir):
     return dict(resource_attributes(state_dir))["service.instance.id"]
 
 
-def test_the_id_in_the_state_directory_is_taken(tmp_path):
-    """Also one that somebody wrote there, with or without a newline."""
+def test_the_id_in_the_state_directory_is_used(tmp_path):
+    """Including one written by hand, with or without a newline."""
     (tmp_path / "instance-id").write_text(KNOWN)
     assert instance_id(tmp_path) == KNOWN
 
@@ -52,8 +52,8 @@ def of_somebody_else(path):
 )
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["instance-id", "instance-id.new"])
-def test_what_is_no_id_of_ours_makes_room_for_one(tmp_path, plant, name):
-    """It is neither followed nor waited for, and what it led to stays as it is."""
+def test_what_is_not_our_id_is_replaced(tmp_path, plant, name):
+    """It is neither followed nor waited for, and its target stays as it is."""
     state_dir = tmp_path / "state"
     state_dir.mkdir()
     plant(state_dir / name)
@@ -65,8 +65,8 @@ def test_what_is_no_id_of_ours_makes_room_for_one(tmp_path, plant, name):
     assert [path.read_text() for path in tmp_path.glob("elsewhere")] in ([], [KNOWN])
 
 
-def test_a_directory_in_its_place_is_one_clear_line(tmp_path):
-    """Nothing of ours can take that place."""
+def test_a_directory_in_its_place_is_one_clear_error(tmp_path):
+    """It cannot be replaced."""
     (tmp_path / "instance-id").mkdir()
     with pytest.raises(
         StateError, match=rf"^cannot keep the instance id in {tmp_path}/instance-id: EISDIR .*writable$"
@@ -74,8 +74,8 @@ def test_a_directory_in_its_place_is_one_clear_line(tmp_path):
         instance_id(tmp_path)
 
 
-def test_a_state_directory_that_is_made_again_keeps_its_id(tmp_path, monkeypatch):
-    """Or the next start would make a second series of the same counts, where no machine id tells it again."""
+def test_a_recreated_state_directory_keeps_its_id(tmp_path, monkeypatch):
+    """Otherwise, without a machine id, the next start would begin a second series of the same counts."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "instance-id").write_text(KNOWN)
     with contextlib.closing(Journal(tmp_path / "state")) as journal:

@@ -10,10 +10,10 @@ RESOURCE = (("service.instance.id", "one"),)
 
 
 def request(count):
-    """A request of so many series, each of nine metrics, with base points."""
+    """A request of *count* series, each of nine metrics, with base points."""
     counts = tuple(range(1, len(FIELDS) + 1))
     series = [
-        Series((("queue", number),), 10, False, 1000, 2000, counts, tuple(2 * one for one in counts))
+        Series((("queue", number),), 10, False, 1000, 2000, counts, tuple(2 * number for number in counts))
         for number in range(count)
     ]
     (whole,) = encode(RESOURCE, Temporality.DELTA_WITH_BASE, [(schema(), series)])
@@ -21,10 +21,10 @@ def request(count):
 
 
 def points(*requests):
-    """All there is to count, metric by metric, in the order in which it arrives."""
+    """All points, metric by metric, in the order in which they arrive."""
     found = {}
-    for one in requests:
-        (resource,) = ExportMetricsServiceRequest.FromString(one).resource_metrics
+    for each in requests:
+        (resource,) = ExportMetricsServiceRequest.FromString(each).resource_metrics
         assert [attribute.value.string_value for attribute in resource.resource.attributes] == ["one"]
         (scope,) = resource.scope_metrics
         for metric in scope.metrics:
@@ -34,8 +34,8 @@ def points(*requests):
     return found
 
 
-def test_a_request_that_is_small_enough_is_left_alone():
-    """Not even decoded."""
+def test_a_request_that_is_small_enough_is_unchanged():
+    """It is not even decoded."""
     assert list(split(b"anything", 8)) == [b"anything"]
 
 
@@ -51,8 +51,8 @@ def test_smaller_requests_have_the_same_points_in_the_same_order():
         assert all(len(found) % 2 == 0 for (name, *_), found in points(part).items() if "rate" not in name)
 
 
-def test_what_cannot_be_made_smaller_is_sent_as_it_is():
-    """One point of one series is the least there is to say."""
+def test_what_cannot_be_split_further_is_left_as_it_is():
+    """The points of one metric for one series stay together."""
     parts = list(split(request(1), 1))
 
     assert len(parts) == 9

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a call to the Collector can come to, and who makes it. Needs no gRPC."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+LAST_TIMEOUT_S = 2.0
+"""SIGTERM to exit takes at most two calls of this length, plus reading and writing: under 5 s."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """
+    The Collector accepted the request.
+
+    Attributes:
+        rejected: How many of its points it refused (partial success).
+        message: Its explanation or warning.
+
+    """
+
+    rejected: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """
+    The same bytes may be sent again.
+
+    Attributes:
+        code: Name of the gRPC status code.
+        message: The Collector's or gRPC's explanation.
+        after_s: When, if the Collector gave a delay (RetryInfo), seconds.
+
+    """
+
+    code: str
+    message: str
+    after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """
+    The specification forbids sending the same bytes again; whether they were counted is unknown.
+
+    Attributes:
+        code: Name of the gRPC status code.
+        message: The Collector's or gRPC's explanation.
+
+    """
+
+    code: str
+    message: str
+
+    @property
+    def too_large(self) -> bool:
+        """Whether a smaller request may be accepted."""
+        return self.code == "RESOURCE_EXHAUSTED"
+
+
+Outcome = Delivered | Retry | Rejected
+
+
+class Exporter(Protocol):
+    """Sends requests, one at a time; `otlp_push.Pusher` is the one that has a connection."""
+
+    def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
+        """Send one serialized ExportMetricsServiceRequest and wait for the response."""
+
+    def interrupt(self) -> None:
+        """End the call under way; from now on calls are short."""
+
+    def close(self) -> None:
+        """Release the connection."""
+
+
+class Nowhere:
+    """Accepts every request and sends nothing: counts are scraped from the status endpoint."""
+
+    def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:  # noqa: ARG002
+        """Return that it was delivered."""
+        return Delivered()
+
+    def interrupt(self) -> None:
+        """Do nothing: no call takes time."""
+
+    def close(self) -> None:
+        """Do nothing."""
