@@ -48,7 +48,7 @@ def top(flags: argparse.Namespace) -> int:
     """Show rates until Ctrl-C, SIGTERM or the last iteration; raise SidecarError if a source fails."""
     with ExitStack() as stack:
         sources = stack.enter_context(peek.opened(source_specs(flags)))
-        # SIGINT too: a shell script starts its background processes with SIGINT ignored, and Python keeps that.
+        # SIGINT too: a background process of a script starts with SIGINT ignored, and Python keeps that.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         watched = [_Watched(source) for source in sources]
