@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Real traffic through the real path while things break, and a ledger of what came of it.
+Real traffic through the real path under injected faults, and a ledger of the outcome.
 
     packets → XDP on a veth → per-CPU map → sidecar → Collector → Prometheus (a scrape each second)
 
-Each scenario injects one kind of fault. In the end what Prometheus shows is held against what the kernel
-counted; docs/delivery.md says why they are equal, and where they may differ by how much.
+Each scenario injects one kind of fault, then compares Prometheus with the counts of the kernel.
+docs/delivery.md explains why they are equal, and where they may differ by how much.
 """

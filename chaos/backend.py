@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A second exporter of the Collector and its backend, which says no after the first exporter has counted."""
+"""A second exporter of the Collector, whose backend refuses what the first exporter has counted."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,16 +7,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Backend:
     """
-    Takes OTLP by HTTP on a port of its own on 127.0.0.1, keeps nothing, and answers what it is told to.
+    Receives OTLP over HTTP on a free port of 127.0.0.1, discards it, and responds with *status*.
 
     Attributes:
-        status: The HTTP status of each answer.
-        requests: How many requests have come.
+        status: The HTTP status of each response.
+        requests: The number of requests received.
 
     """
 
     def __init__(self, status: int = 200) -> None:
-        """Listen."""
+        """Start to listen."""
         self.status = status
         self.requests = 0
         backend = self
@@ -30,7 +30,7 @@ class Backend:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -39,16 +39,16 @@ class Backend:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The settings that give a Collector with config.yaml this second exporter, without a queue."""
+        """The settings that add this exporter, without a queue, to a Collector with config.yaml."""
         url = f"http://127.0.0.1:{self._server.server_port}"
-        waits_for_nobody = "sending_queue: {enabled: false}, retry_on_failure: {enabled: false}"
+        unqueued = "sending_queue: {enabled: false}, retry_on_failure: {enabled: false}"
         return (
-            f"exporters::otlp_http/second: {{endpoint: '{url}', compression: none, {waits_for_nobody}}}",
+            f"exporters::otlp_http/second: {{endpoint: '{url}', compression: none, {unqueued}}}",
             "service::pipelines::metrics::exporters: [prometheus, otlp_http/second]",
         )
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

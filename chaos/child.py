@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The sidecar's own command, in a process that dies at a chosen step, or whose clock is wrong or fast.
+The sidecar's command in a process that dies at a chosen step, or whose clock is wrong or fast.
 
-`python -m chaos.child ARGUMENTS` runs `xdp-otel ARGUMENTS`. Nothing of the sidecar is changed: the functions
-through which it reaches file, network, map and clock are wrapped from outside.
+`python -m chaos.child ARGUMENTS` runs `xdp-otel ARGUMENTS`. The sidecar is unchanged: the functions through
+which it accesses files, network, maps and clock are wrapped.
 
     CHAOS_DIE=STEP:SIDE:COUNT   SIGKILL itself at the COUNTth STEP, on the SIDE `before`, `during` or `after`
     CHAOS_CLOCK=FILE            add the seconds in FILE to the wall clock
-    CHAOS_SHORTEST=SECONDS      take an --interval as short as that: days in minutes
+    CHAOS_SHORTEST=SECONDS      accept an --interval as short as that: days in minutes
 """
 
 import os
@@ -30,7 +30,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "send": (otlp_push.Pusher, "push"),
     "mark": (os, "pwrite"),
 }
-"""Where a cycle can be interrupted: what is called there, in the order of a cycle."""
+"""The steps at which a cycle can be interrupted, in order, and the function called there."""
 
 # A call of gRPC on this host takes about a millisecond.
 _DURING_S = 0.002

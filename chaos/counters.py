@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Prometheus has of one sidecar: from the raw samples, so that nothing is extrapolated."""
+"""The counters of one sidecar in Prometheus, from raw samples, so that nothing is extrapolated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Seen:
     The counters of one sidecar in Prometheus.
 
     Attributes:
-        increase: What each grew by since it began at 0; after a reset what the new counter has.
-        value: What each shows now.
-        resets: How often the counter of packets went back.
-        steady_s: For how long it has shown the same, by the times of the samples.
+        increase: How much each has grown since it started at 0, resets included.
+        value: The current value of each.
+        resets: How often the counter of packets was reset.
+        steady_s: How long the counter of packets has been unchanged, by the times of its samples, seconds.
 
     """
 
@@ -35,7 +35,7 @@ class Seen:
 
 def add(*counts: Mapping[str, int]) -> Counts:
     """Return the sum, field by field."""
-    return {field: sum(one[field] for one in counts) for field in FIELDS}
+    return {field: sum(count[field] for count in counts) for field in FIELDS}
 
 
 def minus(left: Mapping[str, int], right: Mapping[str, int]) -> Counts:
@@ -45,9 +45,9 @@ def minus(left: Mapping[str, int], right: Mapping[str, int]) -> Counts:
 
 def seen(ports: Ports, instance: str) -> Seen:
     """
-    Return what Prometheus has of the sidecar whose `service.instance.id` is *instance*.
+    Return the counters of the sidecar whose `service.instance.id` is *instance*.
 
-    Raises DemoError if Prometheus cannot be asked, or has two series of one counter.
+    Raises DemoError if the query fails, or if a counter has two series.
     """
     names = "|".join(METRICS.values())
     found: dict[str, list[int]] = {}
@@ -55,7 +55,9 @@ def seen(ports: Ports, instance: str) -> Seen:
     for series in ask(ports, f'{{__name__=~"{names}", instance="{instance}"}}[{_WINDOW}]'):
         name = series["metric"]["__name__"]
         if name in found:
-            raise DemoError(f"read {name} of {instance}: two series: {series['metric']} is one of them")
+            raise DemoError(
+                f"cannot read {name} of {instance}: two series: {series['metric']} is one of them"
+            )
         found[name] = [int(value) for _, value in series["values"]]
         if name == METRICS["total_packets"]:
             steady_s = _steady_s(series["values"])
@@ -69,7 +71,7 @@ def seen(ports: Ports, instance: str) -> Seen:
 
 
 def _steady_s(samples: Sequence[tuple[float, str]]) -> float:
-    """Return how long the last samples, each a time and a value, have been the same."""
+    """Return for how many seconds the last samples, pairs of time and value, have been equal."""
     (last, value), since = samples[-1], samples[-1][0]
     for at, earlier in reversed(samples):
         if earlier != value:
@@ -79,17 +81,17 @@ def _steady_s(samples: Sequence[tuple[float, str]]) -> float:
 
 
 def held(ports: Ports, instance: str) -> Counts:
-    """Return what the Collector holds of a sidecar; raise DemoError if it does not answer."""
+    """Return the counters of a sidecar in the Collector; raise DemoError if it does not respond."""
     url = f"http://127.0.0.1:{ports.metrics}/metrics"
     try:
         lines = [line for line in fetch(url).splitlines() if f'instance="{instance}"' in line]
     except OSError as error:
-        raise DemoError(f"read {url}: {error}: see whether the Collector runs") from error
-    # Values over 2^20 are written like 1.234567e+06, all digits kept.
+        raise DemoError(f"cannot read {url}: {error}: check that the Collector is running") from error
+    # Values over 2^20 are written as 1.234567e+06, with all digits.
     values = {line.partition("{")[0]: int(float(line.rpartition(" ")[2])) for line in lines}
     return {field: values.get(METRICS[field], 0) for field in FIELDS}
 
 
 def increase(samples: Sequence[int]) -> int:
-    """Return by how much a counter that began at 0 grew over *samples*, resets handled as PromQL does."""
+    """Return the increase over *samples* of a counter that started at 0, with resets handled as in PromQL."""
     return sum(now if now < before else now - before for before, now in pairwise((0, *samples)))

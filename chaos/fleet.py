@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Many sidecars in one process: each with a map, a journal, an instance id and a connection of its own.
+Many sidecars in one process, each with its own map, journal, instance id and connection.
 
-`python -m chaos.fleet PORT DIRECTORY COUNT INTERVAL SEED` runs COUNT of the real pipelines, each in a thread.
-Frames reach each one's XDP program by BPF_PROG_RUN. It answers each line of its standard input with one of
-JSON: `begin` starts the traffic and answers with the map id and instance id of each sidecar, `hold` ends the
-traffic, `first SECONDS` answers when, after that moment of the monotonic clock, each was acknowledged first.
+`python -m chaos.fleet PORT DIRECTORY COUNT INTERVAL SEED` runs COUNT real pipelines, each in a thread.
+BPF_PROG_RUN passes frames to their XDP programs. Each line on standard input is answered with a line of JSON:
+`begin` starts the traffic and returns the map id and instance id of each sidecar, `hold` ends the traffic,
+and `first SECONDS` returns when each was first acknowledged after that time of the monotonic clock.
 """
 
 import json
@@ -36,7 +36,7 @@ _SENDER = bytes.fromhex("020000000001")
 
 
 class _Pusher(otlp_push.Pusher):
-    """The real one, and when it was answered OK."""
+    """The real pusher, which records when it was acknowledged."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -50,7 +50,7 @@ class _Pusher(otlp_push.Pusher):
 
 
 class _Clock:
-    """Real time, stopped for all at once."""
+    """Real time; stopping it stops all members."""
 
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
@@ -63,7 +63,7 @@ class _Clock:
 
 
 class _Member:
-    """One sidecar of the fleet, with its program."""
+    """A sidecar of the fleet, with its program."""
 
     def __init__(self, cleanup: ExitStack, port: int, state: Path, stopped: threading.Event) -> None:
         self._program = cleanup.enter_context(libbpf.load_packet_counter())
@@ -83,14 +83,14 @@ class _Member:
         self.pipeline = Pipeline([source], resource, temporality, delivery, clock)
 
     def send(self, frame: bytes, times: int) -> None:
-        """Let its program count."""
+        """Run the program on *frame*, *times* times."""
         bpf.prog_test_run(self._program.prog_fd, frame, repeat=times)
 
 
 def main() -> None:
-    """Run until the standard input ends."""
+    """Run until standard input ends."""
     port, directory, count, interval_s, seed = sys.argv[1:]
-    # In one process gRPC would share one connection between all channels to the same address.
+    # Otherwise the channels of a process to the same address share one connection.
     otlp_push._CHANNEL_OPTIONS += (("grpc.use_local_subchannel_pool", 1),)  # type: ignore[assignment]  # noqa: SLF001
     stopped, held = threading.Event(), threading.Event()
     with ExitStack() as cleanup:
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def _run(member: _Member, interval_s: float, phase: float) -> None:
-    # Machines do not start at the same moment.
+    # Machines do not start in phase.
     time.sleep(interval_s * phase)
     member.pipeline.run(interval_s)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A server of HTTP/2 that says what no gRPC server ever says: frame by frame, in any order, right or wrong.
+An HTTP/2 server that can violate the protocol: it sends any frames in any order.
 
-RFC 9113 for the frames; of HPACK (RFC 7541) only literals without an index, which need no state. It serves
-gRPC's unary calls, uncompressed, whatever method they name.
+Frames are those of RFC 9113; of HPACK (RFC 7541) it uses only literals without indexing, which need no state.
+It serves uncompressed unary gRPC calls of any method.
 """
 
 import socket
@@ -22,22 +22,22 @@ _ACK = _END_STREAM = 0x1
 _END_HEADERS = 0x4
 _INITIAL_WINDOW = 4
 _FRAME_BYTES = 16384
-_PREFIX_BYTES = 5  # of a gRPC message: whether it is compressed, and its length
+_PREFIX_BYTES = 5  # of a gRPC message: compressed flag and length
 
 
 class _GoneError(Exception):
-    """The client wants no more of this stream."""
+    """The client has reset the stream."""
 
 
 class Stream:
-    """One call, to be answered in any way."""
+    """A call, to which any response can be sent."""
 
     def __init__(self, connection: "_Connection", number: int) -> None:
         self._connection = connection
         self._number = number
 
     def headers(self, *pairs: Pair, end: bool = False, piece: int = _FRAME_BYTES) -> None:
-        """Send headers or trailers, cut into frames of *piece* bytes; *end* is the end of the answer."""
+        """Send headers or trailers, cut into frames of *piece* bytes; *end* ends the stream."""
         block = b"".join(b"\0" + _literal(name) + _literal(value) for name, value in pairs)
         cut = [block[at : at + piece] for at in range(0, len(block), piece)] or [b""]
         for number, part in enumerate(cut):
@@ -47,30 +47,30 @@ class Stream:
             self._connection.send(_CONTINUATION if number else _HEADERS, flags, self._number, part)
 
     def data(self, data: bytes, *, end: bool = False) -> None:
-        """Send data, as fast as the client takes it."""
+        """Send data as flow control allows."""
         self._connection.send_data(self._number, data, end=end)
 
     def message(self, message: bytes, *, end: bool = False) -> None:
-        """Send one message of gRPC."""
+        """Send a gRPC message."""
         self.data(b"\0" + len(message).to_bytes(4, "big") + message, end=end)
 
     def reset(self, code: int) -> None:
-        """End the stream by RST_STREAM."""
+        """Send RST_STREAM."""
         self._connection.send(_RESET, 0, self._number, code.to_bytes(4, "big"))
 
     def go_away(self, code: int, *, processed: bool = True, debug: bytes = b"") -> None:
-        """Say by GOAWAY that the connection ends, and whether this call was still served; then end it."""
+        """Send GOAWAY, which tells whether this call was processed; then close the connection."""
         last = self._number if processed else 0
         self._connection.send(_GO_AWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + debug)
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the connection in the middle of whatever it is."""
+        """Close the connection at once."""
         raise ConnectionError
 
 
 class Server:
-    """Listens on a port of its own on 127.0.0.1; each call is answered by *answer*, given its message."""
+    """Listens on a free port of 127.0.0.1 and calls *answer* with each call and its message."""
 
     def __init__(self, answer: Callable[[Stream, bytes], None]) -> None:
         self._answer = answer
@@ -81,11 +81,11 @@ class Server:
         self._spawn(self._accept)
 
     def close(self) -> None:
-        """End all connections and listen no longer."""
+        """Close all connections and stop listening."""
         _shut(self._listener)
         self._threads[0].join()
-        for one in self._open:
-            _shut(one)
+        for client in self._open:
+            _shut(client)
         for thread in self._threads:
             thread.join()
         self._listener.close()
@@ -112,11 +112,11 @@ class Server:
 
 
 class _Connection:
-    """Frames in and out, and how much of them the client takes."""
+    """The frames of a connection, and its flow control."""
 
     def __init__(self, client: socket.socket) -> None:
         self._socket = client
-        # Several frames make one answer: none is to wait for the client's ACK.
+        # A response has several frames: none must wait for the client's ACK.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = client.makefile("rb")
         self._initial_window = 65535
@@ -128,18 +128,18 @@ class _Connection:
         self.send(_SETTINGS, 0, 0)
 
     def request(self) -> tuple[int, bytes]:
-        """Return the next call: the number of its stream and its message; raise OSError at the end."""
+        """Return the stream id and message of the next call; raise OSError at the end of the connection."""
         while not self._requests:
             self._take_frame()
         return self._requests.popleft()
 
     def send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
-        """Send one frame."""
+        """Send a frame."""
         head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
         self._socket.sendall(head + payload)
 
     def send_data(self, stream: int, data: bytes, *, end: bool) -> None:
-        """Send DATA frames as the windows allow; raise _GoneError once the client has reset the stream."""
+        """Send DATA frames as the windows allow; raise _GoneError if the client resets the stream."""
         while data:
             if stream not in self._windows:
                 raise _GoneError
@@ -195,7 +195,7 @@ class _Connection:
 
 
 def _literal(text: str) -> bytes:
-    """Return a string of HPACK, not compressed."""
+    """Return *text* as an HPACK string without Huffman coding."""
     data = text.encode()
     length, shifted = len(data), bytearray()
     if length < 0x7F:
@@ -207,6 +207,6 @@ def _literal(text: str) -> bytes:
     return bytes((0x7F, *shifted, length)) + data
 
 
-def _shut(one: socket.socket) -> None:
+def _shut(listener: socket.socket) -> None:
     with suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
+        listener.shutdown(socket.SHUT_RDWR)

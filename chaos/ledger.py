@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger: for each scenario what the kernel counted, what Prometheus shows, and what may differ."""
+"""The ledger: counts of the kernel and of Prometheus per scenario, and by how much they may differ."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ _GREEN, _RED, _PLAIN = "\033[32m", "\033[31m", "\033[0m"
 @dataclass(frozen=True)
 class Row:
     """
-    One comparison.
+    A comparison.
 
     Attributes:
         scenario: Its name.
-        kernel: What the kernel counted, read by bpftool.
-        shown: What Prometheus shows.
-        compared: What of Prometheus is compared: the increase, or increase and value, which must agree.
-        bound: By how much Prometheus may show less; it may never show more.
+        kernel: The counts of the kernel, read by bpftool.
+        shown: The counts in Prometheus.
+        compared: Which numbers are compared: the increase, or both increase and value, which must agree.
+        bound: How much less Prometheus may show; it may never show more.
         journal_bytes: The largest size of the journal.
         rss_kib: The largest resident size of the sidecar.
-        note: What else was measured.
-        problems: What is wrong besides the counts.
+        note: Other measurements.
+        problems: Failures other than in the counts.
 
     """
 
@@ -40,15 +40,15 @@ class Row:
 
     @property
     def difference(self) -> Mapping[str, int]:
-        """What Prometheus shows more than the kernel counted; less is negative."""
+        """Prometheus minus kernel, by field."""
         return minus(self.shown, self.kernel)
 
     def complaints(self) -> list[str]:
-        """Return what is wrong; nothing for a row within its bound."""
+        """Return the failures; empty for a row within its bound."""
         difference = self.difference
         beyond = [name for name in FIELDS if not -self.bound[name] <= difference[name] <= 0]
-        told = ", ".join(f"{name} {difference[name]:+,}" for name in beyond)
-        wrong = [f"beyond the bound: {told}"] if beyond else []
+        listed = ", ".join(f"{name} {difference[name]:+,}" for name in beyond)
+        wrong = [f"beyond the bound: {listed}"] if beyond else []
         if not self.kernel["total_packets"]:
             wrong.append("no packet was counted")
         return [*wrong, *self.problems]
@@ -67,11 +67,11 @@ def header() -> str:
 
 
 def line(row: Row, *, colours: bool) -> str:
-    """Return *row* as one line, and one more for each complaint and for the note."""
-    fine = not row.complaints()
-    verdict = ("within bound" if any(row.difference.values()) else "exact") if fine else "WRONG"
+    """Return *row* as a line, followed by lines for complaints and note."""
+    passed = not row.complaints()
+    verdict = ("within bound" if any(row.difference.values()) else "exact") if passed else "WRONG"
     if colours:
-        verdict = f"{_GREEN if fine else _RED}{verdict}{_PLAIN}"
+        verdict = f"{_GREEN if passed else _RED}{verdict}{_PLAIN}"
     more = "".join(f"\n    {text}" for text in (*row.complaints(), *filter(None, [row.note])))
     return (
         f"{row.scenario:<40}{row.kernel['total_packets']:>15,}{row.kernel['total_bytes']:>15,}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One node: its interface, the XDP program on it, the sidecar that reads it, and the traffic."""
+"""A node: its interface, the XDP program, the sidecar, and the traffic."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from sidecar.kernel import syscall as bpf
 
 
 class Mode(Enum):
-    """How the sidecar says its counts (docs/delivery.md, "Three ways to send")."""
+    """How the sidecar exports counts (docs/delivery.md, "Three ways to send")."""
 
     BASE = "base point"
     CUMULATIVE = "cumulative"
@@ -33,11 +33,11 @@ class Mode(Enum):
 
 
 INTERVAL_S = 0.3
-"""Seconds between the sidecar's cycles: short, so that faults meet many of them."""
+"""Seconds between the sidecar's cycles: short, so that faults affect many of them."""
 
 
 class Node:
-    """Everything of one machine; what it starts ends with *cleanup*."""
+    """A simulated machine; *cleanup* stops all that it starts."""
 
     def __init__(
         self,
@@ -55,20 +55,20 @@ class Node:
         state: Path | None = None,
     ) -> None:
         """
-        Make the namespaces; nothing runs yet.
+        Create the namespaces; nothing runs yet.
 
         Args:
             cleanup: Undoes everything.
-            directory: For state and log; made here.
+            directory: Created for state and log.
             name: Unique within the process.
-            endpoint: Port on 127.0.0.1 that the sidecar sends to.
-            seed: Of the traffic.
-            mode: How counts are said.
+            endpoint: Port on 127.0.0.1 to which the sidecar exports.
+            seed: Seed of the traffic.
+            mode: How the sidecar exports counts.
             interval_s: Seconds between cycles.
             environment: More variables for the sidecar.
-            program: Reads this program's pin instead of attaching the shipped program.
+            program: If given, the sidecar reads its pin instead of attaching the shipped program.
             inside: A command in front of the sidecar's, such as unshare.
-            state: The state directory as the sidecar knows it, if that is another path.
+            state: The path of the state directory inside the sidecar's mount namespace, if different.
 
         """
         directory.mkdir()
@@ -83,7 +83,7 @@ class Node:
         self._program = program
         self._traffic: subprocess.Popen[bytes] | None = None
         self.held_at: float | None = None
-        """Since when no frames pass, monotonic."""
+        """When the traffic was stopped, monotonic seconds; None while it flows."""
         self.sidecar = Service(
             name=f"the sidecar of {name}",
             command=[*inside, *self._command(endpoint, state or self.state)],
@@ -105,7 +105,7 @@ class Node:
         return [*python("chaos.child", "run"), *where, *options]
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        # Settings for somebody else's exporter must not reach this one.
+        # Settings of other exporters must not reach this sidecar.
         env = {
             name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "XDP_OTEL_"))
         }
@@ -115,7 +115,7 @@ class Node:
 
     @property
     def pin(self) -> Path:
-        """Where the map is pinned."""
+        """The pin of the map."""
         if self._program is not None:
             return self._program.pin
         return stack.pins(NODE_INTERFACE, self.lab.node) / "stats_map"
@@ -126,7 +126,7 @@ class Node:
         return (self.state / "instance-id").read_text().strip()
 
     def start(self) -> None:
-        """Start sidecar and traffic; the first frame meets the program."""
+        """Start the sidecar, then the traffic; the program sees the very first frame."""
         if self._program is None:
             self._cleanup.callback(stack.detach, NODE_INTERFACE, self.lab.node)
         else:
@@ -137,7 +137,7 @@ class Node:
         self._cleanup.callback(self._end_traffic)
 
     def send(self) -> None:
-        """Start a stream of frames, or the next one if the last has ended; go on with it if it was held."""
+        """Start the traffic, or resume it after `hold`; start a new stream if the last has ended."""
         self.held_at = None
         if self._traffic is not None and self._traffic.poll() is None:
             self._traffic.send_signal(signal.SIGCONT)
@@ -148,7 +148,7 @@ class Node:
         self._traffic = spawn(command, namespace=self.lab.client, stderr=subprocess.DEVNULL)
 
     def hold(self) -> None:
-        """Let no more frames pass until `send`."""
+        """Stop the traffic until `send`."""
         if self._traffic is not None and self.held_at is None:
             self._traffic.send_signal(signal.SIGSTOP)
             self.held_at = time.monotonic()
@@ -159,30 +159,30 @@ class Node:
             end(self._traffic)
 
     def kernel(self) -> Counts:
-        """Return what the kernel counted in the present map and in all before it."""
+        """Return the counts of the current map and of all earlier maps."""
         running = [] if self._program is None else self._program.before()
         return add(self._finished, self.kernel_here(), *running)
 
     def kernel_here(self) -> Counts:
-        """Return what the present map holds."""
+        """Return the counts of the current map."""
         return stack.map_counts("pinned", str(self.pin))
 
     def finish(self, counts: Counts) -> None:
-        """Remember what a map held that is no more, or was emptied."""
+        """Add the final counts of a map that is gone, or was cleared."""
         self._finished = add(self._finished, counts)
 
     def log(self) -> str:
-        """Return the sidecar's log of all its lives."""
+        """Return the log of all runs of the sidecar."""
         return self.sidecar.log.read_text(errors="replace")
 
     def cycles(self) -> int:
-        """Return how many cycles the sidecar has made in all its lives."""
+        """Return the number of cycles over all runs of the sidecar."""
         return self.log().count(" INFO Total: ")
 
     def empty(self) -> None:
-        """Set the map to zero, as somebody else may; what it held stays in the books, to the packet."""
+        """Set the map to zero, as another program may; its counts are added to the finished ones."""
         self.hold()
-        pause(0.05)  # frames on their way
+        pause(0.05)  # frames in flight
         self.finish(self.kernel_here())
         fd = bpf.obj_get(str(self.pin))
         try:
@@ -192,7 +192,7 @@ class Node:
         self.send()
 
     def die_at(self, step: str, side: str, count: int, *, timeout_s: float) -> bool:
-        """Start a sidecar that kills itself there (chaos.child); return whether it came to that in time."""
+        """Start a sidecar that kills itself at *step* (chaos.child); return whether it did so in time."""
         env = self.sidecar.env
         self.sidecar.env = {**env, "CHAOS_DIE": f"{step}:{side}:{count}"}
         self.sidecar.launch()
@@ -208,7 +208,7 @@ class Node:
         return died
 
     def map_id(self) -> int:
-        """Return which map is pinned."""
+        """Return the id of the pinned map."""
         fd = bpf.obj_get(str(self.pin))
         try:
             return bpf.map_info(fd).id
@@ -225,7 +225,7 @@ class Node:
         """
         Run a second sidecar, on the same state directory or on *state*; return exit code and last line.
 
-        One that does not end within 30 s is ended, and has no exit code: -1.
+        If it does not exit within 30 s it is killed, and the exit code is -1.
         """
         other = str(state or self.state)
         command = [other if part == str(self.state) else part for part in self.sidecar.command]

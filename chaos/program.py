@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody's own loader: loads the packet counter, attaches it, pins its map, and replaces both."""
+"""A user's own loader: loads the packet counter, attaches it, pins its map, and replaces both."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from sidecar.kernel import syscall as bpf
 
 
 class Pinned:
-    """An XDP program whose map is pinned at *pin*, as `--map-path` wants it."""
+    """An XDP program whose map is pinned at *pin*, for `--map-path`."""
 
     def __init__(self, name: str) -> None:
         """Load the program; *name* is unique, and has no dot."""
@@ -24,7 +24,7 @@ class Pinned:
 
     @contextmanager
     def attached(self, namespace: str, interface: str) -> Iterator[None]:
-        """Attach it and pin its map; in the end detach, unpin and unload."""
+        """Attach the program and pin its map; on exit detach, unpin and unload."""
         try:
             with netns.entered(namespace):
                 index = socket.if_nametoindex(interface)
@@ -39,14 +39,14 @@ class Pinned:
                 program.close()
 
     def reload(self) -> None:
-        """Put a new program with a new map in its place; no frame passes uncounted."""
+        """Replace program and map; no frame passes uncounted."""
         new = libbpf.load_packet_counter()
         self._programs.append(new)
         bpf.link_update(self._link, new.prog_fd)
         self._repin()
 
     def reload_pin_first(self, meanwhile: Callable[[], None]) -> Counts:
-        """Do the same in the other order; return what the old map counts without its pin, *meanwhile*."""
+        """Replace the pin first; return what the old map counts without a pin, while *meanwhile* runs."""
         new = libbpf.load_packet_counter()
         self._programs.append(new)
         unpinned = self.before()[-1]
@@ -56,7 +56,7 @@ class Pinned:
         return minus(self.before()[-1], unpinned)
 
     def before(self) -> list[Counts]:
-        """Return what each earlier map holds; it lives because we hold it."""
+        """Return the counts of each earlier map, which our file descriptors keep alive."""
         return [stack.map_counts("id", str(bpf.map_info(old.map_fd).id)) for old in self._programs[:-1]]
 
     def _repin(self) -> None:

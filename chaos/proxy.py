@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A network that fails on demand: a TCP proxy that knows nothing of what it carries.
+A network that fails on demand: a TCP proxy between sidecar and Collector.
 
-It stands between sidecar and Collector, and passes, cuts, stalls, swallows or delays bytes.
+It passes, cuts, stalls, drops or delays bytes, whatever the protocol.
 """
 
 import socket
@@ -16,34 +16,34 @@ from select import select
 
 _RESET = struct.pack("ii", 1, 0)
 _SLICE_S = 0.02
-# A gRPC client sends less than this before its first request: preface, settings, window update. So an answer
-# that is swallowed or late is one to a request, and not the handshake, without which nothing is ever sent.
+# A gRPC client sends less than this before its first request: preface, settings, window update. So only
+# responses to requests are dropped or delayed, never the handshake, without which nothing would be sent.
 _HANDSHAKE_BYTES = 300
 
 
 class Weather(Enum):
     """What happens to bytes."""
 
-    FAIR = "all pass"
+    FAIR = "everything passes"
     CUT = "connections are reset, new ones too"
-    HOLE = "nothing passes, nobody is told"
-    HOLD = "requests wait, answers pass"
-    SWALLOW = "requests pass, answers are lost"
-    LATE = "requests pass, answers are delayed"
+    HOLE = "nothing passes, without an error"
+    HOLD = "requests wait, responses pass"
+    SWALLOW = "requests pass, responses are lost"
+    LATE = "requests pass, responses are delayed"
 
 
 class Proxy:
-    """Listens on a port of its own and forwards to another on 127.0.0.1."""
+    """Listens on a free port of 127.0.0.1 and forwards to another."""
 
     def __init__(self, target: int) -> None:
-        """Listen; connections to *target* are made as they come."""
+        """Start to listen; each connection accepted opens one to *target*."""
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.delay_s = 0.0
-        """How late an answer is in Weather.LATE, seconds."""
+        """The delay of responses in Weather.LATE, seconds."""
         self.spoiled = 0
-        """How many pieces of answers were swallowed or delayed."""
+        """How many chunks of responses were dropped or delayed."""
         self._weather = Weather.FAIR
         self._pairs: set[_Pair] = set()
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ class Proxy:
 
     @property
     def target(self) -> int:
-        """The port on 127.0.0.1 that is forwarded to; those that are connected must connect anew."""
+        """The port on 127.0.0.1 to forward to; setting it resets all connections."""
         return self._target
 
     @target.setter
@@ -67,11 +67,11 @@ class Proxy:
     @weather.setter
     def weather(self, weather: Weather) -> None:
         self._weather = weather
-        # A connection that lost bytes is of no use any more.
+        # A connection that lost bytes is unusable.
         self._reset(lambda pair: weather is Weather.CUT or (weather is not Weather.SWALLOW and pair.robbed))
 
     def close(self) -> None:
-        """Reset every connection and listen no longer."""
+        """Reset every connection and stop listening."""
         self.weather = Weather.CUT
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -122,7 +122,7 @@ class Proxy:
                 self._pairs.discard(pair)
 
     def _forward(self, pair: "_Pair", source: socket.socket) -> bool:
-        """Carry one piece; return False at the end of the stream."""
+        """Forward a chunk; return False at the end of the stream."""
         if self._weather is Weather.HOLE or (self._weather is Weather.HOLD and source is pair.client):
             time.sleep(_SLICE_S)
             return True
@@ -158,10 +158,10 @@ class _Pair:
         _reset(self.server)
 
 
-def _reset(one: socket.socket) -> None:
-    """Close with RST, as a peer that vanished: no FIN says that the other side came to its end."""
+def _reset(side: socket.socket) -> None:
+    """Close with RST and without FIN, as if the peer had crashed."""
     with suppress(OSError):
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        # Wakes the pump that waits for it; without this the descriptor could be another socket's by then.
-        one.shutdown(socket.SHUT_RD)
-    one.close()
+        side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        # Wakes the pump that waits on it; otherwise another socket could reuse the descriptor.
+        side.shutdown(socket.SHUT_RD)
+    side.close()

@@ -2,8 +2,8 @@
 """
 A Collector that refuses on demand: a gRPC server in front of the real one.
 
-Each request takes the next answer from the script; with an empty script it is passed on, and the answer with
-it. A refusal may come instead of passing the request on (nothing was counted) or after (it was).
+Each request takes the next answer from the script; with an empty script, request and response are forwarded.
+A refusal may replace the forwarding (nothing was counted) or follow it (the request was counted).
 """
 
 import threading
@@ -30,21 +30,21 @@ from demo.tap import Counts
 from sidecar.otlp_push import METHOD, RETRYABLE
 
 _FIELDS = {f"xdp.{name.removeprefix('xdp_xdp_').replace('_', '.')}": field for field, name in METRICS.items()}
-"""The name of each metric in OTLP, to the field that it is made of."""
+"""The field of each metric, by its name in OTLP."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """
-    What one request meets.
+    The answer to a request.
 
     Attributes:
         code: The status; OK with *rejected* is a partial success.
-        counted: The request is passed on before it is refused.
-        retry_after_s: Said in a RetryInfo.
-        rejected: Points that a partial success refuses.
-        padding: Bytes of words in the message of an OK.
-        chatter: Bytes of metadata after it.
+        counted: Whether the request is forwarded before it is refused.
+        retry_after_s: The delay of a RetryInfo, seconds; None for no RetryInfo.
+        rejected: The number of data points that a partial success rejects.
+        padding: Bytes of padding in the message of a partial success.
+        chatter: Bytes of trailing metadata.
 
     """
 
@@ -57,11 +57,11 @@ class Answer:
 
     @property
     def final(self) -> bool:
-        """Whether what met it was not counted, and must not be sent again, by the specification."""
+        """Whether the request was not counted and, by the specification, must not be retried."""
         if self.counted or self.code is grpc.StatusCode.OK:
             return bool(self.rejected)
-        told_when = self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after_s is not None
-        return self.code not in RETRYABLE and not told_when
+        has_delay = self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after_s is not None
+        return self.code not in RETRYABLE and not has_delay
 
 
 PASS = Answer(grpc.StatusCode.OK)
@@ -72,14 +72,14 @@ class Refuser(grpc.GenericRpcHandler):
     The server.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
-        script: The answers to come.
-        lost: What the batches say that met a final answer, added up.
+        port: The port on 127.0.0.1.
+        script: The next answers.
+        lost: The sum of the counts in batches with a final answer.
 
     """
 
     def __init__(self, target: int) -> None:
-        """Listen in front of the Collector on port *target*."""
+        """Start to listen in front of the Collector on port *target*."""
         self.script: deque[Answer] = deque()
         self.lost: Mapping[str, int] = ZERO
         self._lock = threading.Lock()
@@ -91,12 +91,12 @@ class Refuser(grpc.GenericRpcHandler):
         self._server.start()
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._server.stop(None).wait()
         self._channel.close()
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        """Take the one method that there is; requests and answers stay bytes."""
+        """Handle Export; requests and responses stay bytes."""
         return grpc.unary_unary_rpc_method_handler(self._answer) if details.method == METHOD else None
 
     def _answer(self, request: bytes, context: Any) -> bytes:
@@ -122,7 +122,7 @@ class Refuser(grpc.GenericRpcHandler):
 
 
 def deltas(request: bytes) -> Counts:
-    """Return what a request says was counted in its window: of each metric the last point."""
+    """Return the counts of a request in its window: the last data point of each metric."""
     counts = dict(ZERO)
     for resource in ExportMetricsServiceRequest.FromString(request).resource_metrics:
         for scope in resource.scope_metrics:

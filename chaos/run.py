@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Play one scenario and return what it wrote into the ledger."""
+"""Play a scenario and return its rows of the ledger."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from chaos.stage import staged
 from demo.errors import DemoError
 
 FULL_S = 840.0
-"""About how many seconds all scenarios take together at their full length."""
+"""Approximate duration of all scenarios at full length, seconds."""
 
 
 def play(name: str, directory: Path, *, seed: int, seconds: float = FULL_S) -> Sequence[Row]:
     """
-    Play the scenario *name* as long as it is in a run of *seconds*; its files go to *directory*/*name*.
+    Play the scenario *name*, scaled to a run of all in *seconds*; its files go to *directory*/*name*.
 
-    One that cannot go on has a row that says so.
+    A scenario that fails yields a row with that problem.
     """
     rows: list[Row] = []
     try:

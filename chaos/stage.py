@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a scenario plays: Collector, Prometheus, nodes, and the ledger that is written in the end."""
+"""The stage of a scenario: Collector, Prometheus, nodes, and its rows of the ledger."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +19,8 @@ from demo.service import Service
 from demo.tap import Counts
 
 SETTLE_WITHIN_S = 60.0
-"""How long the numbers may differ after the last fault: the longest backoff, a cycle, a scrape."""
-_STEADY_S = 1.5  # longer than a scrape: what was equal for so long was not equal by chance
+"""How long counts may differ after the last fault, seconds: the longest backoff, a cycle, a scrape."""
+_STEADY_S = 1.5  # longer than a scrape interval, so that counts are not equal by chance
 _SETTLED_LOSS_S = 4.0
 _POLL_S = 0.2
 _NOTHING = (dict(ZERO), Seen(dict(ZERO), dict(ZERO), 0, 0.0))
@@ -28,18 +28,18 @@ _NOTHING = (dict(ZERO), Seen(dict(ZERO), dict(ZERO), 0, 0.0))
 
 class Stage:
     """
-    One scenario's own stack.
+    The stack of a scenario.
 
     Attributes:
-        chance: Decides all that is random; from the seed and the scenario's name.
-        collector: Runs when the scenario begins.
-        prometheus: The same.
-        rows: What the scenario has written into the ledger.
+        chance: The source of all randomness, seeded by the seed and the scenario's name.
+        collector: The Collector, running when the scenario begins.
+        prometheus: Prometheus, running when the scenario begins.
+        rows: The rows recorded so far.
 
     """
 
     def __init__(self, name: str, directory: Path, cleanup: ExitStack, *, seed: int, scale: float) -> None:
-        """Prepare; the two services are started by `staged`."""
+        """Prepare the stage; `staged` starts the two services."""
         self.name = name
         self.chance = Random(f"{seed} {name}")  # noqa: S311 - must be the same for the same seed
         self.ports = Ports.free()
@@ -53,15 +53,15 @@ class Stage:
         self._checked: dict[str, tuple[Counts, Seen]] = {}
 
     def seconds(self, full: float, least: float = 0.5) -> float:
-        """Return how many seconds take the place of *full* in a run of this length."""
+        """Return the duration *full* scaled to this run, seconds."""
         return max(least, full * self._scale)
 
     def times(self, full: int, least: int = 1) -> int:
-        """Return how many times take the place of *full* in a run of this length."""
+        """Return the repetitions *full* scaled to this run."""
         return max(least, round(full * self._scale))
 
     def wait(self, shortest_s: float, longest_s: float | None = None) -> None:
-        """Let it go on for that long, or for a random time up to *longest_s*."""
+        """Wait *shortest_s* seconds, or a random time up to *longest_s*."""
         longest = shortest_s if longest_s is None else longest_s
         pause(self.chance.uniform(shortest_s, longest))
 
@@ -79,7 +79,7 @@ class Stage:
         prepare: Callable[[Node], None] = lambda _: None,
         **options: Any,
     ) -> Node:
-        """Return a new node that runs, after *prepare* has seen it; *options* are those of Node."""
+        """Return a new, running node; *prepare* sees it before the start, *options* are those of Node."""
         port = self.ports.otlp if endpoint is None else endpoint
         made = Node(
             self.cleanup, self.directory / name, name, port, seed=self.chance.getrandbits(32), **options
@@ -109,14 +109,14 @@ class Stage:
         whole: bool = False,
     ) -> Row:
         """
-        Hold all traffic, wait until the numbers are settled, and write a row about all since the last one.
+        Stop all traffic, wait until the counts settle, and record a row about the time since the last one.
 
-        With *whole* the row is about all since the beginning. *bound* is what may be missing. But for plain
-        delta the counter's value, too, must have grown as its increase says: then there was no reset that
-        only reset handling hid.
+        With *whole*, the row covers everything since the start. *bound* is what may be missing. Except with
+        plain delta, the counter's value must have grown by its increase: otherwise reset handling has hidden
+        a reset.
         """
-        for one in self._nodes:
-            one.hold()
+        for each in self._nodes:
+            each.hold()
         if whole:
             self._checked.pop(node.name, None)
         kernel, shown = self._settle(node, bound)
@@ -143,7 +143,7 @@ class Stage:
         return row
 
     def _settle(self, node: Node, bound: Mapping[str, int]) -> tuple[Counts, Seen]:
-        """Return both counts once they are equal and stay so, or in the end as they are."""
+        """Return both counts once they are equal and steady, or the last ones at the deadline."""
         deadline = time.monotonic() + SETTLE_WITHIN_S
         while True:
             node.sidecar.check()
@@ -153,7 +153,7 @@ class Stage:
             gap = self._gap(node, now)
             if steady_s > _STEADY_S and gap in (ZERO, bound):
                 break
-            # A loss may still be on its way, but what was counted twice stays.
+            # Missing counts may still arrive, but double counts never go away.
             if steady_s > _SETTLED_LOSS_S and (min(gap.values()) < 0 or _within(gap, bound)):
                 break
             if time.monotonic() > deadline:
@@ -166,7 +166,7 @@ class Stage:
         return minus(minus(now[0], kernel), minus(now[1].increase, shown.increase))
 
     def restart_collector(self, *, gently: bool = False) -> None:
-        """End the Collector, by SIGTERM if *gently*, else by SIGKILL, and start a new one."""
+        """Restart the Collector, stopped by SIGTERM if *gently*, otherwise by SIGKILL."""
         _end(self.collector, gently=gently)
         self.collector.start()
 
@@ -184,7 +184,7 @@ def _end(service: Service, *, gently: bool) -> None:
 
 @contextmanager
 def staged(name: str, directory: Path, *, seed: int, scale: float) -> Iterator[Stage]:
-    """Yield a stage on which Collector and Prometheus run; in the end all that was made on it is undone."""
+    """Yield a stage with Collector and Prometheus running; on exit, undo everything."""
     directory.mkdir()
     with ExitStack() as cleanup:
         stage = Stage(name, directory, cleanup, seed=seed, scale=scale)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A steady stream of frames of every kind, from all CPUs, without a pause.
+A steady stream of frames of every kind, from all CPUs.
 
-`python -m chaos.traffic INTERFACE SEED` sends until it is ended or the interface goes away. The kernel counts
-what arrives; what the veth pair drops before is in nobody's books.
+`python -m chaos.traffic INTERFACE SEED` sends until it is terminated or the interface disappears. The kernel
+counts the frames that arrive; frames that the veth pair drops count nowhere.
 """
 
 import os
@@ -20,7 +20,7 @@ _SAME_CPU_S = 0.1
 
 
 def main() -> None:
-    """Send for ever."""
+    """Send until terminated."""
     interface, seed = sys.argv[1:]
     chance = Random(int(seed))  # noqa: S311 - frames, no secrets
     cpus = sorted(os.sched_getaffinity(0))
@@ -41,4 +41,4 @@ if __name__ == "__main__":
     try:
         main()
     except OSError as error:
-        sys.exit(f"the stream of frames ends: {error}")
+        sys.exit(f"cannot send any more frames: {error}")

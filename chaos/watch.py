@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large a sidecar and its journal become: looked at ten times a second."""
+"""The sizes of a sidecar and its journal, sampled ten times a second."""
 
 import threading
 import time
@@ -12,17 +12,17 @@ _EVERY_S = 0.1
 
 class Watch:
     """
-    Looks at one sidecar, over all its lives, until it is closed.
+    Samples a sidecar, across restarts, until closed.
 
     Attributes:
-        journal_bytes: The largest size of journal and temporary journal that was seen.
-        rss_kib: The largest resident size of any of its processes.
-        sizes: Each look: monotonic seconds, size of the journal, resident size now.
+        journal_bytes: The largest size of the journal or the temporary journal.
+        rss_kib: The largest resident size over all runs.
+        sizes: The samples: monotonic seconds, bytes of the journal, resident KiB.
 
     """
 
     def __init__(self, sidecar: Service, state: Path) -> None:
-        """Begin to look."""
+        """Start to sample."""
         self.journal_bytes = 0
         self.rss_kib = 0
         self.sizes: list[tuple[float, int, int]] = []
@@ -33,7 +33,7 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Look no longer."""
+        """Stop sampling."""
         self._done.set()
         self._thread.join()
 
@@ -56,14 +56,14 @@ def _size(path: Path) -> int:
 
 
 def resident_kib(pid: int) -> tuple[int, int]:
-    """Return the resident size of a process now and at its largest; zeros once it has ended."""
+    """Return the current and peak resident size of a process, KiB; zeros once it has exited."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0, 0
-    found = {
+    sizes = {
         name: int(rest.split()[0])
         for name, _, rest in (line.partition(":") for line in lines)
         if name in ("VmRSS", "VmHWM")
     }
-    return found.get("VmRSS", 0), found.get("VmHWM", 0)
+    return sizes.get("VmRSS", 0), sizes.get("VmHWM", 0)

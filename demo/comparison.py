@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three answers to one question, each asked independently: the tap, the kernel, Prometheus."""
+"""The same counts from three independent sources: the tap, the kernel, Prometheus."""
 
 import time
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from demo.prometheus import METRICS
 from demo.tap import FIELDS, Counts, Tap
 
 AGREE_WITHIN_S = 20
-"""How long the numbers may differ after the traffic: some cycles of the sidecar, some scrapes."""
+"""How long the counts may differ after the traffic, seconds: a few cycles of the sidecar and scrapes."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric, seen three times; *prometheus* is None if there was no answer."""
+    """A metric from all three sources; *prometheus* is None if it has no such series."""
 
     metric: str
     sent: int
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """Whether the three numbers are one."""
+        """Whether the three counts are equal."""
         return self.sent == self.kernel == self.prometheus
 
 
@@ -37,7 +37,7 @@ def compare(sent: Counts, kernel: Counts, prometheus: Mapping[str, int | None]) 
 
 
 def settle(truth: Tap, ports: Ports, made: Lab) -> list[Row]:
-    """Return the comparison as soon as all agree, or as it is after AGREE_WITHIN_S seconds."""
+    """Return the comparison once all counts agree, or the last one after AGREE_WITHIN_S seconds."""
     deadline = time.monotonic() + AGREE_WITHIN_S
     while True:
         kernel = stack.kernel_counts(NODE_INTERFACE, made.node)

@@ -71,12 +71,12 @@ class _Crew:
     def ask(self, line: str) -> Any:
         """Return the answer to *line*; raise DemoError if there is none."""
         if self.process.stdin is None or self.process.stdout is None:
-            raise DemoError("ask the fleet: it has no pipes: see chaos.fleet")
+            raise DemoError("cannot ask the fleet: it has no pipes: see chaos.fleet")
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise DemoError("ask the fleet: it ended: see its log")
+            raise DemoError("cannot ask the fleet: it ended: see its log")
         return json.loads(answer)
 
 
