@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Collector dies, and with it all that it knows; or Prometheus; or everything at once."""
+"""Failures of the Collector, with the loss of its state; of Prometheus; of everything at once."""
 
 from chaos.counters import ZERO, add, held, minus, seen
 from chaos.node import Mode
@@ -10,12 +10,12 @@ from scale import services
 
 
 def collector_term(stage: Stage) -> None:
-    """End the Collector by SIGTERM, again and again."""
+    """Stop the Collector (SIGTERM) repeatedly."""
     _restarts(stage, gently=True)
 
 
 def collector_kill(stage: Stage) -> None:
-    """Kill the Collector (SIGKILL), again and again."""
+    """Kill the Collector (SIGKILL) repeatedly."""
     _restarts(stage, gently=False)
 
 
@@ -29,7 +29,7 @@ def _restarts(stage: Stage, *, gently: bool) -> None:
     stage.wait(2.0)
     for _ in range(restarts):
         stage.wait(0.2, 2.5)
-        # What plain delta loses can be told if the Collector takes nothing more between look and death.
+        # The loss of plain delta is known only if nothing more reaches the Collector after this reading.
         proxy.weather = Weather.HOLD
         stage.wait(0.1)
         at_stake = held(stage.ports, plain.instance)
@@ -44,14 +44,14 @@ def _restarts(stage: Stage, *, gently: bool) -> None:
         proxy.weather = Weather.FAIR
     for node in nodes:
         stage.record(node, node.mode.value, note=f"{restarts} restarts")
-    # A counter that grows past its old value before the next scrape hides its reset: the old value is gone.
+    # A counter that exceeds its old value before the next scrape hides its reset: the old value is lost.
     hidden = sorted(scraped, key=lambda counts: counts["total_packets"])
     hidden = hidden[seen(stage.ports, plain.instance).resets :]
     stage.record(plain, plain.mode.value, bound=add(unscraped, *hidden), note=f"{restarts} restarts")
 
 
 def prometheus_down(stage: Stage) -> None:
-    """Take Prometheus away, by SIGTERM and SIGKILL, and bring it back."""
+    """Stop Prometheus, by SIGTERM and SIGKILL, and start it again."""
     node = stage.node()
     for number in range(stage.times(3, 2)):
         stage.wait(0.5, 2.0)
@@ -65,7 +65,7 @@ def prometheus_down(stage: Stage) -> None:
 
 
 def two_collectors(stage: Stage) -> None:
-    """Let one address lead to another live Collector and back: the first may lack, and never has too much."""
+    """Redirect the address to another Collector and back: counts may be missing, but never doubled."""
     second = services.collector("second", stage.directory, Ports.free(), ["config.yaml"], {})
     stage.cleanup.enter_context(second)
     second_port = int(second.env["COLLECTOR_OTLP_ENDPOINT"].rpartition(":")[2])
@@ -76,21 +76,21 @@ def two_collectors(stage: Stage) -> None:
     for _ in range(times):
         stage.wait(1.0, 2.0)
         before = {node.name: node.kernel() for node in nodes}
-        stage.wait(1.5)  # all of that is acknowledged
+        stage.wait(1.5)  # until all of that is acknowledged
         proxy.target = second_port
         stage.wait(1.5, 3.0)
         proxy.target = stage.ports.otlp
         for node in nodes:
-            # What the second may have counted.
+            # At most this has gone to the second.
             bounds[node.name] = add(bounds[node.name], minus(node.kernel(), before[node.name]))
     stage.wait(1.5)
     for node in nodes:
         bound = ZERO if node.mode is Mode.CUMULATIVE else bounds[node.name]
-        stage.record(node, node.mode.value, bound=bound, note=f"there and back {times} times")
+        stage.record(node, node.mode.value, bound=bound, note=f"redirected {times} times")
 
 
 def everything(stage: Stage) -> None:
-    """Mix it all: lost answers, cuts, and Collector, Prometheus and sidecar killed."""
+    """Mix lost responses, cut connections, and kills of Collector, Prometheus and sidecar."""
     proxy = stage.proxy()
     short = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1000"}
     modes = (Mode.BASE, Mode.CUMULATIVE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies below the sidecar changes: program, map, interface, clock, the whole machine."""
+"""Changes below the sidecar: program, map, interface, clock, the whole machine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def program_reload(stage: Stage) -> None:
-    """Load a new program, with a new map under the same pin, with traffic right up to the swap."""
+    """Load a new program with a new map under the same pin, under traffic."""
     program = Pinned(stage.name)
     node = stage.node(program=program)
     reloads = stage.times(5, 2)
@@ -33,13 +33,13 @@ def program_reload_pin_first(stage: Stage) -> None:
     reloads = stage.times(5, 2)
     for _ in range(reloads):
         stage.wait(0.5, 2.0)
-        # What the old map counts once nothing leads to it any more.
+        # Counts in the old map after it has lost its pin.
         bound = add(bound, program.reload_pin_first(lambda: stage.wait(0.0, 0.5)))
     stage.record(node, bound=bound, note=f"{reloads} reloads")
 
 
 def double_reload(stage: Stage) -> None:
-    """Load several new programs, one a cycle, while a batch is under way."""
+    """Load several new programs, one per cycle, while a batch is in flight."""
     program = Pinned(stage.name)
     proxy = stage.proxy()
     short = {"OTEL_EXPORTER_OTLP_TIMEOUT": "300"}
@@ -52,7 +52,7 @@ def double_reload(stage: Stage) -> None:
         for _ in range(stage.chance.randint(2, 4)):
             cycles = node.cycles()
             program.reload()
-            # A map that no cycle saw before the next took its place could be read by nobody.
+            # A map that is replaced before any cycle has seen it cannot be read.
             stage.until(lambda cycles=cycles: node.cycles() >= cycles + 2, 10)  # type: ignore[misc]
             reloads += 1
         proxy.weather = Weather.FAIR
@@ -61,33 +61,33 @@ def double_reload(stage: Stage) -> None:
 
 
 def detach_under_way(stage: Stage) -> None:
-    """Detach while a sidecar counts, and start a second one: refused, or exact, and one writer."""
+    """Detach while a sidecar counts, and start a second one: refused or exact, with a single writer."""
     node = stage.node()
     wrong, refused = [], 0
     times = stage.times(4, 2)
     for number in range(times):
         stage.wait(1.0, 2.0)
         node.hold()
-        stage.wait(0.2)  # frames on their way
+        stage.wait(0.2)  # frames in flight
         counted, map_id = node.kernel_here(), node.map_id()
-        code, said = node.detach()
+        code, output = node.detach()
         refused += code != 0
-        if "Traceback" in said:
-            wrong.append(f"detach ended with a traceback: {said}")
+        if "Traceback" in output:
+            wrong.append(f"detach exited with a traceback: {output}")
         if not stage.until(node.pin.exists, 10):
-            wrong.append("after detach nothing was attached again")
+            wrong.append("the program was not attached again after detach")
             break
         if node.map_id() != map_id:
             node.finish(counted)
         node.send()
-        code, said = node.run_second(node.state.with_name(f"second{number}"))
-        if not 2 <= code <= 6 or "Traceback" in said:
-            wrong.append(f"the second sidecar ended with exit {code}: {said}")
+        code, output = node.run_second(node.state.with_name(f"second{number}"))
+        if not 2 <= code <= 6 or "Traceback" in output:
+            wrong.append(f"the second sidecar exited with {code}: {output}")
     stage.record(node, note=f"detach was refused {refused} of {times} times", problems=wrong)
 
 
 def map_emptied(stage: Stage) -> None:
-    """Set the map to zero: after a cycle without traffic, and right between two cycles."""
+    """Set the map to zero: after a cycle without traffic, and between two cycles."""
     node = stage.node()
     times = stage.times(3, 2)
     for _ in range(times):
@@ -96,7 +96,7 @@ def map_emptied(stage: Stage) -> None:
         stage.wait(4 * node.interval_s)
         node.empty()
     logged = stage.until(lambda: node.log().count("somebody emptied the map") == times, 5)
-    wrong = [] if logged else ["not each was logged"]
+    wrong = [] if logged else ["not all were logged"]
     stage.record(node, "at rest", note=f"{times} times", problems=wrong)
     node.send()
     stage.wait(1.5)
@@ -106,7 +106,7 @@ def map_emptied(stage: Stage) -> None:
 
 
 def _one_cycle(stage: Stage, node: Node, harm: Callable[[], None]) -> Counts:
-    """Do harm at a random moment; return what was counted since the cycle before, at most."""
+    """Call *harm* at a random moment; return an upper bound of the counts since the last cycle."""
     stage.wait(0.0, node.interval_s)
     read = node.kernel()
     stage.wait(2.5 * node.interval_s)
@@ -115,7 +115,7 @@ def _one_cycle(stage: Stage, node: Node, harm: Callable[[], None]) -> Counts:
 
 
 def interface_remade(stage: Stage) -> None:
-    """Remove the interface and make it again; the sidecar goes on by itself."""
+    """Remove and recreate the interface; the sidecar recovers on its own."""
     node = stage.node()
     times = stage.times(3)
     for _ in range(times):
@@ -133,7 +133,7 @@ def interface_remade(stage: Stage) -> None:
 
 
 def clock_step(stage: Stage) -> None:
-    """Step the wall clock back an hour, forward, and back again."""
+    """Step the wall clock an hour back, forward, and back again."""
     clock = stage.directory / "clock"
     _set(clock, hours=0)
     node = stage.node(environment={"CHAOS_CLOCK": str(clock)})
@@ -148,14 +148,14 @@ def clock_step(stage: Stage) -> None:
 
 
 def _set(clock: Path, *, hours: int) -> None:
-    # The sidecar may read it at any moment.
+    # Atomically: the sidecar may read it at any moment.
     new = clock.with_name("clock.new")
     new.write_text(str(hours * 3600))
     new.replace(clock)
 
 
 def reboot(stage: Stage) -> None:
-    """Reboot in the middle of an outage: another boot id, the same map id, counters from zero."""
+    """Reboot during an outage: a new boot id, the same map id, counters from zero."""
     proxy = stage.proxy()
     node = stage.node(endpoint=proxy.port, environment={"OTEL_EXPORTER_OTLP_TIMEOUT": "1000"})
     stage.wait(1.5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sidecar dies."""
+"""Kills of the sidecar."""
 
 from chaos.child import STEPS
 from chaos.stage import Stage
@@ -8,7 +8,7 @@ SIDES = ("before", "during", "after")
 
 
 def sidecar_kill(stage: Stage) -> None:
-    """Kill the sidecar (SIGKILL) at random moments, start-up included."""
+    """Kill the sidecar (SIGKILL) at random moments, including during start-up."""
     node = stage.node()
     kills = stage.times(50, 6)
     for _ in range(kills):
@@ -25,7 +25,7 @@ def kill_points(stage: Stage) -> None:
     stage.wait(1.0)
     points = [(step, side) for step in STEPS for side in SIDES]
     if stage.times(3) < 2:
-        # A short run takes one side of each step.
+        # A short run tries one side of each step.
         points = [(step, stage.chance.choice(SIDES)) for step in STEPS]
     stage.chance.shuffle(points)
     node.sidecar.kill()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More than one sidecar behind one Collector."""
+"""Several sidecars and one Collector."""
 
 import json
 import subprocess
@@ -20,11 +20,11 @@ _PROCESSES = 4
 _FLEET_INTERVAL_S = 2.0
 _WINDOW_S = 0.1
 _LARGEST_SHARE = 0.4
-"""Of a fleet, how much may come back within _WINDOW_S: all at once is what jitter is there to prevent."""
+"""The share of a fleet that may return within _WINDOW_S: jitter must prevent that all return at once."""
 
 
 def two_nodes(stage: Stage) -> None:
-    """Put two nodes behind one Collector, which is killed."""
+    """Let two nodes export to one Collector, which is killed."""
     inside = [
         ["unshare", "--uts", "sh", "-ec", f'hostname {name}; exec "$@"', "sh"] for name in ("one", "two")
     ]
@@ -33,7 +33,7 @@ def two_nodes(stage: Stage) -> None:
 
 
 def same_hostname(stage: Stage) -> None:
-    """Put two machines behind it that have the same host name and the same state path."""
+    """Let two machines with the same host name and state path export to one Collector."""
     first = stage.node("node0")
     machine = stage.directory / "machine-id"
     machine.write_text(f"{stage.chance.getrandbits(128):032x}\n")
@@ -56,7 +56,7 @@ def _compare(stage: Stage, nodes: Sequence[Any]) -> None:
 
 
 class _Crew:
-    """One process of the fleet (chaos.fleet)."""
+    """A process of the fleet (chaos.fleet)."""
 
     def __init__(self, stage: Stage, number: int, count: int) -> None:
         directory = stage.directory / f"crew{number}"
@@ -71,17 +71,17 @@ class _Crew:
     def ask(self, line: str) -> Any:
         """Return the answer to *line*; raise DemoError if there is none."""
         if self.process.stdin is None or self.process.stdout is None:
-            raise DemoError("cannot ask the fleet: it has no pipes: see chaos.fleet")
+            raise DemoError("cannot query the fleet: it has no pipes: see chaos.fleet")
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise DemoError("cannot ask the fleet: it ended: see its log")
+            raise DemoError("cannot query the fleet: it exited: see its log")
         return json.loads(answer)
 
 
 def fleet(stage: Stage) -> None:
-    """Let 200 sidecars push to one Collector, which is killed and comes back."""
+    """Let 200 sidecars export to one Collector, which is killed and restarted."""
     count = stage.times(_FLEET, 24)
     crews = [_Crew(stage, number, count // _PROCESSES) for number in range(_PROCESSES)]
     members = [tuple(member) for crew in crews for member in crew.ask("begin")]
@@ -105,22 +105,22 @@ def fleet(stage: Stage) -> None:
 
 
 def _spread(after_s: Sequence[float], count: int) -> tuple[str, list[str]]:
-    """Return what is to be said about how the fleet came back, and what is wrong with it."""
+    """Return a note on how the fleet returned, and the problems with that."""
     if len(after_s) < count:
-        return "", [f"{count - len(after_s)} of {count} did not come back"]
+        return "", [f"{count - len(after_s)} of {count} did not return"]
     densest = max(sum(start <= at < start + _WINDOW_S for at in after_s) for start in after_s)
     note = (
         f"{count} sidecars back after {after_s[0]:.1f} to {after_s[-1]:.1f} s, "
         f"median {after_s[count // 2]:.1f} s, at most {densest} within {_WINDOW_S * 1000:.0f} ms; "
         f"RSS is that of {_PROCESSES} processes"
     )
-    return note, [] if densest <= _LARGEST_SHARE * count else ["they came back all at once"]
+    return note, [] if densest <= _LARGEST_SHARE * count else ["they returned all at once"]
 
 
 def _record_fleet(
     stage: Stage, members: Sequence[tuple[int, str]], note: str, wrong: list[str], rss_kib: int
 ) -> None:
-    """Compare member by member: a packet of one that shows at another is wrong, though the sum is right."""
+    """Compare each member: a packet attributed to another is wrong even if the sum is right."""
     kernel = {instance: stack.map_counts("id", str(map_id)) for map_id, instance in members}
     shown: dict[str, dict[str, int]] = {}
 

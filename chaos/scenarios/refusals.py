@@ -39,17 +39,17 @@ REFUSALS = (
     (Answer(StatusCode.UNAVAILABLE, counted=True), Answer(StatusCode.INVALID_ARGUMENT)),
     (Answer(StatusCode.UNAVAILABLE, counted=True), *[Answer(StatusCode.UNAUTHENTICATED)] * 2),
 )
-"""Before and after counting: the same points again, or one batch is given up, by the mode (ADR 3)."""
+"""Before and after counting: by the mode (ADR 3), the batch is retried or given up."""
 
 PARTIAL = ((Answer(StatusCode.OK, rejected=9),),)
-"""Nothing of it was counted, and it must not be sent again."""
+"""Nothing is counted, and the request must not be retried."""
 
 OVERSIZE = (
     (Answer(StatusCode.OK, counted=True, padding=5 << 20),),
     (Answer(StatusCode.OK, counted=True, chatter=20_000),),
     (Answer(StatusCode.INVALID_ARGUMENT, counted=True, chatter=20_000),),
 )
-"""The Collector has counted, and its answer is too large for gRPC, which makes one of its own."""
+"""The Collector has counted, and its response is too large for gRPC, which substitutes an error."""
 
 
 def _page(stream: Stream) -> None:
@@ -64,9 +64,9 @@ FOUL: Mapping[str, Callable[[Stream], None]] = {
     "RST_STREAM(11)": lambda stream: stream.reset(11),
     "OK without a message": lambda stream: stream.headers(*OK_HEADERS, ("grpc-status", "0"), end=True),
 }
-"""What a hop says by itself, to each request, for as long as it lasts."""
+"""Responses of a failing hop to each request, for as long as it fails."""
 
-# After counting; the last is one that may be tried again.
+# After counting; the last is retryable.
 _STATUSES = (400, 401, 404, 413, 500, 503)
 
 
@@ -80,7 +80,7 @@ def refusals(stage: Stage) -> None:
 
 
 def oversize_answers(stage: Stage) -> None:
-    """Count, and answer with a message over 4 MiB or trailers over 16 KiB."""
+    """Count, then respond with a message over 4 MiB or trailers over 16 KiB."""
     nodes = [_refused(stage, mode) for mode in Mode]
     _each(stage, nodes, "", OVERSIZE * stage.times(4), lossy=())
 
@@ -101,13 +101,13 @@ def fan_out(stage: Stage) -> None:
         before, backend.status = backend.requests, status
         met = stage.until(lambda before=before: backend.requests >= before + 2 * len(nodes), 30)  # type: ignore[misc]
         backend.status = 200
-    wrong = [] if met else ["not all were met"]
+    wrong = [] if met else ["not all refusals took place"]
     for node in nodes:
         stage.record(node, node.mode.value, note=" ".join(map(str, statuses)), problems=wrong)
 
 
 def hop_500(stage: Stage) -> None:
-    """Let a hop on the way answer HTTP 500 and the like for a while: at most one batch each time."""
+    """Let a hop respond with HTTP 500 and the like for a while: at most one batch is lost each time."""
     hops = [_Hop(stage, mode) for mode in Mode]
     kinds = list(FOUL)
     stage.chance.shuffle(kinds)
@@ -119,22 +119,22 @@ def hop_500(stage: Stage) -> None:
         stage.wait(stage.seconds(5.0, 3.0))
         for hop in hops:
             hop.turn_fair()
-        # Each may still wait for its next attempt: the next kind is an outage of its own.
+        # A sidecar may still wait for its retry: each kind is a separate outage.
         stage.until(lambda: all(hop.has_passed() for hop in hops), 30)
     for hop in hops:
         bound = hop.at_stake if hop.node.mode is Mode.DELTA else ZERO
-        wrong = [] if hop.answered > len(kinds) else ["the hop was not asked"]
-        note = f"{', '.join(kinds)}: {hop.answered} answers"
+        wrong = [] if hop.answered > len(kinds) else ["the hop received no request"]
+        note = f"{', '.join(kinds)}: {hop.answered} responses"
         stage.record(hop.node, hop.node.mode.value, bound=bound, note=note, problems=wrong)
 
 
 class _Hop:
     """
-    A node and the hop before its Collector.
+    A node, and the hop between it and the Collector.
 
     Attributes:
-        at_stake: What the first batch of each outage says, added up.
-        answered: How many requests the hop has answered by itself.
+        at_stake: The sum of the counts in the first batch of each outage.
+        answered: The number of requests that the hop has answered itself.
 
     """
 
@@ -142,7 +142,7 @@ class _Hop:
         self.at_stake = dict(ZERO)
         self.answered = 0
         self._is_first = True
-        self._says = FOUL["HTTP 500"]
+        self._respond = FOUL["HTTP 500"]
         self._fair = stage.ports
         self._proxy = stage.proxy()
         self._server = Server(self._answer)
@@ -150,18 +150,18 @@ class _Hop:
         self.node = stage.node(mode.name.lower(), mode=mode, endpoint=self._proxy.port)
         self._held = dict(ZERO)
 
-    def turn_foul(self, says: Callable[[Stream], None]) -> None:
-        """Answer each request by itself from now on."""
-        self._says, self._is_first = says, True
+    def turn_foul(self, respond: Callable[[Stream], None]) -> None:
+        """Answer each request with *respond* from now on."""
+        self._respond, self._is_first = respond, True
         self._proxy.target = self._server.port
 
     def turn_fair(self) -> None:
-        """Pass on again."""
+        """Forward again."""
         self._held = held(self._fair, self.node.instance)
         self._proxy.target = self._fair.otlp
 
     def has_passed(self) -> bool:
-        """Whether counts have arrived since it turned fair."""
+        """Return whether counts have arrived since `turn_fair`."""
         now = held(self._fair, self.node.instance)
         return now["total_packets"] > self._held["total_packets"]
 
@@ -169,7 +169,7 @@ class _Hop:
         self.answered += 1
         if self._is_first:
             self.at_stake, self._is_first = add(self.at_stake, deltas(message)), False
-        self._says(stream)
+        self._respond(stream)
 
 
 def _refused(stage: Stage, mode: Mode) -> tuple[Node, Refuser]:
@@ -186,14 +186,14 @@ def _each(
     *,
     lossy: tuple[Mode, ...],
 ) -> None:
-    """Let every node meet all *answers*; in *lossy* modes what was refused for good may be missing."""
+    """Give all *answers* to every node; in *lossy* modes, finally refused counts may be missing."""
     before = [refuser.lost for _, refuser in nodes]
     for node, refuser in nodes:
         node.send()
-        # Between two refusals a batch passes, so that each meets a batch of its own and the first backoff.
+        # A batch passes between refusals, so that each refusal applies to a new batch with its first backoff.
         refuser.script.extend(answer for group in answers for answer in (PASS, PASS, *group))
     met = stage.until(lambda: not any(refuser.script for _, refuser in nodes), 150)
-    unanswered = [] if met else ["not all were met"]
+    unanswered = [] if met else ["not all refusals took place"]
     stage.wait(1.0)
     for (node, refuser), was in zip(nodes, before, strict=True):
         bound = minus(refuser.lost, was) if node.mode in lossy else ZERO

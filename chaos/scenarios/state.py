@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state directory fails: wiped, damaged, full, read-only, or wanted by two."""
+"""Failures of the state directory: wiped, damaged, full, read-only, or used twice."""
 
 import shutil
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from demo.processes import run
 from demo.tap import Counts
 
 _ONE_ACKNOWLEDGEMENT_S = 1.0
-"""On a path without faults the last acknowledgement is never older: some cycles and a busy host."""
+"""The largest age of the last acknowledgement without faults, seconds: a few cycles on a busy host."""
 
 
 def journal_lost(stage: Stage) -> None:
-    """Wipe the state directory while all live: never doubled."""
+    """Wipe the state directory while everything else runs: no count is doubled."""
     nodes = [stage.node(mode.name.lower(), mode=mode) for mode in Mode]
     bounds = {node.name: dict(ZERO) for node in nodes}
     times = stage.times(3, 2)
@@ -28,24 +28,24 @@ def journal_lost(stage: Stage) -> None:
     for node in nodes:
         bound = ZERO if node.mode is Mode.CUMULATIVE else bounds[node.name]
         wrong = []
-        if node.mode is Mode.DELTA and (said := node.log().count("the journal is lost")) != times:
-            wrong.append(f"the loss was logged {said} times, not {times}")
+        if node.mode is Mode.DELTA and (logged := node.log().count("the journal is lost")) != times:
+            wrong.append(f"the loss was logged {logged} times, not {times}")
         stage.record(node, node.mode.value, bound=bound, note=f"wiped {times} times", problems=wrong)
-    # The base point says what the lost journal left out, to a Collector that does not know it.
+    # To a new Collector, the base point restores what the lost journal left out.
     stage.restart_collector()
     stage.record(nodes[0], "then a new Collector", whole=True)
 
 
 def journal_truncated(stage: Stage) -> None:
-    """Cut the journal short while no sidecar runs."""
+    """Truncate the journal while no sidecar runs."""
     _damaged(stage, lambda data: data[: stage.chance.randrange(1, len(data))])
 
 
 def journal_flipped(stage: Stage) -> None:
-    """Flip one bit of the journal while no sidecar runs."""
+    """Flip a bit of the journal while no sidecar runs."""
 
     def flip(data: bytes) -> bytes:
-        # Beyond the acknowledgement mark: a flip there means no more than a mark that was never written.
+        # Beyond the acknowledgement mark: a damaged mark only means an unwritten one.
         at = stage.chance.randrange(20, len(data))
         return data[:at] + bytes((data[at] ^ 1 << stage.chance.randrange(8),)) + data[at + 1 :]
 
@@ -67,14 +67,14 @@ def _damaged(stage: Stage, damage: Callable[[bytes], bytes]) -> None:
         if not (node.state / "journal.damaged").exists():
             wrong.append("the damaged file was not kept")
     if "damaged" not in node.log():
-        wrong.append("nothing was said about the damage")
+        wrong.append("the damage was not logged")
     stage.record(node, bound=bound, problems=wrong)
     stage.restart_collector()
     stage.record(node, "then a new Collector", whole=True)
 
 
 def _without_sidecar(stage: Stage, node: Node, spoil: Callable[[Node], None]) -> Counts:
-    """Kill the sidecar, do harm, start it; return what the kernel counted since the last acknowledgement."""
+    """Kill the sidecar, *spoil*, restart; return the most that was counted since the last acknowledgement."""
     acknowledged = node.kernel()
     stage.wait(_ONE_ACKNOWLEDGEMENT_S)
     node.sidecar.kill()
@@ -86,12 +86,12 @@ def _without_sidecar(stage: Stage, node: Node, spoil: Callable[[Node], None]) ->
 
 
 def disk_full(stage: Stage) -> None:
-    """Fill the disk with the state directory, and empty it again."""
+    """Fill the disk of the state directory, then free it."""
     node = stage.node(prepare=_tmpfs(stage))
 
     def fill(node: Node) -> Callable[[], None]:
         filler = node.state / "filler"
-        for _ in range(3):  # what the sidecar frees in between is taken too
+        for _ in range(3):  # takes what the sidecar frees meanwhile, too
             with filler.open("ab", buffering=0) as file:
                 _until_full(lambda: file.write(bytes(1024)))
                 _until_full(lambda: file.write(b"\0"))
@@ -101,7 +101,7 @@ def disk_full(stage: Stage) -> None:
 
 
 def read_only(stage: Stage) -> None:
-    """Make the state directory read-only, and writable again."""
+    """Make the state directory read-only, then writable again."""
     node = stage.node()
 
     def protect(node: Node) -> Callable[[], None]:
@@ -114,7 +114,7 @@ def read_only(stage: Stage) -> None:
 
 
 class _Unmount:
-    """Unmounts once, at `now` or in the end."""
+    """Unmounts once, at `now` or on exit."""
 
     def __init__(self, place: Path) -> None:
         self._place: Path | None = place
@@ -149,18 +149,18 @@ def _until_full(write: Callable[[], object]) -> None:
 
 
 def _unwritable(stage: Stage, node: Node, harm: Callable[[Node], Callable[[], None]], error: str) -> None:
-    """Nothing is sent that could not be written; counting goes on; after the repair nothing is missing."""
+    """Nothing unwritten is exported, counting continues, and nothing is missing after the repair."""
     wrong = []
     for _ in range(stage.times(2)):
         stage.wait(1.5)
         repair = harm(node)
-        stage.wait(1.0)  # what was written before may still be sent
+        stage.wait(1.0)  # what is already written may still be exported
         before = held(stage.ports, node.instance)
         stage.wait(stage.seconds(3.0, 1.5))
         sent = minus(held(stage.ports, node.instance), before)["total_packets"]
         repair()
         if sent:
-            wrong.append(f"{sent} packets were sent that could not be written down")
+            wrong.append(f"{sent} packets were exported before they were written")
     node.sidecar.check()
     if f"write journal {node.state / 'journal'}: {error}" not in node.log():
         wrong.append(f"{error} was not logged")
@@ -168,12 +168,12 @@ def _unwritable(stage: Stage, node: Node, harm: Callable[[Node], Callable[[], No
 
 
 def second_writer(stage: Stage) -> None:
-    """Start a second sidecar on the same state directory: it is refused."""
+    """Start a second sidecar on the same state directory, which must be refused."""
     node = stage.node()
     wrong = []
     for _ in range(2):
         stage.wait(0.5)
-        code, said = node.run_second()
-        if code != 6 or "in use by process" not in said:
-            wrong.append(f"the second sidecar ended with exit {code}: {said}")
+        code, output = node.run_second()
+        if code != 6 or "in use by process" not in output:
+            wrong.append(f"the second sidecar exited with {code}: {output}")
     stage.record(node, note="exit 6", problems=wrong)

@@ -22,7 +22,6 @@ from sidecar.kernel.interface import Interface
 from sidecar.observe.log_handler import LONGEST_LINE
 from sidecar.observe.summary import shared_series
 from sidecar.otlp.endpoint import NOWHERE
-from sidecar.otlp.message import too_large
 from sidecar.schema import Kind, Schema
 from sidecar.sources.source import Source
 from sidecar.u64 import LARGEST_COUNT
@@ -120,6 +119,9 @@ def _check_encodable(rows: Sequence[peek.Row], schema: Schema) -> None:
     for at, instrument in schema.positions(Kind.COUNTER, Kind.GAUGE):
         largest = max((row.numbers[at] for row in rows), default=0)
         if largest > LARGEST_COUNT:
+            # The OTLP classes take memory and start-up time.
+            from sidecar.otlp.message import too_large  # noqa: PLC0415
+
             raise too_large(instrument.field, largest)
 
 
