@@ -216,10 +216,10 @@ class Node:
             os.close(fd)
 
     def detach(self) -> tuple[int, str]:
-        """Run `xdp-otel detach` for the interface; return its exit code and what it said."""
+        """Run `xdp-otel detach` for the interface; return its exit code and output."""
         where = ("--interface", NODE_INTERFACE, "--netns", self.lab.node)
-        code, said = self._run([*python("sidecar", "detach"), *where])
-        return code, said
+        code, output = self._run([*python("sidecar", "detach"), *where])
+        return code, output
 
     def run_second(self, state: Path | None = None) -> tuple[int, str]:
         """
@@ -229,8 +229,8 @@ class Node:
         """
         other = str(state or self.state)
         command = [other if part == str(self.state) else part for part in self.sidecar.command]
-        code, said = self._run(command)
-        return code, said.strip().rpartition("\n")[2]
+        code, output = self._run(command)
+        return code, output.strip().rpartition("\n")[2]
 
     def _run(self, command: Sequence[str]) -> tuple[int, str]:
         run = partial(subprocess.run, env=self.sidecar.env, cwd=ROOT, start_new_session=True)
