@@ -24,7 +24,7 @@ def main() -> int:
     """Return the exit code: 0 all rows within bounds, 1 not, 2 usage, 130 after Ctrl-C, 143 after SIGTERM."""
     chosen = _arguments()
     if chosen.list:
-        _say("\n".join(f"{name:<22}{_first_line(name)}" for name in SCENARIOS))
+        _print("\n".join(f"{name:<22}{_first_line(name)}" for name in SCENARIOS))
         return 0
     interruption.listen()
     try:
@@ -32,7 +32,7 @@ def main() -> int:
         with _place(chosen.logs) as directory:
             return _conclude(_play(chosen, directory), chosen.seed)
     except DemoError as error:
-        _say(f"chaos: {error}")
+        _print(f"chaos: {error}")
         return 1
     except interruption.Interrupted as interrupted:
         return 128 + interrupted.number
@@ -47,15 +47,17 @@ def _arguments() -> argparse.Namespace:
         "--seconds",
         type=float,
         default=environ.get("CHAOS_SECONDS") or FULL_S,
-        help=f"about how long all of them take together (CHAOS_SECONDS, default {FULL_S:.0f})",
+        help=f"approximate duration of all together (CHAOS_SECONDS, default {FULL_S:.0f})",
     )
     parser.add_argument(
         "--seed",
         type=int,
         default=environ.get("CHAOS_SEED") or SystemRandom().randrange(1 << 32),
-        help="the same seed, the same faults (CHAOS_SEED, default: another each time)",
+        help="the same seed injects the same faults (CHAOS_SEED, default: random)",
     )
-    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep logs and state of all scenarios there")
+    parser.add_argument(
+        "--logs", type=Path, metavar="DIR", help="keep the logs and state of all scenarios there"
+    )
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     chosen = parser.parse_args()
     chosen.scenarios = chosen.scenarios or only or list(SCENARIOS)
@@ -63,13 +65,13 @@ def _arguments() -> argparse.Namespace:
         if name not in SCENARIOS:
             parser.error(f"no scenario {name!r}: --list shows them")
     if not chosen.seconds > 0:
-        parser.error(f"{chosen.seconds:g} seconds: give more than none")
+        parser.error(f"argument --seconds: {chosen.seconds:g} is not positive")
     return chosen
 
 
 def _check() -> None:
     if os.geteuid() != 0:
-        raise DemoError("start: network namespaces and XDP need root: run it with sudo")
+        raise DemoError("cannot start: network namespaces and XDP need root: run it with sudo")
     stack.check_built()
     stack.mount_bpffs()
 
@@ -87,20 +89,20 @@ def _place(logs: Path | None) -> Iterator[Path]:
 def _play(chosen: argparse.Namespace, directory: Path) -> list[Row]:
     """Play the scenarios in order; print complaints as they come and the ledger at the end."""
     colours = is_terminal()
-    _say(f"seed {chosen.seed}, {len(chosen.scenarios)} scenarios, about {chosen.seconds:.0f} s for all\n")
+    _print(f"seed {chosen.seed}, {len(chosen.scenarios)} scenarios, about {chosen.seconds:.0f} s for all\n")
     rows: list[Row] = []
     started = time.monotonic()
     try:
         for number, name in enumerate(chosen.scenarios, start=1):
             with step(f"[{number}/{len(chosen.scenarios)}] {name}: {_first_line(name)}"):
-                found = play(name, directory, seed=chosen.seed, seconds=chosen.seconds)
-            rows += found
-            for row in found:
+                played = play(name, directory, seed=chosen.seed, seconds=chosen.seconds)
+            rows += played
+            for row in played:
                 for complaint in row.complaints():
-                    _say(f"    {row.scenario}: {complaint}")
+                    _print(f"    {row.scenario}: {complaint}")
     finally:
         lines = [ledger.header(), *(ledger.line(row, colours=colours) for row in rows)]
-        _say("\n" + "\n".join(lines) + f"\n\n{time.monotonic() - started:.0f} s")
+        _print("\n" + "\n".join(lines) + f"\n\n{time.monotonic() - started:.0f} s")
     return rows
 
 
@@ -108,9 +110,9 @@ def _conclude(rows: Sequence[Row], seed: int) -> int:
     wrong = [row.scenario for row in rows if row.complaints()]
     packets = sum(row.kernel["total_packets"] for row in rows)
     if wrong:
-        _say(f"WRONG: {', '.join(wrong)}. Again: CHAOS_SEED={seed}")
+        _print(f"WRONG: {', '.join(wrong)}. Again: CHAOS_SEED={seed}")
         return 1
-    _say(f"All {len(rows)} rows within their bounds: {packets:,} packets. CHAOS_SEED={seed}")
+    _print(f"All {len(rows)} rows within their bounds: {packets:,} packets. CHAOS_SEED={seed}")
     return 0
 
 
@@ -118,7 +120,7 @@ def _first_line(name: str) -> str:
     return (SCENARIOS[name].__doc__ or "").strip().splitlines()[0]
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

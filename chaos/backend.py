@@ -16,7 +16,7 @@ class Backend:
     """
 
     def __init__(self, status: int = 200) -> None:
-        """Listen."""
+        """Start to listen."""
         self.status = status
         self.requests = 0
         backend = self
@@ -39,7 +39,7 @@ class Backend:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The settings that give a Collector with config.yaml this second exporter, without a queue."""
+        """The settings that add this exporter, without a queue, to a Collector with config.yaml."""
         url = f"http://127.0.0.1:{self._server.server_port}"
         unbuffered = "sending_queue: {enabled: false}, retry_on_failure: {enabled: false}"
         return (

@@ -55,7 +55,9 @@ def seen(ports: Ports, instance: str) -> Seen:
     for series in ask(ports, f'{{__name__=~"{names}", instance="{instance}"}}[{_WINDOW}]'):
         name = series["metric"]["__name__"]
         if name in values:
-            raise DemoError(f"read {name} of {instance}: two series: {series['metric']} is one of them")
+            raise DemoError(
+                f"cannot read {name} of {instance}: two series: {series['metric']} is one of them"
+            )
         values[name] = [int(value) for _, value in series["values"]]
         if name == METRICS["total_packets"]:
             steady_s = _steady_s(series["values"])
@@ -84,8 +86,8 @@ def held(ports: Ports, instance: str) -> Counts:
     try:
         lines = [line for line in fetch(url).splitlines() if f'instance="{instance}"' in line]
     except OSError as error:
-        raise DemoError(f"read {url}: {error}: see whether the Collector runs") from error
-    # Values over 2^20 are written like 1.234567e+06, all digits kept.
+        raise DemoError(f"cannot read {url}: {error}: check that the Collector is running") from error
+    # Values over 2^20 are written as 1.234567e+06, with all digits.
     values = {line.partition("{")[0]: int(float(line.rpartition(" ")[2])) for line in lines}
     return {field: values.get(METRICS[field], 0) for field in FIELDS}
 

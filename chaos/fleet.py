@@ -65,7 +65,7 @@ class _Clock:
 
 
 class _Member:
-    """One sidecar of the fleet, with its program."""
+    """A sidecar of the fleet, with its program."""
 
     def __init__(self, cleanup: ExitStack, port: int, state: Path, stopped: threading.Event) -> None:
         self._program = cleanup.enter_context(libbpf.load_packet_counter())

@@ -134,7 +134,7 @@ class _Connection:
         return self._requests.popleft()
 
     def send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
-        """Send one frame."""
+        """Send a frame."""
         head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
         self._socket.sendall(head + payload)
 

@@ -13,7 +13,7 @@ _GREEN, _RED, _PLAIN = "\033[32m", "\033[31m", "\033[0m"
 @dataclass(frozen=True)
 class Row:
     """
-    One comparison.
+    A comparison.
 
     Attributes:
         scenario: Its name.

@@ -60,7 +60,7 @@ class Node:
 
         Args:
             cleanup: Undoes everything.
-            directory: For state and log; made here.
+            directory: Created for state and log.
             name: Unique within the process.
             endpoint: Port on 127.0.0.1 that the sidecar exports to.
             seed: Of the traffic.
@@ -69,7 +69,7 @@ class Node:
             environment: More variables for the sidecar.
             program: Read this program's pin instead of attaching the shipped program.
             inside: A command in front of the sidecar's, such as unshare.
-            state: The state directory as the sidecar knows it, if that is another path.
+            state: The path of the state directory inside the sidecar's mount namespace, if different.
 
         """
         directory.mkdir()
@@ -111,7 +111,7 @@ class Node:
 
     @property
     def pin(self) -> Path:
-        """Where the map is pinned."""
+        """The pin of the map."""
         if self._program is not None:
             return self._program.pin
         return stack.pins(NODE_INTERFACE, self.lab.node) / "stats_map"

@@ -24,12 +24,12 @@ _HANDSHAKE_BYTES = 300
 class Weather(Enum):
     """What happens to bytes."""
 
-    FAIR = "all pass"
+    FAIR = "everything passes"
     CUT = "connections are reset, new ones too"
-    HOLE = "nothing passes, nobody is told"
-    HOLD = "requests wait, answers pass"
-    SWALLOW = "requests pass, answers are lost"
-    LATE = "requests pass, answers are delayed"
+    HOLE = "nothing passes, without an error"
+    HOLD = "requests wait, responses pass"
+    SWALLOW = "requests pass, responses are lost"
+    LATE = "requests pass, responses are delayed"
 
 
 class Proxy:

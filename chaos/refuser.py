@@ -79,7 +79,7 @@ class Refuser(grpc.GenericRpcHandler):
     """
 
     def __init__(self, target: int) -> None:
-        """Listen in front of the Collector on port *target*."""
+        """Start to listen in front of the Collector on port *target*."""
         self.script: deque[Answer] = deque()
         self.lost: Mapping[str, int] = ZERO
         self._lock = threading.Lock()

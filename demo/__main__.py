@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Known traffic past the XDP program: what was sent, what the kernel counted, what Prometheus says."""
+"""Send known traffic through the XDP program; compare what was sent, counted, and stored by Prometheus."""
 
 import argparse
 import itertools
@@ -27,7 +27,7 @@ from demo.tap import tap
 
 @dataclass(frozen=True)
 class Workplace:
-    """What a run has to itself: ports, a directory, and the list of what must be undone in the end."""
+    """The resources of a run: ports, a directory, and the cleanup to perform at the end."""
 
     ports: Ports
     directory: Path
@@ -35,7 +35,7 @@ class Workplace:
 
 
 def main() -> int:
-    """Return the exit code: 0 all agree, 1 not or something failed, 130 by Ctrl-C, 143 by SIGTERM."""
+    """Return the exit code: 0 all agree, 1 a difference or failure, 130 after Ctrl-C, 143 after SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--interface", help="count on this interface of the host; no traffic is sent")
     interface = parser.parse_args().interface
@@ -58,12 +58,12 @@ def main() -> int:
 @contextmanager
 def workplace() -> Iterator[Workplace]:
     """
-    Check that everything needed is there, and undo in the end what was done.
+    Check the prerequisites; on exit, undo everything.
 
-    Raises DemoError, before anything is started, if something is missing.
+    Raises DemoError, before anything is started, if a prerequisite is missing.
     """
     if os.geteuid() != 0:
-        raise DemoError("start: network namespaces and XDP need root: run it with sudo")
+        raise DemoError("cannot start: network namespaces and XDP need root: run it with sudo")
     ports = Ports.from_environment()
     stack.check_built()
     ports.check()
@@ -78,20 +78,20 @@ def workplace() -> Iterator[Workplace]:
 
 
 def demonstrate(place: Workplace) -> tuple[list[Row], str]:
-    """Send the traffic from one namespace to another and compare; return the comparison and its last line."""
+    """Send the traffic between two namespaces; return the comparison and its conclusion."""
     started = time.monotonic()
-    with step("Make two network namespaces, joined by a veth pair"):
+    with step("Create two network namespaces, joined by a veth pair"):
         made = place.cleanup.enter_context(lab())
     print(f"    {made.client} -> {made.node}")
     services = start(place, NODE_INTERFACE, made.node)
-    with step("Put a tap on the client's side and connect the two"):
+    with step("Tap the client's interface and connect the two"):
         truth = place.cleanup.enter_context(tap(made.client, CLIENT_INTERFACE))
         made.connect()
         dropped_before = made.dropped()
         place.cleanup.enter_context(server(made))
     with step("Send TCP, UDP, ICMP, ARP, VLAN tags, fragments, broken frames"):
         send(made)
-    with step("Wait until Prometheus has it all"):
+    with step("Wait until Prometheus has all counts"):
         rows = settle(truth, place.ports, made)
     print(f"\n{table(rows, colours=is_terminal())}\n\n{peak_rate(place.ports)}\n")
     if not all(row.agrees for row in rows):
@@ -106,7 +106,7 @@ def demonstrate(place: Workplace) -> tuple[list[Row], str]:
 
 
 def start(place: Workplace, interface: str, namespace: str | None = None) -> list[Service]:
-    """Start Collector, Prometheus and sidecar; what the sidecar attaches is detached in the end."""
+    """Start Collector, Prometheus and sidecar; on cleanup, detach what the sidecar attached."""
     if not stack.is_attached(interface, namespace):
         place.cleanup.callback(stack.detach, interface, namespace)
     services = [
@@ -121,18 +121,18 @@ def start(place: Workplace, interface: str, namespace: str | None = None) -> lis
 
 
 def peak_rate(ports: Ports) -> str:
-    """Return a line about the gauge: a mean over each interval, which no other count could agree with."""
+    """Return a line about the gauge: a mean over each interval, comparable with no count."""
     peak = prometheus.query(ports, f"max_over_time({prometheus.rate(NODE_INTERFACE)}[5m])")
-    return f"{prometheus.RATE} (gauge, no count): peak {float(peak or 0):,.1f} packets/s"
+    return f"{prometheus.RATE} (gauge, not compared): peak {float(peak or 0):,.1f} packets/s"
 
 
 def until_interrupted(place: Workplace, services: list[Service], interface: str) -> None:
-    """Print the addresses and a live line until Ctrl-C; raise DemoError if a service ends by itself."""
+    """Print the addresses and a live line until Ctrl-C; raise DemoError if a service exits on its own."""
     ports = place.ports
     print(
         f"Collector   127.0.0.1:{ports.otlp} (OTLP gRPC), http://127.0.0.1:{ports.metrics}/metrics\n"
         f"Prometheus  http://127.0.0.1:{ports.prometheus}\n"
-        "Ctrl-C ends everything and cleans up."
+        "Ctrl-C stops everything and cleans up."
     )
     try:
         for second in itertools.count():
@@ -148,12 +148,12 @@ def until_interrupted(place: Workplace, services: list[Service], interface: str)
 
 
 def now(ports: Ports, interface: str) -> str:
-    """Return what Prometheus says at this moment about *interface*, in a line."""
+    """Return the current counts of *interface* in Prometheus as a line."""
     seen = prometheus.counters(ports, interface)
     speed = prometheus.query(ports, prometheus.rate(interface))
     packets, size = seen["total_packets"], seen["total_bytes"]
     if packets is None or size is None or speed is None:
-        return f"{interface}: Prometheus has nothing yet"
+        return f"{interface}: nothing in Prometheus yet"
     return f"{interface}: {packets:,} packets, {size:,} bytes, {float(speed):,.1f} packets/s"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three answers to one question, each asked independently: the tap, the kernel, Prometheus."""
+"""The same counts from three independent sources: the tap, the kernel, Prometheus."""
 
 import time
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from demo.prometheus import METRICS
 from demo.tap import FIELDS, Counts, Tap
 
 AGREE_WITHIN_S = 20
-"""How long the numbers may differ after the traffic: some cycles of the sidecar, some scrapes."""
+"""How long the counts may differ after the traffic, seconds: a few cycles of the sidecar and scrapes."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric, seen three times; *prometheus* is None if there was no answer."""
+    """A metric from all three sources; *prometheus* is None if it has no such series."""
 
     metric: str
     sent: int
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """Whether the three numbers are one."""
+        """Whether the three counts are equal."""
         return self.sent == self.kernel == self.prometheus
 
 

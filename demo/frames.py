@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ethernet frames made by hand: what sockets do not send, or not without help of the kernel."""
+"""Hand-made Ethernet frames, which ordinary sockets do not send."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -10,18 +10,18 @@ ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION, NO_NEXT = 0, 43, 44, 51, 60, 59
 IPV4, ARP, VLAN, QINQ, IPV6 = 0x0800, 0x0806, 0x8100, 0x88A8, 0x86DD
 EXPERIMENTAL = 0x88B5
-"""An EtherType for local experiments (IEEE 802a): nobody's protocol."""
+"""An EtherType for local experiments (IEEE 802a)."""
 
-# Nobody in the node's namespace has these (RFC 5737, RFC 3849, a locally administered MAC): the frames
-# are counted by XDP, then dropped by the stack, and nobody answers.
-_NOBODY_MAC = bytes.fromhex("020000000002")
+# Unused in the node's namespace (RFC 5737, RFC 3849, a locally administered MAC): XDP counts the frames, the
+# stack drops them, and no reply is sent.
+_UNUSED_MAC = bytes.fromhex("020000000002")
 _IPV4_PAIR = IPv4Address("198.51.100.1").packed + IPv4Address("198.51.100.2").packed
 _IPV6_PAIR = IPv6Address("2001:db8:1::1").packed + IPv6Address("2001:db8:1::2").packed
 
 
 def ethernet(source: bytes, ethertype: int, payload: bytes, *, tags: tuple[int, ...] = ()) -> bytes:
     """Return a frame from the MAC *source*, with one VLAN tag for each tag protocol of *tags*."""
-    frame = _NOBODY_MAC + source
+    frame = _UNUSED_MAC + source
     for number, tag in enumerate(tags, start=10):
         frame += struct.pack("!HH", tag, number)
     return frame + struct.pack("!H", ethertype) + payload
@@ -74,7 +74,7 @@ def udp(payload: bytes = b"demo") -> bytes:
 
 
 def tcp() -> bytes:
-    """Return a TCP segment: a reset, which nobody answers."""
+    """Return a TCP segment: a reset, which is never answered."""
     return struct.pack("!HHIIBBHHH", 40000, 9, 1, 0, 5 << 4, 4, 0, 0, 0)
 
 
@@ -85,7 +85,7 @@ def echo(number: int, *, identifier: int = 1, payload: bytes = b"demo") -> bytes
 
 
 def arp(source: bytes) -> bytes:
-    """Return an ARP request for an address nobody has."""
+    """Return an ARP request for an unused address."""
     return struct.pack("!HHBBH6s4s6s4s", 1, IPV4, 6, 4, 1, source, _IPV4_PAIR[:4], bytes(6), _IPV4_PAIR[4:])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The traffic generator's processes, started in the namespaces where they belong."""
+"""The processes of the traffic generator, each in its network namespace."""
 
 import subprocess
 import time
@@ -12,7 +12,7 @@ from demo.namespaces import CLIENT_INTERFACE, Lab
 from demo.processes import end, python, spawn
 
 SEND_WITHIN_S = 120
-"""How long the traffic may take; it takes about a second."""
+"""How long the traffic may take, seconds; it takes about one."""
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def server(made: Lab) -> Iterator[None]:
     process = spawn(python("demo.traffic", "serve"), namespace=made.node, stdout=subprocess.PIPE)
     try:
         if process.stdout is None or process.stdout.readline() != b"ready\n":
-            raise DemoError("start the node's server: it ended: see its message above")
+            raise DemoError("cannot start the node's server: it exited: see its message above")
         yield
     finally:
         end(process)
@@ -42,19 +42,21 @@ def send(made: Lab) -> None:
     try:
         while process.poll() is None:
             if time.monotonic() > deadline:
-                raise DemoError(f"send the traffic: not done after {SEND_WITHIN_S} s: is the host busy?")
+                raise DemoError(
+                    f"cannot send the traffic: not done after {SEND_WITHIN_S} s: is the host overloaded?"
+                )
             pause(0.05)
     finally:
         end(process)
     if process.returncode != 0:
         raise DemoError(
-            f"send the traffic: exit {process.returncode} of the generator: see its message above"
+            f"cannot send the traffic: the generator exited with {process.returncode}: see its message above"
         )
 
 
 @contextmanager
 def trickle(made: Lab) -> Iterator[None]:
-    """Go on sending a little of everything from the client's namespace."""
+    """Keep sending a little of everything from the client's namespace."""
     process = spawn(python("demo.traffic", "trickle", CLIENT_INTERFACE), namespace=made.client)
     try:
         yield

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Ctrl-C and SIGTERM, heard only where the demo waits.
+Ctrl-C and SIGTERM, handled only where the demo waits.
 
-An exception out of a signal handler can fall between the start of a process and the note that it must end;
-then something stays behind. So the handler only remembers, and `pause` raises.
+An exception raised in a signal handler could strike between the start of a process and the registration of
+its cleanup, and leave the process behind. So the handler only records the signal, and `pause` raises.
 """
 
 import signal
@@ -15,8 +15,8 @@ _SLICE_S = 0.05
 _received: list[signal.Signals] = []
 
 
-class Interrupted(Exception):  # noqa: N818 - no error: somebody asked for the end
-    """Raised by `pause` when the user (SIGINT) or the system (SIGTERM) wants the demo to end."""
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """Raised by `pause` after SIGINT from the user or SIGTERM from the system."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)
@@ -24,16 +24,16 @@ class Interrupted(Exception):  # noqa: N818 - no error: somebody asked for the e
 
 
 def listen() -> None:
-    """Remember SIGINT and SIGTERM from now on, instead of what Python does with them."""
+    """Record SIGINT and SIGTERM from now on, in place of Python's default handlers."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _remember)
+        signal.signal(number, _record)
 
 
 def pause(seconds: float) -> None:
     """
-    Wait that long.
+    Wait.
 
-    Raises Interrupted, soon, if a signal came since `listen`.
+    Raises Interrupted promptly if a signal has arrived since `listen`.
     """
     deadline = time.monotonic() + seconds
     while not _received:
@@ -44,5 +44,5 @@ def pause(seconds: float) -> None:
     raise Interrupted(_received[0])
 
 
-def _remember(number: int, _frame: FrameType | None) -> None:
+def _record(number: int, _frame: FrameType | None) -> None:
     _received.append(signal.Signals(number))

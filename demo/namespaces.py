@@ -24,7 +24,7 @@ CLIENT_IPV6 = "2001:db8::1"
 NODE_IPV4 = "192.0.2.2"
 NODE_IPV6 = "2001:db8::2"
 MTU = 9000
-"""Bytes. Frames longer than a page: the XDP program meets them as multi-buffer packets."""
+"""Bytes. Larger than a page, so that the XDP program receives multi-buffer packets."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Lab:
     node: str
 
     def plug(self) -> None:
-        """Make the veth pair: the client's end is up, the node's end down."""
+        """Create the veth pair, with the client's end up and the node's end down."""
         pair = ("ip", "link", "add", CLIENT_INTERFACE, "netns", self.client, "type", "veth")
         run(*pair, "peer", "name", NODE_INTERFACE, "netns", self.node)
         for namespace, interface in ((self.client, CLIENT_INTERFACE), (self.node, NODE_INTERFACE)):
-            # Without a link-local address the kernel's unasked chatter stays small.
+            # Without a link-local address the kernel sends little traffic of its own.
             run("ip", "-n", namespace, "link", "set", interface, "addrgenmode", "none")
         _up(self.client, CLIENT_INTERFACE, CLIENT_IPV4, CLIENT_IPV6)
 
@@ -49,35 +49,35 @@ class Lab:
 
     def connect(self) -> None:
         """
-        Bring up the node's end: from here on frames pass.
+        Bring up the node's end; from now on frames pass.
 
-        Until then the client's end is up without carrier, and the kernel drops what it would send before any
-        tap. So a tap bound to it and an XDP program attached to the node's end both see the very first frame.
+        Until then the client's end has no carrier, and the kernel drops its frames before they reach a tap.
+        So a tap on it and an XDP program on the node's end both see the very first frame.
         """
         for namespace, interface in ((self.client, CLIENT_INTERFACE), (self.node, NODE_INTERFACE)):
-            # A kernel without multi-buffer XDP (before 5.18) refuses jumbo frames here: 1500 stays.
+            # A kernel without multi-buffer XDP (before 5.18) refuses jumbo frames: 1500 remains.
             with suppress(DemoError):
                 run("ip", "-n", namespace, "link", "set", interface, "mtu", str(MTU))
         _up(self.node, NODE_INTERFACE, NODE_IPV4, NODE_IPV6)
 
     def dropped(self) -> int:
         """
-        Return how many frames the client's end has thrown away.
+        Return how many frames the client's end has dropped.
 
-        While there was no carrier: before the tap. Later: between tap and XDP program, because the node's end
-        was full (drivers/net/veth.c, veth_xmit()).
+        Without carrier it drops them before the tap; later, between tap and XDP program, when the queue of
+        the node's end is full (drivers/net/veth.c, veth_xmit()).
         """
-        said = run("ip", "-n", self.client, "-json", "-statistics", "link", "show", CLIENT_INTERFACE)
-        dropped: int = json.loads(said)[0]["stats64"]["tx"]["dropped"]
+        statistics = run("ip", "-n", self.client, "-json", "-statistics", "link", "show", CLIENT_INTERFACE)
+        dropped: int = json.loads(statistics)[0]["stats64"]["tx"]["dropped"]
         return dropped
 
 
 @contextmanager
 def lab(name: str = "demo") -> Iterator[Lab]:
     """
-    Make the namespaces and the veth pair (the node's end down) and remove them in the end.
+    Create the namespaces and the veth pair (the node's end down); remove them on exit.
 
-    *name* tells several labs of one process apart. Raises DemoError if the kernel refuses.
+    *name* distinguishes several labs of one process. Raises DemoError if the kernel refuses.
     """
     prefix = f"xdp-{name}-{os.getpid()}"
     made = Lab(client=f"{prefix}-client", node=f"{prefix}-node")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The TCP ports of the stack, all on 127.0.0.1: the well-known ones, chosen by the user, or any free ones."""
+"""The TCP ports of the stack, all on 127.0.0.1: the defaults, the user's choice, or free ports."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from demo.errors import DemoError
 
 @dataclass(frozen=True)
 class Ports:
-    """One port for each listener."""
+    """A port for each listener."""
 
     otlp: int = 4317
     """The Collector receives OTLP by gRPC."""
@@ -20,7 +20,7 @@ class Ports:
     telemetry: int = 8888
     """The Collector serves metrics about itself."""
     health: int = 13133
-    """The Collector answers whether it is up."""
+    """The Collector reports its health."""
     prometheus: int = 9090
     """Prometheus answers queries."""
 
@@ -29,7 +29,7 @@ class Ports:
         """
         Return the default ports, each replaced by its variable DEMO_<NAME>_PORT if that is set.
 
-        Raises DemoError for a value that is no port.
+        Raises DemoError for an invalid port.
         """
         chosen = {}
         for field in fields(cls):
@@ -38,13 +38,15 @@ class Ports:
             if not text:
                 continue
             if not text.isdecimal() or not 0 < int(text) < 1 << 16:
-                raise DemoError(f"read {variable}: {text!r} is no port: give a number from 1 to 65535")
+                raise DemoError(
+                    f"cannot read {variable}: {text!r} is not a port: set a number from 1 to 65535"
+                )
             chosen[field.name] = int(text)
         return cls(**chosen)
 
     @classmethod
     def free(cls) -> "Ports":
-        """Return ports that nobody uses at this moment."""
+        """Return ports that are free at this moment."""
         with ExitStack() as held:
             sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in fields(cls)]
             return cls(*(listener.getsockname()[1] for listener in sockets))
@@ -58,8 +60,8 @@ class Ports:
             except OSError as error:
                 cause = os.strerror(error.errno or 0)
                 raise DemoError(
-                    f"listen on port {port}: {cause}: stop what listens there "
-                    f"(ss -ltnp 'sport = :{port}' names it), or choose another: {_variable(field.name)}=PORT"
+                    f"cannot listen on port {port}: {cause}: stop the listener "
+                    f"(ss -ltnp 'sport = :{port}' names it), or use another: {_variable(field.name)}=PORT"
                 ) from error
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting programs: each ends with the demo, whatever ends the demo."""
+"""Start programs that end with the demo, however the demo ends."""
 
 import os
 import subprocess
@@ -25,17 +25,19 @@ def run(*command: str) -> str:
     """
     Run *command* to its end and return what it printed.
 
-    Raises DemoError with the last line of its complaint if it cannot be started or fails.
+    Raises DemoError with the last line of its error output if it cannot be started or fails.
     """
     try:
-        # A session of its own: the terminal's Ctrl-C must not break it off half done.
+        # A new session: the terminal's Ctrl-C must not interrupt it halfway.
         done = subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True)
     except FileNotFoundError:
-        raise DemoError(f"run {command[0]}: not found: install the packages with `make packages`") from None
+        raise DemoError(
+            f"cannot run {command[0]}: not found: install the packages with `make packages`"
+        ) from None
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).strip().splitlines()
-        cause = said[-1] if said else "no message"
-        raise DemoError(f"run `{' '.join(command)}`: exit {error.returncode}: {cause}") from error
+        output = (error.stderr or error.stdout).strip().splitlines()
+        cause = output[-1] if output else "no message"
+        raise DemoError(f"cannot run `{' '.join(command)}`: exit {error.returncode}: {cause}") from error
     return done.stdout
 
 
@@ -51,9 +53,9 @@ def spawn(
     """
     Start *command*, in the network namespace *namespace* if given; the pid is the command's own.
 
-    nsenter and not `ip netns exec`, whose new mount namespace hides /sys/fs/bpf. A session of its own keeps
-    the terminal's Ctrl-C away, so that the demo stops its parts in order; the death signal ends the command
-    when the demo itself is killed.
+    It uses nsenter because the mount namespace of `ip netns exec` hides /sys/fs/bpf. A new session shields
+    the command from the terminal's Ctrl-C, so that the demo stops its parts in order; the parent-death signal
+    ends the command if the demo itself is killed.
     """
     prefix = ["setpriv", "--pdeathsig", "KILL", "--"]
     if namespace is not None:
@@ -75,7 +77,7 @@ def python(module: str, *arguments: str) -> list[str]:
 
 
 def end(process: subprocess.Popen[bytes], *, timeout_s: float = 10.0) -> None:
-    """Ask *process* to end (SIGTERM), insist after *timeout_s* seconds (SIGKILL), and reap it."""
+    """Terminate *process* (SIGTERM), kill it after *timeout_s* seconds (SIGKILL), and reap it."""
     with process:  # closes its pipes
         process.terminate()
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user sees while something takes time."""
+"""Progress output."""
 
 import sys
 import threading
@@ -11,13 +11,13 @@ _CLEAR_LINE = "\r\033[K"
 
 
 def is_terminal() -> bool:
-    """Return whether somebody watches, or the output goes to a file or pipe."""
+    """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """Print *text*, the seconds as they pass (off a terminal each tenth), and how many it took in the end."""
+    """Print *text*, the elapsed seconds while the block runs (every tenth off a terminal), and the total."""
     started = time.monotonic()
     done = threading.Event()
 
@@ -41,7 +41,7 @@ def step(text: str) -> Iterator[None]:
 
 
 def live(text: str) -> None:
-    """Show *text* in place of the live line before it; off a terminal, as a line of its own."""
+    """Show *text* in place of the last live line; off a terminal, as a new line."""
     _write(f"{_CLEAR_LINE}{text}" if is_terminal() else f"{text}\n")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prometheus: what it is told to scrape, and what it answers."""
+"""Prometheus: its scrape configuration, and queries."""
 
 import json
 import urllib.error
@@ -21,7 +21,7 @@ METRICS = {
     "ipv4_packets": "xdp_xdp_packets_ipv4",
     "ipv6_packets": "xdp_xdp_packets_ipv6",
 }
-"""Field of `struct pkt_stats` to the name of its counter in Prometheus."""
+"""The counter in Prometheus of each field of `struct pkt_stats`."""
 
 RATE = "xdp_xdp_packets_rate"
 """The name of the gauge: packets per second over the sidecar's last interval."""
@@ -45,7 +45,7 @@ def config(ports: Ports) -> str:
 
 
 def answers(url: str) -> bool:
-    """Return whether a GET of *url* is answered with 200 within a second."""
+    """Return whether a GET of *url* returns 200 within a second."""
     try:
         with _OPENER.open(url, timeout=1) as response:
             return bool(response.status == 200)
@@ -66,25 +66,25 @@ def rate(interface: str) -> str:
 
 def query(ports: Ports, promql: str) -> str | None:
     """
-    Return the value that *promql* has now, as Prometheus spells it; None if there is no such series.
+    Return the current value of *promql* as Prometheus writes it; None if there is no series.
 
-    Raises DemoError if Prometheus cannot be asked, or answers with more than one series.
+    Raises DemoError if the query fails, or returns several series.
     """
     series = ask(ports, promql)
     if len(series) > 1:
         raise DemoError(
-            f"query Prometheus for {promql}: {len(series)} series, want one: stop the other sidecar"
+            f"cannot query Prometheus for {promql}: {len(series)} series, not one: stop the other sidecar"
         )
     return str(series[0]["value"][1]) if series else None
 
 
 def ask(ports: Ports, promql: str) -> list[dict[str, Any]]:
-    """Return all series of the answer to *promql*, now; raise DemoError if Prometheus cannot be asked."""
+    """Return all series that match *promql* now; raise DemoError if the query fails."""
     url = f"http://127.0.0.1:{ports.prometheus}/api/v1/query?{urllib.parse.urlencode({'query': promql})}"
     try:
         series: list[dict[str, Any]] = json.loads(fetch(url))["data"]["result"]
     except OSError as error:
-        raise DemoError(f"query Prometheus for {promql}: {error}: see whether it runs") from error
+        raise DemoError(f"cannot query Prometheus for {promql}: {error}: check that it is running") from error
     return series
 
 
@@ -94,9 +94,9 @@ def scrapes(ports: Ports) -> bool:
 
 
 def counters(ports: Ports, interface: str) -> dict[str, int | None]:
-    """Return what Prometheus answers for each of FIELDS, as an integer; None where it has no answer yet."""
-    found: dict[str, int | None] = {}
+    """Return the value of each of FIELDS in Prometheus; None where it has no series yet."""
+    values: dict[str, int | None] = {}
     for field in FIELDS:
         value = query(ports, f'{METRICS[field]}{{network_interface_name="{interface}"}}')
-        found[field] = None if value is None else int(value)
-    return found
+        values[field] = None if value is None else int(value)
+    return values

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison as text: a table, and a last line that says whether all agree."""
+"""The comparison as text: a table, and a line that tells whether all agree."""
 
 from demo.comparison import Row
 
@@ -19,10 +19,14 @@ def table(rows: list[Row], *, colours: bool) -> str:
 
 
 def conclusion(rows: list[Row], *, seconds: float, dropped: int) -> str:
-    """Return the last line: whether all agree, or else where they differ; *dropped* frames explain it."""
+    """Return the conclusion: all agree, or which metrics differ; *dropped* frames explain a difference."""
     packets, size = rows[0], rows[1]
     if all(row.agrees for row in rows):
         return f"All agree: {packets.sent:,} packets, {size.sent:,} bytes, in {seconds:.1f} s."
     differing = ", ".join(row.metric for row in rows if not row.agrees)
-    cause = f"the veth pair dropped {dropped:,} frames: give the host a rest" if dropped else "see the table"
-    return f"NOT all agree, after {seconds:.1f} s: {differing}: {cause}"
+    cause = (
+        f"the veth pair dropped {dropped:,} frames: reduce the load of the host"
+        if dropped
+        else "see the table"
+    )
+    return f"NOT all agree after {seconds:.1f} s: {differing}: {cause}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One long-running program of the stack: started, waited for, stopped, killed, started again."""
+"""A long-running program of the stack: start, wait until ready, stop, kill, restart."""
 
 import subprocess
 import time
@@ -25,15 +25,15 @@ class Service:
     log: Path
     """Both outputs of the program, appended to at each start."""
     ready: Callable[[], bool]
-    """Tells whether the program, once started, does its work."""
+    """Returns whether the started program is ready."""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, timeout_s: float = 30.0) -> None:
         """
         Start the program and return when it is ready.
 
-        Raises DemoError with the end of its log if it ends, or is not ready within *timeout_s* seconds.
-        Whatever is raised, the program does not run then.
+        Raises DemoError with the end of its log if it exits, or is not ready within *timeout_s* seconds.
+        After any exception the program is not running.
         """
         self.launch()
         try:
@@ -43,28 +43,28 @@ class Service:
             raise
 
     def launch(self) -> None:
-        """Start the program and do not wait for anything."""
+        """Start the program without waiting for it."""
         with self.log.open("ab") as log:
             self.process = spawn(self.command, env=self.env, stdout=log, stderr=subprocess.STDOUT)
 
     def stop(self) -> None:
-        """Ask the program to end and wait for it; do nothing if it does not run."""
+        """Terminate the program and wait for it; do nothing if it is not running."""
         if self.process is not None:
             end(self.process)
             self.process = None
 
     def kill(self) -> None:
-        """End the program as a crash does, without any warning (SIGKILL)."""
+        """Kill the program as a crash would (SIGKILL)."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
 
     def check(self) -> None:
-        """Raise DemoError with the end of the log if the program has ended by itself."""
+        """Raise DemoError with the end of the log if the program has exited on its own."""
         if self.process is not None and self.process.poll() is not None:
             code = self.process.returncode
-            raise DemoError(f"run {self.name}: it ended with exit {code}: its log ends\n{self.tail()}")
+            raise DemoError(f"cannot run {self.name}: exit {code}: its log ends\n{self.tail()}")
 
     def tail(self, lines: int = 15) -> str:
         """Return the last *lines* lines of the log, indented."""
@@ -77,7 +77,7 @@ class Service:
             self.check()
             if time.monotonic() > deadline:
                 cause = f"not ready within {timeout_s:.0f} s"
-                raise DemoError(f"start {self.name}: {cause}: its log ends\n{self.tail()}")
+                raise DemoError(f"cannot start {self.name}: {cause}: its log ends\n{self.tail()}")
             pause(_POLL_S)
         self.check()
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The parts between the kernel and the answer: Collector, Prometheus, sidecar.
+The parts of the stack: Collector, Prometheus, sidecar.
 
-Each is a Service, so that a test can stop, kill and start one while the others run.
+Each is a Service, so that a test can stop, kill and restart it while the others run.
 """
 
 import json
@@ -27,11 +27,13 @@ def check_built() -> None:
     """Raise DemoError if a program of the stack is missing."""
     for program in (COLLECTOR, PROMETHEUS, SIDECAR):
         if not os.access(program, os.X_OK):
-            raise DemoError(f"run {program.relative_to(ROOT)}: not found: `make demo` builds and installs it")
+            raise DemoError(
+                f"cannot run {program.relative_to(ROOT)}: not found: `make demo` builds and installs it"
+            )
 
 
 def mount_bpffs() -> None:
-    """Mount the file system of BPF pins where everybody expects it, unless it is there."""
+    """Mount bpffs at its usual place unless it is mounted."""
     if not BPFFS.is_mount():
         run("mount", "-t", "bpf", "bpf", str(BPFFS))
 
@@ -59,7 +61,7 @@ def prometheus(directory: Path, ports: Ports) -> Service:
     """
     Return a Prometheus that scrapes the Collector each second; its files go to *directory*.
 
-    It is ready once it has tried to scrape, with success or without.
+    It is ready once it has tried to scrape, successfully or not.
     """
     file = directory / "prometheus.yml"
     file.write_text(config(ports))
@@ -70,7 +72,7 @@ def prometheus(directory: Path, ports: Ports) -> Service:
         f"--web.listen-address=127.0.0.1:{ports.prometheus}",
         # A counter first seen at 500 has grown by 500 since its start time.
         "--enable-feature=created-timestamp-zero-ingestion",
-        # Else the first scrape comes 5 s after the start (a hidden flag: it is for testing).
+        # Otherwise the first scrape comes 5 s after the start (a hidden flag: it is for testing).
         "--scrape.discovery-reload-interval=100ms",
     ]
     return Service(
@@ -86,8 +88,8 @@ def sidecar(directory: Path, ports: Ports, interface: str, namespace: str | None
     """
     Return the sidecar for *interface*, of the network namespace *namespace* if given.
 
-    It loads, attaches and pins the XDP program if that is not done yet, and is ready once it is. Its state
-    goes to *directory*.
+    It loads, attaches and pins the XDP program unless that is done, and is then ready. Its state goes to
+    *directory*.
     """
     # With it a Collector that lost its state takes up where it ended (docs/delivery.md).
     options = ["--base-point", "--interval", "1", "--state-dir", str(directory / "state")]
@@ -112,22 +114,22 @@ def is_attached(interface: str, namespace: str | None = None) -> bool:
 
 
 def detach(interface: str, namespace: str | None = None) -> None:
-    """Take the sidecar's XDP program off *interface* and remove its pins; do nothing if there are none."""
+    """Detach the sidecar's XDP program from *interface* and remove its pins, if there are any."""
     if pins(interface, namespace).exists():
         run(str(SIDECAR), "detach", *_where(interface, namespace))
 
 
 def kernel_counts(interface: str, namespace: str | None = None) -> Counts:
     """
-    Return what the kernel counted on *interface*, summed over the CPUs.
+    Return the kernel's counts of *interface*, summed over the CPUs.
 
-    Read by bpftool and not by the sidecar's own code, which is what the demo puts to the test.
+    bpftool reads them, since the sidecar's own code is under test.
     """
     return map_counts("pinned", str(pins(interface, namespace) / "stats_map"))
 
 
 def map_counts(*which: str) -> Counts:
-    """Return what a map holds, summed over the CPUs; bpftool finds it by `pinned PATH` or `id ID`."""
+    """Return the counts in a map, summed over the CPUs; *which* is bpftool's `pinned PATH` or `id ID`."""
     values = json.loads(run("bpftool", "--json", "map", "dump", *which))[0]["formatted"]["values"]
     return {field: sum(value["value"][field] for value in values) for field in FIELDS}
 

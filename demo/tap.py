@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The truth: what the client really sent, counted without the XDP program.
+The ground truth: what the client sent, counted without the XDP program.
 
-A packet socket on the client's interface sees each frame as it leaves, TCP's acknowledgements and the
-kernel's own ARP included. `python -m demo.tap INTERFACE` is the child process that counts inside the
-client's namespace: for each line on its standard input it answers with one line of JSON.
+A packet socket on the client's interface sees each outgoing frame, including TCP acknowledgements and the
+kernel's ARP. `python -m demo.tap INTERFACE` is the child process that counts inside the client's namespace:
+it answers each line on standard input with a line of JSON.
 """
 
 import json
@@ -44,16 +44,16 @@ _FRAME_BYTES = 1 << 17  # more than the 64 KiB that the kernel hands to a veth a
 
 
 class Tap:
-    """The counting child process, asked for its numbers."""
+    """The counting child process."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     def counts(self) -> Counts:
         """
-        Return what has been sent up to now.
+        Return what has been sent so far.
 
-        Raises DemoError if the tap ended, or lost frames and so is no truth any more.
+        Raises DemoError if the tap exited, or has lost frames, which makes its counts useless.
         """
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
@@ -64,12 +64,12 @@ class Tap:
             pass
         line = self._process.stdout.readline()
         if not line:
-            raise DemoError("read the tap on the client's interface: it ended: see its message above")
+            raise DemoError("cannot read the tap on the client's interface: it exited: see its message above")
         answer: dict[str, int] = json.loads(line)
         lost = answer.pop("lost")
         if lost:
             raise DemoError(
-                f"read the tap on the client's interface: it lost {lost} frames: run the demo again"
+                f"cannot read the tap on the client's interface: it lost {lost} frames: run the demo again"
             )
         return answer
 
@@ -77,7 +77,7 @@ class Tap:
 @contextmanager
 def tap(namespace: str, interface: str) -> Iterator[Tap]:
     """
-    Count what leaves *interface* of *namespace*, from now on.
+    Count the frames that leave *interface* of *namespace*, from now on.
 
     The interface must be up, with or without carrier. Raises DemoError if the socket cannot be opened.
     """
@@ -92,7 +92,7 @@ def tap(namespace: str, interface: str) -> Iterator[Tap]:
 
 
 def main() -> None:
-    """Count for ever; answer each line of the standard input with the counts so far."""
+    """Count until standard input ends; answer each of its lines with the counts so far."""
     counts = dict.fromkeys(FIELDS, 0)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
         packets.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure what gateways and a store need for so many nodes, and whether all counts arrive."""
+"""Measure what gateways and a store need per node, and whether all counts arrive."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ LOADS = (
     Load(nodes=5000, gateways=3),
     Load(nodes=2000, gateways=1, tls=True),
     Load(nodes=1000, gateways=1, interfaces=8),
-    # As many requests a second as of 10,000 nodes every 10 s.
+    # As many requests per second as 10,000 nodes every 10 s.
     Load(nodes=2000, gateways=2, interval_s=2),
 )
 
@@ -35,7 +35,7 @@ _HEADER = (
 
 
 def main() -> int:
-    """Return the exit code: 0 all counts arrived, 1 not, 2 usage, 130 by Ctrl-C, 143 by SIGTERM."""
+    """Return the exit code: 0 all counts arrived, 1 not, 2 usage, 130 after Ctrl-C, 143 after SIGTERM."""
     chosen = _arguments()
     interruption.listen()
     results: list[Result] = []
@@ -57,7 +57,7 @@ def main() -> int:
 
 def _measure(directory: Path, load: Load, seconds: float) -> Result:
     title = f"{load.nodes} nodes, {load.interfaces} interfaces each, every {load.interval_s:g} s"
-    with step(f"{title}, to {load.gateways} gateways{' by TLS' if load.tls else ''}"):
+    with step(f"{title}, to {load.gateways} gateways{' over TLS' if load.tls else ''}"):
         return measure(directory, load, seconds)
 
 
@@ -72,15 +72,15 @@ def _arguments() -> argparse.Namespace:
         nargs="*",
         type=_load,
         metavar="NODES:GATEWAYS[:INTERVAL_S[:INTERFACES]]",
-        help="what to measure (default: a list that takes about 5 minutes)",
+        help="loads to measure (default: a list that takes about 5 minutes)",
     )
     parser.add_argument(
         "--seconds",
         type=float,
         default=float(os.environ.get("SCALE_SECONDS") or 20),
-        help="how long each is measured, after each node has sent twice (SCALE_SECONDS, default 20)",
+        help="how long to measure each load, after each node has sent twice (SCALE_SECONDS, default 20)",
     )
-    parser.add_argument("--tls", action="store_true", help="of what was named, each by TLS")
+    parser.add_argument("--tls", action="store_true", help="use TLS for each of the named loads")
     return parser.parse_args()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A map whose counts are known, and what a store shows of them."""
+"""A map with known counts, and the counts that a store shows."""
 
 import json
 import os
@@ -21,10 +21,10 @@ _PAUSE_S = 0.005
 
 
 class Counter:
-    """A `struct pkt_stats` in a pinned map; from enter to hold it counts, as of somebody's XDP program."""
+    """A `struct pkt_stats` in a pinned map, which counts from enter to `hold` like an XDP program."""
 
     def __init__(self, pin: Path) -> None:
-        """Make the map and pin it at *pin*."""
+        """Create the map and pin it at *pin*."""
         self.pin = pin
         self._steps = 0
         self._stopped = threading.Event()
@@ -35,11 +35,11 @@ class Counter:
 
     @property
     def truth(self) -> dict[str, int]:
-        """What the map holds: each field another, and past what a float32 can tell apart."""
+        """The counts in the map: distinct per field, and too large for the precision of a float32."""
         return {field: 2**33 + self._steps * (at + 1) for at, field in enumerate(FIELDS)}
 
     def hold(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         self._stopped.set()
         self._thread.join()
 
@@ -66,12 +66,12 @@ class Counter:
 
 def shown(store: Ports) -> dict[str, int]:
     """
-    Return what the store shows, by field; nothing for what it does not have yet.
+    Return the values in the store, by field; fields without a series are omitted.
 
-    Raises DemoError if there is more than one series of a field.
+    Raises DemoError if a field has several series.
     """
-    found = {field: query(store, METRICS[field]) for field in FIELDS}
-    return {field: int(value) for field, value in found.items() if value is not None}
+    values = {field: query(store, METRICS[field]) for field in FIELDS}
+    return {field: int(value) for field, value in values.items() if value is not None}
 
 
 def samples(store: Ports, field: str = "total_packets") -> list[tuple[float, int]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One measurement: so many nodes, so many gateways, one store; what each of them needs."""
+"""One measurement: the resources that gateways and a store need for a number of nodes."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ from scale.nodes import METRICS
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the gateways."""
+    """The load on the gateways."""
 
     nodes: int
     gateways: int
@@ -33,7 +33,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Result:
-    """What it took; cores are CPU seconds a second, over the time that was measured."""
+    """The resources used; cores are CPU seconds per second over the measured time."""
 
     load: Load
     points_s: float
@@ -42,27 +42,27 @@ class Result:
     gateway_mib: float
     """Resident size of the largest."""
     connections: int
-    """Of the gateway that has most."""
+    """Of the gateway with the most."""
     connection_kib: float
-    """By how much that gateway has grown since it had none, for each of them."""
+    """Growth of that gateway's resident size per connection."""
     store_cores: float
     store_mib: float
     series: int
     sent_bytes: float
-    """A node and cycle, agent to gateway: TCP payload."""
+    """TCP payload from agent to gateway, per node and cycle."""
     written_bytes: float
     """The same, gateway to store."""
     p50_ms: float
     p99_ms: float
     failed: int
     late_s: float
-    """How far the generator itself was behind."""
+    """How far the generator itself fell behind."""
     exact: bool
-    """The store has what was acknowledged; more only where a request failed that it had taken."""
+    """Whether the store has all acknowledged counts, and more only from requests that then failed."""
 
 
 class _Stage:
-    """Store, gateways and nodes that run."""
+    """A running store, gateways and nodes."""
 
     def __init__(self, cleanup: ExitStack, directory: Path, load: Load) -> None:
         self.load = load
@@ -91,17 +91,17 @@ class _Stage:
         )
         cleanup.callback(end, self.nodes)
         if self.nodes.stdin is None or self.nodes.stdout is None:
-            raise DemoError("start the nodes: no pipes")
+            raise DemoError("cannot start the nodes: no pipes")
         self._pipes = self.nodes.stdin, self.nodes.stdout
 
     def ask(self, what: str = "") -> dict[str, Any]:
-        """Return what happened to the nodes since the last question; raise DemoError if they ended."""
+        """Return the statistics of the nodes since the last call; raise DemoError if they exited."""
         try:
             self._pipes[0].write(f"{what}\n".encode())
             self._pipes[0].flush()
             answer: dict[str, Any] = json.loads(self._pipes[1].readline())
         except (OSError, json.JSONDecodeError) as error:
-            raise DemoError(f"ask the nodes: {error}: see what they complained of above") from error
+            raise DemoError(f"cannot query the nodes: {error}: see their message above") from error
         return answer
 
     def used(self) -> tuple[float, float, float, int, int]:
@@ -112,20 +112,20 @@ class _Stage:
 
     def is_exact(self) -> bool:
         """
-        Hold all nodes, and return whether the store has what they were told is taken.
+        Stop all nodes; return whether the store has all acknowledged counts.
 
-        It may have more where a request was taken and the answer came too late; never more than was said.
+        It may have more where a response came too late, but never more than was sent.
         """
         answer = self.ask("hold")
         shown = query(self.store_ports, "sum(xdp_xdp_packets_total)") or "0"
-        return bool(answer["acknowledged"] <= int(float(shown)) <= answer["said"])
+        return bool(answer["acknowledged"] <= int(float(shown)) <= answer["sent"])
 
 
 def measure(directory: Path, load: Load, seconds: float) -> Result:
     """
-    Run *load*; measure for *seconds* once each node has sent twice. Its files go to *directory*.
+    Run *load*; measure for *seconds* once each node has sent twice. Files go to *directory*.
 
-    Raises DemoError if a part does not start or ends.
+    Raises DemoError if a part does not start, or exits.
     """
     directory.mkdir()
     with ExitStack() as cleanup:
@@ -166,7 +166,7 @@ def _result(stage: _Stage, used: Sequence[float], answer: dict[str, Any]) -> Res
 
 
 def _certificate(directory: Path) -> tuple[str, str]:
-    """Make a certificate for localhost that is its own authority; return its path and its key's."""
+    """Create a self-signed certificate for localhost; return its path and that of its key."""
     certificate, key = str(directory / "tls.crt"), str(directory / "tls.key")
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
     subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")

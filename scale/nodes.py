@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Many nodes in one process: each sends what its agent would, over a connection of its own.
+Many nodes in one process, each with its own connection, sending what its agent would.
 
-`python -m scale.nodes COUNT INTERFACES INTERVAL_S CA PORT...` sends totals of COUNT nodes, gzip as agents
-do, in turn to the gateways on these ports, by TLS if CA is a file and not `-`. Node after node begins within
-the first interval. It answers each line of its standard input with one of JSON, what happened since the last
-one; after the line `hold` nobody sends any more, and what was under way is done.
+`python -m scale.nodes COUNT INTERFACES INTERVAL_S CA PORT...` sends the totals of COUNT nodes, with gzip as
+agents do, distributed over the gateways on these ports, with TLS unless CA is `-`. The nodes start spread
+over the first interval. It answers each line on standard input with a line of JSON, the statistics since the
+last; the line `hold` first stops all nodes, after their requests in flight.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ METRICS = len(SUMS) + 1
 
 _TIMEOUT_S = 10.0
 _CHANNEL_OPTIONS = (
-    # Else all nodes of this process would share one connection to a gateway.
+    # Otherwise all nodes of this process share one connection per gateway.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 )
@@ -56,25 +56,25 @@ _CHANNEL_OPTIONS = (
 
 @dataclass
 class Books:
-    """What happened since the last question."""
+    """The statistics since the last query."""
 
     answered_s: list[float] = field(default_factory=list)
     failed: dict[str, int] = field(default_factory=dict)
     late_s: float = 0.0
-    """How far behind its time the latest request was begun: then this process is what breaks first."""
+    """The largest delay of a request against its schedule: if it grows, this process is the bottleneck."""
 
 
 class Node:
-    """One node: its totals, and the request that says them."""
+    """A node: its totals, and the request that carries them."""
 
     def __init__(self, number: int, interfaces: int, chance: Random) -> None:
-        """Begin to count now."""
+        """Start to count now."""
         self._chance = chance
         self._counting_since_ns = time.time_ns()
         self.acknowledged = 0
-        """The packets, of all interfaces, that a gateway has said it has taken."""
-        self.said = 0
-        """The packets that were in the latest request, whatever became of it."""
+        """The packets, over all interfaces, that a gateway has acknowledged."""
+        self.sent = 0
+        """The packets in the latest request, acknowledged or not."""
         metrics = [self._sum(name, description, interfaces) for name, description in SUMS.items()]
         rate = Metric(name="xdp.packets.rate", unit="{packet}/s", description="Mean packet rate.")
         rate.gauge.data_points.extend(NumberDataPoint(attributes=_interface(at)) for at in range(interfaces))
@@ -89,7 +89,7 @@ class Node:
             scope_metrics=[ScopeMetrics(scope=scope, metrics=[*metrics, rate])],
         )
         self._request = ExportMetricsServiceRequest(resource_metrics=[whole])
-        # A message is copied into the one it is put in: what counts on is the copy.
+        # Protobuf copies a message into its parent: count in the copies.
         *copies, rate = self._request.resource_metrics[0].scope_metrics[0].metrics
         self._points = [point for metric in copies for point in metric.sum.data_points]
         self._packets = list(copies[0].sum.data_points)
@@ -108,7 +108,7 @@ class Node:
         return metric
 
     def request(self) -> bytes:
-        """Count on; return the request that says it."""
+        """Increase the counts; return the request that carries them."""
         now_ns = time.time_ns()
         for point in self._points:
             point.as_int += self._chance.randrange(100_000)
@@ -116,7 +116,7 @@ class Node:
         for point in self._rates:
             point.as_double = self._chance.random() * 1e6
             point.time_unix_nano = now_ns
-        self.said = sum(point.as_int for point in self._packets)
+        self.sent = sum(point.as_int for point in self._packets)
         return self._request.SerializeToString()
 
 
@@ -132,7 +132,7 @@ class Fleet:
     """All nodes of this process."""
 
     def __init__(self, count: int, interfaces: int, interval_s: float, ca: Path | None) -> None:
-        """Make them; nothing is sent yet."""
+        """Create the nodes; nothing is sent yet."""
         chance = Random(1)  # noqa: S311 - counts, no secrets
         self._roots = ca.read_bytes() if ca else b""
         self.nodes = [Node(number, interfaces, chance) for number in range(count)]
@@ -141,7 +141,7 @@ class Fleet:
         self.held = asyncio.Event()
 
     async def run(self, number: int, port: int) -> None:
-        """Send what a node counts, until all are held."""
+        """Send the totals of a node until all nodes are held."""
         node = self.nodes[number]
         due = time.monotonic() + self._interval_s * number / len(self.nodes)
         async with self._channel(f"localhost:{port}") as channel:
@@ -149,7 +149,7 @@ class Fleet:
             while not await self._held_until(due):
                 self.books.late_s = max(self.books.late_s, time.monotonic() - due)
                 await self._send(node, export)
-                # What a node cannot send in time is in its next total: no backlog.
+                # No backlog: the next total includes what a node cannot send in time.
                 due = max(due + self._interval_s, time.monotonic())
 
     def _channel(self, target: str) -> aio.Channel:
@@ -158,7 +158,7 @@ class Fleet:
         return aio.secure_channel(target, grpc.ssl_channel_credentials(self._roots), options=_CHANNEL_OPTIONS)
 
     async def _held_until(self, due: float) -> bool:
-        # Who is late would never hear of it: wait_for gives up at once.
+        # wait_for with a timeout of 0 gives up before it looks at the event.
         if self.held.is_set():
             return True
         try:
@@ -177,23 +177,23 @@ class Fleet:
             self.books.failed[name] = self.books.failed.get(name, 0) + 1
         else:
             self.books.answered_s.append(time.monotonic() - began)
-            node.acknowledged = node.said
+            node.acknowledged = node.sent
 
     def answer(self) -> dict[str, Any]:
-        """Return the books, and begin new ones."""
+        """Return the statistics and reset them."""
         books, self.books = self.books, Books()
         return {
             "answered_s": sorted(books.answered_s),
             "failed": books.failed,
             "late_s": books.late_s,
             "acknowledged": sum(node.acknowledged for node in self.nodes),
-            "said": sum(node.said for node in self.nodes),
+            "sent": sum(node.sent for node in self.nodes),
         }
 
 
 async def _main() -> None:
     count, interfaces, interval_s, ca, *ports = sys.argv[1:]
-    # A connection is a file.
+    # Each connection takes a descriptor.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     fleet = Fleet(int(count), int(interfaces), float(interval_s), None if ca == "-" else Path(ca))

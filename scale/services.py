@@ -2,7 +2,7 @@
 """
 The parts between a node and a store: agent, gateway, generic OTLP sender, Prometheus as store.
 
-Each is a Service on ports of its own, so that a test can stop, kill and start one while the others run.
+Each is a Service on ports of its own, so that a test can stop, kill and restart it while the others run.
 """
 
 import json
@@ -36,9 +36,9 @@ def collector(
     Return the built Collector with *files* of collector/, merged in this order.
 
     Args:
-        name: Unique in *directory*; of its log, and of its storage, which is made here.
+        name: Unique in *directory*; names its log and its storage, which is created.
         directory: For log and storage.
-        ports: Where it listens.
+        ports: The ports to listen on.
         files: Such as `gateway.yaml`, `tls.yaml`.
         settings: Variables of collector/README.md.
         host: The address it listens on for OTLP.
@@ -70,9 +70,9 @@ def collector(
 
 
 def store(directory: Path, ports: Ports, *, options: Sequence[str] = ()) -> Service:
-    """Return a Prometheus that is written to, by remote write and by OTLP, and scrapes nobody."""
+    """Return a Prometheus that receives remote write and OTLP, and scrapes nothing."""
     file = directory / "store.yml"
-    # Names as they come, as gateway.yaml has them (JSON is YAML).
+    # Metric names unchanged, as in gateway.yaml (JSON is YAML).
     file.write_text(json.dumps({"otlp": {"translation_strategy": "UnderscoreEscapingWithoutSuffixes"}}))
     return Service(
         name="the store",

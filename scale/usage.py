@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process has used: CPU time, memory, bytes received."""
+"""The resources of a process: CPU time, memory, bytes received."""
 
 import os
 import re
@@ -24,10 +24,10 @@ def rss_mib(pid: int) -> float:
 
 
 class Received:
-    """Bytes received on a port of this host, also by connections that have ended since, if they were seen."""
+    """Bytes received on a local port, including closed connections that were seen while open."""
 
     def __init__(self, port: int) -> None:
-        """Take what was received until now as nothing."""
+        """Count from now on."""
         self._port = port
         self._by_peer: dict[str, int] = {}
         self._before = 0
@@ -35,7 +35,7 @@ class Received:
         self.connections = 0
 
     def bytes(self) -> int:
-        """Return the bytes since the beginning; called often, so that few connections come and go unseen."""
+        """Return the bytes since the start; call it often, so that few connections go unseen."""
         text = run("ss", "-tiOHn", "state", "established", f"sport = :{self._port}")
         found = re.findall(r"^\d+\s+\d+\s+\S+\s+(\S+).*?bytes_received:(\d+)", text, re.MULTILINE)
         self.connections = len(found)

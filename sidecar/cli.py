@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `xdp-otel`, and the one place where errors become exit codes."""
+"""The command `xdp-otel`; the only place where errors become exit codes."""
 
 import argparse
 import logging
@@ -15,7 +15,7 @@ from sidecar.observe.log_handler import LogHandler, OneLine
 
 log = logging.getLogger("sidecar")
 
-# What a shell reports of a program that SIGPIPE ended, as `head` ends what writes to it.
+# The exit code that a shell reports for a program killed by SIGPIPE, as in `xdp-otel dump | head`.
 _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
@@ -30,13 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         limits.raise_open_files()
         code = int(flags.command(flags))
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # here errors become exit codes
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # errors become exit codes here
         return _failed(error)
     return code
 
 
 def _failed(error: BaseException) -> int:
-    """Say what went wrong, if anybody still wants to know; return the exit code."""
+    """Log *error*; return its exit code."""
     if isinstance(error, SidecarError):
         log.error("%s", error)
         return error.exit_code
@@ -54,8 +54,8 @@ def _failed(error: BaseException) -> int:
 
 
 def _refuse_undecodable(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Raise ConfigError for what is not UTF-8: OTLP, gRPC and YAML know no other text."""
-    # It is not shown: it may be a header's secret.
+    """Raise ConfigError unless all is UTF-8, the only encoding of OTLP, gRPC and YAML."""
+    # The text is not shown: it may be the secret in a header.
     for number, text in enumerate(arguments, 1):
         if not is_text(text):
             raise ConfigError(f"use argument {number}", "it is not UTF-8", "write it in UTF-8")
@@ -65,7 +65,7 @@ def _refuse_undecodable(arguments: Sequence[str], environ: Mapping[str, str]) ->
 
 
 def _with_default_command(arguments: list[str]) -> list[str]:
-    """Put `run` before bare flags; a first word that is no command is left for the parser to refuse."""
+    """Put `run` before bare flags; the parser refuses a first word that is no command."""
     named = arguments[:1] and (
         not arguments[0].startswith("-") or arguments[0] in ("-h", "--help", "--version")
     )
@@ -73,9 +73,9 @@ def _with_default_command(arguments: list[str]) -> list[str]:
 
 
 def _set_up_logging(flags: argparse.Namespace) -> None:
-    # What no line shows need not be found out for each (logging, "Optimization").
+    # No line shows these (logging HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # A service's lines have their time, unless the journal gives it them; who calls a command knows it.
+    # A service's lines begin with the time, unless systemd's journal adds it; a user's command needs none.
     time = "%(asctime)s " if flags.logs_time and "JOURNAL_STREAM" not in os.environ else ""
     handler = LogHandler(sys.stderr.encoding or "utf-8")
     handler.setFormatter(OneLine(f"{time}%(levelname)s %(message)s"))

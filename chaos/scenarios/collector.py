@@ -76,7 +76,7 @@ def two_collectors(stage: Stage) -> None:
     for _ in range(times):
         stage.wait(1.0, 2.0)
         before = {node.name: node.kernel() for node in nodes}
-        stage.wait(1.5)  # all of that is acknowledged
+        stage.wait(1.5)  # until all of that is acknowledged
         proxy.target = second_port
         stage.wait(1.5, 3.0)
         proxy.target = stage.ports.otlp
@@ -86,7 +86,7 @@ def two_collectors(stage: Stage) -> None:
     stage.wait(1.5)
     for node in nodes:
         bound = ZERO if node.mode is Mode.CUMULATIVE else bounds[node.name]
-        stage.record(node, node.mode.value, bound=bound, note=f"there and back {times} times")
+        stage.record(node, node.mode.value, bound=bound, note=f"redirected {times} times")
 
 
 def everything(stage: Stage) -> None:

@@ -70,19 +70,19 @@ def detach_under_way(stage: Stage) -> None:
         node.hold()
         stage.wait(0.2)  # for frames in flight
         counted, map_id = node.kernel_here(), node.map_id()
-        code, said = node.detach()
+        code, output = node.detach()
         refused += code != 0
-        if "Traceback" in said:
-            wrong.append(f"detach ended with a traceback: {said}")
+        if "Traceback" in output:
+            wrong.append(f"detach exited with a traceback: {output}")
         if not stage.until(node.pin.exists, 10):
-            wrong.append("after detach nothing was attached again")
+            wrong.append("the program was not attached again after detach")
             break
         if node.map_id() != map_id:
             node.finish(counted)
         node.send()
-        code, said = node.run_second(node.state.with_name(f"second{number}"))
-        if not 2 <= code <= 6 or "Traceback" in said:
-            wrong.append(f"the second sidecar ended with exit {code}: {said}")
+        code, output = node.run_second(node.state.with_name(f"second{number}"))
+        if not 2 <= code <= 6 or "Traceback" in output:
+            wrong.append(f"the second sidecar exited with {code}: {output}")
     stage.record(node, note=f"detach was refused {refused} of {times} times", problems=wrong)
 
 
@@ -133,7 +133,7 @@ def interface_remade(stage: Stage) -> None:
 
 
 def clock_step(stage: Stage) -> None:
-    """Step the wall clock back an hour, forward, and back again."""
+    """Step the wall clock an hour back, forward, and back again."""
     clock = stage.directory / "clock"
     _set(clock, hours=0)
     node = stage.node(environment={"CHAOS_CLOCK": str(clock)})
@@ -148,7 +148,7 @@ def clock_step(stage: Stage) -> None:
 
 
 def _set(clock: Path, *, hours: int) -> None:
-    # The sidecar may read it at any moment.
+    # Atomically: the sidecar may read it at any moment.
     new = clock.with_name("clock.new")
     new.write_text(str(hours * 3600))
     new.replace(clock)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sidecar dies."""
+"""Kills of the sidecar."""
 
 from chaos.child import STEPS
 from chaos.stage import Stage

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network between sidecar and Collector fails."""
+"""Failures of the network between sidecar and Collector."""
 
 from chaos.node import Mode
 from chaos.proxy import Weather
@@ -38,7 +38,7 @@ def _weather(stage: Stage, bad: tuple[Weather, ...], *, modes: tuple[Mode, ...])
         stage.wait(0.5, 3.0)
         proxy.weather = Weather.FAIR
         stage.wait(0.5, 1.5)
-    wrong = [] if proxy.spoiled or Weather.CUT in bad else ["no answer was lost or late"]
+    wrong = [] if proxy.spoiled or Weather.CUT in bad else ["no response was lost or late"]
     for node in nodes:
         stage.record(node, node.mode.value, note=f"{times} times", problems=wrong)
 
@@ -57,11 +57,11 @@ def collector_away_long(stage: Stage) -> None:
     stage.collector.start()
     early, late = away[: len(away) // 4], away[-len(away) // 4 :]
     growth = max(size for _, size, _ in late) - max(size for _, size, _ in early)
-    fattening = max(rss for _, _, rss in late) - max(rss for _, _, rss in early)
+    rss_growth = max(rss for _, _, rss in late) - max(rss for _, _, rss in early)
     wrong = []
     if growth > _JOURNAL_GROWTH_BYTES:
         wrong.append(f"the journal grew by {growth} bytes")
-    if fattening > _RSS_GROWTH_KIB:
-        wrong.append(f"the sidecar grew by {fattening} KiB")
-    note = f"{cycles} cycles; journal {growth:+} bytes, RSS {fattening:+} KiB from first to last quarter"
+    if rss_growth > _RSS_GROWTH_KIB:
+        wrong.append(f"the sidecar grew by {rss_growth} KiB")
+    note = f"{cycles} cycles; journal {growth:+} bytes, RSS {rss_growth:+} KiB from first to last quarter"
     stage.record(node, note=note, problems=wrong)

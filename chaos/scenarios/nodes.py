@@ -71,12 +71,12 @@ class _Crew:
     def ask(self, line: str) -> Any:
         """Send *line* and return the response; raise DemoError without one."""
         if self.process.stdin is None or self.process.stdout is None:
-            raise DemoError("ask the fleet: it has no pipes: see chaos.fleet")
+            raise DemoError("cannot query the fleet: it has no pipes: see chaos.fleet")
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise DemoError("ask the fleet: it ended: see its log")
+            raise DemoError("cannot query the fleet: it exited: see its log")
         return json.loads(answer)
 
 
@@ -107,14 +107,14 @@ def fleet(stage: Stage) -> None:
 def _spread(after_s: Sequence[float], count: int) -> tuple[str, list[str]]:
     """Return a note about the fleet's return and the problems found in it."""
     if len(after_s) < count:
-        return "", [f"{count - len(after_s)} of {count} did not come back"]
+        return "", [f"{count - len(after_s)} of {count} did not return"]
     densest = max(sum(start <= at < start + _WINDOW_S for at in after_s) for start in after_s)
     note = (
         f"{count} sidecars back after {after_s[0]:.1f} to {after_s[-1]:.1f} s, "
         f"median {after_s[count // 2]:.1f} s, at most {densest} within {_WINDOW_S * 1000:.0f} ms; "
         f"RSS is that of {_PROCESSES} processes"
     )
-    return note, [] if densest <= _LARGEST_SHARE * count else ["they came back all at once"]
+    return note, [] if densest <= _LARGEST_SHARE * count else ["they returned all at once"]
 
 
 def _record_fleet(

@@ -39,17 +39,17 @@ REFUSALS = (
     (Answer(StatusCode.UNAVAILABLE, counted=True), Answer(StatusCode.INVALID_ARGUMENT)),
     (Answer(StatusCode.UNAVAILABLE, counted=True), *[Answer(StatusCode.UNAUTHENTICATED)] * 2),
 )
-"""Before and after counting: the same points again, or one batch is given up, by the mode (ADR 3)."""
+"""Before and after counting: by the mode (ADR 3), the batch is retried or given up."""
 
 PARTIAL = ((Answer(StatusCode.OK, rejected=9),),)
-"""Nothing of it was counted, and it must not be sent again."""
+"""Nothing is counted, and the request must not be retried."""
 
 OVERSIZE = (
     (Answer(StatusCode.OK, counted=True, padding=5 << 20),),
     (Answer(StatusCode.OK, counted=True, chatter=20_000),),
     (Answer(StatusCode.INVALID_ARGUMENT, counted=True, chatter=20_000),),
 )
-"""The Collector has counted, and its answer is too large for gRPC, which makes one of its own."""
+"""The Collector has counted, and its response is too large for gRPC, which substitutes an error."""
 
 
 def _page(stream: Stream) -> None:
@@ -101,7 +101,7 @@ def fan_out(stage: Stage) -> None:
         before, backend.status = backend.requests, status
         met = stage.until(lambda before=before: backend.requests >= before + 2 * len(nodes), 30)  # type: ignore[misc]
         backend.status = 200
-    wrong = [] if met else ["not all were met"]
+    wrong = [] if met else ["not all refusals took place"]
     for node in nodes:
         stage.record(node, node.mode.value, note=" ".join(map(str, statuses)), problems=wrong)
 
@@ -123,8 +123,8 @@ def hop_500(stage: Stage) -> None:
         stage.until(lambda: all(hop.has_passed() for hop in hops), 30)
     for hop in hops:
         bound = hop.at_stake if hop.node.mode is Mode.DELTA else ZERO
-        wrong = [] if hop.answered > len(kinds) else ["the hop was not asked"]
-        note = f"{', '.join(kinds)}: {hop.answered} answers"
+        wrong = [] if hop.answered > len(kinds) else ["the hop received no request"]
+        note = f"{', '.join(kinds)}: {hop.answered} responses"
         stage.record(hop.node, hop.node.mode.value, bound=bound, note=note, problems=wrong)
 
 
@@ -142,7 +142,7 @@ class _Hop:
         self.at_stake = dict(ZERO)
         self.answered = 0
         self._is_first = True
-        self._says = FOUL["HTTP 500"]
+        self._respond = FOUL["HTTP 500"]
         self._fair = stage.ports
         self._proxy = stage.proxy()
         self._server = Server(self._answer)
@@ -169,7 +169,7 @@ class _Hop:
         self.answered += 1
         if self._is_first:
             self.at_stake, self._is_first = add(self.at_stake, deltas(message)), False
-        self._says(stream)
+        self._respond(stream)
 
 
 def _refused(stage: Stage, mode: Mode) -> tuple[Node, Refuser]:
@@ -193,7 +193,7 @@ def _each(
         # Two batches pass between refusals, so that each refusal hits a new batch with the initial backoff.
         refuser.script.extend(answer for group in answers for answer in (PASS, PASS, *group))
     met = stage.until(lambda: not any(refuser.script for _, refuser in nodes), 150)
-    unanswered = [] if met else ["not all were met"]
+    unanswered = [] if met else ["not all refusals took place"]
     stage.wait(1.0)
     for (node, refuser), was in zip(nodes, before, strict=True):
         bound = minus(refuser.lost, was) if node.mode in lossy else ZERO

@@ -28,8 +28,8 @@ def journal_lost(stage: Stage) -> None:
     for node in nodes:
         bound = ZERO if node.mode is Mode.CUMULATIVE else bounds[node.name]
         wrong = []
-        if node.mode is Mode.DELTA and (said := node.log().count("the journal is lost")) != times:
-            wrong.append(f"the loss was logged {said} times, not {times}")
+        if node.mode is Mode.DELTA and (logged := node.log().count("the journal is lost")) != times:
+            wrong.append(f"the loss was logged {logged} times, not {times}")
         stage.record(node, node.mode.value, bound=bound, note=f"wiped {times} times", problems=wrong)
     # For a Collector without state, the base point contains what the lost journal left out.
     stage.restart_collector()
@@ -42,7 +42,7 @@ def journal_truncated(stage: Stage) -> None:
 
 
 def journal_flipped(stage: Stage) -> None:
-    """Flip one bit of the journal while no sidecar runs."""
+    """Flip a bit of the journal while no sidecar runs."""
 
     def flip(data: bytes) -> bytes:
         # After the acknowledgement mark: a flip in the mark has the effect of an unwritten mark.
@@ -67,7 +67,7 @@ def _damaged(stage: Stage, damage: Callable[[bytes], bytes]) -> None:
         if not (node.state / "journal.damaged").exists():
             wrong.append("the damaged file was not kept")
     if "damaged" not in node.log():
-        wrong.append("nothing was said about the damage")
+        wrong.append("the damage was not logged")
     stage.record(node, bound=bound, problems=wrong)
     stage.restart_collector()
     stage.record(node, "then a new Collector", whole=True)
@@ -101,7 +101,7 @@ def disk_full(stage: Stage) -> None:
 
 
 def read_only(stage: Stage) -> None:
-    """Make the state directory read-only, and writable again."""
+    """Make the state directory read-only, then writable again."""
     node = stage.node()
 
     def protect(node: Node) -> Callable[[], None]:
@@ -173,7 +173,7 @@ def second_writer(stage: Stage) -> None:
     wrong = []
     for _ in range(2):
         stage.wait(0.5)
-        code, said = node.run_second()
-        if code != 6 or "in use by process" not in said:
-            wrong.append(f"the second sidecar ended with exit {code}: {said}")
+        code, output = node.run_second()
+        if code != 6 or "in use by process" not in output:
+            wrong.append(f"the second sidecar exited with {code}: {output}")
     stage.record(node, note="exit 6", problems=wrong)

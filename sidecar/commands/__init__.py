@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that a user types, their flags and what they print."""
+"""The commands of `xdp-otel`: their flags, and what they print."""

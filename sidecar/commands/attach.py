@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel attach` and `xdp-otel detach`: the shipped program on interfaces, with no sidecar running."""
+"""`xdp-otel attach` and `xdp-otel detach`: the shipped program on interfaces, without a running sidecar."""
 
 import argparse
 import logging
@@ -11,16 +11,16 @@ log = logging.getLogger(__name__)
 
 
 def attach(flags: argparse.Namespace) -> int:
-    """Attach to each interface; raise SidecarError for the first where that cannot be done."""
+    """Attach to each interface; raise SidecarError at the first failure."""
     for interface in interfaces_from(flags):
         xdp.attach(interface)
-        log.info("%s is counted; read it with `xdp-otel --interface %s`", interface, interface.name)
+        log.info("%s: counting; export with `xdp-otel --interface %s`", interface, interface.name)
     return 0
 
 
 def detach(flags: argparse.Namespace) -> int:
-    """Detach from each interface and remove the pins; raise SidecarError as `attach` does."""
+    """Detach from each interface and remove the pins; raise SidecarError at the first failure."""
     for interface in interfaces_from(flags):
-        done = xdp.detach(interface)
-        log.info("%s: %s", interface, "detached, pins removed" if done else "was not attached by xdp-otel")
+        detached = xdp.detach(interface)
+        log.info("%s: %s", interface, "detached, pins removed" if detached else "not attached by xdp-otel")
     return 0

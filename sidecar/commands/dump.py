@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel dump`: what the maps hold now, decoded; nothing is written down or sent."""
+"""`xdp-otel dump`: the current contents of maps, decoded; nothing is stored or exported."""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -15,11 +15,11 @@ from sidecar.sources.source import Source
 
 
 def dump(flags: argparse.Namespace) -> int:
-    """Print one reading of each source; raise SidecarError if one cannot be read."""
+    """Print one reading of each source; raise SidecarError if a source cannot be read."""
     with peek.opened(source_specs(flags)) as sources:
         readings = [(source, source.read()[-1]) for source in sources]
         if flags.json:
-            _print_json(one for source, snapshot in readings for one in _objects(source, snapshot))
+            _print_json(series for source, snapshot in readings for series in _objects(source, snapshot))
             return 0
         for at, (source, snapshot) in enumerate(readings):
             if at:
@@ -44,31 +44,24 @@ def _objects(source: Source, snapshot: Snapshot) -> Iterator[dict[str, object]]:
 
 
 def _print_json(objects: Iterable[dict[str, object]]) -> None:
-    """Print an array with one object a line, as they come: `grep` can read it as well as `jq`."""
+    """Print an array with one object per line, for `grep` as well as for `jq`."""
     print("[", end="")
-    for at, one in enumerate(objects):
-        print(",\n " if at else "", json_text(one), sep="", end="")
+    for at, series in enumerate(objects):
+        print(",\n " if at else "", json_text(series), sep="", end="")
     print("]")
 
 
 def _lines(source: Source, snapshot: Snapshot) -> Iterator[str]:
-    found = peek.rows(source.schema, snapshot)
+    rows = peek.rows(source.schema, snapshot)
+    keys = len(snapshot.reading.cells)
     yield bold(
         printable(f"{source.name}: {peek.describe(source)}, ")
-        + f"{peek.many(len(snapshot.reading.cells), 'key', 'keys')}, {len(found):,} series"
+        + f"{keys:,} {'key' if keys == 1 else 'keys'}, {len(rows):,} series"
     )
-    if shared := shared_series(source.schema, len(snapshot.reading.cells), len(found)):
+    if shared := shared_series(source.schema, keys, len(rows)):
         yield shared
-    names = peek.columns(found)
-    fields = [field.name for field in source.schema.layout.fields]
-    body = []
-    for row in found:
-        said = dict(row.attributes)
-        body.append(
-            [
-                *(peek.text(said.get(name)) for name in names),
-                *(f"{number:,}" for number in row.numbers),
-            ]
-        )
+    names = peek.columns(rows)
+    header = [*names, *(field.name for field in source.schema.layout.fields)]
+    body = [[*peek.values(row, names), *(f"{number:,}" for number in row.numbers)] for row in rows]
     if body:
-        yield from table([*names, *fields], body, numbers=range(len(names), len(names) + len(fields)))
+        yield from table(header, body, numbers=range(len(names), len(header)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags of the commands, by what they are about: one declaration each, whichever commands have them."""
+"""The flags of each command; a flag that several commands share is declared once."""
 
 import argparse
 import re
@@ -7,9 +7,87 @@ from pathlib import Path
 
 from sidecar.config import OTLP_FLAGS
 
+_Group = argparse._ArgumentGroup  # noqa: SLF001  # what `add_argument_group` returns has no public name
+
+
+def run_flags(command: argparse.ArgumentParser) -> None:
+    """Declare the flags of `run`: `config.config_from` reads them."""
+    _add_sources(command)
+    _add_delivery(command)
+    _add_debug(command)
+
+
+def check_flags(command: argparse.ArgumentParser) -> None:
+    """Declare the flags of `check`: those of `run`, which it takes unchanged, and one of its own."""
+    run_flags(command)
+    command.add_argument(
+        "--no-endpoint", action="store_true", help="skip the Collector, which may not be up yet"
+    )
+
+
+def discover_flags(command: argparse.ArgumentParser) -> None:
+    """Declare the flags of `discover`."""
+    command.add_argument(
+        "--netns", action="append", metavar="NETNS", help="include that network namespace; repeatable"
+    )
+    command.add_argument(
+        "--write-config",
+        metavar="MAP",
+        help="print a configuration for that map (pin, name or id), ready for --config",
+    )
+    command.add_argument(
+        "--with-layout",
+        action="store_true",
+        help="include the map's layout in that configuration, to run without CAP_SYS_ADMIN, which BTF needs",
+    )
+    _add_json(command)
+    _add_debug(command)
+
+
+def dump_flags(command: argparse.ArgumentParser) -> None:
+    """Declare the flags of `dump`."""
+    _add_sources(command)
+    _add_json(command)
+    _add_debug(command)
+
+
+def top_flags(command: argparse.ArgumentParser) -> None:
+    """Declare the flags of `top`."""
+    _add_sources(command)
+    command.add_argument(
+        "--interval",
+        type=_seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="time between readings (default 1)",
+    )
+    command.add_argument(
+        "--iterations", type=_count, metavar="N", help="stop after N readings (default: at Ctrl-C)"
+    )
+    _add_debug(command)
+
+
+def attach_flags(command: argparse.ArgumentParser) -> None:
+    """Declare the flags of `attach` and `detach`."""
+    command.add_argument(
+        "--interface",
+        action="append",
+        required=True,
+        metavar="IF",
+        help="interface of the shipped program; repeatable",
+    )
+    _add_netns(command)
+    _add_debug(command)
+
+
+def completion_flags(command: argparse.ArgumentParser) -> None:
+    """Declare the argument of `completion`, and its flags."""
+    command.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to complete in")
+    _add_debug(command)
+
 
 class _Once(argparse.Action):
-    """Refuse a flag that is given twice: the last one would silently be that of all interfaces."""
+    """Refuse a flag that is given twice: the last one would silently apply to all interfaces."""
 
     def __call__(
         self,
@@ -20,42 +98,31 @@ class _Once(argparse.Action):
     ) -> None:
         if getattr(namespace, self.dest) is not None:
             parser.error(
-                f"argument {option_string}: given twice; a configuration file has one for each interface"
+                f"argument {option_string}: given twice; a configuration file can name one per interface"
             )
         setattr(namespace, self.dest, values)
 
 
-def add_debug(command: argparse.ArgumentParser) -> None:
-    """Add what every command has."""
+def _add_debug(command: argparse.ArgumentParser) -> None:
     command.add_argument("--debug", action="store_true", help="log more")
 
 
-def _add_netns(to: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
-    to.add_argument(
-        "--netns", action=_Once, metavar="NETNS", help="network namespace that the interfaces are in"
-    )
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def add_interface(command: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add `--interface` and the namespace that goes with it."""
-    command.add_argument(
-        "--interface",
-        action="append",
-        required=required,
-        metavar="IF",
-        help="the shipped program there: attach it and read its map; repeatable",
-    )
-    _add_netns(command)
+def _add_netns(to: argparse.ArgumentParser | _Group) -> None:
+    to.add_argument("--netns", action=_Once, metavar="NETNS", help="network namespace of the interfaces")
 
 
-def add_sources(command: argparse.ArgumentParser) -> None:
-    """Add what says which maps are read, and what is made of them: see `config.source_specs`."""
-    group = command.add_argument_group("what to read (any number of them)")
+def _add_sources(command: argparse.ArgumentParser) -> None:
+    """Declare which maps to read and which metrics they yield: `config.source_specs` reads them."""
+    group = command.add_argument_group("what to read (any number of sources)")
     group.add_argument(
         "--interface",
         action="append",
         metavar="IF",
-        help="the map of the shipped program on that interface; `run` attaches it there",
+        help="the map of the shipped program on that interface; `run` attaches the program",
     )
     _add_netns(group)
     group.add_argument(
@@ -63,10 +130,10 @@ def add_sources(command: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         metavar="PIN",
-        help="the map pinned there, which needs the least rights; follows a new map under the same pin",
+        help="the map pinned at that path: needs the fewest rights, and follows a new map under the same pin",
     )
     group.add_argument(
-        "--map-name", action="append", metavar="NAME", help="the one map of that name (CAP_SYS_ADMIN)"
+        "--map-name", action="append", metavar="NAME", help="the only map with that name (CAP_SYS_ADMIN)"
     )
     group.add_argument(
         "--map-id", action="append", type=_map_id, metavar="ID", help="the map with that id (CAP_SYS_ADMIN)"
@@ -76,30 +143,30 @@ def add_sources(command: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         metavar="FILE",
-        help="YAML file that names maps and what is made of them (XDP_OTEL_CONFIG; docs/configuration.md)",
+        help="YAML file that names maps and their metrics (XDP_OTEL_CONFIG; docs/configuration.md)",
     )
     group.add_argument(
         "--profile",
         metavar="PROFILE",
-        help="what is made of the maps named by flags: a built-in profile, or a YAML file",
+        help="metrics of the maps named by flags: a built-in profile, or a YAML file",
     )
     group.add_argument(
         "--series-limit",
         type=_count,
         metavar="N",
-        help="most series of a map; what is beyond is added up to one (default 100000)",
+        help="most series of a map; the rest is aggregated into one overflow series (default 100000)",
     )
 
 
-def add_delivery(command: argparse.ArgumentParser) -> None:
-    """Add what says where counts are sent, how and how often: see `config.config_from`."""
+def _add_delivery(command: argparse.ArgumentParser) -> None:
+    """Declare where, how and how often to export."""
     group = command.add_argument_group("where to send it")
     group.add_argument("--interval", metavar="SECONDS", help="time between cycles, e.g. 0.5 (default 10)")
     group.add_argument(
         "--otel-endpoint",
         metavar="HOST:PORT",
-        help="OTLP/gRPC endpoint (default localhost:4317); http:// or https:// before it decides over TLS; "
-        "none: send nothing, the counts are on the status endpoint",
+        help="OTLP/gRPC endpoint (default localhost:4317); prefix http:// for plaintext, https:// for TLS; "
+        "none: export nothing, serve the counts on the status endpoint only",
     )
     for variable, text in OTLP_FLAGS.items():
         flag = f"--otel-{variable.lower().replace('_', '-')}"
@@ -107,13 +174,13 @@ def add_delivery(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--state-dir",
         metavar="DIR",
-        help="journal and instance id (default /var/lib/xdp-otel; XDP_OTEL_STATE_DIR)",
+        help="directory of the journal and the instance id (default /var/lib/xdp-otel; XDP_OTEL_STATE_DIR)",
     )
     group.add_argument(
         "--base-point",
         action="store_true",
-        help="send with each delta what came before it: exact through restarts of the Collector that ships "
-        "with xdp-otel; not for other backends (XDP_OTEL_BASE_POINT=true)",
+        help="send each delta together with the sum before it: exact through restarts of the Collector that "
+        "ships with xdp-otel; not for other backends (XDP_OTEL_BASE_POINT=true)",
     )
     group.add_argument(
         "--status-address",
@@ -123,14 +190,11 @@ def add_delivery(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--self-metrics",
         action="store_true",
-        help="send the sidecar's own metrics as well (XDP_OTEL_SELF_METRICS=true)",
+        help="export the sidecar's own metrics too (XDP_OTEL_SELF_METRICS=true)",
     )
-    group.add_argument("--once", action="store_true", help="make one cycle, have it acknowledged, and exit")
-
-
-def add_json(command: argparse.ArgumentParser) -> None:
-    """Add `--json`."""
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    group.add_argument(
+        "--once", action="store_true", help="run one cycle, wait for its acknowledgement, exit"
+    )
 
 
 def _map_id(text: str) -> int:
@@ -141,21 +205,15 @@ def _map_id(text: str) -> int:
 
 def _count(text: str) -> int:
     if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 999999999")
     return int(text)
 
 
-def seconds(text: str) -> float:
-    """Return a time from 0.1 s to a day; the type of `top --interval`."""
+def _seconds(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0.1 <= number <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time from 0.1 s to 86400 s")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time between 0.1 s and 86400 s")
     return number
-
-
-def iterations(text: str) -> int:
-    """Return a number of rounds; the type of `top --iterations`."""
-    return _count(text)

@@ -5,6 +5,6 @@ import json
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """Return *value* as JSON in ASCII: what is in a map controls no terminal, whatever its encoding."""
-    # DEL is the one control character that the standard library leaves as it is.
+    """Return *value* as ASCII JSON: no string from a map can control the terminal."""
+    # DEL is the only control character that `json` does not escape.
     return json.dumps(value, indent=indent).replace("\x7f", r"\u007f")

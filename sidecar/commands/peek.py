@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Open what the flags name to look at it: nothing is attached, sent, or written down.
+Read sources without attaching, exporting or writing anything.
 
-`check`, `dump` and `top` see the series that `run` would send, made by the same code.
+`check`, `dump` and `top` show the series that `run` would export, computed by the same code.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from sidecar.u64 import signed
 
 @dataclass(frozen=True)
 class Row:
-    """One series: its attributes, and one number for each field of the layout."""
+    """A series: its attributes, and a number for each field of the layout."""
 
     attributes: Attributes
     numbers: tuple[int, ...]
@@ -32,7 +32,7 @@ class Row:
 
 @contextmanager
 def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
-    """Open the sources of *specs* for the block, told apart as `run` does; raise SidecarError as they do."""
+    """Open the sources of *specs* for the block, with distinct attributes as in `run`; raise SidecarError."""
     with ExitStack() as stack:
         sources = []
         for spec in specs:
@@ -55,35 +55,37 @@ def _source(spec: SourceSpec) -> Source:
             "xdp-otel has no map there",
             f"attach the shipped program: `xdp-otel attach --interface {interface.name}{where}`",
         )
-    # The source of an interface would attach; that of its pin does not.
+    # Opening an interface as a source attaches to it; opening its pin does not.
     pin = MapRef("pin", str(interface.map_pin))
     source = locate.source(replace(locate.with_interface_name(spec, interface), map_ref=pin))
     source.name = f"interface:{interface}"
     return source
 
 
-def interface_of(place: MapRef) -> Interface | None:
-    """Return the interface that *place* names, or None if it names a map."""
-    return Interface(place.value, place.netns) if place.kind == "interface" else None
+def interface_of(map_ref: MapRef) -> Interface | None:
+    """Return the interface that *map_ref* names; None if it names a map."""
+    return Interface(map_ref.value, map_ref.netns) if map_ref.kind == "interface" else None
 
 
 def is_counted(interface: Interface) -> bool:
-    """Return whether the shipped program has its map there; raise RightsError if it may not be looked for."""
+    """Return whether the shipped program has a pinned map for *interface*; raise RightsError."""
     with pins.opened("map", interface.map_pin, readonly=True) as map_fd:
         return map_fd is not None
 
 
 def rows(schema: Schema, snapshot: Snapshot) -> list[Row]:
-    """Return the series that a snapshot comes to, with all that they count; sorted by attributes."""
+    """Return the series of a snapshot with their totals since the map was created, sorted by attributes."""
     series = delta.advance(delta.baseline_from_zero(snapshot), [snapshot], schema).series
-    found = [Row(one.attributes, in_own_sign(schema, one.totals)) for one in series]
-    return sorted(
-        found, key=lambda row: [(name, isinstance(value, str), value) for name, value in row.attributes]
-    )
+    return sorted((Row(each.attributes, with_sign(schema, each.totals)) for each in series), key=_sort_key)
 
 
-def in_own_sign(schema: Schema, numbers: Sequence[int]) -> tuple[int, ...]:
-    """Return *numbers*, one for each field and modulo 2^64, with those of signed fields in their own sign."""
+def _sort_key(row: Row) -> list[tuple[str, bool, str | int]]:
+    # Strings and numbers do not compare.
+    return [(name, isinstance(value, str), value) for name, value in row.attributes]
+
+
+def with_sign(schema: Schema, numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return *numbers*, one per field modulo 2^64, with those of signed fields as signed integers."""
     fields = schema.layout.fields
     if not any(field.signed for field in fields):
         return tuple(numbers)
@@ -92,24 +94,25 @@ def in_own_sign(schema: Schema, numbers: Sequence[int]) -> tuple[int, ...]:
     )
 
 
-def describe(opened: Source) -> str:
-    """Return which map a source has open: `map flows, id 30, LRU_HASH`."""
-    info = opened.info
+def describe(source: Source) -> str:
+    """Return the map of an open source: `map flows, id 30, LRU_HASH`."""
+    info = source.info
     return f"map {info.name}, id {info.id}, {info.kind.name}"
 
 
-def many(number: int, one: str, several: str) -> str:
-    """Return `1 key`, `2,000 keys`."""
-    return f"{number:,} {one if number == 1 else several}"
+def columns(rows: Sequence[Row]) -> list[str]:
+    """Return the attribute names of *rows*, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name, _ in row.attributes))
 
 
-def columns(found: Sequence[Row]) -> list[str]:
-    """Return the names of the attributes of *found*, in the order in which they appear."""
-    return list(dict.fromkeys(name for row in found for name, _ in row.attributes))
+def values(row: Row, names: Sequence[str]) -> list[str]:
+    """Return the values of the attributes *names* as text; empty where the series lacks one."""
+    attributes = dict(row.attributes)
+    return [text(attributes.get(name)) for name in names]
 
 
 def text(value: str | int | bool | None) -> str:
-    """Return an attribute's value for a table."""
+    """Return an attribute value as text."""
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)

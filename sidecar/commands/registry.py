@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The commands: what each is called, its flags and its examples.
+The table of commands, and the parser built from it.
 
-What a command needs is imported when it is called: gRPC and the OTLP classes are most of the memory and of
-the start, and only `run` and `check` pay for them.
+A command's module is imported when the command is called: gRPC and the OTLP classes take most of the memory
+and of the start-up time, and only `run` and `check` need them.
 """
 
 import argparse
@@ -14,15 +14,23 @@ from importlib import import_module
 from typing import NoReturn
 
 from sidecar import __version__
-from sidecar.commands import flags as add
+from sidecar.commands.flags import (
+    attach_flags,
+    check_flags,
+    completion_flags,
+    discover_flags,
+    dump_flags,
+    run_flags,
+    top_flags,
+)
 from sidecar.errors import printable
 
-EXAMPLES = """\
-  xdp-otel --interface eth0                       count on eth0 and send to localhost:4317
-  xdp-otel discover                               which XDP programs and maps there are
-  xdp-otel check --map-path /sys/fs/bpf/flows     would it work? one reading, and the Collector's answer
-  xdp-otel dump --map-path /sys/fs/bpf/flows      what the map holds now
-  xdp-otel top --map-path /sys/fs/bpf/flows       its rates, live
+_EXAMPLES = """\
+  xdp-otel --interface eth0                       count on eth0, export to localhost:4317
+  xdp-otel discover                               list XDP programs and maps
+  xdp-otel check --map-path /sys/fs/bpf/flows     try it: one reading, one empty request to the Collector
+  xdp-otel dump --map-path /sys/fs/bpf/flows      print what the map holds now
+  xdp-otel top --map-path /sys/fs/bpf/flows       show its rates, live
   xdp-otel COMMAND --help                         more examples"""
 
 _EXIT_CODES = """\
@@ -31,23 +39,22 @@ _EXIT_CODES = """\
   7 not acknowledged (--once, check)     70 a bug, with a traceback"""
 
 
-def epilog(examples: str) -> str:
-    """Return the end of a help text."""
+def _epilog(examples: str) -> str:
     return f"examples:\n{examples}\n\nexit codes:\n{_EXIT_CODES}\n"
 
 
 @dataclass(frozen=True)
 class Command:
     """
-    One command.
+    A command.
 
     Attributes:
-        name: As it is typed.
-        help: One line, for the list of commands.
-        examples: Lines of the help.
-        add_flags: Declares its flags.
-        function: Does it, and returns the exit code.
-        logs_time: Whether each line of its log begins with the time.
+        name: The word that the user types.
+        help: One line for the list of commands, without a full stop.
+        examples: The example lines of its help text.
+        add_flags: Declares its flags on a parser.
+        function: Runs it and returns the exit code; raises SidecarError.
+        logs_time: Whether its log lines begin with the time, as a service's do.
 
     """
 
@@ -60,12 +67,12 @@ class Command:
 
     @property
     def description(self) -> str:
-        """The help as a sentence."""
+        """The one-line help as a sentence."""
         return f"{self.help[0].upper()}{self.help[1:]}."
 
 
 def _later(name: str, *, module: str = "") -> Callable[[argparse.Namespace], int]:
-    """Return the function *name* of `sidecar.commands.<module>`, which is imported when it is called."""
+    """Return a function that imports *name* from `sidecar.commands.<module or name>` and calls it."""
 
     def call(flags: argparse.Namespace) -> int:
         function: Callable[[argparse.Namespace], int] = getattr(
@@ -74,12 +81,6 @@ def _later(name: str, *, module: str = "") -> Callable[[argparse.Namespace], int
         return function(flags)
 
     return call
-
-
-def _run_flags(command: argparse.ArgumentParser) -> None:
-    add.add_sources(command)
-    add.add_delivery(command)
-    add.add_debug(command)
 
 
 def _run(flags: argparse.Namespace) -> int:
@@ -92,62 +93,6 @@ def _run(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _attach_flags(command: argparse.ArgumentParser) -> None:
-    add.add_interface(command, required=True)
-    add.add_debug(command)
-
-
-def _discover_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--netns", action="append", metavar="NETNS", help="look into that network namespace too; repeatable"
-    )
-    command.add_argument(
-        "--write-config",
-        metavar="MAP",
-        help="print a configuration for that map (pin, name or id), ready for --config",
-    )
-    command.add_argument(
-        "--with-layout",
-        action="store_true",
-        help="say the map's layout in that configuration: to run without CAP_SYS_ADMIN, which BTF needs",
-    )
-    add.add_json(command)
-    add.add_debug(command)
-
-
-def _check_flags(command: argparse.ArgumentParser) -> None:
-    _run_flags(command)
-    command.add_argument(
-        "--no-endpoint", action="store_true", help="leave the Collector out: it may not be up yet"
-    )
-
-
-def _dump_flags(command: argparse.ArgumentParser) -> None:
-    add.add_sources(command)
-    add.add_json(command)
-    add.add_debug(command)
-
-
-def _top_flags(command: argparse.ArgumentParser) -> None:
-    add.add_sources(command)
-    command.add_argument(
-        "--interval",
-        type=add.seconds,
-        default=1.0,
-        metavar="SECONDS",
-        help="between readings (default 1)",
-    )
-    command.add_argument(
-        "--iterations", type=add.iterations, metavar="N", help="end after N rounds (default: at Ctrl-C)"
-    )
-    add.add_debug(command)
-
-
-def _completion_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that will read it")
-    add.add_debug(command)
-
-
 def _completion(flags: argparse.Namespace) -> int:
     from sidecar.commands.completion import script  # noqa: PLC0415
 
@@ -158,73 +103,73 @@ def _completion(flags: argparse.Namespace) -> int:
 COMMANDS = (
     Command(
         "run",
-        "read and send until SIGTERM (the default command)",
+        "read maps and export until SIGTERM (the default command)",
         """\
-  xdp-otel --interface eth0                       count on eth0 and send to localhost:4317
+  xdp-otel --interface eth0                       count on eth0, export to localhost:4317
   xdp-otel --interface eth0 --interface eth1 --otel-endpoint http://collector:4317
   xdp-otel --map-path /sys/fs/bpf/flows           read the map of your own program
-  xdp-otel --map-name stats_map --interval 5      find it by its name
-  xdp-otel --config flows.yaml --once             one cycle of what the file names""",
-        _run_flags,
+  xdp-otel --map-name stats_map --interval 5      find the map by name
+  xdp-otel --config flows.yaml --once             one cycle of the sources in the file""",
+        run_flags,
         _run,
         logs_time=True,
     ),
     Command(
         "discover",
-        "show XDP programs by interface and their maps, and how to read them",
+        "list XDP programs by interface, their maps, and how to read them",
         """\
   xdp-otel discover
-  xdp-otel discover --netns blue                  and in the network namespace blue
+  xdp-otel discover --netns blue                  include the network namespace blue
   xdp-otel discover --json | jq '.maps[].name'
   xdp-otel discover --write-config /sys/fs/bpf/flows > flows.yaml""",
-        _discover_flags,
+        discover_flags,
         _later("discover", module="discover.command"),
     ),
     Command(
         "check",
-        "say whether `run` with the same flags would work, or the first thing to mend",
+        "report whether `run` would work with the same flags, or else the first thing to fix",
         """\
   xdp-otel check --config flows.yaml
   xdp-otel check --map-path /sys/fs/bpf/flows --otel-endpoint collector:4317
   xdp-otel check --interface eth0 --no-endpoint   before the Collector is up""",
-        _check_flags,
+        check_flags,
         _later("check"),
     ),
     Command(
         "dump",
-        "print what the maps hold now, decoded",
+        "print the current contents of maps, decoded",
         """\
   xdp-otel dump --map-path /sys/fs/bpf/flows
   xdp-otel dump --config flows.yaml --json | jq '.[] | select(.fields.drops > 0)'""",
-        _dump_flags,
+        dump_flags,
         _later("dump"),
     ),
     Command(
         "top",
-        "show live rates per second, the highest first",
+        "show live rates per second, highest first",
         """\
   xdp-otel top --interface eth0
   xdp-otel top --map-path /sys/fs/bpf/flows --interval 5
   xdp-otel top --config flows.yaml --iterations 3 > rates.txt""",
-        _top_flags,
+        top_flags,
         _later("top"),
     ),
     Command(
         "attach",
         "attach the shipped program to interfaces and leave it counting",
         """\
-  xdp-otel attach --interface eth0                count now, send later
+  xdp-otel attach --interface eth0                count now, export later
   xdp-otel attach --interface lo --netns blue""",
-        _attach_flags,
+        attach_flags,
         _later("attach"),
         logs_time=True,
     ),
     Command(
         "detach",
-        "detach it and remove its pins and its map",
+        "detach the shipped program, remove its pins and its map",
         """\
   xdp-otel detach --interface eth0                stop counting""",
-        _attach_flags,
+        attach_flags,
         _later("detach", module="attach"),
         logs_time=True,
     ),
@@ -235,7 +180,7 @@ COMMANDS = (
   xdp-otel completion bash > /etc/bash_completion.d/xdp-otel
   xdp-otel completion zsh > "${fpath[1]}/_xdp-otel"
   xdp-otel completion fish > ~/.config/fish/completions/xdp-otel.fish""",
-        _completion_flags,
+        completion_flags,
         _completion,
     ),
 )
@@ -251,7 +196,7 @@ def parser() -> argparse.ArgumentParser:
     root = _Parser(
         prog="xdp-otel",
         description="Read packet counters from BPF maps and push them, exact, as OTLP delta sums.",
-        epilog=epilog(EXAMPLES),
+        epilog=_epilog(_EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -262,7 +207,7 @@ def parser() -> argparse.ArgumentParser:
             command.name,
             help=command.help,
             description=command.description,
-            epilog=epilog(command.examples),
+            epilog=_epilog(command.examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

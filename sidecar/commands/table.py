@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Columns of text for a terminal or a pipe (pure, but for asking what the terminal is)."""
+"""Columns of text for a terminal or a pipe."""
 
 import os
 import sys
@@ -14,24 +14,24 @@ _LONGEST_CELL = 2000
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> list[str]:
     """
-    Return the lines of a table; the columns at the places *numbers* are aligned to the right.
+    Return the lines of a table; the columns at the indices in *numbers* are aligned to the right.
 
-    Its texts are made printable: names in the kernel, and strings in maps, are anybody's.
+    Control characters are escaped: names in the kernel and strings in maps are untrusted.
     """
     lines = [[printable(text, _LONGEST_CELL) for text in row] for row in (header, *rows)]
-    widths = [max(len(row[at]) for row in lines) for at in range(len(header))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [_GAP.join(_cells(row, widths, numbers)).rstrip() for row in lines]
 
 
 def _cells(row: Sequence[str], widths: Sequence[int], numbers: Sequence[int]) -> Iterator[str]:
-    for at, (text, width) in enumerate(zip(row, widths, strict=True)):
-        yield text.rjust(width) if at in numbers else text.ljust(width)
+    for column, (text, width) in enumerate(zip(row, widths, strict=True)):
+        yield text.rjust(width) if column in numbers else text.ljust(width)
 
 
 def bold(text: str, stream: TextIO | None = None) -> str:
-    """Return *text* in bold if *stream* (standard output) is a terminal that wants it (https://no-color.org)."""
-    return f"\x1b[1m{text}\x1b[0m" if _wants_colours(stream or sys.stdout) else text
+    """Return *text* in bold if *stream* (default: stdout) is a terminal with styles (https://no-color.org)."""
+    return f"\x1b[1m{text}\x1b[0m" if _is_styled(stream or sys.stdout) else text
 
 
-def _wants_colours(stream: TextIO) -> bool:
+def _is_styled(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel top`: how fast each series grows, refreshed in place; plain lines where there is no terminal."""
+"""`xdp-otel top`: live rates of each series, redrawn in place; plain lines if stdout is no terminal."""
 
 import argparse
+import itertools
 import shutil
 import signal
 import sys
@@ -17,62 +18,63 @@ from sidecar.sources.source import Source
 
 
 class _Watched:
-    """A source, and where its series stood at the last reading."""
+    """An open source, and its counts at the last reading."""
 
     def __init__(self, source: Source) -> None:
-        """Take an open source and read it; raise SidecarError if that cannot be done."""
+        """Read *source* for the first time; raise SidecarError if it cannot be read."""
         self._source = source
         self._baseline = delta.baseline_from_now(source.read()[-1])
 
     def turn(self) -> Meter:
-        """Read; return what was counted since the last reading."""
+        """Read the source; return what was counted since the last reading."""
         snapshots = self._source.read()
         self._source.release(snapshots[-1].identity)
         schema = self._source.schema
         before = self._baseline
-        step = delta.advance(before, snapshots, schema)
-        self._baseline = step.baseline
+        window = delta.advance(before, snapshots, schema)
+        self._baseline = window.baseline
         seconds = snapshots[-1].after_ns(before.end_ns, before.boottime_ns) / 1e9
         return Meter(
             f"{self._source.name}: {peek.describe(self._source)}",
             tuple(field.name for field in schema.layout.fields),
-            tuple(peek.Row(one.attributes, peek.in_own_sign(schema, one.counts)) for one in step.series),
+            tuple(
+                peek.Row(series.attributes, peek.with_sign(schema, series.counts)) for series in window.series
+            ),
             seconds,
         )
 
 
 def top(flags: argparse.Namespace) -> int:
-    """Show rates until Ctrl-C, SIGTERM or the last round; raise SidecarError if a source cannot be read."""
+    """Show rates until Ctrl-C, SIGTERM or the last iteration; raise SidecarError if a source fails."""
     with ExitStack() as stack:
         sources = stack.enter_context(peek.opened(source_specs(flags)))
-        # SIGINT too: who was started in the background of a script has it ignored, and Python leaves it so.
+        # SIGINT too: a background process of a script starts with SIGINT ignored, and Python keeps that.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _end)
+            signal.signal(number, _interrupt)
         watched = [_Watched(source) for source in sources]
         screen = stack.enter_context(Screen(sys.stdout)) if sys.stdout and sys.stdout.isatty() else None
         try:
             _watch(watched, screen, flags.interval, flags.iterations)
         except KeyboardInterrupt:
-            return 0  # how it is meant to be ended
+            return 0  # the normal end
     return 0
 
 
-def _watch(watched: Sequence[_Watched], screen: Screen | None, interval_s: float, rounds: int | None) -> None:
-    done = 0
+def _watch(
+    watched: Sequence[_Watched], screen: Screen | None, interval_s: float, iterations: int | None
+) -> None:
     due = time.monotonic()
-    while rounds is None or done < rounds:
-        # A reading that took longer than the interval is not made up for.
+    for _ in itertools.count() if iterations is None else range(iterations):
+        # An interval that a slow reading overran is skipped, not caught up.
         due = max(due + interval_s, time.monotonic())
-        time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
-        meters = [one.turn() for one in watched]
-        size = shutil.get_terminal_size() if screen else None
-        said = lines(time.strftime("%H:%M:%S"), meters, size)
+        time.sleep(max(0.0, due - time.monotonic()))
+        meters = [source.turn() for source in watched]
+        clock = time.strftime("%H:%M:%S")
         if screen:
-            screen.show(said)
+            screen.show(lines(clock, meters, shutil.get_terminal_size()))
         else:
-            print("\n".join(said), end="\n\n", flush=True)
-        done += 1
+            print("\n".join(lines(clock, meters, None)), end="\n\n", flush=True)
 
 
-def _end(_number: int, _frame: object) -> None:
+def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt

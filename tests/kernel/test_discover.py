@@ -251,7 +251,7 @@ def test_pins_that_cannot_be_opened_are_counted_in_one_line(flows):
         os.setresgid(65534, 65534, 65534)
         os.setresuid(65534, 65534, 65534)
         with os.fdopen(writer, "w") as stream:
-            json.dump(report.as_json(inventory.take()), stream)
+            json.dump(report.as_json(inventory.collect()), stream)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as stream:

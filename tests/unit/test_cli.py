@@ -17,13 +17,13 @@ COMMAND = str(Path(sys.executable).with_name("xdp-otel"))
 MODULE = (sys.executable, "-m", "sidecar")
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR (.+: .+: .+)\n")
 SUBCOMMANDS = [command.name for command in commands.COMMANDS]
-# Whose log is for a terminal has no time in its lines.
+# The log of an interactive command has no time.
 LINE_AT_A_TERMINAL = re.compile(r"ERROR (.+: .+: .+)\n")
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Run the command as a process of its own, with no variables but those given."""
+    """Run the command as a process, with no other variables than those given."""
 
     def call(*arguments, command=MODULE, **environ):
         return subprocess.run(
@@ -40,7 +40,7 @@ def run(tmp_path):
 
 
 def error_of(done):
-    """The message of a command that failed with one line and nothing else."""
+    """The message of a command whose only output is one line of error."""
     match = LINE.fullmatch(done.stderr) or LINE_AT_A_TERMINAL.fullmatch(done.stderr)
     assert match, done.stderr
     assert done.stdout == ""
@@ -49,11 +49,11 @@ def error_of(done):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["--interval", "0"]])
 def test_the_module_is_the_command(run, arguments):
-    """`python -m sidecar` and `xdp-otel` are one."""
-    one, other = run(*arguments), run(*arguments, command=(COMMAND,))
+    """`python -m sidecar` and `xdp-otel` are the same."""
+    module, script = run(*arguments), run(*arguments, command=(COMMAND,))
 
-    assert (one.returncode, one.stdout) == (other.returncode, other.stdout)
-    assert one.stderr[24:] == other.stderr[24:]
+    assert (module.returncode, module.stdout) == (script.returncode, script.stdout)
+    assert module.stderr[24:] == script.stderr[24:]
 
 
 def test_the_version_is_that_of_the_package(run):
@@ -65,7 +65,7 @@ def test_the_version_is_that_of_the_package(run):
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in SUBCOMMANDS)])
 def test_every_help_has_examples_and_exit_codes(run, arguments):
-    """Who asks one subcommand need not ask another."""
+    """Each help is complete."""
     done = run(*arguments)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -73,8 +73,8 @@ def test_every_help_has_examples_and_exit_codes(run, arguments):
     assert "exit codes:\n" in done.stdout
 
 
-def test_the_help_knows_every_exit_code(run):
-    """Each class of error has a code of its own, and it is documented."""
+def test_the_help_lists_every_exit_code(run):
+    """Each class of errors has its own, documented code."""
     codes = {kind.exit_code for kind in errors.SidecarError.__subclasses__()} | {
         0,
         errors.SidecarError.exit_code,
@@ -85,7 +85,7 @@ def test_the_help_knows_every_exit_code(run):
 
 
 def test_run_is_the_default(run):
-    """Without a subcommand the flags are those of run; without flags, too."""
+    """Flags without a subcommand are those of run; so are no flags at all."""
     for flags in (["--interval", "0"], []):
         named, bare = run("run", *flags), run(*flags)
 
@@ -96,46 +96,62 @@ def test_run_is_the_default(run):
 @pytest.mark.parametrize(
     ("arguments", "environ", "message"),
     [
-        (["--map-id", "1", "--interval", "soon"], {}, "use --interval 'soon': not a time"),
-        (["--map-id", "1"], {"OTEL_METRIC_EXPORT_INTERVAL": "1"}, "use OTEL_METRIC_EXPORT_INTERVAL"),
+        (["--map-id", "1", "--interval", "soon"], {}, "cannot use --interval 'soon': not a time"),
+        (["--map-id", "1"], {"OTEL_METRIC_EXPORT_INTERVAL": "1"}, "cannot use OTEL_METRIC_EXPORT_INTERVAL"),
         (
             ["--otel-endpoint", "here"],
             {},
-            "use --otel-endpoint",
+            "cannot use --otel-endpoint",
         ),
         (
             [],
             {"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"},
-            "use OTEL_EXPORTER_OTLP_HEADERS: an item is not KEY=VALUE",
+            "cannot use OTEL_EXPORTER_OTLP_HEADERS: an item is not KEY=VALUE",
         ),
-        (["--netns", "blue"], {}, "use --netns blue: it goes with --interface"),
-        (["attach", "--interface", "a", "--interface", "a"], {}, "use --interface a: it is named twice"),
-        (["detach", "--interface", "a b"], {}, "use --interface 'a b': no interface can have that name"),
-        ([], {}, "choose what to read: no source: give --interface, "),
+        (["--netns", "blue"], {}, "cannot use --netns blue: it goes with --interface"),
+        (
+            ["attach", "--interface", "a", "--interface", "a"],
+            {},
+            "cannot use --interface a: it is named twice",
+        ),
+        (
+            ["detach", "--interface", "a b"],
+            {},
+            "cannot use --interface 'a b': no interface can have that name",
+        ),
+        ([], {}, "cannot choose what to read: no source: give --interface, "),
         (
             ["dump"],
             {},
-            "choose what to read: no source: give --interface, --map-path, --map-name, --map-id or",
+            "cannot choose what to read: no source: give --interface, --map-path, --map-name, --map-id or",
         ),
         (
             ["discover", "--with-layout"],
             {},
-            "use --with-layout: it goes with --write-config: name the map there",
+            "cannot use --with-layout: it needs --write-config: name the map there",
         ),
-        (["top", "--netns", "blue"], {}, "use --netns blue: it goes with --interface"),
-        (["check", "--map-id", "1", "--map-id", "1"], {}, "read id:1: it is named twice"),
-        (["dump", "--profile", "xdp-stats"], {}, "use --profile xdp-stats: no flag names a map"),
-        (["dump", "--config", "/none.yaml"], {"XDP_OTEL_CONFIG": "/nosuch.yaml"}, "read /none.yaml: No such"),
-        (["dump"], {"XDP_OTEL_CONFIG": "/nosuch.yaml"}, "read /nosuch.yaml: No such file or directory"),
+        (["top", "--netns", "blue"], {}, "cannot use --netns blue: it goes with --interface"),
+        (["check", "--map-id", "1", "--map-id", "1"], {}, "cannot read id:1: it is named twice"),
+        (["dump", "--profile", "xdp-stats"], {}, "cannot use --profile xdp-stats: no flag names a map"),
+        (
+            ["dump", "--config", "/none.yaml"],
+            {"XDP_OTEL_CONFIG": "/nosuch.yaml"},
+            "cannot read /none.yaml: No such",
+        ),
+        (
+            ["dump"],
+            {"XDP_OTEL_CONFIG": "/nosuch.yaml"},
+            "cannot read /nosuch.yaml: No such file or directory",
+        ),
         (
             ["--map-id", "1", "--otel-endpoint", "https://c:1"],
             {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere.pem"},
-            "read /nowhere.pem: ENOENT (No such file or directory): name a readable PEM file in ",
+            "cannot read /nowhere.pem: ENOENT (No such file or directory): name a readable PEM file in ",
         ),
     ],
 )
-def test_what_cannot_be_used_is_one_line_and_code_2(run, arguments, environ, message):
-    """Level, what failed on which object, cause, remedy; no usage text, no traceback, nothing started."""
+def test_an_unusable_setting_is_one_line_and_code_2(run, arguments, environ, message):
+    """Level, step, object, cause, remedy; no usage text, no traceback, nothing started."""
     done = run(*arguments, **environ)
 
     assert done.returncode == 2
@@ -160,13 +176,16 @@ def test_what_cannot_be_used_is_one_line_and_code_2(run, arguments, environ, mes
         (["dumb"], "argument COMMAND: invalid choice: 'dumb'"),
         (["completion"], "the following arguments are required: shell"),
         (["completion", "tcsh"], "argument shell: invalid choice: 'tcsh'"),
-        (["top", "--interval", "0.05"], "argument --interval: '0.05' is not a time from 0.1 s to 86400 s"),
-        (["top", "--iterations", "0"], "argument --iterations: '0' is not a number from 1 on"),
+        (
+            ["top", "--interval", "0.05"],
+            "argument --interval: '0.05' is not a time between 0.1 s and 86400 s",
+        ),
+        (["top", "--iterations", "0"], "argument --iterations: '0' is not a number from 1 to 999999999"),
         (["dump", "--series-limit", "-3"], "argument --series-limit: "),
     ],
 )
-def test_flags_that_do_not_exist_or_do_not_fit_are_code_2(run, arguments, words):
-    """Abbreviations are no flags; a number that is no 32-bit map id is not cut down to another map's."""
+def test_unknown_flags_and_invalid_values_are_code_2(run, arguments, words):
+    """Abbreviations are unknown; a map id of more than 32 bits is not truncated to another map's."""
     done = run(*arguments)
 
     assert done.returncode == 2
@@ -176,7 +195,7 @@ def test_flags_that_do_not_exist_or_do_not_fit_are_code_2(run, arguments, words)
 
 @pytest.mark.parametrize("command", ["attach", "run"])
 def test_an_interface_that_does_not_exist_is_code_3(run, command):
-    """With where to look, and the namespace if one was named."""
+    """The message tells where to look, and names the network namespace."""
     done = run(command, "--interface", "no-such-if")
     assert done.returncode == 3
     assert done.stderr.endswith(
@@ -188,25 +207,25 @@ def test_an_interface_that_does_not_exist_is_code_3(run, command):
     assert " ERROR cannot enter network namespace no-such-ns: ENOENT " in done.stderr
 
 
-def test_detach_of_what_is_not_attached_is_done(run):
-    """Nothing to do is no failure; the log says so."""
+def test_detaching_twice_is_no_error(run):
+    """Nothing to do is success; the log tells."""
     done = run("detach", "--interface", "no-such-if")
 
     assert done.returncode == 0
-    assert done.stderr.endswith(" INFO no-such-if: was not attached by xdp-otel\n")
+    assert done.stderr.endswith(" INFO no-such-if: not attached by xdp-otel\n")
 
 
-def test_a_state_directory_that_cannot_be_used_is_code_6(run, tmp_path):
+def test_an_unusable_state_directory_is_code_6(run, tmp_path):
     """Before any map is opened."""
     (tmp_path / "file").write_text("")
     done = run("--map-id", "1", "--state-dir", str(tmp_path / "file"))
 
     assert done.returncode == 6
-    assert error_of(done).startswith(f"open state directory {tmp_path / 'file'}: ENOTDIR ")
+    assert error_of(done).startswith(f"cannot open state directory {tmp_path / 'file'}: ENOTDIR ")
 
 
-def test_a_reader_that_went_away_changes_nothing(run):
-    """`xdp-otel 2>&1 | head -0`: the exit code is that of the command."""
+def test_a_closed_pipe_does_not_change_the_exit_code(run):
+    """As in `xdp-otel 2>&1 | head -0`."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -219,8 +238,8 @@ def test_a_reader_that_went_away_changes_nothing(run):
     assert done.returncode == 2
 
 
-def test_without_any_output_it_still_works(run):
-    """Started by something that closed the standard streams."""
+def test_closed_standard_streams_do_no_harm(run):
+    """The parent may have closed all three."""
     done = subprocess.run(
         ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *MODULE, "--interval", "0"], cwd=ROOT, check=False
     )
@@ -229,7 +248,7 @@ def test_without_any_output_it_still_works(run):
 
 
 def test_a_second_namespace_is_refused(run):
-    """One of them would silently be that of all interfaces."""
+    """The last one would silently apply to all interfaces."""
     done = run("dump", "--interface", "a", "--netns", "x", "--interface", "b", "--netns", "y")
 
     assert (done.returncode, "argument --netns: given twice" in done.stderr) == (2, True)
@@ -238,11 +257,14 @@ def test_a_second_namespace_is_refused(run):
 @pytest.mark.parametrize(
     "argument", [b"--map-path=/\xff", b"--otel-headers=key=hunter2\xff", b"--state-dir=\xff"]
 )
-def test_an_argument_that_is_no_text_is_refused(run, argument):
-    """OTLP and gRPC could not carry it. It may be a secret, so it is not shown."""
+def test_an_argument_that_is_not_utf_8_is_refused(run, argument):
+    """OTLP and gRPC cannot carry it. It may be a secret, so it is not shown."""
     done = run("run", "--map-id", "1", argument)
 
-    assert (done.returncode, error_of(done)) == (2, "use argument 4: it is not UTF-8: write it in UTF-8")
+    assert (done.returncode, error_of(done)) == (
+        2,
+        "cannot use argument 4: it is not UTF-8: write it in UTF-8",
+    )
 
 
 @pytest.mark.parametrize(
@@ -255,16 +277,19 @@ def test_an_argument_that_is_no_text_is_refused(run, argument):
         "XDP_OTEL_STATE_DIR",
     ],
 )
-def test_a_variable_that_is_no_text_is_refused(run, variable):
-    """As above; others' variables are not ours to judge."""
+def test_a_variable_that_is_not_utf_8_is_refused(run, variable):
+    """Only among the variables that we read."""
     done = run("--map-id", "1", **{variable: b"key=hunter2\xff"})
 
-    assert (done.returncode, error_of(done)) == (2, f"use {variable}: it is not UTF-8: set it in UTF-8")
+    assert (done.returncode, error_of(done)) == (
+        2,
+        f"cannot use {variable}: it is not UTF-8: set it in UTF-8",
+    )
     assert run("--version", OTHER=b"\xff").returncode == 0
 
 
-def test_a_flag_that_does_not_exist_controls_no_terminal(run):
-    """Usage errors quote what was typed."""
+def test_usage_errors_cannot_control_the_terminal(run):
+    """They quote the user's input."""
     done = run("--\x1b[2J\n\udcff")
 
     assert done.returncode == 2
@@ -273,19 +298,19 @@ def test_a_flag_that_does_not_exist_controls_no_terminal(run):
 
 @pytest.mark.parametrize("most", [6, 9, 12, 63])
 def test_too_few_open_files_are_one_line(run, most):
-    """gRPC would abort the process."""
+    """Without descriptors gRPC would abort the process."""
     shell = ("/bin/sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", *MODULE)
     done = run("--map-id", "1", command=shell)
 
     assert (done.returncode, error_of(done)) == (
         5,
-        f"open files: no more than {most} may be open: "
+        f"cannot open files: no more than {most} may be open: "
         "allow 64 or more: `ulimit -n`, or LimitNOFILE= in systemd",
     )
 
 
 def test_a_low_limit_of_open_files_is_raised(run):
-    """Where it may be."""
+    """Up to the hard limit."""
     shell = ("/bin/sh", "-c", 'ulimit -S -n 8; exec "$@"', "sh", *MODULE)
 
     assert run("completion", "bash", command=shell).returncode == 0
@@ -294,22 +319,26 @@ def test_a_low_limit_of_open_files_is_raised(run):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (OSError(errno.EMFILE, "", "/lib/x.py"), 5, "open a file: EMFILE (Too many open files): raise the"),
-        (FileNotFoundError(errno.ENOENT, "", "/proc/self/task"), 5, "open /proc/self/task: ENOENT ("),
-        (MemoryError(), 5, "allocate memory: "),
+        (
+            OSError(errno.EMFILE, "", "/lib/x.py"),
+            5,
+            "cannot open a file: EMFILE (Too many open files): raise the",
+        ),
+        (FileNotFoundError(errno.ENOENT, "", "/proc/self/task"), 5, "cannot open /proc/self/task: ENOENT ("),
+        (MemoryError(), 5, "cannot allocate memory: "),
         (FileNotFoundError(errno.ENOENT, "", "/etc/x"), 70, "this is a bug"),
     ],
 )
-def test_what_the_machine_lacks_is_no_bug(broken, caplog, error, code, words):
-    """No /proc, no memory, no descriptors: one line, wherever it was met."""
+def test_lack_of_resources_is_no_bug(broken, caplog, error, code, words):
+    """No /proc, no memory, no descriptors: one line, wherever it is raised."""
     broken(error)
 
     assert cli.main([]) == code
     assert caplog.records[-1].message.startswith(words)
 
 
-def test_output_that_nobody_reads_ends_quietly(run):
-    """A closed pipe ends what prints with SIGPIPE's code and no word."""
+def test_a_closed_pipe_ends_output_quietly(run):
+    """With the code of SIGPIPE, and without a message."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -322,8 +351,8 @@ def test_output_that_nobody_reads_ends_quietly(run):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_output_that_does_not_fit_is_one_line():
-    """A full disk is no bug."""
+def test_a_full_disk_is_one_line():
+    """And no bug."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*MODULE, "completion", "bash"],
@@ -336,14 +365,14 @@ def test_output_that_does_not_fit_is_one_line():
 
     assert (done.returncode, done.stderr) == (
         5,
-        "ERROR cannot write the output: ENOSPC (No space left on device): make room there, "
-        "or raise its limit\n",
+        "ERROR cannot write the output: ENOSPC (No space left on device): "
+        "make room there, or raise its limit\n",
     )
 
 
 @pytest.fixture
 def broken(monkeypatch):
-    """Let the command itself raise something."""
+    """Return a function that makes the command raise an error."""
 
     def raising(error):
         def fail(*_):
@@ -355,7 +384,7 @@ def broken(monkeypatch):
 
 
 def test_a_bug_is_code_70_with_a_traceback(broken, caplog):
-    """Anything that is no SidecarError is ours to mend."""
+    """Anything but a SidecarError is for us to fix."""
     broken(RuntimeError("oops"))
 
     assert cli.main([]) == 70
@@ -364,7 +393,7 @@ def test_a_bug_is_code_70_with_a_traceback(broken, caplog):
 
 
 def test_an_interrupt_is_code_130(broken, caplog):
-    """Ctrl-C before the cycles begin is no bug."""
+    """Ctrl-C before the first cycle is no bug."""
     broken(KeyboardInterrupt())
 
     assert cli.main([]) == 130
@@ -373,10 +402,10 @@ def test_an_interrupt_is_code_130(broken, caplog):
 
 @pytest.mark.parametrize("kind", errors.SidecarError.__subclasses__())
 def test_every_error_has_its_code(broken, caplog, kind):
-    """And is logged as its one line."""
+    """And is logged as one line."""
     broken(kind("do it", "it cannot be done", "do something else"))
 
     assert cli.main([]) == kind.exit_code
     assert [(record.levelno, record.message) for record in caplog.records] == [
-        (logging.ERROR, "do it: it cannot be done: do something else")
+        (logging.ERROR, "cannot do it: it cannot be done: do something else")
     ]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel discover`: which XDP programs and maps there are, and a configuration to read one."""
+"""`xdp-otel discover`: list XDP programs and maps, and write a configuration for a map."""

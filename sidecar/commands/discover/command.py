@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`xdp-otel discover`: which XDP programs and maps there are, and how to read them."""
+"""The entry point of `xdp-otel discover`."""
 
 import argparse
 import logging
@@ -12,20 +12,20 @@ log = logging.getLogger(__name__)
 
 
 def discover(flags: argparse.Namespace) -> int:
-    """Print what there is, or a configuration for one map of it; raise SidecarError if that cannot be had."""
+    """Print the inventory, or a configuration for one of its maps; raise SidecarError if that fails."""
     if flags.with_layout and flags.write_config is None:
-        raise ConfigError("use --with-layout", "it goes with --write-config", "name the map there")
-    found = inventory.take(flags.netns or ())
+        raise ConfigError("use --with-layout", "it needs --write-config", "name the map there")
+    collected = inventory.collect(flags.netns or ())
     if flags.write_config is not None:
-        from sidecar.commands.discover import write_config  # noqa: PLC0415  # only who asks for it pays
+        from sidecar.commands.discover import write_config  # noqa: PLC0415  # not imported for the other outputs
 
-        print(write_config.for_map(found, flags.write_config, with_layout=flags.with_layout), end="")
+        print(write_config.for_map(collected, flags.write_config, with_layout=flags.with_layout), end="")
     elif flags.json:
-        print(json_text(report.as_json(found), indent=2))
+        print(json_text(report.as_json(collected), indent=2))
         return 0
     else:
-        for line in report.lines(found):
+        for line in report.lines(collected):
             print(line)
-    for note in found.notes:
+    for note in collected.notes:
         log.warning("%s", note)
     return 0

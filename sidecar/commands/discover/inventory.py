@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Take stock of XDP programs and of maps: by interface, by id and by pin, as far as the rights reach.
+Collect XDP programs and maps by interface, by id and by pin, as far as our rights reach.
 
-Interfaces and the ids of their programs may be seen by anybody (rtnetlink). To open a program or a map by
-its id the kernel wants CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_map_get_fd_by_id`); without, pins remain.
+Any user may list interfaces and the ids of their programs (rtnetlink). Opening a program or a map by id needs
+CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_map_get_fd_by_id`); without it only pins can be opened.
 """
 
 import os
@@ -20,17 +20,17 @@ from sidecar.kernel import netlink, netns
 from sidecar.kernel import syscall as bpf
 
 _XDP, _EXT = 6, 28  # enum bpf_prog_type
-# libxdp pins what runs under the dispatcher with id ID on interface IFINDEX as
+# libxdp pins the programs that the dispatcher with id ID on interface IFINDEX calls as
 # xdp/dispatch-IFINDEX-ID/prog0-prog, prog1-prog and so on (xdp-tools, lib/libxdp/protocol.org).
 _DISPATCHED = re.compile(r"dispatch-[0-9]+-([0-9]+)/prog([0-9]+)-prog$")
 
 
-def take(namespaces: Sequence[str] = ()) -> Inventory:
+def collect(namespaces: Sequence[str] = ()) -> Inventory:
     """
-    Take stock of our own network namespace and of *namespaces*.
+    Return the inventory of our network namespace and of *namespaces*.
 
     Raises:
-        SidecarError: A namespace cannot be entered, or the kernel does not list its interfaces.
+        SidecarError: A namespace cannot be entered, or its interfaces cannot be listed.
 
     """
     walk = pins.walk()
@@ -38,33 +38,34 @@ def take(namespaces: Sequence[str] = ()) -> Inventory:
         pin.path: program for pin in walk.pins if pin.kind == "program" for program in _pinned(pin.path)
     }
     listed, notes = _listed()
-    known = _with_families(listed or {one.id: one for one in pinned.values()}, pinned)
+    known = _with_families(listed or {program.id: program for program in pinned.values()}, pinned)
     attachments = tuple(_attachments((None, *namespaces), known))
-    shown = {program.id for one in attachments for program in one.program.family()}
-    inner = {below.id for program in known.values() for below in program.under}
-    elsewhere = tuple(program for number, program in known.items() if number not in shown | inner)
-    roots = (*(one.program for one in attachments), *elsewhere)
-    wanted = {number for root in roots for program in root.family() for number in program.map_ids}
-    examined = tuple(maps.examine(wanted, walk))
-    remarks = (*notes, *_refused(walk), *_missing(wanted, examined))
-    return Inventory(attachments, elsewhere, examined, remarks)
+    attached = {program.id for attachment in attachments for program in attachment.program.family()}
+    called = {program.id for dispatcher in known.values() for program in dispatcher.under}
+    elsewhere = tuple(program for number, program in known.items() if number not in attached | called)
+    roots = (*(attachment.program for attachment in attachments), *elsewhere)
+    used = {map_id for root in roots for program in root.family() for map_id in program.map_ids}
+    found = tuple(maps.examine(used, walk))
+    return Inventory(attachments, elsewhere, found, (*notes, *_walk_notes(walk), *_unopened(used, found)))
 
 
 def _listed() -> tuple[dict[int, Program], list[str]]:
-    """Return the XDP programs by id, and what to say if they may not be listed."""
+    """Return the XDP programs by id, and a note if they may not be listed."""
     try:
         ids = list(bpf.prog_ids())
     except OSError as error:
-        note = f"list programs and maps by id: {explain(error)}: run with CAP_SYS_ADMIN; only pins are shown"
-        return {}, [note]
-    return {program.id: program for number in ids for program in _opened_by_id(number)}, []
+        cause = explain(error)
+        return {}, [
+            f"cannot list programs and maps by id: {cause}: run with CAP_SYS_ADMIN; only pins are shown"
+        ]
+    return {program.id: program for number in ids for program in _by_id(number)}, []
 
 
-def _opened_by_id(number: int) -> Iterator[Program]:
+def _by_id(number: int) -> Iterator[Program]:
     try:
         fd = bpf.prog_fd_by_id(number)
     except OSError:
-        return  # ended between the listing and the opening
+        return  # unloaded since it was listed
     try:
         yield from _xdp_program(fd)
     finally:
@@ -86,7 +87,7 @@ def _xdp_program(fd: int) -> Iterator[Program]:
 
 
 def _with_families(programs: Mapping[int, Program], pinned: Mapping[Path, Program]) -> dict[int, Program]:
-    """Return *programs*, each dispatcher with what libxdp has pinned as being under it."""
+    """Return *programs*, each dispatcher with the programs that libxdp has pinned for it."""
     under: dict[int, dict[int, Program]] = {}
     for path, program in pinned.items():
         match = _DISPATCHED.search(str(path))
@@ -94,9 +95,12 @@ def _with_families(programs: Mapping[int, Program], pinned: Mapping[Path, Progra
             under.setdefault(int(match[1]), {})[int(match[2])] = program
     known = {**{number: Program(number) for number in under}, **programs}
     return {
-        number: replace(program, under=tuple(below for _, below in sorted(under.get(number, {}).items())))
-        for number, program in known.items()
+        number: replace(program, under=_in_order(under.get(number, {}))) for number, program in known.items()
     }
+
+
+def _in_order(by_place: Mapping[int, Program]) -> tuple[Program, ...]:
+    return tuple(program for _, program in sorted(by_place.items()))
 
 
 def _attachments(namespaces: Sequence[str | None], known: Mapping[int, Program]) -> Iterator[Attachment]:
@@ -109,16 +113,20 @@ def _attachments(namespaces: Sequence[str | None], known: Mapping[int, Program])
                 yield Attachment(namespace, link.name, link.ifindex, mode, program)
 
 
-def _refused(walk: Walk) -> Iterator[str]:
+def _walk_notes(walk: Walk) -> Iterator[str]:
     if walk.refused:
         others = f" and {len(walk.refused) - 1} more" if len(walk.refused) > 1 else ""
-        yield f"open {walk.refused[0]}{others}: EACCES (Permission denied): run as its owner, or as root"
+        what = f"{walk.refused[0]}{others}"
+        yield f"cannot open {what}: EACCES (Permission denied): run as its owner, or as root"
     if walk.cut:
-        yield "look through bpffs: there is more in it than is looked at: name the pin by --map-path"
+        yield "cannot list all of bpffs: it has too many pins, or is nested too deeply: use --map-path PIN"
 
 
-def _missing(wanted: set[int], maps: Sequence[FoundMap]) -> Iterator[str]:
-    missing = sorted(wanted - {one.info.id for one in maps})
-    if missing:
-        ids = ", ".join(map(str, missing))
-        yield f"open map id {ids}: not pinned, and by id only CAP_SYS_ADMIN may: run with it, or pin the map"
+def _unopened(used: set[int], found: Sequence[FoundMap]) -> Iterator[str]:
+    unopened = sorted(used - {each.info.id for each in found})
+    if unopened:
+        ids = ", ".join(map(str, unopened))
+        yield (
+            f"cannot open map id {ids}: not pinned, and opening by id needs CAP_SYS_ADMIN: "
+            "run with CAP_SYS_ADMIN, or pin the map"
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at maps without reading their values: what they are, how full, how laid out, whether we may read."""
+"""Probe maps without reading their values: type, number of keys, layout, and whether we may read them."""
 
 import os
 from collections.abc import Iterator
@@ -14,27 +14,26 @@ from sidecar.describe.shape import Shape
 from sidecar.errors import explain
 from sidecar.kernel import syscall as bpf
 
-NO_BTF_RIGHTS = "to see its BTF needs CAP_SYS_ADMIN"
 _MOST_COUNTED = 1000
 _RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG, include/uapi/linux/bpf.h
 
 
 def examine(wanted: set[int], walk: Walk) -> Iterator[FoundMap]:
-    """Yield the maps with an id in *wanted* and those that are pinned, but for what may not be opened."""
+    """Yield the maps with an id in *wanted* and the pinned maps; skip those that cannot be opened."""
     paths: dict[int, list[Path]] = {}
     for pin in walk.pins:
         if pin.kind == "map":
             paths.setdefault(pin.id, []).append(pin.path)
     for number in sorted(wanted | paths.keys()):
-        found = _through_pin(paths[number][0]) if number in paths else _by_id(number)
-        if found and found.info.id == number:
-            yield replace(found, pins=tuple(paths.get(number, ())))
+        probed = _by_pin(paths[number][0]) if number in paths else _by_id(number)
+        if probed and probed.info.id == number:
+            yield replace(probed, pins=tuple(paths.get(number, ())))
 
 
-def _through_pin(path: Path) -> FoundMap | None:
+def _by_pin(path: Path) -> FoundMap | None:
     try:
         with pins.opened(path) as (fd, _):
-            return look(fd)
+            return probe(fd)
     except OSError:
         return None  # gone since the walk
 
@@ -45,17 +44,17 @@ def _by_id(number: int) -> FoundMap | None:
     except OSError:
         return None
     try:
-        return look(fd)
+        return probe(fd)
     finally:
         os.close(fd)
 
 
-def look(fd: int) -> FoundMap:
-    """Return what an open map is; raise OSError if the kernel does not even say that."""
+def probe(fd: int) -> FoundMap:
+    """Return the description of an open map; raise OSError if the kernel refuses its info."""
     found = FoundMap(bpf.map_info(fd))
     if not found.supported:
-        return replace(found, refused=f"xdp-otel reads no {found.kind}")
-    # Programs may only read it: `.rodata`, as libbpf makes it.
+        return replace(found, refused=f"map type {found.kind} is not supported")
+    # Read-only for programs: `.rodata` as libbpf creates it.
     if found.info.flags & _RDONLY_PROG:
         return replace(found, refused="constants of the program")
     shape, no_shape = _shape(found.info)
@@ -67,10 +66,10 @@ def look(fd: int) -> FoundMap:
 
 
 def _counted(fd: int, found: FoundMap) -> FoundMap:
-    """Return it with its number of keys, counted up to a bound; raise OSError if it may not be read."""
+    """Return *found* with its number of keys, counted up to a bound; raise OSError if reading is refused."""
     count, key = 0, None
     while count <= _MOST_COUNTED:
-        # A key that is deleted under our feet begins the walk again: the bound holds nevertheless.
+        # If *key* was deleted meanwhile, the iteration restarts at the first key; the bound still holds.
         key = bpf.map_next_key(fd, key, found.info.key_size)
         if key is None:
             break
@@ -84,7 +83,7 @@ def _shape(info: bpf.MapInfo) -> tuple[Shape | None, str]:
     try:
         shape = shape_by_btf(info)
     except PermissionError:
-        return None, NO_BTF_RIGHTS
+        return None, "reading its BTF needs CAP_SYS_ADMIN"
     except (OSError, ValueError) as error:
         return None, f"its BTF (id {info.btf_id}) cannot be used: {error}"
     return shape, "" if shape else "the map has no BTF"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `discover` finds (frozen values)."""
+"""The inventory that `discover` collects (frozen values)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from sidecar.kernel.syscall import MapInfo
 @dataclass(frozen=True)
 class Program:
     """
-    An XDP program, or one that a dispatcher calls.
+    An XDP program, or a program that a dispatcher calls.
 
     Attributes:
-        id: Its id.
+        id: The kernel's id.
         name: Its name; empty if it may not be opened.
-        map_ids: The maps that it uses.
-        under: The programs that this one, a libxdp dispatcher, calls, in their order.
+        map_ids: The ids of the maps that it uses.
+        under: The programs that it calls, in order, if it is a libxdp dispatcher.
 
     """
 
@@ -29,7 +29,7 @@ class Program:
     under: "tuple[Program, ...]" = ()
 
     def family(self) -> "Iterator[Program]":
-        """Yield the program and those under it."""
+        """Yield the program and those that it calls."""
         yield self
         for program in self.under:
             yield from program.family()
@@ -37,7 +37,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A program on an interface; *mode* is native, generic or offload."""
+    """A program attached to an interface; *mode* is native, generic or offload."""
 
     netns: str | None
     interface: str
@@ -47,7 +47,7 @@ class Attachment:
 
     @property
     def where(self) -> str:
-        """The interface, after its namespace if it is in another than ours."""
+        """The interface, prefixed with its network namespace unless that is ours."""
         return f"{self.netns}:{self.interface}" if self.netns else self.interface
 
 
@@ -57,12 +57,12 @@ class FoundMap:
     A map, and how it can be read.
 
     Attributes:
-        info: What the kernel says of it.
-        entries: How many keys it has; None if that was not to be had.
-        more: There are more than that: a large hash is not counted only to show it.
-        shape: Its key and value by BTF; None if it has none.
-        no_shape: Why not.
-        pins: Where it is pinned.
+        info: The kernel's `bpf_map_info`.
+        entries: The number of its keys; None if they could not be counted.
+        more: Whether it has more than *entries* keys: counting stops at a bound.
+        shape: Its key and value by BTF; None without BTF.
+        no_shape: Why *shape* is None.
+        pins: The paths of its pins.
         refused: Why it cannot be read; empty if it can.
 
     """
@@ -93,9 +93,9 @@ class FoundMap:
     @property
     def source(self) -> tuple[str, str]:
         """
-        The flag that names it to `run`, `check`, `dump` and `top`, and the flag's value.
+        The flag and value that select it in `run`, `check`, `dump` and `top`.
 
-        A pin needs the least rights and survives a restart; an id is the last resort.
+        A pin needs the fewest rights and survives a restart; an id is the last resort.
         """
         own = [pin for pin in self.pins if pins.PIN_ROOT in pin.parents]
         if self.pins and self.pins[0] not in own:
@@ -106,13 +106,13 @@ class FoundMap:
 @dataclass(frozen=True)
 class Inventory:
     """
-    What was found.
+    XDP programs and maps.
 
     Attributes:
-        attachments: By namespace and interface.
-        elsewhere: XDP programs on no interface that was looked at.
-        maps: Those of the programs above and those that are pinned, by id.
-        notes: What the rights did not allow to see.
+        attachments: The attached programs, by namespace and interface.
+        elsewhere: XDP programs attached to none of these interfaces.
+        maps: The maps of all these programs and the pinned maps, by id.
+        notes: What could not be listed or opened, each as one line.
 
     """
 
@@ -123,6 +123,11 @@ class Inventory:
 
     def users(self, map_id: int) -> tuple[str, ...]:
         """Return the names of the programs that use a map."""
-        roots = (*(one.program for one in self.attachments), *self.elsewhere)
-        found = {one.id: one.name for root in roots for one in root.family() if map_id in one.map_ids}
-        return tuple(dict.fromkeys(found.values()))
+        roots = (*(attachment.program for attachment in self.attachments), *self.elsewhere)
+        names = {
+            program.id: program.name
+            for root in roots
+            for program in root.family()
+            if map_id in program.map_ids
+        }
+        return tuple(dict.fromkeys(names.values()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find what is pinned, in every bpffs that is mounted here."""
+"""Walk every mounted bpffs for pinned objects."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from pathlib import Path
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.pins import open_object
 
-_MOST = 10_000
-_DEEPEST = 8
+_MOST_PINS = 10_000
+_MAX_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Pin:
 @dataclass
 class Walk:
     """
-    What a walk found.
+    The result of a walk.
 
     Attributes:
-        pins: The objects that could be opened.
-        refused: Pins and directories that may not be opened.
-        cut: There was more than a walk looks at.
+        pins: The pinned objects that could be opened.
+        refused: Pins and directories that we may not open.
+        cut: Whether the walk stopped at a limit of number or depth.
 
     """
 
@@ -42,28 +42,28 @@ class Walk:
 
 
 def walk(mounts: list[Path] | None = None) -> Walk:
-    """Return what is pinned in *mounts*; by default in every bpffs of this mount namespace."""
+    """Return the pins in *mounts*; by default in every bpffs of this mount namespace."""
     found = Walk()
     seen: set[tuple[int, int]] = set()
     for mount in bpffs_mounts() if mounts is None else mounts:
         for path in _files(mount, found, 0):
             try:
-                at = path.stat(follow_symlinks=False)
+                status = path.stat(follow_symlinks=False)
             except OSError:
-                continue  # gone while we looked
-            if (at.st_dev, at.st_ino) in seen:
+                continue  # removed meanwhile
+            if (status.st_dev, status.st_ino) in seen:
                 continue  # the same bpffs, mounted twice
-            seen.add((at.st_dev, at.st_ino))
-            if len(seen) > _MOST:
+            seen.add((status.st_dev, status.st_ino))
+            if len(seen) > _MOST_PINS:
                 found.cut = True
                 return found
-            _look(path, found)
+            _add_pin(path, found)
     return found
 
 
 def bpffs_mounts(mountinfo: str | None = None) -> list[Path]:
-    """Return where bpffs is mounted, by /proc/self/mountinfo (proc(5)), which escapes spaces in octal."""
-    # Paths are bytes: that of any mount may be no UTF-8.
+    """Return the mount points of bpffs from /proc/self/mountinfo (proc(5)), which escapes spaces in octal."""
+    # Paths are bytes and need not be UTF-8.
     text = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()) if mountinfo is None else mountinfo
     mounts = []
     for line in text.splitlines():
@@ -91,10 +91,10 @@ def _files(directory: Path, found: Walk, depth: int) -> Iterator[Path]:
         found.refused.append(directory)
         return
     except OSError:
-        return  # gone while we looked
+        return  # removed meanwhile
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            if depth < _DEEPEST:
+            if depth < _MAX_DEPTH:
                 yield from _files(Path(entry.path), found, depth + 1)
             else:
                 found.cut = True
@@ -102,11 +102,11 @@ def _files(directory: Path, found: Walk, depth: int) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def _look(path: Path, found: Walk) -> None:
+def _add_pin(path: Path, found: Walk) -> None:
     try:
         with opened(path) as (fd, kind):
             found.pins.append(Pin(path, kind, bpf.map_info(fd).id if kind == "map" else 0))
     except PermissionError:
         found.refused.append(path)
     except OSError:
-        return  # gone while we looked, or an iterator of the kernel's own
+        return  # removed meanwhile, or a bpf_iter file such as maps.debug

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what was discovered: as a table, or as JSON (pure)."""
+"""An inventory as tables, or as JSON (pure)."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from sidecar.commands.discover.model import Attachment, FoundMap, Inventory, Program
+from sidecar.commands.discover.model import FoundMap, Inventory, Program
 from sidecar.commands.table import bold, table
 from sidecar.describe.shape import Encoding, Part
 from sidecar.errors import printable
@@ -12,136 +12,141 @@ from sidecar.kernel.pins import BPFFS
 
 _NOTHING = (
     "No XDP program and no pinned map. `xdp-otel attach --interface IF` attaches the shipped program; "
-    "--netns NAME looks into another network namespace."
+    "--netns NAME includes another network namespace."
 )
-# Fields of a map that are shown, and elements of an array from which on they are one of them.
-_MOST_SHOWN = 24
-_SHORTEST_RUN = 4
+_FIELDS_SHOWN = 24
+# Arrays from this length on are shown as a range.
+_SHORTEST_RANGE = 4
 
 
 def lines(inventory: Inventory) -> Iterator[str]:
-    """Yield the lines of the table."""
+    """Yield the lines of the tables of programs and maps."""
     if not inventory.attachments and not inventory.elsewhere and not inventory.maps:
         yield _NOTHING
     if inventory.attachments or inventory.elsewhere:
-        yield bold("XDP programs")
-        rows = [row for one in inventory.attachments for row in _attached(one, inventory)]
-        rows += [row for one in inventory.elsewhere for row in _program(one, ("-", "-"), inventory)]
-        header = ("INTERFACE", "MODE", "PROGRAM", "ID", "MAPS")
-        yield from (f"  {line}" for line in table(header, rows, numbers=[3]))
-        if inventory.elsewhere:
-            yield "  -: on no interface of this network namespace; --netns NAME looks into another as well"
+        yield from _program_table(inventory)
         yield ""
-    yield from _map_lines(inventory)
+    if inventory.maps:
+        yield from _map_table(inventory.maps)
 
 
-def _attached(one: Attachment, inventory: Inventory) -> list[tuple[str, ...]]:
-    return _program(one.program, (one.where, one.mode), inventory)
+def _program_table(inventory: Inventory) -> Iterator[str]:
+    names = {found.info.id: found.info.name for found in inventory.maps}
+    rows = [
+        row
+        for attachment in inventory.attachments
+        for row in _program_rows(attachment.program, (attachment.where, attachment.mode), names)
+    ]
+    rows += [row for program in inventory.elsewhere for row in _program_rows(program, ("-", "-"), names)]
+    yield bold("XDP programs")
+    header = ("INTERFACE", "MODE", "PROGRAM", "ID", "MAPS")
+    yield from (f"  {line}" for line in table(header, rows, numbers=[3]))
+    if inventory.elsewhere:
+        yield "  -: attached to no interface in this network namespace; --netns NAME includes another"
 
 
-def _program(
-    program: Program, before: tuple[str, str], inventory: Inventory, depth: int = 0
-) -> list[tuple[str, ...]]:
-    names = {one.info.id: one.info.name for one in inventory.maps}
-    maps = ", ".join(names.get(number, "") or f"id {number}" for number in program.map_ids)
+def _program_rows(
+    program: Program, before: tuple[str, str], map_names: Mapping[int, str], depth: int = 0
+) -> Iterator[tuple[str, ...]]:
+    maps = ", ".join(map_names.get(number, "") or f"id {number}" for number in program.map_ids)
     name = program.name or "(name needs CAP_SYS_ADMIN)"
-    row = (*before, "  " * depth + name, str(program.id), maps or "-")
-    rows: list[tuple[str, ...]] = [row]
-    for place, one in enumerate(program.under, 1):
-        rows += _program(one, ("", f"{place}. under it"), inventory, depth + 1)
-    return rows
+    yield (*before, "  " * depth + name, str(program.id), maps or "-")
+    for place, called in enumerate(program.under, 1):
+        yield from _program_rows(called, ("", f"{place}. under it"), map_names, depth + 1)
 
 
-def _map_lines(inventory: Inventory) -> Iterator[str]:
-    if not inventory.maps:
-        return
+def _map_table(maps: Sequence[FoundMap]) -> Iterator[str]:
     yield bold("Maps")
     header = ("MAP", "ID", "KIND", "ENTRIES", "KEY", "VALUE", "READ IT WITH")
-    rows = [
-        (
-            one.info.name or "-",
-            str(one.info.id),
-            one.kind,
-            _entries(one),
-            f"{one.info.key_size} B",
-            f"{one.info.value_size} B",
-            _how(one),
-        )
-        for one in inventory.maps
-    ]
-    first, *rest = table(header, rows, numbers=[1, 3, 4, 5])
+    first, *rest = table(header, [_map_row(found) for found in maps], numbers=[1, 3, 4, 5])
     yield f"  {first}"
-    for line, one in zip(rest, inventory.maps, strict=True):
+    for line, found in zip(rest, maps, strict=True):
         yield f"  {line}"
-        yield from (f"      {printable(detail, None)}" for detail in _details(one))
+        yield from (f"      {printable(detail, None)}" for detail in _details(found))
 
 
-def _entries(one: FoundMap) -> str:
-    if one.is_array or one.entries is None:
-        return f"{one.info.max_entries:,}"
-    return f"{'>' if one.more else ''}{one.entries:,} of {one.info.max_entries:,}"
-
-
-def _how(one: FoundMap) -> str:
-    return f"not readable: {one.refused}" if one.refused else " ".join(one.source)
-
-
-def _details(one: FoundMap) -> Iterator[str]:
-    if one.shape:
-        yield f"key    {_parts(one.shape.key)}"
-        yield f"value  {_parts(one.shape.value)}"
-    elif not one.refused:
-        yield f"layout unknown: {one.no_shape}"
-    if not one.pins and not one.refused:
-        name = re.sub(r"[^A-Za-z0-9_]", "_", one.info.name) or "map"
-        yield f"not pinned: `bpftool map pin id {one.info.id} {BPFFS / name}`, and fewer rights do"
-    for pin in one.pins:
-        if one.source != ("--map-path", str(pin)):
-            yield f"pin    {pin}"
-
-
-def _parts(parts: Sequence[Part]) -> str:
-    said = [f"{one} {c_type(part)}" for one, part in _named(parts)]
-    more = len(said) - _MOST_SHOWN
+def _map_row(found: FoundMap) -> tuple[str, ...]:
     return (
-        ", ".join(said[:_MOST_SHOWN] + ([f"and {more:,} more: --json shows all"] if more > 0 else [])) or "-"
+        found.info.name or "-",
+        str(found.info.id),
+        found.kind,
+        _entries(found),
+        f"{found.info.key_size} B",
+        f"{found.info.value_size} B",
+        f"not readable: {found.refused}" if found.refused else " ".join(found.source),
     )
 
 
-def _named(parts: Sequence[Part]) -> Iterator[tuple[str, Part]]:
-    """Yield the parts by name; the elements of an array together, `slots.0 … slots.31`."""
+def _entries(found: FoundMap) -> str:
+    if found.is_array or found.entries is None:
+        return f"{found.info.max_entries:,}"
+    return f"{'>' if found.more else ''}{found.entries:,} of {found.info.max_entries:,}"
+
+
+def _details(found: FoundMap) -> Iterator[str]:
+    if found.shape:
+        yield f"key    {_fields(found.shape.key)}"
+        yield f"value  {_fields(found.shape.value)}"
+    elif not found.refused:
+        yield f"layout unknown: {found.no_shape}"
+    if not found.pins and not found.refused:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", found.info.name) or "map"
+        yield f"not pinned; to read it with fewer rights: `bpftool map pin id {found.info.id} {BPFFS / name}`"
+    for pin in found.pins:
+        if found.source != ("--map-path", str(pin)):
+            yield f"pin    {pin}"
+
+
+def _fields(parts: Sequence[Part]) -> str:
+    fields = [f"{name} {c_type(part)}" for name, part in _with_ranges(parts)]
+    more = len(fields) - _FIELDS_SHOWN
+    fields[_FIELDS_SHOWN:] = [f"and {more:,} more: --json shows all"] if more > 0 else []
+    return ", ".join(fields) or "-"
+
+
+def _with_ranges(parts: Sequence[Part]) -> Iterator[tuple[str, Part]]:
+    """Yield the parts by name, with a long array as its first element: `slots.0 … slots.31`."""
     at = 0
     while at < len(parts):
         end = at + 1
-        while end < len(parts) and _is_next(parts[end - 1], parts[end]):
+        while end < len(parts) and _are_neighbours(parts[end - 1], parts[end]):
             end += 1
-        if end - at < _SHORTEST_RUN:
+        if end - at < _SHORTEST_RANGE:
             end = at + 1
         yield parts[at].name + (f" … {parts[end - 1].name}" if end > at + 1 else ""), parts[at]
         at = end
 
 
-def _is_next(one: Part, other: Part) -> bool:
-    array, _, index = one.name.rpartition(".")
-    return index.isdigit() and other.name == f"{array}.{int(index) + 1}" and c_type(one) == c_type(other)
+def _are_neighbours(part: Part, following: Part) -> bool:
+    array, _, index = part.name.rpartition(".")
+    return (
+        index.isdigit()
+        and following.name == f"{array}.{int(index) + 1}"
+        and c_type(part) == c_type(following)
+    )
 
 
 def c_type(part: Part) -> str:
-    """Return the type of a part as C would have it, the bits of a bitfield included."""
+    """Return the C type of a part, with the width of a bit-field: `__u32:5`."""
     exact = part.encoding in (Encoding.UNSIGNED, Encoding.SIGNED, Encoding.ENUM, Encoding.BOOL)
     return f"{part.type}:{part.bits}" if exact and part.bits not in (8, 16, 32, 64) else part.type
 
 
 def as_json(inventory: Inventory) -> dict[str, object]:
-    """Return the same for programs to read; the keys are documented in docs/using-your-program.md."""
+    """Return the inventory as JSON values; docs/using-your-program.md documents the keys."""
     return {
         "interfaces": [
-            {"interface": one.interface, "ifindex": one.ifindex, "netns": one.netns, "mode": one.mode}
-            | _program_json(one.program)
-            for one in inventory.attachments
+            {
+                "interface": attachment.interface,
+                "ifindex": attachment.ifindex,
+                "netns": attachment.netns,
+                "mode": attachment.mode,
+                **_program_json(attachment.program),
+            }
+            for attachment in inventory.attachments
         ],
         "elsewhere": [_program_json(program) for program in inventory.elsewhere],
-        "maps": [_map_json(one, inventory) for one in inventory.maps],
+        "maps": [_map_json(found, inventory) for found in inventory.maps],
         "notes": list(inventory.notes),
     }
 
@@ -151,29 +156,29 @@ def _program_json(program: Program) -> dict[str, object]:
         "program": program.name or None,
         "program_id": program.id,
         "map_ids": list(program.map_ids),
-        "under": [_program_json(below) for below in program.under],
+        "under": [_program_json(called) for called in program.under],
     }
 
 
-def _map_json(one: FoundMap, inventory: Inventory) -> dict[str, object]:
-    flag, value = one.source
+def _map_json(found: FoundMap, inventory: Inventory) -> dict[str, object]:
+    flag, value = found.source
     return {
-        "id": one.info.id,
-        "name": one.info.name,
-        "kind": one.kind,
-        "key_size": one.info.key_size,
-        "value_size": one.info.value_size,
-        "max_entries": one.info.max_entries,
-        "entries": one.entries,
-        "more_entries": one.more,
-        "key": [_part_json(part) for part in one.shape.key] if one.shape else None,
-        "value": [_part_json(part) for part in one.shape.value] if one.shape else None,
-        "no_layout": one.no_shape or None,
-        "pins": [str(pin) for pin in one.pins],
-        "programs": list(inventory.users(one.info.id)),
-        "readable": not one.refused,
-        "refused": one.refused or None,
-        "flag": None if one.refused else [flag, value],
+        "id": found.info.id,
+        "name": found.info.name,
+        "kind": found.kind,
+        "key_size": found.info.key_size,
+        "value_size": found.info.value_size,
+        "max_entries": found.info.max_entries,
+        "entries": found.entries,
+        "more_entries": found.more,
+        "key": [_part_json(part) for part in found.shape.key] if found.shape else None,
+        "value": [_part_json(part) for part in found.shape.value] if found.shape else None,
+        "no_layout": found.no_shape or None,
+        "pins": [str(pin) for pin in found.pins],
+        "programs": list(inventory.users(found.info.id)),
+        "readable": not found.refused,
+        "refused": found.refused or None,
+        "flag": None if found.refused else [flag, value],
     }
 
 

@@ -1,41 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a configuration for one map that was discovered: ready for `--config`, and to be edited."""
+"""Write the configuration of a discovered map: ready for `--config`, and for editing."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from sidecar.commands.discover import maps, write_layout
+from sidecar.commands.discover import guesses, maps, write_layout
 from sidecar.commands.discover.model import FoundMap, Inventory
 from sidecar.commands.discover.pins import Walk
 from sidecar.commands.discover.report import c_type
-from sidecar.describe import decoders, defaults
+from sidecar.describe import defaults
 from sidecar.describe.file import sources
 from sidecar.describe.file.yaml_text import scalar as _scalar
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import matching_profile
 from sidecar.describe.resolve import resolve
-from sidecar.describe.shape import ARRAY_INDEX, Encoding, Part, Shape, covering_parts
+from sidecar.describe.shape import ARRAY_INDEX, Part, Shape, covering_parts
 from sidecar.describe.spec import KeySpec, MapRef, MetricSpec, SourceSpec
-from sidecar.errors import ConfigError, SidecarError, SourceError, printable
+from sidecar.errors import SidecarError, SourceError, printable
 from sidecar.kernel import pins
 from sidecar.kernel import syscall as bpf
+from sidecar.kernel.uapi import OBJ_NAME_LEN
 from sidecar.kinds import Kind
 
-# What a field's name tells of its bytes; the first that fits wins, if its decoder can read them.
-_GUESSES = (
-    (re.compile(r"addr|(^|[._])[sd]?ip[46]?$|src$|dst$"), ("ipv4", "ipv6", "mac")),
-    (re.compile(r"(^|[._])(e?mac|eth)"), ("mac",)),
-    (re.compile(r"port$"), ("port",)),
-    (re.compile(r"proto(col)?$"), ("protocol",)),
-    (re.compile(r"ifindex|iface$"), ("ifname",)),
-    (re.compile(r"action$"), ("xdp_action",)),
-)
-_UNITS = ((re.compile(r"byte|octet"), "By"), (re.compile(r"pa?c?ke?ts?|frames?"), "{packet}"))
-_MOST_SHOWN = 8
-# Decoders that can read nearly anything are not worth naming.
-_OBVIOUS = frozenset(("enum", "table", "bool", "integer_be", "xdp_action", "ifname", "protocol"))
-_OF_TEXT = frozenset(("text", "string"))
+_FIELDS_SHOWN = 8
 
 
 def for_map(inventory: Inventory, wanted: str, *, with_layout: bool = False) -> str:
@@ -43,46 +31,54 @@ def for_map(inventory: Inventory, wanted: str, *, with_layout: bool = False) -> 
     Return a configuration that reads one map.
 
     Args:
-        inventory: What was discovered.
+        inventory: The inventory of this machine.
         wanted: The map's pin, name or id.
-        with_layout: Say the layout in it, so that BTF, and the right to see it, is not needed.
+        with_layout: Include the layout, so that reading needs neither BTF nor the right to see it.
 
     Raises:
-        SourceError: There is no such map, or several, or it cannot be read or counts nothing.
+        SourceError: No map or several maps match, or the map cannot be read or has no number.
 
     """
     found = _chosen(inventory, wanted)
     if found.refused:
-        raise SourceError(
-            f"write a configuration for map {found.info.name} (id {found.info.id})",
-            found.refused,
-            "`xdp-otel discover` shows which maps can be read",
-        )
-    said = [*_heading(found, inventory), "sources:", *_source(found, with_layout=with_layout)]
-    # A name in a comment must not end it.
-    return "".join(f"{printable(line, None)}\n" for line in said)
+        raise SourceError(_step(found), found.refused, "`xdp-otel discover` shows which maps can be read")
+    lines = [*_heading(found, inventory), "sources:", *_source(found, with_layout=with_layout)]
+    # Escaped: a line feed in a name would end a comment.
+    return "".join(f"{printable(line, None)}\n" for line in lines)
+
+
+def _step(found: FoundMap) -> str:
+    return f"write a configuration for map {found.info.name} (id {found.info.id})"
 
 
 def _chosen(inventory: Inventory, wanted: str) -> FoundMap:
     what = f"write a configuration for map {wanted}"
-    if wanted.startswith("/"):
-        found = [one for one in inventory.maps if wanted in map(str, one.pins)]
-    else:
-        number = int(wanted) if re.fullmatch("[0-9]{1,10}", wanted) else -1
-        found = [one for one in inventory.maps if one.info.id == number]
-        found = found or [one for one in inventory.maps if one.info.name == wanted[:15]]
-        found = found or [one for one in _others() if wanted[:15] == one.info.name or one.info.id == number]
-    if not found:
+    matching = _by_pin(inventory, wanted) if wanted.startswith("/") else _by_name_or_id(inventory, wanted)
+    if not matching:
         cause = pins.DOTTED if wanted.startswith("/") and pins.is_dotted(Path(wanted)) else "no such map"
         raise SourceError(what, cause, "`xdp-otel discover` shows pins, names and ids")
-    if len(found) > 1:
-        ids = ", ".join(f"id {one.info.id} ({one.kind})" for one in found)
-        raise SourceError(what, f"{len(found)} maps have that name: {ids}", "name its pin or its id")
-    return found[0]
+    if len(matching) > 1:
+        ids = ", ".join(f"id {found.info.id} ({found.kind})" for found in matching)
+        raise SourceError(what, f"{len(matching)} maps have that name: {ids}", "use its pin or its id")
+    return matching[0]
 
 
-def _others() -> Iterator[FoundMap]:
-    """Yield all maps of the kernel: also those that no XDP program uses and that are not pinned."""
+def _by_pin(inventory: Inventory, path: str) -> list[FoundMap]:
+    return [found for found in inventory.maps if path in map(str, found.pins)]
+
+
+def _by_name_or_id(inventory: Inventory, wanted: str) -> list[FoundMap]:
+    name = wanted[: OBJ_NAME_LEN - 1]
+    number = int(wanted) if re.fullmatch("[0-9]{1,10}", wanted) else -1
+    return (
+        [found for found in inventory.maps if found.info.id == number]
+        or [found for found in inventory.maps if found.info.name == name]
+        or [found for found in _all_maps() if found.info.name == name or found.info.id == number]
+    )
+
+
+def _all_maps() -> Iterator[FoundMap]:
+    """Yield every map of the kernel, including those that are not pinned and that no XDP program uses."""
     try:
         yield from maps.examine(set(bpf.map_ids()), Walk())
     except OSError:
@@ -90,62 +86,88 @@ def _others() -> Iterator[FoundMap]:
 
 
 def _heading(found: FoundMap, inventory: Inventory) -> Iterator[str]:
-    users = ", ".join(inventory.users(found.info.id)) or "no XDP program that can be seen"
+    users = ", ".join(inventory.users(found.info.id)) or "no visible XDP program"
     info = found.info
     yield f"# Map {info.name} (id {info.id}), {found.kind}, {info.max_entries:,} entries, used by {users}."
-    yield "# Try it: xdp-otel check --config FILE --no-endpoint. All that can be said: docs/configuration.md."
+    yield "# Try it: xdp-otel check --config FILE --no-endpoint. All options: docs/configuration.md."
 
 
 def _source(found: FoundMap, *, with_layout: bool) -> Iterator[str]:
     yield f"  - {_place(found)}"
-    yield "    # attributes: {site: fra1}   # on every point"
+    yield "    # attributes: {site: fra1}   # on every data point"
     profile = matching_profile(sources.built_in(), found.info, found.shape)
     if profile:
         if found.shape is None:
-            yield f"    # {found.no_shape}, so this is a guess by its sizes: does it look right?"
-        yield f"    profile: {profile.name}   # built in; `key:` and `metrics:` here go before it"
-        return
-    if found.shape is None:
-        section = write_layout.unknown(found.info.key_size, found.info.value_size, is_array=found.is_array)
-        yield f"    # {found.no_shape}, so these fields are a guess: name them as the program's source does."
-        yield from (f"    {line}" for line in section)
-        yield from _what(found, _guessed(section, found))
-        return
-    section = write_layout.lines(found.shape)
+            yield f"    # {found.no_shape}, so this is a guess from its sizes: check that it fits."
+        yield f"    profile: {profile.name}   # built in; `key:` and `metrics:` here override it"
+    elif found.shape is None:
+        yield from _without_btf(found)
+    else:
+        yield from _by_btf(found, found.shape, with_layout=with_layout)
+
+
+def _without_btf(found: FoundMap) -> Iterator[str]:
+    info = found.info
+    section = write_layout.unknown(info.key_size, info.value_size, is_array=found.is_array)
+    shape = shape_from(write_layout.read(section), ARRAY_INDEX, info.key_size, info.value_size)
+    yield f"    # {found.no_shape}, so these fields are a guess: name them as in the program's source."
+    yield from (f"    {line}" for line in section)
+    yield from _key_and_metrics(found, shape, enums=False)
+
+
+def _by_btf(found: FoundMap, shape: Shape, *, with_layout: bool) -> Iterator[str]:
+    section = write_layout.lines(shape)
     if with_layout:
         yield from (f"    {line}" for line in section or ["# Bit-fields and arrays of structs need BTF."])
-    yield from _what(found, found.shape, enums=not with_layout)
-    for part in found.shape.value:
+    yield from _key_and_metrics(found, shape, enums=not with_layout)
+    for part in shape.value:
         if part.refused:
             yield f"    # Left out: {part.name}: {part.refused}"
     if section and not with_layout:
-        yield "    # Its fields are found by BTF, which needs CAP_SYS_ADMIN. To do without:"
+        yield "    # Its fields are found by BTF, which needs CAP_SYS_ADMIN. To run without it:"
         yield from (f"    # {line}" for line in section)
-
-
-def _guessed(section: Sequence[str], found: FoundMap) -> Shape:
-    return shape_from(write_layout.read(section), ARRAY_INDEX, found.info.key_size, found.info.value_size)
 
 
 def _place(found: FoundMap) -> str:
     flag, value = found.source
     if flag == "--map-path":
         return f"pin: {_scalar(value)}"
-    names = [one.info.name for one in _others()]
+    names = [other.info.name for other in _all_maps()]
     if found.info.name and names.count(found.info.name) == 1:
         return f"name: {_scalar(found.info.name)}   # not pinned: a name needs CAP_SYS_ADMIN"
-    return f"id: {found.info.id}   # not pinned: the id is another one after each load"
+    return f"id: {found.info.id}   # not pinned: the id changes with each load"
 
 
-def _what(found: FoundMap, shape: Shape, *, enums: bool = False) -> Iterator[str]:
-    """Yield the key and the metrics that the map gets without a configuration, units and decoders guessed."""
+def _key_and_metrics(found: FoundMap, shape: Shape, *, enums: bool) -> Iterator[str]:
+    """Yield the sections that equal the defaults, but for guessed decoders and units."""
+    yield from _key(found, shape, enums=enums)
+    yield from _metrics(found, shape)
+
+
+def _key(found: FoundMap, shape: Shape, *, enums: bool) -> Iterator[str]:
     parts = {part.name: part for part in covering_parts(shape.key)}
     key = defaults.key_of(found.info, shape)
     if key:
-        yield "    key:   # each part becomes an attribute; what is left out is added up"
-    for one in key:
-        part = parts[one.field]
-        yield f"      - {{{_key(one, part, enums=enums)}}}   # {_alternatives(part)}"
+        yield "    key:   # each part becomes an attribute; over parts left out, counts are summed"
+    for entry in key:
+        yield from _key_entry(entry, parts[entry.field], enums=enums)
+
+
+def _key_entry(entry: KeySpec, part: Part, *, enums: bool) -> Iterator[str]:
+    decoder = guesses.decoder_of(part)
+    others = guesses.alternatives_to(decoder, part)
+    table = ""
+    if decoder == "enum" and not enums:
+        # A layout has no enums.
+        decoder = "table"
+        entries = ", ".join(f"{number}: {_scalar(name)}" for number, name in part.names.items())
+        table = f", table: {{{entries}}}"
+    names = f"field: {_scalar(part.name)}, attribute: {_scalar(entry.attribute)}"
+    comment = "; or ".join(filter(None, (c_type(part), ", ".join(others))))
+    yield f"      - {{{names}, decoder: {decoder}{table}}}   # {comment}"
+
+
+def _metrics(found: FoundMap, shape: Shape) -> Iterator[str]:
     yield "    metrics:   # kind: counter, updowncounter (may fall), gauge or rate"
     fields = defaults.fields_of(shape.value, summed=found.info.kind.is_per_cpu)
     types = {part.name: c_type(part) for part in shape.value}
@@ -154,7 +176,7 @@ def _what(found: FoundMap, shape: Shape, *, enums: bool = False) -> Iterator[str
         yield f"      - name: {_scalar(metric.name)}"
         yield f"        field: {_scalar(metric.field)}   # {types[metric.field]}{why.get(metric.field, '')}"
         yield f"        kind: {metric.kind.word}"
-        yield f"        unit: {_scalar(_unit(metric.field))}"
+        yield f"        unit: {_scalar(guesses.unit_of(metric.field))}"
         yield f"        description: {_scalar(metric.description)}"
     for field in fields:
         if field.kind is None:
@@ -162,74 +184,27 @@ def _what(found: FoundMap, shape: Shape, *, enums: bool = False) -> Iterator[str
 
 
 def _gauges(found: FoundMap, shape: Shape) -> list[MetricSpec]:
-    """Return a gauge of each number, where nothing in the value is taken for a count."""
+    """Return a gauge for each number of a value in which no field looks like a count."""
     every = defaults.metrics_of(found.info, [defaults.Field(part, Kind.GAUGE) for part in shape.value])
-    gauges = [metric for metric in every if _can_be(metric, found, shape)]
+    gauges = [gauge for gauge in every if _resolves(gauge, found, shape)]
     if not gauges:
         raise SourceError(
-            f"write a configuration for map {found.info.name} (id {found.info.id})",
-            f"no field of its value is a number that can be sent: {_fields(shape)}",
+            _step(found),
+            f"no field of its value is a number that can be exported: {_fields(shape)}",
             "`xdp-otel discover` shows the other maps",
         )
     return gauges
 
 
 def _fields(shape: Shape) -> str:
-    shown = [f"{part.name} {c_type(part)}" for part in shape.value[:_MOST_SHOWN]]
-    return ", ".join([*shown, "…"] if len(shape.value) > _MOST_SHOWN else shown) or "it has none"
+    shown = [f"{part.name} {c_type(part)}" for part in shape.value[:_FIELDS_SHOWN]]
+    return ", ".join([*shown, "…"] if len(shape.value) > _FIELDS_SHOWN else shown) or "it has none"
 
 
-def _can_be(metric: MetricSpec, found: FoundMap, shape: Shape) -> bool:
+def _resolves(metric: MetricSpec, found: FoundMap, shape: Shape) -> bool:
     spec = SourceSpec(MapRef("id", str(found.info.id)), key=(), metrics=(metric,))
     try:
         resolve(spec, found.info, shape)
     except SidecarError:
         return False
     return True
-
-
-def _key(one: KeySpec, part: Part, *, enums: bool) -> str:
-    decoder = _decoder(part)
-    table = ""
-    if decoder == "enum" and not enums:
-        # A layout has no enums.
-        decoder = "table"
-        table = (
-            ", table: {"
-            + ", ".join(f"{number}: {_scalar(name)}" for number, name in part.names.items())
-            + "}"
-        )
-    return f"field: {_scalar(part.name)}, attribute: {_scalar(one.attribute)}, decoder: {decoder}{table}"
-
-
-def _decoder(part: Part) -> str:
-    """Return what the part's name suggests, or else its type."""
-    suggested = decoders.default_for(part)
-    if suggested not in ("hex", "integer", "integer_be") or part.refused:
-        return suggested if part.refused == "" else "hex"
-    for name, guesses in _GUESSES:
-        if name.search(part.name.lower()):
-            return next((guess for guess in guesses if _reads(guess, part)), suggested)
-    return suggested
-
-
-def _reads(decoder: str, part: Part) -> bool:
-    # Numbers in network order and numbers in the machine's are not told apart by their size.
-    if decoder in ("ipv4", "port") and not part.big_endian:
-        return False
-    try:
-        decoders.bind(decoder, part)
-    except ConfigError:
-        return False
-    return True
-
-
-def _alternatives(part: Part) -> str:
-    chosen = _decoder(part)
-    obvious = _OBVIOUS if part.encoding is Encoding.STRING else _OBVIOUS | _OF_TEXT
-    others = [name for name in decoders.DECODERS if name not in obvious | {chosen} and _reads(name, part)]
-    return c_type(part) + (f"; or {', '.join(others)}" if others else "")
-
-
-def _unit(field: str) -> str:
-    return next((unit for name, unit in _UNITS if name.search(field.lower())), "1")

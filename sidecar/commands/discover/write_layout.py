@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a map's shape as the `layout` section of a configuration: for who may not see its BTF (pure)."""
+"""Write a map's shape as the `layout` section of a configuration, for use without BTF (pure)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sidecar.describe.file.layout import layout
@@ -11,7 +11,7 @@ from sidecar.describe.shape import Encoding, Part, Shape, covering_parts
 from sidecar.describe.spec import LayoutSpec
 from sidecar.errors import ConfigError
 
-_MOST_GUESSED = 32
+_MOST_FIELDS = 32
 _WIDTHS = (8, 16, 32, 64)
 _PLAIN = {
     Encoding.UNSIGNED: "u",
@@ -23,7 +23,7 @@ _PLAIN = {
 
 @dataclass
 class _Leaf:
-    """One member: `u64`, `u64[4]`; *offset* in bytes from the start of the key or value."""
+    """A member such as `u64` or `u64[4]`; *offset* in bytes from the start of the key or value."""
 
     type: str
     offset: int
@@ -34,34 +34,34 @@ _Tree = Mapping[str, "_Leaf | _Tree"]
 
 
 def lines(shape: Shape) -> list[str]:
-    """Return the lines of the section; none if it cannot say the shape: bit-fields, arrays of structs."""
+    """Return the lines of the section; empty for what a layout lacks: bit-fields, arrays of structs."""
     try:
         key, value = _tree(shape.key), _tree(shape.value)
     except ValueError:
         return []
     for packed, explicit in ((False, False), (True, False), (True, True)):
-        said = list(_section(key, value, packed=packed, explicit=explicit))
-        if _says(said, shape):
-            return said
+        section = list(_section(key, value, packed=packed, explicit=explicit))
+        if _matches(section, shape):
+            return section
     return []
 
 
 def unknown(key_size: int, value_size: int, *, is_array: bool) -> list[str]:
-    """Return a section to begin with, for a map of which nothing but the sizes is known."""
+    """Return a section to start from, for a map of which only the sizes are known."""
     unit = next(size for size in (8, 4, 2, 1) if value_size % size == 0)
-    places = range(0, min(value_size, _MOST_GUESSED * unit), unit)
+    offsets = range(0, min(value_size, _MOST_FIELDS * unit), unit)
     key = [] if is_array else [f"  key: u8[{key_size}]"]
-    value = [f"    field_{at // unit}: u{8 * unit} @ {at}" for at in places]
+    value = [f"    field_{offset // unit}: u{8 * unit} @ {offset}" for offset in offsets]
     return ["layout:", *key, "  value:", *value]
 
 
 def read(section: Sequence[str]) -> LayoutSpec:
-    """Return what a section says; raise ConfigError if it cannot be meant."""
+    """Parse a section; raise ConfigError if it is invalid."""
     return layout(parse("\n".join(section), "layout").mapping("layout")["layout"])
 
 
 def _tree(parts: Sequence[Part]) -> dict[str, "_Leaf | _Tree"]:
-    """Return the parts by name, structs within structs; raise ValueError if one of them cannot be said."""
+    """Return the parts as nested structs by name; raise ValueError for a part that a layout lacks."""
     root: dict[str, _Leaf | _Tree] = {}
     for part in covering_parts(parts):
         *path, last = part.name.split(".")
@@ -89,7 +89,7 @@ def _type(part: Part) -> str:
         return f"{'be' if part.big_endian else 's' if negative else _PLAIN[part.encoding]}{part.bits}"
     if part.encoding is Encoding.BOOL and part.bits == 8:
         return "bool"
-    if part.elements and [one.name for one in part.elements.parts] == [""]:
+    if part.elements and [element.name for element in part.elements.parts] == [""]:
         return f"{_type(part.elements.parts[0])}[{part.elements.count}]"
     if part.encoding in (Encoding.BYTES, Encoding.STRING, Encoding.OTHER) and part.bits % 8 == 0:
         return f"{'char' if part.encoding is Encoding.STRING else 'u8'}[{part.bits // 8}]"
@@ -100,48 +100,46 @@ def _section(key: _Tree, value: _Tree, *, packed: bool, explicit: bool) -> Itera
     yield "layout:"
     if packed:
         yield "  packed: true"
-    for what, tree in (("key", key), ("value", value)):
-        alone = tree.get(what) if len(tree) == 1 else None
-        if isinstance(alone, _Leaf) and not explicit:
-            yield f"  {what}: {_said(alone, 0, explicit=False)}"
+    for name, tree in (("key", key), ("value", value)):
+        only = tree.get(name) if len(tree) == 1 else None
+        if isinstance(only, _Leaf) and not explicit:
+            yield f"  {name}: {_member(only, 0, explicit=False)}"
         elif tree:
-            yield f"  {what}:"
+            yield f"  {name}:"
             yield from _members(tree, "    ", 0, explicit=explicit)
 
 
 def _members(tree: _Tree, indent: str, base: int, *, explicit: bool) -> Iterator[str]:
     for name, member in tree.items():
         if isinstance(member, _Leaf):
-            yield f"{indent}{name}: {_said(member, base, explicit=explicit)}"
+            yield f"{indent}{name}: {_member(member, base, explicit=explicit)}"
         else:
             yield f"{indent}{name}:"
-            yield from _members(member, indent + "  ", _first(member), explicit=explicit)
+            yield from _members(member, indent + "  ", _start(member), explicit=explicit)
 
 
-def _said(leaf: _Leaf, base: int, *, explicit: bool) -> str:
+def _member(leaf: _Leaf, base: int, *, explicit: bool) -> str:
     dimension = f"[{leaf.count}]" if leaf.count else ""
     return f"{leaf.type}{dimension}{f' @ {leaf.offset - base}' if explicit else ''}"
 
 
-def _first(tree: _Tree) -> int:
-    return min(one.offset if isinstance(one, _Leaf) else _first(one) for one in tree.values())
+def _start(tree: _Tree) -> int:
+    return min(member.offset if isinstance(member, _Leaf) else _start(member) for member in tree.values())
 
 
-def _says(said: Sequence[str], shape: Shape) -> bool:
-    """Return whether the section, read as a user's would be, has every part where the shape has it."""
+def _matches(section: Sequence[str], shape: Shape) -> bool:
+    """Return whether *section*, parsed as a user's, has each part at the same place as *shape*."""
     opaque = Part("key", 0, 8 * shape.key_size, Encoding.BYTES, "")
     try:
-        found = shape_from(read(said), opaque, shape.key_size, shape.value_size)
+        parsed = shape_from(read(section), opaque, shape.key_size, shape.value_size)
     except ConfigError:
         return False
-    places = {
-        (what, part.name, part.bit_offset, part.bits)
-        for what, parts in (("key", found.key), ("value", found.value))
-        for part in parts
-    }
     return all(
-        (what, part.name, part.bit_offset, part.bits) in places
-        for what, parts in (("key", shape.key), ("value", shape.value))
-        for part in covering_parts(parts)
-        if part.encoding is not Encoding.OTHER
+        _places(part for part in covering_parts(wanted) if part.encoding is not Encoding.OTHER)
+        <= _places(parts)
+        for wanted, parts in ((shape.key, parsed.key), (shape.value, parsed.value))
     )
+
+
+def _places(parts: Iterable[Part]) -> set[tuple[str, int, int]]:
+    return {(part.name, part.bit_offset, part.bits) for part in parts}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Completion scripts, read by the shells themselves."""
+"""Completion scripts, run by the shells themselves."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ def script(shell):
 
 @pytest.fixture
 def bash(tmp_path):
-    """Complete the last of some words in bash; return what it offers."""
+    """Return a function that completes the last of some words in bash."""
     (tmp_path / "script").write_text(script("bash"))
 
     def complete(*words):
@@ -44,7 +44,7 @@ def flags_of(name):
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS])
 def test_every_flag_of_every_command_is_offered(bash, name):
-    """And no other command's."""
+    """And no flag of another command."""
     assert set(bash(name, "-")) == flags_of(name)
 
 
@@ -56,8 +56,8 @@ def test_the_first_word_is_a_command_or_a_flag_of_run(bash):
     assert set(bash("--map-id", "3", "--")) == {flag for flag in flags_of("run") if flag.startswith("--")}
 
 
-def test_values_are_offered_where_they_are_known(bash, tmp_path):
-    """Interfaces, files, directories, words; nothing where only the user knows."""
+def test_known_values_are_offered(bash, tmp_path):
+    """Interfaces, files, directories, choices; nothing for free text."""
     (tmp_path / "flows.yaml").write_text("")
     (tmp_path / "state").mkdir()
 
@@ -69,8 +69,8 @@ def test_values_are_offered_where_they_are_known(bash, tmp_path):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_shell_takes_the_script(shell, tmp_path):
-    """No error in it, whatever a help text contains."""
+def test_the_shell_parses_the_script(shell, tmp_path):
+    """Help texts are quoted: no syntax error."""
     (tmp_path / "script").write_text(script(shell))
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
@@ -81,7 +81,7 @@ def test_the_shell_takes_the_script(shell, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
 def test_fish_offers_commands_flags_and_interfaces(tmp_path):
-    """Its own engine is asked."""
+    """By fish's own completion engine."""
     (tmp_path / "script").write_text(script("fish"))
 
     def complete(line):
@@ -103,7 +103,7 @@ def test_fish_offers_commands_flags_and_interfaces(tmp_path):
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
 def test_zsh_offers_commands_and_flags(tmp_path):
-    """Through its completion system, on a terminal of its own, from a file in fpath."""
+    """By zsh's completion system, on a terminal of its own, from a file in fpath."""
     (tmp_path / "_xdp-otel").write_text(script("zsh"))
     program = r"""
         zmodload zsh/zpty

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `top` says, without a map and a terminal."""
+"""The output of `top`, without a map or a terminal."""
 
 import os
 
@@ -15,10 +15,10 @@ def meter(*counts, seconds=2.0):
 
 
 def test_rates_are_per_second_and_the_highest_comes_first():
-    """Two seconds' counts, halved."""
-    said = lines("12:00:00", [meter((10, 100), (4000, 7), (0, 5))], None)
+    """The counts of two seconds, halved."""
+    shown = lines("12:00:00", [meter((10, 100), (4000, 7), (0, 5))], None)
 
-    assert said == [
+    assert shown == [
         "12:00:00  per second, over 2.0 s",
         "",
         "pin:/a: map a, id 1, HASH",
@@ -29,34 +29,34 @@ def test_rates_are_per_second_and_the_highest_comes_first():
     ]
 
 
-def test_a_field_that_fell_counts_by_how_far():
-    """An up-down counter's rate may be below zero; what changes most is first."""
-    said = lines("12:00:00", [meter((1, 0), (-8, 0))], None)
+def test_rates_sort_by_magnitude():
+    """The rate of an updowncounter may be negative; the largest change is first."""
+    shown = lines("12:00:00", [meter((1, 0), (-8, 0))], None)
 
-    assert [line.split()[:2] for line in said[4:]] == [["key1", "-4.0"], ["key0", "0.5"]]
+    assert [line.split()[:2] for line in shown[4:]] == [["key1", "-4.0"], ["key0", "0.5"]]
 
 
-def test_what_does_not_fit_is_counted():
-    """Two sources share the screen; its last line is left for the log."""
+def test_series_that_do_not_fit_are_summarized():
+    """Two sources share the screen; its last line is reserved for the log."""
     meters = [meter(*((at, 0) for at in range(50))), meter((1, 1))]
-    said = lines("12:00:00", meters, os.terminal_size((80, 20)))
+    shown = lines("12:00:00", meters, os.terminal_size((80, 20)))
 
-    assert len(said) <= 19
-    assert sum(line.startswith("key") for line in said) == 5 + 1
-    assert "… and 45 more" in said
+    assert len(shown) <= 19
+    assert sum(line.startswith("key") for line in shown) == 5 + 1
+    assert "… and 45 more" in shown
 
 
 def test_no_screen_is_too_small():
-    """Of a terminal of a few lines none is overrun either."""
+    """Even a screen of a few lines is never overrun."""
     for height in range(1, 12):
         for width in (1, 10, 40):
-            said = lines("12:00:00", [meter((5, 6), (7, 8))] * 3, os.terminal_size((width, height)))
+            shown = lines("12:00:00", [meter((5, 6), (7, 8))] * 3, os.terminal_size((width, height)))
 
-            assert len(said) < max(2, height)
+            assert len(shown) < max(2, height)
 
 
 def test_columns_are_aligned_and_nothing_trails():
-    """Numbers to the right; the last column is not filled up."""
+    """Numbers are right-aligned; no line ends in spaces."""
     assert table(["a", "n"], [["long", "1"], ["b", "1,000"]], numbers=[1]) == [
         "a         n",
         "long      1",
@@ -65,12 +65,12 @@ def test_columns_are_aligned_and_nothing_trails():
 
 
 def test_names_cannot_control_the_terminal():
-    """A pin's name may have any character but a slash and a dot."""
+    """The name of a pin may contain any character except slash and dot."""
     assert printable("a\x1b[2Jb\nc\u202ed é") == "a\\x1b[2Jb\\nc\\u202ed é"
 
 
-def test_colours_are_for_terminals_that_want_them(monkeypatch):
-    """No terminal, NO_COLOR or a dumb one: plain text."""
+def test_only_a_capable_terminal_gets_bold_text(monkeypatch):
+    """Plain text without a terminal, with NO_COLOR, and on a dumb terminal."""
 
     class Terminal:
         def isatty(self):

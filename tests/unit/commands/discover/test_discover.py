@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `discover` makes of what it found, without a kernel: tables, configurations, layouts, netlink."""
+"""The output of `discover`, without a kernel: tables, configurations, layouts, netlink."""
 
 import struct
 from pathlib import Path
@@ -26,8 +26,8 @@ def found(key, *, value=(U64,), pins=(Path("/sys/fs/bpf/flows"),), kind=HASH, en
     return FoundMap(info, 3, shape=Shape(key, value, *sizes), pins=pins, **more)
 
 
-def configuration(one, **options):
-    return write_config.for_map(Inventory((), (), (one,)), "30", **options)
+def configuration(found_map, **options):
+    return write_config.for_map(Inventory((), (), (found_map,)), "30", **options)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def configuration(one, **options):
         (Part("queue", 0, 32, Encoding.UNSIGNED, "__u32"), "integer"),
         (Part("any", 0, 24, Encoding.BYTES, "__u8[3]"), "hex"),
     ],
-    ids=lambda one: one if isinstance(one, str) else f"{one.name} {one.type}",
+    ids=lambda value: value if isinstance(value, str) else f"{value.name} {value.type}",
 )
 def test_a_decoder_is_guessed_by_name_and_type(part, decoder):
-    """Only one that can read such bytes, and one for network order only where BTF says so."""
+    """Only a decoder that fits the size, and one for network byte order only where BTF declares it."""
     assert f"decoder: {decoder}}}" in configuration(found((part,)))
 
 
@@ -76,14 +76,14 @@ def test_a_unit_is_guessed_by_name(field, unit):
     assert f"unit: {unit}" in configuration(found(key, value=value)).replace('"{packet}"', "{packet}")
 
 
-def test_what_is_written_can_be_read(tmp_path):
-    """Names that YAML could take for something else are in quotes."""
+def test_a_written_configuration_can_be_parsed(tmp_path):
+    """Names that YAML could misread are quoted."""
     key = (
         Part("on", 0, 32, Encoding.UNSIGNED, "__u32"),
         Part("kind", 32, 32, Encoding.ENUM, "enum kind", names={0: "no", 1: "a: b"}),
     )
-    one = found(key, pins=(Path('/sys/fs/bpf/a "pin": #1'),))
-    (tmp_path / "flows.yaml").write_text(configuration(one, with_layout=True))
+    hostile = found(key, pins=(Path('/sys/fs/bpf/a "pin": #1'),))
+    (tmp_path / "flows.yaml").write_text(configuration(hostile, with_layout=True))
     (spec,) = sources.load(tmp_path / "flows.yaml")
 
     assert spec.map_ref.value == '/sys/fs/bpf/a "pin": #1'
@@ -94,8 +94,8 @@ def test_what_is_written_can_be_read(tmp_path):
     assert [metric.field for metric in spec.metrics] == ["packets"]
 
 
-def test_what_is_no_count_is_no_counter(tmp_path):
-    """The same choice as without a configuration, with its reason; what is left out is named."""
+def test_only_counts_become_counters(tmp_path):
+    """The same choice as without a configuration, with its reason; omitted fields are named."""
     names = ("packets", "last_seen", "iat_mean", "rx.drops", "rx_drops")
     value = tuple(Part(name, 64 * at, 64, Encoding.UNSIGNED, "__u64") for at, name in enumerate(names))
     key = (Part("a.b", 0, 32, Encoding.UNSIGNED, "__u32"), Part("a_b", 32, 32, Encoding.UNSIGNED, "__u32"))
@@ -115,7 +115,7 @@ def test_what_is_no_count_is_no_counter(tmp_path):
 
 
 def test_a_map_without_a_plain_integer_gets_gauges_of_its_numbers(tmp_path):
-    """What `run` refuses for want of a file."""
+    """Without a configuration, `run` refuses such a map."""
     value = (Part("open", 0, 8, Encoding.BOOL, "_Bool"), Part("name", 8, 64, Encoding.STRING, "char[8]"))
     (tmp_path / "flows.yaml").write_text(configuration(found((U64,), value=value)))
     (spec,) = sources.load(tmp_path / "flows.yaml")
@@ -123,10 +123,10 @@ def test_a_map_without_a_plain_integer_gets_gauges_of_its_numbers(tmp_path):
     assert [(one.field, one.kind.word) for one in spec.metrics] == [("open", "gauge")]
 
 
-def test_a_map_that_a_profile_knows_gets_the_profile():
-    """Its metrics are not written out."""
+def test_a_map_that_fits_a_profile_gets_the_profile():
+    """Its metrics are not listed."""
     key = (Part("key", 0, 32, Encoding.UNSIGNED, "__u32"),)
-    (profile,) = [one for one in sources.built_in() if one.name == "packet-counter"]
+    (profile,) = [profile for profile in sources.built_in() if profile.name == "packet-counter"]
     value = tuple(
         Part(member.name, 64 * at, 64, Encoding.UNSIGNED, "__u64")
         for at, member in enumerate(profile.layout.value)
@@ -139,7 +139,7 @@ def test_a_map_that_a_profile_knows_gets_the_profile():
 
 @st.composite
 def members(draw, depth=2):
-    """A struct as a layout can say it: names, types, arrays, structs within."""
+    """A struct that a layout can express: names, types, arrays, nested structs."""
     found = {}
     for at in range(draw(st.integers(1, 4))):
         if depth and draw(st.integers(0, 3)) == 0:
@@ -171,10 +171,10 @@ def size_of(section):
 
 
 @given(tree=members(), packed=st.booleans())
-def test_a_layout_says_what_it_was_made_of(tree, packed):
-    """Any struct of integers, aligned as C does it or packed: shape → layout → the same shape."""
-    said = ["layout:", *(["  packed: true"] if packed else []), "  value:", *lines_of(tree, "    ")]
-    section = write_layout.read(said)
+def test_a_layout_restores_its_shape(tree, packed):
+    """Any struct of integers, aligned as in C or packed: shape → layout → the same shape."""
+    lines = ["layout:", *(["  packed: true"] if packed else []), "  value:", *lines_of(tree, "    ")]
+    section = write_layout.read(lines)
     opaque = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
     size = size_of(section)
     shape = shape_from(section, opaque, 4, size)
@@ -193,40 +193,40 @@ def test_a_layout_says_what_it_was_made_of(tree, packed):
     ],
     ids=lambda part: part.name,
 )
-def test_what_a_layout_cannot_say_is_not_said(part):
-    """Bit-fields and arrays of structs: nothing rather than something wrong."""
+def test_a_shape_that_no_layout_can_express_yields_none(part):
+    """Bit-fields, arrays of structs, odd integers."""
     assert write_layout.lines(Shape((), (part,), 0, 8)) == []
 
 
 def test_names_cannot_control_the_terminal():
-    """A pin may have any character but a slash and a dot in its name."""
-    one = found((U64,), pins=(Path("/sys/fs/bpf/a"), Path("/sys/fs/bpf/\x1b[2Jb")))
+    """The name of a pin may contain any character except slash and dot."""
+    hostile = found((U64,), pins=(Path("/sys/fs/bpf/a"), Path("/sys/fs/bpf/\x1b[2Jb")))
     program = Program(7, "evil\x1b]0;", (30,))
-    inventory = Inventory((Attachment(None, "eth0", 2, "native", program),), (), (one,))
+    inventory = Inventory((Attachment(None, "eth0", 2, "native", program),), (), (hostile,))
     text = "\n".join(report.lines(inventory))
 
     assert "\x1b" not in text
     assert "\\x1b[2Jb" in text
 
 
-def test_an_array_is_one_field_of_the_report():
-    """A histogram of a thousand slots is no line of a thousand names; very many fields are cut short."""
+def test_an_array_is_shown_as_a_range():
+    """So is a histogram of a thousand slots; a long list of fields is cut."""
     slots = tuple(Part(f"slots.{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(1000))
     fields = tuple(Part(f"f{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(30))
-    said = "\n".join(report.lines(Inventory((), (), (found((U64,), value=(*slots, U64)), found(fields)))))
+    shown = "\n".join(report.lines(Inventory((), (), (found((U64,), value=(*slots, U64)), found(fields)))))
 
-    assert f"value  slots.0 … slots.999 __u64, {U64.name} __u64\n" in said
-    assert "f23 __u64, and 6 more: --json shows all" in said
+    assert f"value  slots.0 … slots.999 __u64, {U64.name} __u64\n" in shown
+    assert "f23 __u64, and 6 more: --json shows all" in shown
 
 
-def test_nothing_at_all_is_said_with_what_to_do():
-    """A new machine."""
+def test_an_empty_inventory_tells_what_to_do():
+    """As on a new machine."""
     (line,) = report.lines(Inventory((), (), ()))
 
     assert line.startswith("No XDP program and no pinned map. `xdp-otel attach --interface IF`")
 
 
-def test_mounts_are_read_as_the_kernel_writes_them():
+def test_mount_points_are_parsed_as_the_kernel_writes_them():
     """Octal escapes, optional fields, other file systems."""
     mountinfo = (
         "17 22 0:30 / /sys/fs/bpf rw,relatime shared:9 - bpf bpf rw,mode=700\n"
@@ -253,8 +253,8 @@ def attribute(kind, data):
     ],
     ids=["native", "generic", "several", "before 4.19", "none"],
 )
-def test_netlink_says_which_program_runs_in_which_mode(xdp, programs):
-    """IFLA_XDP of include/uapi/linux/if_link.h; one program, or one for each mode."""
+def test_netlink_reports_programs_with_their_mode(xdp, programs):
+    """IFLA_XDP of include/uapi/linux/if_link.h: one program, or one per mode."""
     inner = b"".join(
         attribute(kind, data if isinstance(data, bytes) else struct.pack("=I", data)) for kind, data in xdp
     )
