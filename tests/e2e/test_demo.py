@@ -176,7 +176,7 @@ def test_a_part_that_dies_is_named(tmp_path: Path) -> None:
         printed, _ = process.communicate(timeout=90)
 
     assert process.returncode == 1
-    assert "\ndemo: run the Collector: it ended with exit -9: its log ends\n    " in printed
+    assert "\ndemo: cannot run the Collector: exit -9: its log ends\n    " in printed
     assert demo.leftovers(process.pid) == []
 
 
@@ -202,7 +202,9 @@ def test_a_busy_port_is_named(tmp_path: Path) -> None:
         printed, _ = process.communicate(timeout=90)
 
     assert process.returncode == 1
-    assert printed.startswith(f"demo: listen on port {demo.ports.prometheus}: Address already in use: stop ")
+    assert printed.startswith(
+        f"demo: cannot listen on port {demo.ports.prometheus}: Address already in use: stop "
+    )
     assert printed.endswith("choose another: DEMO_PROMETHEUS_PORT=PORT\n")
     assert printed.count("\n") == 1
 

@@ -49,7 +49,7 @@ def test_the_map_is_shown_decoded_and_the_collector_is_tried(flows, tmp_path, ch
         "    saddr=192.0.2.3: packets 30",
         "    … and 2 more: `xdp-otel dump` shows all",
         f"state directory {tmp_path / 'state'}: writable",
-        f"Collector 127.0.0.1:{ports.otlp} (plaintext): takes requests",
+        f"Collector 127.0.0.1:{ports.otlp} (plaintext): accepts requests",
         "OK",
     ]
     assert not (tmp_path / "state").exists()
@@ -70,9 +70,9 @@ def test_an_unreachable_collector_is_code_7(flows, check):
         said = check("--map-path", flows.map, "--otel-endpoint", address, code=7)
 
     assert said.startswith(f"ERROR cannot reach the Collector at {address} (plaintext): UNAVAILABLE: ")
-    assert said.endswith("is that its OTLP/gRPC address? --no-endpoint leaves it out\n")
+    assert said.endswith("is that its OTLP/gRPC address? --no-endpoint skips it\n")
     assert check("--map-path", flows.map).splitlines()[-2:] == [
-        "Collector localhost:4317: not asked (--no-endpoint)",
+        "Collector localhost:4317: not contacted (--no-endpoint)",
         "OK",
     ]
 
@@ -103,7 +103,7 @@ def test_another_program_on_the_interface_is_reported(flows, check):
     assert check("--interface", name, code=3) == (
         f"ERROR cannot attach to {name}: it carries another XDP program "
         f"(id {libbpf.attached_prog_id(socket.if_nametoindex(name))}), which is not replaced: "
-        "read that one's maps: `xdp-otel discover` shows how\n"
+        "read its maps instead: `xdp-otel discover` shows how\n"
     )
 
 
@@ -248,7 +248,7 @@ def test_a_capability_that_attaching_needs_is_missed_beforehand(veth, check):
 
     assert said == (
         f"ERROR cannot attach to {veth.name}: without CAP_BPF and CAP_NET_ADMIN: "
-        "run as root, or add what is missing\n"
+        "run as root, or add the missing capabilities\n"
     )
 
 

@@ -180,7 +180,7 @@ def test_an_unreadable_map_is_marked(make_map, make_pin):
     found = of_pin(discovered(), path)
 
     assert (found["readable"], found["flag"]) == (False, None)
-    assert found["refused"] == "xdp-otel reads no RINGBUF"
+    assert found["refused"] == "RINGBUF maps are not supported"
 
 
 def test_constants_of_a_program_are_not_counters(flows, cleanup, make_pin):
@@ -219,7 +219,7 @@ def test_the_depth_of_directories_is_bounded(make_map, bpffs, cleanup):
     found = discovered()
 
     assert str(deep / "map") not in [pin for one in found["maps"] for pin in one["pins"]]
-    assert any(note.startswith("look through bpffs: there is more in it") for note in found["notes"])
+    assert any(note.startswith("cannot list all of bpffs: ") for note in found["notes"])
 
 
 def test_without_cap_sys_admin_pins_are_shown_and_one_line_says_so(flows, make_map):
@@ -234,10 +234,10 @@ def test_without_cap_sys_admin_pins_are_shown_and_one_line_says_so(flows, make_m
     assert (flow["readable"], flow["key"], flow["no_layout"]) == (
         True,
         None,
-        "to see its BTF needs CAP_SYS_ADMIN",
+        "reading its BTF needs CAP_SYS_ADMIN",
     )
     assert next(note for note in found["notes"] if "by id" in note) == (
-        "list programs and maps by id: EPERM (Operation not permitted): "
+        "cannot list programs and maps by id: EPERM (Operation not permitted): "
         "run with CAP_SYS_ADMIN; only pins are shown"
     )
 
@@ -322,7 +322,7 @@ def test_a_configuration_can_be_written_for_a_map_that_needs_one(tmp_path, clean
     assert "kind: counter\n" not in written["countless_map"]
 
     refused = xdp_otel("discover", "--write-config", maps["nothing_map"], code=3)
-    assert "no field of its value is a number that can be sent: name char[16]: `xdp-otel disc" in refused
+    assert "no field of its value is a number that can be exported: name char[16]: `xdp-otel disc" in refused
     assert "metrics:" not in refused
 
 
@@ -370,7 +370,7 @@ def test_missing_and_ambiguous_maps_are_refused(make_map):
     several = xdp_otel("discover", "--write-config", name, code=3)
 
     assert (
-        f"2 maps have that name: id {ids[0]} (ARRAY), id {ids[1]} (ARRAY): name its pin or its id" in several
+        f"2 maps have that name: id {ids[0]} (ARRAY), id {ids[1]} (ARRAY): use its pin or its id" in several
     )
     for missing in ("nosuchmap", "/sys/fs/bpf/nosuchpin", "4294967295"):
         assert f"write a configuration for map {missing}: no such map" in xdp_otel(

@@ -16,6 +16,7 @@ import pytest
 
 from sidecar.counts import delta
 from sidecar.model import MapIdentity, Temporality
+from sidecar.otlp import points
 from tests.model import edges
 from tests.model.scenario import Scenario
 from tests.model.variants import AcknowledgedFirst, Merging, Reckless, RefusedIsForgotten, WrittenAfter
@@ -273,11 +274,13 @@ def test_finds_that_a_window_that_follows_the_clock_back_is_wrong(monkeypatch):
 def test_finds_that_a_base_point_up_to_the_last_window_doubles(monkeypatch, kinds, responses):
     """A Collector that did not count that window adds the whole base point again."""
 
-    def points(series, at, _temporality):
-        yield series.start_time_ns, series.start_ns, series.totals[at] - series.counts[at]
-        yield series.start_ns, series.end_ns, series.counts[at]
+    def windows(series, _temporality):
+        before = [total - count for total, count in zip(series.totals, series.counts, strict=True)]
+        yield points.times(series.start_time_ns, series.start_ns), before
+        yield points.times(series.start_ns, series.end_ns), series.counts
 
-    monkeypatch.setattr("sidecar.otlp.encode._windows", points)
+    # A list: the windows of a series are passed over once for each instrument.
+    monkeypatch.setattr("sidecar.otlp.encode._windows", lambda *given: list(windows(*given)))
 
     result = explored(scenario(BASE, kinds, responses, faults=2))
 

@@ -106,7 +106,7 @@ def test_run_is_the_default(run):
         (
             [],
             {"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"},
-            "cannot use OTEL_EXPORTER_OTLP_HEADERS: an item is not KEY=VALUE",
+            "cannot use OTEL_EXPORTER_OTLP_HEADERS: not KEY=VALUE,KEY=VALUE",
         ),
         (["--netns", "blue"], {}, "cannot use --netns blue: it goes with --interface"),
         (

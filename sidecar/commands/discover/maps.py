@@ -53,7 +53,7 @@ def probe(fd: int) -> FoundMap:
     """Return the description of an open map; raise OSError if the kernel refuses its info."""
     found = FoundMap(bpf.map_info(fd))
     if not found.supported:
-        return replace(found, refused=f"map type {found.kind} is not supported")
+        return replace(found, refused=f"{found.kind} maps are not supported")
     # Read-only for programs: `.rodata` as libbpf creates it.
     if found.info.flags & _RDONLY_PROG:
         return replace(found, refused="constants of the program")
