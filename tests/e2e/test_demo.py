@@ -205,7 +205,7 @@ def test_a_busy_port_is_named(tmp_path: Path) -> None:
     assert printed.startswith(
         f"demo: cannot listen on port {demo.ports.prometheus}: Address already in use: stop "
     )
-    assert printed.endswith("choose another: DEMO_PROMETHEUS_PORT=PORT\n")
+    assert printed.endswith("or use another: DEMO_PROMETHEUS_PORT=PORT\n")
     assert printed.count("\n") == 1
 
 
@@ -230,11 +230,12 @@ def test_real_interface(tmp_path: Path, host_interface: str) -> None:
         read_until(process, "Ctrl-C")
         send_unseen(namespace=host_interface, interface="peer0")
         answered(lambda: prometheus.counters(demo.ports, host_interface)["other_packets"])
+        # The line with the counts, printed every few seconds.
+        read_until(process, f"{host_interface}: ")
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=90)
 
     assert process.returncode == 0, printed
-    assert f"{host_interface}: " in printed
     assert not stack.pins(host_interface).exists()
     assert "xdp" not in run("ip", "link", "show", host_interface)
     assert demo.leftovers(process.pid) == []
