@@ -169,14 +169,14 @@ def test_store_that_hangs(route):
 def test_outage_leaves_no_hole(route):
     """Counts from a store outage arrive from the agent's disk with their original timestamps."""
     route.services["store"].stop()
-    time.sleep(12)
+    time.sleep(6)
     start(route, "store")
     route.flow()
 
     assert_exact(route)
     # The first sample is from the creation of the map, before anything ran.
     times = [at for at, _ in samples(route.store)][1:]
-    assert max(after - before for before, after in pairwise(times)) < 6
+    assert max(after - before for before, after in pairwise(times)) < 3
 
 
 def test_full_queue(route):
