@@ -2,9 +2,9 @@
 """
 Decide what a counter that went back means: one rule, for one entry and for arrays of entries (pure).
 
-Within one map a counter goes back only if somebody writes to the map, or if it is no counter. An entry was
-emptied, or deleted and made again, only if all its counters agree; otherwise those that fell are no counters,
-and tell nothing about the others (docs/adr/0007-counters-that-go-back.md).
+Within one map a counter decreases only if another process writes to the map, or if it is not a counter. An
+entry was emptied, or deleted and recreated, only if all its counters agree; otherwise those that fell are not
+counters, and tell nothing about the others (docs/adr/0007-counters-that-go-back.md).
 """
 
 from collections.abc import Mapping, Sequence
