@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.counts import delta, idle
+from sidecar.counts.window import NextWindow
 from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError
 from sidecar.model import Attribute, Baseline, Snapshot, Temporality
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 Readings = Mapping[str, Sequence[Snapshot]]
 """The snapshots of each source that could be read, by its name; the newest map last."""
 
-Windows = Mapping[Source, delta.NextWindow]
+Windows = Mapping[Source, NextWindow]
 
 
 class Pipeline:
@@ -186,7 +187,7 @@ class Pipeline:
             )
         return first_baseline(snapshot, source.schema, self._temporality, reported_since_ns)
 
-    def _advance(self, source: Source, snapshots: Sequence[Snapshot]) -> delta.NextWindow:
+    def _advance(self, source: Source, snapshots: Sequence[Snapshot]) -> NextWindow:
         return delta.advance(
             self._delivery.acknowledged[source.name],
             snapshots,
@@ -194,7 +195,7 @@ class Pipeline:
             include_idle=not self._delivery.collector_has_all_series,
         )
 
-    def _probe(self, source: Source, window: delta.NextWindow) -> delta.NextWindow:
+    def _probe(self, source: Source, window: NextWindow) -> NextWindow:
         baseline = self._delivery.acknowledged[source.name]
         return delta.probe(baseline, window.snapshots[-1], source.schema)
 
@@ -223,7 +224,7 @@ class Pipeline:
             }
             return self._requests(encodable), encodable
 
-    def _is_encodable(self, source: Source, window: delta.NextWindow) -> bool:
+    def _is_encodable(self, source: Source, window: NextWindow) -> bool:
         try:
             self._requests({source: window})
         except SourceError as error:

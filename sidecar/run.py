@@ -14,7 +14,6 @@ from functools import partial
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import MapRef
-from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
@@ -86,9 +85,8 @@ def _dialer(endpoint: Endpoint) -> Callable[[], Exporter]:
 
 
 def _lock(map_ref: MapRef) -> InterfaceLock | None:
-    if map_ref.kind != "interface":
-        return None
-    return InterfaceLock(Interface(map_ref.value, map_ref.netns))
+    interface = locate.interface_of(map_ref)
+    return InterfaceLock(interface) if interface else None
 
 
 def _open(source: Source, lock: InterfaceLock | None, cleanup: ExitStack) -> None:

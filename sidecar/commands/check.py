@@ -25,6 +25,7 @@ from sidecar.observe.summary import shared_series
 from sidecar.otlp.endpoint import NOWHERE
 from sidecar.otlp.outcome import Delivered
 from sidecar.schema import Schema
+from sidecar.sources import locate
 from sidecar.sources.source import Source
 
 _SERIES_SHOWN = 3
@@ -63,7 +64,7 @@ def _print(line: str) -> None:
 
 def _exists(map_ref: MapRef) -> bool:
     """Return False for an interface that `run` has yet to attach to; raise SidecarError if it could not."""
-    interface = peek.interface_of(map_ref)
+    interface = locate.interface_of(map_ref)
     if interface is None or peek.is_counted(interface):
         return True
     _check_attachable(interface)

@@ -45,7 +45,7 @@ def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
 
 
 def _source(spec: SourceSpec) -> Source:
-    interface = interface_of(spec.map_ref)
+    interface = locate.interface_of(spec.map_ref)
     if interface is None:
         return locate.source(spec)
     if not is_counted(interface):
@@ -60,11 +60,6 @@ def _source(spec: SourceSpec) -> Source:
     source = locate.source(replace(locate.with_interface_name(spec, interface), map_ref=pin))
     source.name = f"interface:{interface}"
     return source
-
-
-def interface_of(map_ref: MapRef) -> Interface | None:
-    """Return the interface that *map_ref* names; None if it names a map."""
-    return Interface(map_ref.value, map_ref.netns) if map_ref.kind == "interface" else None
 
 
 def is_counted(interface: Interface) -> bool:

@@ -20,16 +20,6 @@ from sidecar.model import Attributes, Baseline, Reading, Series, Snapshot, Strea
 from sidecar.schema import OVERFLOW, Schema
 from sidecar.u64 import added
 
-__all__ = [
-    "NextWindow",
-    "advance",
-    "baseline_as_reported",
-    "baseline_from_now",
-    "baseline_from_zero",
-    "probe",
-    "with_lost_maps",
-]
-
 # The current map, and the one before it, which a rollback brings back; besides all that can still be read.
 _MAPS_REMEMBERED = 2
 

@@ -3,7 +3,7 @@
 
 import logging
 
-from sidecar.counts.delta import NextWindow
+from sidecar.counts.window import NextWindow
 from sidecar.model import Snapshot
 from sidecar.observe.falls import Falls
 from sidecar.observe.summary import Summary, shared_series

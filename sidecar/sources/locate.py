@@ -11,7 +11,7 @@ from pathlib import Path
 from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Shape
-from sidecar.describe.spec import SourceSpec
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SourceError, explain, from_os_error
 from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
@@ -27,14 +27,19 @@ log = logging.getLogger(__name__)
 def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
     """Return the source of a specification, not open yet; *lock*, if given, is its interface's."""
     kind, value = spec.map_ref.kind, spec.map_ref.value
-    if kind == "interface":
-        return _by_interface(spec, Interface(value, spec.map_ref.netns), lock)
+    if interface := interface_of(spec.map_ref):
+        return _by_interface(spec, interface, lock)
     if kind == "pin":
         path = Path(value)
         return _source(f"pin:{value}", spec, _Pin(path).open, pin=path)
     if kind == "name":
         return _source(f"name:{value}", spec, partial(_open_name, value))
     return _source(f"id:{value}", spec, lambda _: _open_id(int(value)), follow=False)
+
+
+def interface_of(map_ref: MapRef) -> Interface | None:
+    """Return the interface that *map_ref* names; None if it names a map."""
+    return Interface(map_ref.value, map_ref.netns) if map_ref.kind == "interface" else None
 
 
 def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | None) -> Source:

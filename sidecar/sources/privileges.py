@@ -19,8 +19,8 @@ from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SidecarError, explain
 from sidecar.kernel import capabilities, dispatcher, libbpf, pins, xdp
 from sidecar.kernel.capabilities import Capability
-from sidecar.kernel.interface import Interface
 from sidecar.kernel.syscall import MapInfo
+from sidecar.sources.locate import interface_of
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +113,7 @@ def probe(
 ) -> Machine:
     """Probe this machine, once the sources are open; raise OSError if capset(2) is forbidden."""
     places = [spec.map_ref for spec, _ in opened]
-    interfaces = {
-        str(place): Interface(place.value, place.netns) for place in places if place.kind == "interface"
-    }
+    interfaces = {str(place): interface for place in places if (interface := interface_of(place))}
     written = (state_dir, pins.PIN_ROOT, *(interface.pin_directory for interface in interfaces.values()))
     numbers = re.match(r"([0-9]+)\.([0-9]+)", platform.release())
     with capabilities.suspended():

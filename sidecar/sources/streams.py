@@ -39,9 +39,7 @@ def streams_of(schema: Schema) -> Streams:
     ]
     return Streams(
         frozenset(prometheus_names.metric(instrument.name) for instrument in schema.instruments),
-        frozenset(
-            (prometheus_names.label(name), prometheus_names.value(value)) for name, value in schema.attributes
-        ),
+        frozenset(map(prometheus_names.label_pair, schema.attributes)),
         frozenset(map(prometheus_names.label, names)),
     )
 
