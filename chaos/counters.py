@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The counters of a sidecar in Prometheus, from raw samples, so that nothing is extrapolated."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,29 +50,51 @@ def seen(ports: Ports, instance: str) -> Seen:
 
     Raises DemoError if the query fails or a counter has two series.
     """
-    names = "|".join(METRICS.values())
-    values: dict[str, list[int]] = {}
-    steady_s = 0.0
-    for series in ask(ports, f'{{__name__=~"{names}", instance="{instance}"}}[{_WINDOW}]'):
-        name = series["metric"]["__name__"]
-        if name in values:
-            raise DemoError(
-                f"cannot read {name} of {instance}: two series: {series['metric']} is one of them"
-            )
-        values[name] = [int(value) for _, value in series["values"]]
-        if name == METRICS["total_packets"]:
-            steady_s = _steady_s(series["values"])
-    samples = {field: values.get(METRICS[field], []) for field in FIELDS}
+    timed = _samples(ports, instance)
+    samples = {field: [value for _, value in timed[field]] for field in FIELDS}
     return Seen(
         increase={field: increase(samples[field]) for field in FIELDS},
         value={field: samples[field][-1] if samples[field] else 0 for field in FIELDS},
         resets=sum(now < before for before, now in pairwise(samples["total_packets"])),
-        steady_s=steady_s,
+        steady_s=_steady_s(timed["total_packets"]),
     )
 
 
-def _steady_s(samples: Sequence[tuple[float, str]]) -> float:
-    """Return how long the value of the (time, value) samples has been constant."""
+def hidden(ports: Ports, instance: str, deaths: Sequence[tuple[float, Counts]]) -> Counts:
+    """
+    Return what PromQL loses because a counter started again at 0 and was never seen below its old value.
+
+    *deaths* are the ends of the Collector: Unix time in seconds, and the values scraped last.
+    """
+    timed = _samples(ports, instance)
+    ends = [*(at for at, _ in deaths[1:]), math.inf]
+    lost = dict(ZERO)
+    for (start, scraped), end in zip(deaths, ends, strict=True):
+        for field in FIELDS:
+            first = next((value for at, value in timed[field] if start < at < end), None)
+            if first is None or first >= scraped[field]:
+                lost[field] += scraped[field]
+    return lost
+
+
+def _samples(ports: Ports, instance: str) -> dict[str, list[tuple[float, int]]]:
+    """Return the (Unix time, value) samples of each field."""
+    names = "|".join(METRICS.values())
+    samples: dict[str, list[tuple[float, int]]] = {}
+    for series in ask(ports, f'{{__name__=~"{names}", instance="{instance}"}}[{_WINDOW}]'):
+        name = series["metric"]["__name__"]
+        if name in samples:
+            raise DemoError(
+                f"cannot read {name} of {instance}: two series: {series['metric']} is one of them"
+            )
+        samples[name] = [(at, int(value)) for at, value in series["values"]]
+    return {field: samples.get(METRICS[field], []) for field in FIELDS}
+
+
+def _steady_s(samples: Sequence[tuple[float, int]]) -> float:
+    """Return how long the value of the (time, value) samples has been constant, seconds."""
+    if not samples:
+        return 0.0
     (last, value), since = samples[-1], samples[-1][0]
     for at, earlier in reversed(samples):
         if earlier != value:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Collector dies and loses its state; or Prometheus dies; or everything at once."""
 
-from chaos.counters import ZERO, add, held, minus, seen
+import time
+
+from chaos.counters import ZERO, add, held, hidden, minus, seen
 from chaos.node import Mode
 from chaos.proxy import Weather
 from chaos.stage import Stage
@@ -25,7 +27,7 @@ def _restarts(stage: Stage, *, gently: bool) -> None:
     plain = stage.node("delta", mode=Mode.DELTA, endpoint=proxy.port)
     restarts = stage.times(6, 3)
     unscraped = dict(ZERO)
-    scraped: list[dict[str, int]] = []
+    deaths: list[tuple[float, dict[str, int]]] = []
     stage.wait(2.0)
     for _ in range(restarts):
         stage.wait(0.2, 2.5)
@@ -38,16 +40,15 @@ def _restarts(stage: Stage, *, gently: bool) -> None:
             stage.collector.stop()
         else:
             stage.collector.kill()
-        scraped.append(seen(stage.ports, plain.instance).value)
-        unscraped = add(unscraped, minus(at_stake, scraped[-1]))
+        scraped = seen(stage.ports, plain.instance).value
+        deaths.append((time.time(), scraped))
+        unscraped = add(unscraped, minus(at_stake, scraped))
         stage.collector.start()
         proxy.weather = Weather.FAIR
     for node in nodes:
         stage.record(node, node.mode.value, note=f"{restarts} restarts")
-    # A counter that passes its old value before the next scrape hides its reset, and the old value is lost.
-    hidden = sorted(scraped, key=lambda counts: counts["total_packets"])
-    hidden = hidden[seen(stage.ports, plain.instance).resets :]
-    stage.record(plain, plain.mode.value, bound=add(unscraped, *hidden), note=f"{restarts} restarts")
+    bound = add(unscraped, hidden(stage.ports, plain.instance, deaths))
+    stage.record(plain, plain.mode.value, bound=bound, note=f"{restarts} restarts")
 
 
 def prometheus_down(stage: Stage) -> None:
