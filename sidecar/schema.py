@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from sidecar.attributes import encode_attributes
 from sidecar.kinds import Kind
 from sidecar.model import Attribute, Attributes, Column, Layout, Series
 
@@ -51,6 +52,11 @@ class Instrument:
     def metric(self) -> tuple[str, str, Kind]:
         """What identifies its metric."""
         return self.name, self.unit, self.kind
+
+    @cached_property
+    def encoded_attributes(self) -> bytes:
+        """Its own attributes as OTLP bytes."""
+        return encode_attributes(self.attributes)
 
 
 @dataclass(frozen=True)

@@ -84,12 +84,11 @@ def _metrics(temporality: Temporality, chunk: Iterable[_SeriesOfSchema]) -> list
     for schema, series in chunk:
         encoded, windows = encode_attributes(series.attributes), _windows(series, temporality)
         for at, instrument in schema.positions:
-            _, data_points = metrics.get(instrument.metric) or metrics.setdefault(
-                instrument.metric, (instrument, [])
-            )
-            attributes = encoded
-            if instrument.attributes:
-                attributes += encode_attributes(instrument.attributes)
+            metric = metrics.get(instrument.metric)
+            if metric is None:
+                metric = metrics[instrument.metric] = instrument, []
+            data_points = metric[1]
+            attributes = encoded + instrument.encoded_attributes
             kind, field = instrument.kind, schema.layout.fields[at]
             if kind.is_sum:
                 for times, counts in windows:

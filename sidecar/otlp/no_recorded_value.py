@@ -8,7 +8,6 @@ A point without a recorded value ends it (`metrics.proto`, DataPointFlags).
 
 from collections.abc import Iterator, Sequence
 
-from sidecar.attributes import encode_attributes
 from sidecar.model import Temporality
 from sidecar.otlp import message, points
 from sidecar.otlp.message import ResourceAttributes
@@ -40,7 +39,7 @@ def requests(
 
 def _metrics(gauges: Sequence[Instrument], names: Sequence[bytes], end_ns: int) -> Iterator[message.Part]:
     for instrument in gauges:
-        suffix = encode_attributes(instrument.attributes)
+        suffix = instrument.encoded_attributes
         for name in names:
             # One metric a point: the Collector's prometheus exporter stops reading a metric here (0.155).
             point = points.without_value(end_ns, name + suffix)
