@@ -119,8 +119,8 @@ performance: .venv/bin/xdp-otel ## put the figures of `make bench` into docs/per
 	@$(PYTHON) -m bench.document
 	@$(PYTHON) -m bench.plot
 
-dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, and the chart's copies of them and of the rules
-	@$(PYTHON) -m dashboards
+dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, the alerts' runbook URL (RUNBOOK_URL), the chart's copies
+	@RUNBOOK_URL='$(RUNBOOK_URL)' $(PYTHON) -m dashboards
 
 pictures: collector prometheus install ## draw docs/images from the dashboards' queries on the running demo (root)
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
