@@ -122,7 +122,7 @@ performance: .venv/bin/xdp-otel ## put the figures of `make bench` into docs/per
 dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, the alerts' runbook URL (RUNBOOK_URL), the chart's copies
 	@RUNBOOK_URL='$(RUNBOOK_URL)' $(PYTHON) -m dashboards
 
-pictures: collector prometheus install ## draw docs/images from the dashboards' queries on the running demo (root)
+pictures: prometheus promtool install ## draw docs/images/overview.png from the dashboard's queries on a simulated day
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
 

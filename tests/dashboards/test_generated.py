@@ -182,3 +182,14 @@ def test_colours_are_those_of_the_alerts(root):
     assert {"color": "red", "value": 1.0} in steps["Critical alerts"]
     silent = next(panel for panel in panels(overview) if panel["title"] == "Silent nodes")
     assert re.search(r"increase\(.*?\[(\w+)\]", silent["targets"][0]["expr"])[1] in alerts["XdpSidecarSilent"]
+
+
+def test_the_picture_shows_panels_of_the_overview(root):
+    """Each title that it draws is one of the dashboard's."""
+    pytest.importorskip("matplotlib", reason="of the extra `pictures`")
+    pytest.importorskip("grafana_foundation_sdk", reason="it needs Python 3.11")
+    from dashboards.picture import PANELS, STATES  # noqa: PLC0415
+
+    overview = json.loads((root / "deploy/grafana/dashboards/xdp-overview.json").read_text())
+
+    assert {*PANELS, *STATES} <= {panel["title"] for panel in panels(overview)}
