@@ -61,7 +61,11 @@ def top(flags: argparse.Namespace) -> int:
         events = stack.enter_context(Events(is_drawn=screen is not None, has_keys=has_keys))
         if screen:
             stack.enter_context(screen)
-        _Session(watched, events, screen).run(flags.interval, flags.iterations)
+        session = _Session(watched, events, screen)
+        is_whole = session.run(flags.interval, flags.iterations)
+    if screen and is_whole:
+        # The last reading stays, although its screen is gone.
+        session.print()
     return 0
 
 
@@ -76,20 +80,25 @@ class _Session:
         self._clock = time.strftime("%H:%M:%S")
         self._meters: list[Meter] = []
 
-    def run(self, interval_s: float, iterations: int | None) -> None:
-        """Read every *interval_s* seconds until the end is asked for, or *iterations* times."""
+    def run(self, interval_s: float, iterations: int | None) -> bool:
+        """Read every *interval_s* seconds, *iterations* times; return False if the user ends it before."""
         self._draw()
         due = time.monotonic()
         for _ in itertools.count() if iterations is None else range(iterations):
             # An interval that a slow reading overran is skipped, not caught up.
             due = max(due + interval_s, time.monotonic())
             if not self._wait_until(due):
-                return
+                return False
             self._meters = [source.turn() for source in self._watched]
             self._clock = time.strftime("%H:%M:%S")
             self._draw()
             if self._screen is None:
-                print("\n".join(top_view.plain(self._clock, self._meters)), end="\n\n", flush=True)
+                self.print()
+        return True
+
+    def print(self) -> None:
+        """Print the last reading as plain lines."""
+        print("\n".join(top_view.plain(self._clock, self._meters)), end="\n\n", flush=True)
 
     def _wait_until(self, due: float) -> bool:
         """Handle what happens until *due* (monotonic seconds); return False if it ends the command."""

@@ -206,6 +206,15 @@ def test_a_narrow_terminal_gets_a_line_per_field(veth, start):
     assert any("…" in line for line in running.screen)
 
 
+def test_the_last_reading_stays_on_the_terminal(flows, start):
+    """With --iterations the command is over before its screen could be read."""
+    running = start("--map-path", flows.map, "--interval", "0.1", "--iterations", "2", terminal=(24, 80))
+
+    assert running.end() == 0
+    _, left = running.output.decode().split("\x1b[?1049l")
+    assert len(rounds(left.replace("\r", ""))) == 1
+
+
 @pytest.mark.parametrize("environ", [{"TERM": "dumb"}, {"TERM": ""}])
 def test_a_terminal_without_control_sequences_gets_plain_lines(flows, start, environ):
     """As in Emacs' shell or a CI job's log."""
