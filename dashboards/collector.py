@@ -33,7 +33,7 @@ def collector() -> Dashboard:
             "Now": _now(),
             "Points": _points(),
             "Queue on disk (agents that export to gateways)": _queue(),
-            "Cost": _cost(),
+            "Resources": _cost(),
         },
     )
 

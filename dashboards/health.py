@@ -92,7 +92,7 @@ def firing_alerts() -> Panel:
     firing = f"sum by ({', '.join(labels)}) (ALERTS{{{_FIRING}}})"
     return rows(
         "Alerts firing",
-        "As of the end of the time range. Each has a runbook under its name.",
+        "As of the end of the time range. Each has a runbook.",
         labels,
         [Column("Firing", firing, EXACT)],
         width=12,

@@ -35,7 +35,7 @@ def overview() -> Dashboard:
         "What the XDP programs counted, and whether it is fresh. The counters are exact.",
         variables=[jobs(), nodes(), interfaces()],
         rows={
-            "Fresh? (needs --self-metrics and the recording rules)": _health(),
+            "Are the data fresh? (needs --self-metrics and the recording rules)": _health(),
             "Now": _now(),
             "Kinds of packets": _kinds(),
             "Nodes and interfaces": _places(),
@@ -60,7 +60,7 @@ def _health() -> list[Panel]:
 def _now() -> list[Panel]:
     return [
         number("Packets", "Packets per second.", PACKETS_PER_SECOND, per_second(PACKETS)),
-        number("Bandwidth", "Bits per second, Ethernet header included.", BITS_PER_SECOND, BITS),
+        number("Bandwidth", "Bits per second, including Ethernet headers.", BITS_PER_SECOND, BITS),
         number("TCP", "TCP's share of all packets.", PERCENT, share("xdp_xdp_packets_tcp", PACKETS)),
         number("IPv6", "IPv6's share of all packets.", PERCENT, share("xdp_xdp_packets_ipv6", PACKETS)),
         number(
@@ -109,8 +109,8 @@ def _kinds() -> list[Panel]:
             Query(share("xdp_xdp_packets_ipv6", PACKETS), "IPv6"),
         ).max(100),
         lines(
-            "Mean size of a packet",
-            "Bytes per packet, Ethernet header included.",
+            "Mean packet size",
+            "Bytes per packet, including the Ethernet header.",
             BYTES,
             Query(f"{per_second(BYTES_COUNTED)} / ({per_second(PACKETS)} > 0)", "mean"),
         ),
