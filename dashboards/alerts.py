@@ -38,7 +38,7 @@ def runbook_url() -> str:
     """Return the variable RUNBOOK_URL, by default RUNBOOK; raise SystemExit if it is no URL."""
     url = os.environ.get("RUNBOOK_URL") or RUNBOOK
     if url != RUNBOOK and not _URL.fullmatch(url):
-        raise SystemExit(f"cannot use RUNBOOK_URL {url!r}: it is no http(s) URL without #: correct it")
+        raise SystemExit(f"cannot use RUNBOOK_URL {url!r}: it is not an http(s) URL: correct it")
     return url
 
 
