@@ -119,10 +119,10 @@ performance: .venv/bin/xdp-otel ## put the figures of `make bench` into docs/per
 	@$(PYTHON) -m bench.document
 	@$(PYTHON) -m bench.plot
 
-dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, and the chart's copies of them and of the rules
-	@$(PYTHON) -m dashboards
+dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, the alerts' runbook URL (RUNBOOK_URL), the chart's copies
+	@RUNBOOK_URL='$(RUNBOOK_URL)' $(PYTHON) -m dashboards
 
-pictures: collector prometheus install ## draw docs/images from the dashboards' queries on the running demo (root)
+pictures: prometheus promtool install ## draw docs/images/overview.png from the dashboard's queries on a simulated day
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
 

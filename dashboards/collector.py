@@ -3,7 +3,9 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
+from dashboards.alerts import threshold
 from dashboards.frame import COLLECTOR, choice, dashboard
+from dashboards.health import RED
 from dashboards.panels import BYTES, EXACT, PER_SECOND, PERCENT, SECONDS, Panel, Query, lines, number
 from dashboards.promql import RECENT
 
@@ -17,7 +19,7 @@ def collector() -> Dashboard:
     return dashboard(
         COLLECTOR,
         "XDP Collector",
-        "How the Collectors are doing, by what they say on :8888.",
+        "The health of the Collectors, from their own metrics (:8888).",
         variables=[
             choice("collector", "Job", f"label_values({up}, job)", everything=""),
             choice(
@@ -30,8 +32,8 @@ def collector() -> Dashboard:
         rows={
             "Now": _now(),
             "Points": _points(),
-            "Queue on disk (agents that hand on to gateways)": _queue(),
-            "Cost": _cost(),
+            "Queue on disk (agents that export to gateways)": _queue(),
+            "Resources": _cost(),
         },
     )
 
@@ -39,19 +41,17 @@ def collector() -> Dashboard:
 def _now() -> list[Panel]:
     return [
         number("Up", "Collectors that answer.", EXACT, f"sum (up{{{CHOSEN}}})", steps=[]),
-        number(
-            "Down", "Collectors that do not.", EXACT, f"sum (up{{{CHOSEN}}} == bool 0)", steps=[(1.0, "red")]
-        ),
+        number("Down", "Collectors that do not.", EXACT, f"sum (up{{{CHOSEN}}} == bool 0)", steps=RED),
         number(
             "Shortest uptime",
-            "A Collector that has just started has lost its state; the base point gives it back.",
+            "A Collector that has just started has lost its state; the base point restores it.",
             SECONDS,
             f"min (otelcol_process_uptime{{{CHOSEN}}})",
         ),
         number("Points in", "Per second.", PER_SECOND, _rate("receiver_accepted_metric_points")),
         number(
             "Refused",
-            "Points per second that were not taken. The sidecar sends them again.",
+            "Points per second that were not accepted. The sidecar resends them.",
             PER_SECOND,
             _rate("receiver_refused_metric_points"),
             steps=[(0.001, "red")],
@@ -64,48 +64,48 @@ def _points() -> list[Panel]:
     return [
         lines(
             "Points received",
-            "Refused: by the memory limit. Failed: by what comes after. The sidecar sends both again.",
+            "Refused: at the memory limit. Failed: in a later component. The sidecar resends both.",
             PER_SECOND,
             Query(_rate("receiver_accepted_metric_points"), "accepted"),
             Query(_rate("receiver_refused_metric_points"), "refused"),
             Query(_rate("receiver_failed_metric_points"), "failed"),
         ),
         lines(
-            "Points summed to totals",
-            "delta.ErrOutOfOrder: known already, a resend or a base point that a live Collector does not "
-            "need. Other reasons lose counts.",
+            "Points added to totals",
+            "delta.ErrOutOfOrder: already known, from a resend or a base point that a running Collector does "
+            "not need. Points dropped for other reasons are lost.",
             PER_SECOND,
-            Query(_rate("deltatocumulative_datapoints", selector='error=""'), "summed"),
+            Query(_rate("deltatocumulative_datapoints", selector='error=""'), "added"),
             Query(_rate("deltatocumulative_datapoints", "error", selector='error!=""'), "dropped: {{error}}"),
         ),
         lines(
             "Points through each processor",
-            "What goes in and what comes out.",
+            "In and out.",
             PER_SECOND,
             Query(_rate("processor_incoming_items", "processor"), "into {{processor}}"),
             Query(_rate("processor_outgoing_items", "processor"), "out of {{processor}}"),
         ),
         lines(
-            "Points handed on",
+            "Points exported",
             "By exporter.",
             PER_SECOND,
             Query(_rate("exporter_sent_metric_points", "exporter"), "{{exporter}}"),
         ),
         lines(
             "Streams",
-            "Series whose totals are kept; one not heard of for a day is forgotten.",
+            "Series whose totals are kept; after a day without points a series is dropped.",
             EXACT,
             Query(_sum("deltatocumulative_streams_tracked", "instance"), INSTANCE),
         ),
         lines(
             "Scrape of the counters",
-            "How long Prometheus waits for /metrics; at its timeout (10 s unless set) there are no data.",
+            "How long Prometheus waits for /metrics. At its timeout, 10 s by default, there are no data.",
             SECONDS,
             Query(
                 'max by (job, instance) (scrape_duration_seconds{job=~"xdp|$collector"})',
                 "{{job}} {{instance}}",
             ),
-            steps=[(5.0, "orange"), (10.0, "red")],
+            steps=[(threshold("XdpScrapeSlow"), "orange"), (10.0, "red")],
         ),
     ]
 
@@ -116,16 +116,16 @@ def _queue() -> list[Panel]:
     return [
         lines(
             "Requests in the queue",
-            "What the gateways have not taken yet. The 20 longest queues.",
+            "What the gateways have not accepted yet. The 20 longest queues.",
             EXACT,
             Query(f"topk (20, {size})", legend),
         ),
         lines(
-            "Fill level of the queue",
-            "A full queue holds the sidecar back; the kernel keeps counting. The 20 fullest.",
+            "Queue in use",
+            "A full queue makes the sidecar wait; the kernel keeps counting. The 20 fullest.",
             PERCENT,
             Query(f"topk (20, 100 * {size} / {capacity})", legend),
-            steps=[(80.0, "red")],
+            steps=[(100 * threshold("XdpCollectorQueueFills"), "red")],
         ).max(100),
     ]
 
@@ -134,13 +134,13 @@ def _cost() -> list[Panel]:
     return [
         lines(
             "CPU",
-            "Share of one CPU.",
+            "As a share of one CPU.",
             PERCENT,
             Query(f"100 * {_rate('process_cpu_seconds', 'instance')}", INSTANCE),
         ),
         lines(
             "Memory",
-            "Resident, and what the memory limit looks at (heap).",
+            "Resident memory, and the heap, to which the memory limit applies.",
             BYTES,
             Query(_sum("process_memory_rss", "instance"), f"{INSTANCE} resident"),
             Query(_sum("process_runtime_heap_alloc_bytes", "instance"), f"{INSTANCE} heap"),

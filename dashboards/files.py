@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generated files and their content."""
+"""The generated files and their content: dashboards, runbook URLs of the rules, the chart's copies."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,6 +10,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
+from dashboards.alerts import RULES, runbook_url, with_runbook
 from dashboards.collector import collector
 from dashboards.fleet import fleet
 from dashboards.maps import maps
@@ -18,21 +19,29 @@ from dashboards.sidecars import sidecars
 
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARDS = ROOT / "deploy/grafana/dashboards"
-RULES = ROOT / "deploy/prometheus/rules"
 CHART = ROOT / "helm"
 
 ALL: tuple[Callable[[], Dashboard], ...] = (overview, fleet, maps, sidecars, collector)
 
 
 def generated() -> Iterator[tuple[Path, str]]:
-    """Yield each file with its content: the dashboards, and the chart's copies of dashboards and rules."""
+    """
+    Yield each file with its content.
+
+    Raises SystemExit if the variable RUNBOOK_URL is no URL.
+    """
     for make in ALL:
         made = make().build()
         text = _text(made)
         for directory in (DASHBOARDS, CHART / "dashboards"):
             yield directory / f"{made.uid}.json", text
+    url = runbook_url()
     for path in sorted(RULES.glob("*.yml")):
-        yield CHART / "alerts" / path.name, path.read_text()
+        text = with_runbook(path.read_text(), url)
+        yield path, text
+        yield CHART / "alerts" / path.name, text
+    for path in sorted((RULES / "tests").glob("*.yml")):
+        yield path, with_runbook(path.read_text(), url)
 
 
 def _text(made: model.Dashboard) -> str:

@@ -3,7 +3,9 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
+from dashboards import health
 from dashboards.frame import FLEET, OVERVIEW, SIDECARS, address, dashboard, jobs, nodes
+from dashboards.health import LATE, NOT_READY, READS, RED, SILENT
 from dashboards.overview import BYTES_COUNTED, PACKETS
 from dashboards.panels import (
     BITS_PER_SECOND,
@@ -18,13 +20,7 @@ from dashboards.panels import (
     ranking,
     rows,
 )
-from dashboards.promql import NODE, NODES, READ, SELECTED, own_series, per_second, summed
-
-CYCLES = f"increase({own_series('stage_runs_total', READ)}[5m])"
-"""Reads of a sidecar in five minutes. When it is gone, its gauges stay but this falls to 0."""
-
-SILENT = f"({CYCLES} == bool 0)"
-NOT_READY = f"({own_series('ready')} == bool 0)"
+from dashboards.promql import NODE, NODES, SELECTED, own_series, per_second, summed
 
 
 def fleet() -> Dashboard:
@@ -32,35 +28,20 @@ def fleet() -> Dashboard:
     return dashboard(
         FLEET,
         "XDP fleet",
-        "All nodes, and which of them need a look.",
+        "All nodes, and which of them need attention.",
         variables=[jobs(), nodes()],
         rows={"Now": _now(), "Nodes": _course()},
     )
 
 
 def _now() -> list[Panel]:
-    red = [(1.0, "red")]
     return [
-        number("Nodes", "Nodes with a sidecar.", EXACT, f"count (group by (host_name) ({NODES}))"),
-        number(
-            "Silent sidecars",
-            "Have read nothing for 5 minutes, or could not say so.",
-            EXACT,
-            summed(SILENT),
-            steps=red,
-        ),
-        number(
-            "Not ready", "Could not read a map or write the journal.", EXACT, summed(NOT_READY), steps=red
-        ),
-        number(
-            "Alerts",
-            "Alerts of this project that fire now.",
-            EXACT,
-            'count (ALERTS{alertname=~"Xdp.+",alertstate="firing"}) or vector (0)',
-            steps=red,
-        ),
-        number("Packets", "All nodes together.", PACKETS_PER_SECOND, _per_second(PACKETS)),
-        number("Bandwidth", "All nodes together.", BITS_PER_SECOND, f"8 * {_per_second(BYTES_COUNTED)}"),
+        health.nodes(),
+        health.silent_nodes(),
+        health.not_ready(),
+        health.last_delivery(),
+        number("Packets", "Sum over all nodes.", PACKETS_PER_SECOND, _per_second(PACKETS)),
+        number("Bandwidth", "Sum over all nodes.", BITS_PER_SECOND, f"8 * {_per_second(BYTES_COUNTED)}"),
     ]
 
 
@@ -69,15 +50,15 @@ def _course() -> list[Panel]:
     return [
         lines(
             "Sidecars",
-            "Known are those whose counters the Collector still serves: a day by default.",
+            "Known: the Collector still serves their counters, by default for a day.",
             EXACT,
             Query(f"count ({NODES})", "known"),
-            Query(summed(f"({CYCLES} > bool 0)"), "reading"),
+            Query(summed(f"({READS} > bool 0)"), "reading"),
             Query(summed(f"({own_series('ready')} == bool 1)"), "ready"),
         ),
         lines(
             "Packets by node",
-            "The 20 with the most packets at each moment.",
+            "The 20 with the most packets at each point in time.",
             PACKETS_PER_SECOND,
             Query(f"topk (20, {packets})", "{{host_name}}"),
         ),
@@ -95,19 +76,19 @@ def _course() -> list[Panel]:
         ),
         rows(
             "All nodes",
-            "The name leads to a node's interfaces, its packets to its sidecar.",
+            "The name links to the node's interfaces, its packets to its sidecar.",
             {NODE: "Node"},
             [
                 Column("Packets/s", packets, PACKETS_PER_SECOND),
                 Column("Bits/s", f"8 * {size}", BITS_PER_SECOND),
                 Column("Packets counted", summed(f"{PACKETS}{{{SELECTED}}}", NODE), EXACT),
-                Column("Silent", summed(SILENT, NODE), EXACT, [(1.0, "red")]),
-                Column("Not ready", summed(NOT_READY, NODE), EXACT, [(1.0, "red")]),
+                Column("Silent", summed(SILENT, NODE), EXACT, RED),
+                Column("Not ready", summed(NOT_READY, NODE), EXACT, RED),
                 Column(
                     "Unacknowledged",
                     summed(own_series("unacknowledged_seconds"), NODE),
                     SECONDS,
-                    [(60.0, "orange"), (300.0, "red")],
+                    LATE,
                 ),
             ],
             links={"Node": address(OVERVIEW, node="Node"), "Packets/s": address(SIDECARS, node="Node")},

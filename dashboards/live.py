@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from dashboards.files import ROOT, RULES
+from dashboards.alerts import RULES
+from dashboards.files import ROOT
 from demo import stack
 from demo.generator import send, server, trickle
 from demo.namespaces import NODE_INTERFACE, lab

@@ -25,23 +25,23 @@ def maps() -> Dashboard:
             single("metric", "Metric", f"label_values({names}, __name__)"),
             single("label", "By", "label_names($metric)").regex("/^(?!__name__$|job$).*/"),
         ],
-        rows={"How fast it grows (counters)": _growth(), "What it is (counters and gauges)": _value()},
+        rows={"Growth (counters)": _growth(), "Value (counters and gauges)": _value()},
     )
 
 
 def _growth() -> list[Panel]:
     return [
-        number("$metric", "Growth per second, all together.", PER_SECOND, summed(GROWTH), width=6),
+        number("$metric", "Growth per second, sum of all.", PER_SECOND, summed(GROWTH), width=6),
         lines(
             "$metric by $label",
-            "Growth per second. The 20 largest at each moment.",
+            "Growth per second. The 20 largest at each point in time.",
             PER_SECOND,
             Query(f"topk (20, {summed(GROWTH, '$label')})", "{{$label}}"),
             width=18,
         ),
         lines(
             "$metric by node",
-            "Growth per second. The 20 largest at each moment.",
+            "Growth per second. The 20 largest at each point in time.",
             PER_SECOND,
             Query(f"topk (20, {summed(GROWTH, NODE)})", "{{host_name}}"),
         ),
@@ -58,16 +58,16 @@ def _value() -> list[Panel]:
     return [
         lines(
             "$metric by $label: value",
-            "The counter or gauge itself. The 20 largest at each moment.",
+            "The counter or gauge itself. The 20 largest at each point in time.",
             units.Short,
             Query(f"topk (20, {summed(METRIC, '$label')})", "{{$label}}"),
         ),
         rows(
             "$metric by node and $label: value",
-            "As of the end of the time shown, exact. The 200 largest.",
+            "As of the end of the time range, exact. The 200 largest.",
             {NODE: "Node"},
             [Column("Value", f"topk (200, {summed(METRIC, NODE, '$label')})", EXACT)],
             width=12,
         ),
-        number("Series", "Series of the metric.", EXACT, f"count ({METRIC})", width=6),
+        number("Series", "Number of series of the metric.", EXACT, f"count ({METRIC})", width=6),
     ]

@@ -3,6 +3,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
+from dashboards import health
 from dashboards.frame import FLEET, OVERVIEW, address, dashboard, interfaces, jobs, nodes
 from dashboards.panels import (
     BITS_PER_SECOND,
@@ -31,32 +32,46 @@ def overview() -> Dashboard:
     return dashboard(
         OVERVIEW,
         "XDP overview",
-        "What the XDP programs counted. The counters are exact.",
+        "What the XDP programs counted, and whether it is fresh. The counters are exact.",
         variables=[jobs(), nodes(), interfaces()],
         rows={
+            "Are the data fresh? (needs --self-metrics and the recording rules)": _health(),
             "Now": _now(),
             "Kinds of packets": _kinds(),
             "Nodes and interfaces": _places(),
-            "Against the last day (needs the recording rules)": _usual(),
+            "Compared with the last day (needs the recording rules)": _usual(),
         },
     )
+
+
+def _health() -> list[Panel]:
+    return [
+        health.critical_alerts(),
+        health.warnings(),
+        health.silent_nodes(),
+        health.last_delivery(),
+        health.not_ready(),
+        health.nodes(),
+        health.delivery_ages(),
+        health.firing_alerts(),
+    ]
 
 
 def _now() -> list[Panel]:
     return [
         number("Packets", "Packets per second.", PACKETS_PER_SECOND, per_second(PACKETS)),
-        number("Bandwidth", "Bits per second, Ethernet header included.", BITS_PER_SECOND, BITS),
+        number("Bandwidth", "Bits per second, including Ethernet headers.", BITS_PER_SECOND, BITS),
         number("TCP", "TCP's share of all packets.", PERCENT, share("xdp_xdp_packets_tcp", PACKETS)),
         number("IPv6", "IPv6's share of all packets.", PERCENT, share("xdp_xdp_packets_ipv6", PACKETS)),
         number(
             "Packets counted",
-            "The sum of the counters since each began: exact, to the packet.",
+            "Sum of the counters, each since it began: exact, to the packet.",
             EXACT,
             summed(f"{PACKETS}{{{COUNTERS}}}"),
         ),
         number(
             "Interfaces",
-            "Interfaces and maps that are counted.",
+            "Interfaces and maps that are read.",
             EXACT,
             f"count ({on_nodes(f'{PACKETS}{{{COUNTERS}}}')})",
         ),
@@ -72,14 +87,14 @@ def _kinds() -> list[Panel]:
     return [
         lines(
             "Packets by protocol",
-            "Every packet is exactly one of the four, so the height is all packets.",
+            "Every packet is exactly one of the four: the total height is all packets.",
             PACKETS_PER_SECOND,
             *protocols,
             stacked=True,
         ),
         lines(
             "Packets by IP version",
-            "Neither is ARP and whatever else is no IP.",
+            "Neither: ARP and everything else that is not IP.",
             PACKETS_PER_SECOND,
             Query(ipv4, "IPv4"),
             Query(ipv6, "IPv6"),
@@ -94,8 +109,8 @@ def _kinds() -> list[Panel]:
             Query(share("xdp_xdp_packets_ipv6", PACKETS), "IPv6"),
         ).max(100),
         lines(
-            "Mean size of a packet",
-            "Bytes per packet, Ethernet header included.",
+            "Mean packet size",
+            "Bytes per packet, including the Ethernet header.",
             BYTES,
             Query(f"{per_second(BYTES_COUNTED)} / ({per_second(PACKETS)} > 0)", "mean"),
         ),
@@ -107,13 +122,13 @@ def _places() -> list[Panel]:
     return [
         lines(
             "Packets by node and interface",
-            "The 20 with the most packets at each moment.",
+            "The 20 with the most packets at each point in time.",
             PACKETS_PER_SECOND,
             Query(f"topk (20, {packets})", PLACE_LEGEND),
         ),
         lines(
             "Bandwidth by node and interface",
-            "The 20 with the most bits at each moment.",
+            "The 20 with the most bits at each point in time.",
             BITS_PER_SECOND,
             Query(f"topk (20, 8 * {size})", PLACE_LEGEND),
         ),
@@ -124,15 +139,15 @@ def _places() -> list[Panel]:
             Query(f"sort_desc (topk (10, {packets}))", PLACE_LEGEND),
         ),
         lines(
-            "As the sidecar measured it",
-            "Mean rate over the sidecar's own last window. Where a sidecar is gone its last value stays: see "
-            "the panel above for what is counted now.",
+            "Rate as measured by the sidecar",
+            "Mean over the sidecar's own last window. When a sidecar is gone its last value remains: the "
+            "panels above show what is counted now.",
             PACKETS_PER_SECOND,
             Query(f"topk (20, {summed(f'xdp_xdp_packets_rate{{{COUNTERS}}}', *PLACE)})", PLACE_LEGEND),
         ),
         rows(
             "All interfaces",
-            "As of the end of the time shown.",
+            "As of the end of the time range.",
             {NODE: "Node", INTERFACE: "Interface"},
             [
                 Column("Packets/s", packets, PACKETS_PER_SECOND),
@@ -152,12 +167,12 @@ def _usual() -> list[Panel]:
     usual, deviation = (f"sum (xdp:packets:rate5m_{what}1d{chosen})" for what in ("avg", "stddev"))
     return [
         lines(
-            "Packets against the mean of the last day",
+            "Packets compared with the mean of the last day",
             "Mean over 5 minutes. Outside three standard deviations XdpTrafficSpike or XdpTrafficDrop may "
-            "fire; they look at each interface by itself.",
+            "fire; they look at each interface separately.",
             PACKETS_PER_SECOND,
             Query(f"sum (xdp:packets:rate5m{chosen})", "now"),
-            Query(usual, "mean of the day"),
+            Query(usual, "mean of the last day"),
             Query(f"{usual} + 3 * {deviation}", "upper bound"),
             Query(f"clamp_min ({usual} - 3 * {deviation}, 0)", "lower bound"),
             width=24,

@@ -18,6 +18,7 @@ from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
+    BigValueColorMode,
     BigValueGraphMode,
     GraphThresholdsStyleMode,
     LegendDisplayMode,
@@ -90,6 +91,15 @@ def number(title: str, text: str, unit: str, expr: str, *, steps: Steps = (), wi
     )
 
 
+def state(title: str, text: str, unit: str, expr: str, steps: Steps) -> stat.Panel:
+    """Return a panel with one number on a coloured ground, to be seen from afar."""
+    return (
+        number(title, text, unit, expr, steps=steps)
+        .color_mode(BigValueColorMode.BACKGROUND)
+        .graph_mode(BigValueGraphMode.NONE)
+    )
+
+
 def lines(
     title: str,
     text: str,
@@ -157,6 +167,7 @@ def rows(
     *,
     links: Mapping[str, str] | None = None,
     width: int = 24,
+    height: int = 9,
 ) -> table.Panel:
     """
     Return a table with a row for each value of *labels*, as of the end of the time shown.
@@ -170,7 +181,7 @@ def rows(
         .description(text)
         .datasource(DATASOURCE)
         .span(width)
-        .height(9)
+        .height(height)
         .filterable(True)
         .thresholds(_thresholds(()))
         .sort_by([TableSortByFieldState().display_name(columns[0].title).desc(True)])
@@ -180,7 +191,7 @@ def rows(
         panel.with_target(_query(Query(column.expr), place).instant().format(PromQueryFormat.TABLE))
         panel.override_by_name(column.title, _column_style(column))
     for column_title, address in (links or {}).items():
-        link = {"title": "Show this one", "url": address}
+        link = {"title": "Show this", "url": address}
         panel.override_by_name(column_title, [DynamicConfigValue(id_val="links", value=[link])])
     names = {**labels, **dict(zip(values, (column.title for column in columns), strict=True))}
     return panel.with_transformation(DataTransformerConfig(id_val="merge", options={})).with_transformation(

@@ -3,8 +3,10 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from dashboards.fleet import NOT_READY, SILENT
+from dashboards import health
+from dashboards.alerts import threshold
 from dashboards.frame import SIDECARS, dashboard, jobs, nodes
+from dashboards.health import LATE, RED
 from dashboards.panels import (
     BYTES,
     EXACT,
@@ -29,52 +31,43 @@ def sidecars() -> Dashboard:
     return dashboard(
         SIDECARS,
         "XDP sidecars",
-        "How the sidecars are doing, by what they say of themselves: --self-metrics.",
+        "The health of the sidecars, from their own metrics (--self-metrics).",
         variables=[jobs(), nodes()],
         rows={"Now": _now(), "Reading": _reading(), "Sending": _sending(), "Series and maps": _series()},
     )
 
 
 def _now() -> list[Panel]:
-    red = [(1.0, "red")]
     return [
-        number(
-            "Not ready", "Could not read a map or write the journal.", EXACT, summed(NOT_READY), steps=red
-        ),
-        number(
-            "Silent",
-            "Have read nothing for 5 minutes, or could not say so.",
-            EXACT,
-            summed(SILENT),
-            steps=red,
-        ),
+        health.not_ready(),
+        health.silent_nodes(),
         number(
             "Oldest batch",
-            "How long the oldest batch has waited for its acknowledgement.",
+            "How long the oldest batch has been waiting for its acknowledgement.",
             SECONDS,
             f"max ({summed(own_series('unacknowledged_seconds'), NODE)})",
-            steps=[(60.0, "orange"), (300.0, "red")],
+            steps=LATE,
         ),
         number(
             "Failed reads",
-            "In the time shown.",
+            "Within the time range.",
             EXACT,
             f"round ({own_recent('read_errors_total')})",
-            steps=red,
+            steps=RED,
         ),
         number(
-            "Points refused",
-            "Refused by the Collector for good, in the time shown: these counts are lost.",
+            "Points rejected",
+            "Rejected by the Collector permanently, within the time range: their counts are lost.",
             EXACT,
             f"round ({own_recent('points_rejected_total')})",
-            steps=red,
+            steps=RED,
         ),
         number(
             "Journals lost",
-            "Maps that had been reported by a journal that is gone, in the time shown.",
+            "Maps that had been reported and whose journal is gone, within the time range.",
             EXACT,
             f"round ({own_recent('journals_lost_total')})",
-            steps=red,
+            steps=RED,
         ),
     ]
 
@@ -83,14 +76,14 @@ def _reading() -> list[Panel]:
     seconds, runs = own("stage_seconds_total", "stage"), own("stage_runs_total", "stage")
     return [
         lines(
-            "Time for one run of a stage",
+            "Time per run of a stage",
             "Mean over all sidecars.",
             SECONDS,
             Query(f"{seconds} / ({runs} > 0)", "{{stage}}"),
         ),
         lines(
             "Time spent in stages",
-            "Share of one CPU at most; waiting for answers counts too. The 20 busiest sidecars.",
+            "As a share of one second; waiting for responses counts, too. The 20 busiest sidecars.",
             PERCENT,
             Query(f"topk (20, 100 * {own('stage_seconds_total', NODE, 'instance')})", WAITING),
         ),
@@ -102,7 +95,7 @@ def _reading() -> list[Panel]:
         ),
         lines(
             "CPU",
-            "CPU time of the sidecars themselves, share of one CPU. The 20 busiest.",
+            "CPU time of the sidecars, as a share of one CPU. The 20 busiest.",
             PERCENT,
             Query(f"topk (20, 100 * {own('cpu_seconds_total', NODE, 'instance')})", WAITING),
         ),
@@ -114,7 +107,7 @@ def _reading() -> list[Panel]:
         ),
         lines(
             "Failed reads",
-            "By kind: source (no map, or another shape), rights, kernel.",
+            "By kind: source (no such map, or one of another shape), rights, kernel.",
             PER_SECOND,
             Query(own("read_errors_total", "kind"), "{{kind}}"),
         ),
@@ -124,19 +117,19 @@ def _reading() -> list[Panel]:
 def _sending() -> list[Panel]:
     return [
         lines(
-            "Attempts by what came of them",
-            "retry and refused: kept, and sent again; given_up: this batch may be lost, "
-            "what is counted from then on is not.",
+            "Attempts by outcome",
+            "retry and refused: the batch is kept and resent. given_up: this batch may be lost; later counts "
+            "are not.",
             PER_SECOND,
             Query(own("batches_total", "outcome"), "{{outcome}}"),
             stacked=True,
         ),
         lines(
-            "Age of the batch under way",
-            "The 20 oldest. The kernel keeps counting: nothing is lost while it grows.",
+            "Age of the pending batch",
+            "The 20 oldest. Nothing is lost while it grows: the kernel keeps counting.",
             SECONDS,
             Query(f"topk (20, {summed(own_series('unacknowledged_seconds'), NODE, 'instance')})", WAITING),
-            steps=[(60.0, "orange"), (300.0, "red")],
+            steps=LATE,
         ),
         lines(
             "Journal",
@@ -145,11 +138,11 @@ def _sending() -> list[Panel]:
             Query(f"topk (20, {summed(own_series('journal_bytes'), NODE, 'instance')})", WAITING),
         ),
         lines(
-            "Entries emptied, keys vanished",
-            "A map that is emptied or replaced by its owner, or a hash that evicts.",
+            "Entries reset, keys gone",
+            "The owner of a map resets or deletes entries, or a hash evicts them.",
             PER_SECOND,
-            Query(own("entries_emptied_total"), "entries emptied"),
-            Query(own("keys_vanished_total"), "keys vanished"),
+            Query(own("entries_emptied_total"), "entries reset"),
+            Query(own("keys_vanished_total"), "keys gone"),
         ),
     ]
 
@@ -158,27 +151,27 @@ def _series() -> list[Panel]:
     series, limit = (summed(own_series(name), NODE, "source") for name in ("series", "series_limit"))
     return [
         lines(
-            "Series against the limit",
-            "The 20 fullest sources. Beyond the limit keys are counted together, in one series.",
+            "Series in use",
+            "Share of the limit. The 20 fullest sources. Above the limit, series are aggregated into one.",
             PERCENT,
             Query(f"topk (20, 100 * {series} / {limit})", SOURCE),
-            steps=[(80.0, "orange"), (100.0, "red")],
+            steps=[(100 * threshold("XdpSeriesLimitNear"), "orange"), (100.0, "red")],
         ).max(100),
         lines(
-            "Keys beyond the limit, series forgotten",
-            "Beyond the limit: counted, but no longer told apart. Forgotten: their keys are gone.",
+            "Series above the limit, series evicted",
+            "Above the limit: counted, but not told apart. Evicted: to make room, since their keys are gone.",
             EXACT,
-            Query(summed(own_series("series_overflowed")), "keys beyond the limit"),
-            Query(own_recent("series_forgotten_total"), "series forgotten in the time shown"),
+            Query(summed(own_series("series_overflowed")), "above the limit"),
+            Query(own_recent("series_forgotten_total"), "evicted within the time range"),
         ),
         lines(
-            "Entries of maps",
-            "Read in the last cycle. An array always has all; a hash that is full turns new keys away, or "
+            "Map entries",
+            "Read in the last cycle. An array always has all of them; a full hash rejects new keys, or "
             "evicts. The 20 largest.",
             EXACT,
             Query(f"topk (20, {summed(own_series('map_entries'), NODE, 'source')})", SOURCE),
             Query(
-                f"topk (20, {summed(own_series('map_max_entries'), NODE, 'source')})", f"{SOURCE}: room for"
+                f"topk (20, {summed(own_series('map_max_entries'), NODE, 'source')})", f"{SOURCE}: maximum"
             ),
             width=24,
         ),
@@ -191,7 +184,7 @@ def _series() -> list[Panel]:
         ),
         rows(
             "Versions",
-            "What runs where.",
+            "Which versions run, and on how many nodes.",
             {"version": "Version"},
             [Column("Sidecars", summed(own_series("build_info"), "version"), EXACT)],
             width=8,

@@ -62,7 +62,7 @@ def top_flags(command: argparse.ArgumentParser) -> None:
         help="time between readings (default 1)",
     )
     command.add_argument(
-        "--iterations", type=_count, metavar="N", help="stop after N readings (default: at Ctrl-C)"
+        "--iterations", type=_count, metavar="N", help="stop after N readings (default: at `q` or Ctrl-C)"
     )
     _add_debug(command)
 

@@ -71,11 +71,11 @@ def is_counted(interface: Interface) -> bool:
 def rows(schema: Schema, snapshot: Snapshot) -> list[Row]:
     """Return the series of a snapshot with their totals since the map was created, sorted by attributes."""
     series = delta.advance(delta.baseline_from_zero(snapshot), [snapshot], schema).series
-    return sorted((Row(each.attributes, with_sign(schema, each.totals)) for each in series), key=_sort_key)
+    return sorted((Row(each.attributes, with_sign(schema, each.totals)) for each in series), key=sort_key)
 
 
-def _sort_key(row: Row) -> list[tuple[str, bool, str | int]]:
-    # Strings and numbers do not compare.
+def sort_key(row: Row) -> list[tuple[str, bool, str | int]]:
+    """Return what sorts series by their attributes, although strings and numbers do not compare."""
     return [(name, isinstance(value, str), value) for name, value in row.attributes]
 
 

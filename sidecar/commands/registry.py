@@ -150,7 +150,11 @@ COMMANDS = (
         """\
   xdp-otel top --interface eth0
   xdp-otel top --map-path /sys/fs/bpf/flows --interval 5
-  xdp-otel top --config flows.yaml --iterations 3 > rates.txt""",
+  xdp-otel top --config flows.yaml --iterations 3 > rates.txt
+
+keys:
+  q quit      r, t, k order by rate, total, key      f order by the next field
+  / filter by text such as `sport=443`               Esc clear the filter""",
         top_flags,
         _later("top"),
     ),

@@ -18,14 +18,56 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequ
 
     Control characters are escaped: names in the kernel and strings in maps are untrusted.
     """
-    lines = [[printable(text, _LONGEST_CELL) for text in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [_GAP.join(_cells(row, widths, numbers)).rstrip() for row in lines]
+    cells = _printable(header, rows)
+    return _lines(cells, _widths(cells), numbers)
+
+
+def fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int], width: int, least: int
+) -> list[str] | None:
+    """
+    Return the lines of the table, none longer than *width*; None if that cannot be.
+
+    The longest texts are cut first, with an ellipsis, none to fewer than *least* characters. The columns in
+    *numbers* are never cut.
+    """
+    cells = _printable(header, rows)
+    widths = _widths(cells)
+    while (excess := sum(widths) + len(_GAP) * (len(widths) - 1) - width) > 0:
+        long = [column for column, length in enumerate(widths) if column not in numbers and length > least]
+        if not long:
+            return None
+        longest, *others = sorted(long, key=lambda column: -widths[column])
+        next_longest = widths[others[0]] if others else least
+        widths[longest] -= max(1, min(excess, widths[longest] - max(least, next_longest)))
+    return _lines(cells, widths, numbers)
+
+
+def shortened(text: str, length: int) -> str:
+    """Return *text*, cut to *length* characters, the last of them an ellipsis."""
+    return text if len(text) <= length else text[: max(0, length - 1)] + "…"[:length]
+
+
+def plural(count: int, noun: str) -> str:
+    """Return the number with its noun: `1 key`, `2,000 keys`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _printable(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[printable(text, _LONGEST_CELL) for text in row] for row in (header, *rows)]
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+
+def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int], numbers: Sequence[int]) -> list[str]:
+    return [_GAP.join(_cells(row, widths, numbers)).rstrip() for row in cells]
 
 
 def _cells(row: Sequence[str], widths: Sequence[int], numbers: Sequence[int]) -> Iterator[str]:
     for column, (text, width) in enumerate(zip(row, widths, strict=True)):
-        yield text.rjust(width) if column in numbers else text.ljust(width)
+        yield text.rjust(width) if column in numbers else shortened(text, width).ljust(width)
 
 
 def bold(text: str, stream: TextIO | None = None) -> str:

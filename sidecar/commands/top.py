@@ -3,15 +3,13 @@
 
 import argparse
 import itertools
-import shutil
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from sidecar.commands import peek
-from sidecar.commands.top_screen import Meter, Screen, lines
+from sidecar.commands import peek, top_view
+from sidecar.commands.top_screen import CONTINUE, QUIT, RESIZE, SUSPEND, Events, Screen, is_drawable
+from sidecar.commands.top_view import Counted, Meter, View
 from sidecar.config import source_specs
 from sidecar.counts import delta
 from sidecar.sources.source import Source
@@ -23,7 +21,10 @@ class _Watched:
     def __init__(self, source: Source) -> None:
         """Read *source* for the first time; raise SidecarError if it cannot be read."""
         self._source = source
-        self._baseline = delta.baseline_from_now(source.read()[-1])
+        snapshot = source.read()[-1]
+        # With the totals since the map was created.
+        since_created = delta.baseline_from_zero(snapshot)
+        self._baseline = delta.advance(since_created, [snapshot], source.schema).baseline
 
     def turn(self) -> Meter:
         """Read the source; return what was counted since the last reading."""
@@ -33,48 +34,104 @@ class _Watched:
         before = self._baseline
         window = delta.advance(before, snapshots, schema)
         self._baseline = window.baseline
-        seconds = snapshots[-1].after_ns(before.end_ns, before.boottime_ns) / 1e9
         return Meter(
             f"{self._source.name}: {peek.describe(self._source)}",
+            len(snapshots[-1].reading.cells),
             tuple(field.name for field in schema.layout.fields),
             tuple(
-                peek.Row(series.attributes, peek.with_sign(schema, series.counts)) for series in window.series
+                Counted(
+                    series.attributes,
+                    peek.with_sign(schema, series.counts),
+                    peek.with_sign(schema, series.totals),
+                )
+                for series in window.series
             ),
-            seconds,
+            snapshots[-1].after_ns(before.end_ns, before.boottime_ns) / 1e9,
         )
 
 
 def top(flags: argparse.Namespace) -> int:
-    """Show rates until Ctrl-C, SIGTERM or the last iteration; raise SidecarError if a source fails."""
+    """Show rates until `q`, Ctrl-C, SIGTERM or the last iteration; raise SidecarError if a source fails."""
     with ExitStack() as stack:
         sources = stack.enter_context(peek.opened(source_specs(flags)))
-        # SIGINT too: a background process of a script starts with SIGINT ignored, and Python keeps that.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt)
         watched = [_Watched(source) for source in sources]
-        screen = stack.enter_context(Screen(sys.stdout)) if sys.stdout and sys.stdout.isatty() else None
-        try:
-            _watch(watched, screen, flags.interval, flags.iterations)
-        except KeyboardInterrupt:
-            return 0  # the normal end
+        screen = Screen() if is_drawable() else None
+        has_keys = screen is not None and screen.has_keys
+        # Entered first, left last: a signal must not end the process before the terminal is as it was.
+        events = stack.enter_context(Events(is_drawn=screen is not None, has_keys=has_keys))
+        if screen:
+            stack.enter_context(screen)
+        session = _Session(watched, events, screen)
+        is_whole = session.run(flags.interval, flags.iterations)
+    if screen and is_whole:
+        # The last reading stays, although its screen is gone.
+        session.print()
     return 0
 
 
-def _watch(
-    watched: Sequence[_Watched], screen: Screen | None, interval_s: float, iterations: int | None
-) -> None:
-    due = time.monotonic()
-    for _ in itertools.count() if iterations is None else range(iterations):
-        # An interval that a slow reading overran is skipped, not caught up.
-        due = max(due + interval_s, time.monotonic())
-        time.sleep(max(0.0, due - time.monotonic()))
-        meters = [source.turn() for source in watched]
-        clock = time.strftime("%H:%M:%S")
-        if screen:
-            screen.show(lines(clock, meters, shutil.get_terminal_size()))
-        else:
-            print("\n".join(lines(clock, meters, None)), end="\n\n", flush=True)
+class _Session:
+    """The readings, and what is shown of the last one."""
 
+    def __init__(self, watched: Sequence[_Watched], events: Events, screen: Screen | None) -> None:
+        self._watched = watched
+        self._events = events
+        self._screen = screen
+        self._view = View()
+        self._clock = time.strftime("%H:%M:%S")
+        self._meters: list[Meter] = []
 
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+    def run(self, interval_s: float, iterations: int | None) -> bool:
+        """Read every *interval_s* seconds, *iterations* times; return False if the user ends it before."""
+        self._draw()
+        due = time.monotonic()
+        for _ in itertools.count() if iterations is None else range(iterations):
+            # An interval that a slow reading overran is skipped, not caught up.
+            due = max(due + interval_s, time.monotonic())
+            if not self._wait_until(due):
+                return False
+            self._meters = [source.turn() for source in self._watched]
+            self._clock = time.strftime("%H:%M:%S")
+            self._draw()
+            if self._screen is None:
+                self.print()
+        return True
+
+    def print(self) -> None:
+        """Print the last reading as plain lines."""
+        print("\n".join(top_view.plain(self._clock, self._meters)), end="\n\n", flush=True)
+
+    def _wait_until(self, due: float) -> bool:
+        """Handle what happens until *due* (monotonic seconds); return False if it ends the command."""
+        while True:
+            events = self._events.wait(due - time.monotonic())
+            if not all(map(self._handle, events)):
+                return False
+            if events:
+                self._draw()
+            if time.monotonic() >= due:
+                return True
+
+    def _handle(self, event: str) -> bool:
+        """Handle an event; return False if it ends the command."""
+        if event == QUIT or self._view.quits(event):
+            return False
+        if event == SUSPEND and self._screen:
+            self._screen.suspend()
+        elif event == CONTINUE and self._screen:
+            self._screen.resume()
+        elif event != RESIZE:
+            self._view = self._view.after(event)
+        return True
+
+    def _draw(self) -> None:
+        if self._screen:
+            self._screen.show(
+                top_view.screen(
+                    self._clock,
+                    self._meters,
+                    self._view,
+                    self._screen.size,
+                    message=self._screen.message,
+                    has_keys=self._screen.has_keys,
+                )
+            )

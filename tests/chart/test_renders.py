@@ -106,6 +106,20 @@ def test_alerts_and_dashboards(renders):
     assert labels["grafana_dashboard"] == "1"
 
 
+def test_runbooks():
+    """`alerts.runbookUrl` is the URL of the runbook in every alert, in either Prometheus."""
+    url = "https://git.example.com/net/xdp-otel/blob/main/docs/dashboards-and-alerts.md"
+    arguments = [f"--set=alerts.runbookUrl={url}", "--set=monitoring.prometheusRule.enabled=true"]
+    shipped = (CHART / "alerts/xdp-alerts.yml").read_text()
+    expected = shipped.replace("docs/dashboards-and-alerts.md#", f"{url}#")
+    objects = render(*arguments)
+
+    assert expected.count(url) == shipped.count("- alert: ")
+    assert one(objects, "ConfigMap", "xdp-xdp-otel-rules")["data"]["xdp-alerts.yml"] == expected
+    groups = yaml.safe_load(expected)["groups"]
+    assert one(objects, "PrometheusRule")["spec"]["groups"][: len(groups)] == groups
+
+
 def test_secrets_are_random():
     """Every release gets its own Grafana password and certificate keys."""
     arguments = ["--set=tls.enabled=true"]

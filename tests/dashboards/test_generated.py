@@ -39,7 +39,10 @@ def test_the_committed_files_are_up_to_date():
 
     assert [] == [path.name for path, text in files.items() if path.read_text() != text]
     assert set(files) == {
-        path for directory in {path.parent for path in files} for path in directory.iterdir()
+        path
+        for directory in {path.parent for path in files}
+        for path in directory.iterdir()
+        if path.is_file()
     }
 
 
@@ -162,3 +165,31 @@ def test_dashboards_link_to_each_other(root, dashboard):
     assert dashboard["tags"] == dashboard["links"][0]["tags"] == ["xdp"]
     assert set(re.findall(r'"/d/([\w-]+)', json.dumps(dashboard))) <= files
     assert ("browser", "30s") == (dashboard["timezone"], dashboard["refresh"])
+
+
+def test_colours_are_those_of_the_alerts(root):
+    """A panel is red once the alert about its number fires."""
+    found = yaml.safe_load((root / "deploy/prometheus/rules/xdp-alerts.yml").read_text())
+    alerts = {rule["alert"]: rule["expr"] for group in found["groups"] for rule in group["rules"]}
+    late = float(alerts["XdpUnacknowledged"].split(">")[-1])
+    overview = json.loads((root / "deploy/grafana/dashboards/xdp-overview.json").read_text())
+    steps = {
+        panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"] for panel in panels(overview)
+    }
+
+    for title in ("Last delivery", "Age of the last delivery"):
+        assert {"color": "red", "value": late} in steps[title]
+    assert {"color": "red", "value": 1.0} in steps["Critical alerts"]
+    silent = next(panel for panel in panels(overview) if panel["title"] == "Silent nodes")
+    assert re.search(r"increase\(.*?\[(\w+)\]", silent["targets"][0]["expr"])[1] in alerts["XdpSidecarSilent"]
+
+
+def test_the_picture_shows_panels_of_the_overview(root):
+    """Each title that it draws is one of the dashboard's."""
+    pytest.importorskip("matplotlib", reason="of the extra `pictures`")
+    pytest.importorskip("grafana_foundation_sdk", reason="it needs Python 3.11")
+    from dashboards.picture import PANELS, STATES  # noqa: PLC0415
+
+    overview = json.loads((root / "deploy/grafana/dashboards/xdp-overview.json").read_text())
+
+    assert {*PANELS, *STATES} <= {panel["title"] for panel in panels(overview)}

@@ -71,6 +71,52 @@ def test_a_broken_rule_is_noticed(root, promtool, tmp_path):
     assert failed == set(rules(root, "alert"))
 
 
+def anchors(text):
+    """Return the anchors of a document's headings, as GitHub, GitLab and MkDocs derive them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_the_anchor_of_each_runbook_url_exists(root):
+    """The URL is the document's, and the document has such a heading, exactly once."""
+    found = anchors((root / RUNBOOK).read_text())
+
+    for name, alert in rules(root, "alert").items():
+        document, anchor = alert["annotations"]["runbook_url"].split("#")
+        assert (document, found.count(anchor)) == (RUNBOOK, 1), name
+
+
+def test_the_runbooks_url_is_a_variable(root, promtool, tmp_path):
+    """With RUNBOOK_URL each alert, and what its unit tests expect, has that URL; Prometheus accepts them."""
+    pytest.importorskip("grafana_foundation_sdk", reason="it needs Python 3.11")
+    from dashboards.alerts import RUNBOOK as DEFAULT  # noqa: PLC0415
+    from dashboards.alerts import with_runbook  # noqa: PLC0415
+
+    url = "https://wiki.example.com/xdp/alerts"
+    for path in (root / RULES).rglob("*.yml"):
+        copy = tmp_path / path.relative_to(root / RULES)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(with_runbook(path.read_text(), url))
+        assert with_runbook(copy.read_text(), DEFAULT) == path.read_text()
+    alerts = yaml.safe_load((tmp_path / "xdp-alerts.yml").read_text())
+    urls = [rule["annotations"]["runbook_url"] for group in alerts["groups"] for rule in group["rules"]]
+
+    assert urls == [f"{url}#{name.lower()}" for name in rules(root, "alert")]
+    code, said = check(promtool, "test", "rules", *(tmp_path / "tests").glob("*.yml"))
+    assert 0 == code, said
+
+
+def test_what_is_no_url_is_refused(monkeypatch):
+    """Before anything is written, in one line."""
+    pytest.importorskip("grafana_foundation_sdk", reason="it needs Python 3.11")
+    from dashboards.files import generated  # noqa: PLC0415
+
+    for wrong in ("wiki.example.com/xdp", "https://wiki.example.com/xdp#", "https://wiki example.com"):
+        monkeypatch.setenv("RUNBOOK_URL", wrong)
+        with pytest.raises(SystemExit, match="cannot use RUNBOOK_URL"):
+            list(generated())
+
+
 def test_an_alert_has_a_severity_and_a_runbook(root):
     """Each has a severity, a summary, a description and an existing runbook section."""
     headings = re.findall(r"^### (\w+)$", (root / RUNBOOK).read_text(), re.MULTILINE)

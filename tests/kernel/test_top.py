@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`xdp-otel top`: the rates add up to what was sent, and the terminal is restored."""
 
-import fcntl
-import os
-import pty
 import re
 import signal
-import struct
 import subprocess
-import termios
-import threading
 import time
 
 import pytest
@@ -18,6 +12,8 @@ from sidecar.kernel import xdp
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP, UDP
 from tests.kernel.user_program import COMMAND, ROOT, xdp_otel
+from tests.terminal import Running
+from tests.waiting import answered
 
 
 def rounds(output):
@@ -29,64 +25,12 @@ def rounds(output):
     ]
 
 
-class Running:
-    """The command on a terminal, or into a pipe."""
-
-    def __init__(self, *arguments, terminal=None, environ=None):
-        self.output = b""
-        self._reader, writer = pty.openpty() if terminal else os.pipe()
-        if terminal:
-            fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", *terminal, 0, 0))
-        self.process = subprocess.Popen(
-            [*COMMAND, "top", *map(str, arguments)],
-            cwd=ROOT,
-            stdin=writer if terminal else subprocess.DEVNULL,
-            stdout=writer,
-            stderr=writer,
-            env={"PATH": os.environ["PATH"], "TERM": "xterm", **(environ or {})},
-            start_new_session=True,
-        )
-        os.close(writer)
-        self._thread = threading.Thread(target=self._collect)
-        self._thread.start()
-
-    def _collect(self):
-        while True:
-            try:
-                chunk = os.read(self._reader, 65536)
-            except OSError:  # a terminal that nobody has open any more
-                return
-            if not chunk:
-                return
-            self.output += chunk
-
-    def wait_for(self, text, timeout_s=20):
-        deadline = time.monotonic() + timeout_s
-        while text not in self.output and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert text in self.output, self.output
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self._thread.join()
-        os.close(self._reader)
-
-    def end(self, number=None):
-        if number:
-            self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
-        self._thread.join()
-        return code
-
-
 @pytest.fixture
 def start(cleanup):
     """Start the command; it ends with the test."""
-    return lambda *arguments, **options: cleanup.enter_context(Running(*arguments, **options))
+    return lambda *arguments, **options: cleanup.enter_context(
+        Running([*COMMAND, "top", *map(str, arguments)], **options)
+    )
 
 
 def test_the_rates_of_all_rounds_add_up_to_what_was_sent(flows, start):
@@ -145,49 +89,108 @@ def test_an_interface_is_shown_by_protocol(veth, start):
     assert [rate["total_packets"] for rate in rates] == [rate["other_packets"] for rate in rates]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_terminal_is_restored(flows, number, start):
-    """Ctrl-C or SIGTERM restores the screen and its cursor, with exit code 0."""
-    running = start("--map-path", flows.map, "--interval", "0.2", terminal=(24, 80))
-    running.wait_for(b"per second")
-    code = running.end(number)
+@pytest.mark.parametrize(
+    "how", ["q", "\x03", "\x1c", "escape q", signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+)
+def test_the_terminal_is_restored(flows, how, start):
+    """`q`, Ctrl-C, Ctrl-\\ or a signal restores screen, cursor and echo, with exit code 0."""
+    running = start("--map-path", flows.map, "--interval", "60", terminal=(24, 80))
+    before = running.mode
+    running.wait_for(b"q quit")
+    assert running.mode != before
+    if isinstance(how, str):
+        running.press(how.replace("escape ", "\x1b[A"))
 
-    assert code == 0
-    assert running.output.startswith(b"\x1b[?1049h\x1b[?25l")
-    assert running.output.endswith(b"\x1b[?25h\x1b[?1049l")
+    assert running.end(None if isinstance(how, str) else how) == 0
+    assert running.mode == before
+    assert running.output.startswith(b"\x1b[?1049h\x1b[?25l\x1b[?7l")
+    assert running.output.endswith(b"\x1b[?7h\x1b[?25h\x1b[?1049l")
     assert b"Traceback" not in running.output
 
 
-def test_the_screen_is_never_overrun(flows, start):
-    """In lines or columns: the rest is counted."""
+def test_the_terminal_is_restored_while_suspended(flows, start):
+    """Ctrl-Z gives the terminal back to the shell; it is taken again when the process continues."""
+    running = start("--map-path", flows.map, "--interval", "60", terminal=(24, 80))
+    before = running.mode
+    running.wait_for(b"q quit")
+    running.press("\x1a")
+    running.wait_for(b"\x1b[?1049l")
+    # Without a shell nothing can continue it, so the kernel does not stop it.
+    answered(lambda: running.output.count(b"\x1b[?1049h") > 1 and running.mode != before)
+    running.press("q")
+
+    assert running.end() == 0
+    assert running.mode == before
+
+
+def test_a_terminal_that_is_gone_ends_it(flows, start):
+    """As when an SSH connection breaks: no process stays behind."""
+    running = start("--map-path", flows.map, "--interval", "60", terminal=(24, 80))
+    running.wait_for(b"q quit")
+    running.hang_up()
+
+    assert running.process.wait(timeout=30) == 0
+
+
+def test_order_and_filter(flows, start):
+    """As an operator would: by key, one host only, all again."""
+    for at, count in ((1, 10), (2, 300), (3, 70)):
+        flows.send(f"192.0.2.{at}", TCP, count)
+    running = start("--map-path", flows.map, "--interval", "0.3", terminal=(12, 80))
+
+    def hosts():
+        lines = running.screen
+        return [int(line.split()[0]) & 0xFF for line in lines if re.match(r"\d+  ", line) and ":" not in line]
+
+    answered(lambda: len(hosts()) == 3)
+    running.press("t")
+    answered(lambda: hosts() == [2, 3, 1])
+    assert any(re.match(rf"{0xC0000202} .* 300 ", line) for line in running.screen)
+    running.press("k")
+    answered(lambda: hosts() == [1, 2, 3])
+    running.press(f"/{0xC0000203}")
+    answered(lambda: hosts() == [3] and running.screen[-1].startswith(f"/{0xC0000203}_"))
+    assert any(line.endswith("3 keys, 1 of 3 shown") for line in running.screen)
+    running.press("\r")
+    answered(lambda: running.screen[-1].startswith("q quit  filter "))
+    running.press("\x1b")
+    answered(lambda: hosts() == [1, 2, 3])
+    running.press("q")
+
+    assert running.end() == 0
+
+
+@pytest.mark.parametrize("size", [(24, 80), (10, 60), (6, 40), (3, 40), (24, 200)])
+def test_the_screen_is_never_overrun(flows, start, size):
+    """In lines or columns, also after the terminal has become this small or large; the rest is counted."""
     for at in range(40):
         flows.send(f"192.0.2.{at}", TCP, 1)
     running = start(
-        "--map-path", flows.map, "--interval", "0.2", terminal=(10, 60), environ={"NO_COLOR": "1"}
+        "--map-path", flows.map, "--interval", "0.2", terminal=(30, 100), environ={"NO_COLOR": "1"}
     )
-    running.wait_for(b"more")
-    running.end(signal.SIGINT)
-    drawn = re.findall(rb"\x1b\[H(.*?)\x1b\[J", running.output, re.DOTALL)
+    running.wait_for(b" more")
 
-    assert drawn
-    for screen in drawn:
-        lines = screen.replace(b"\x1b[K", b"").split(b"\r\n")
-        assert len(lines) <= 10
-        assert max(map(len, lines)) <= 60
-        assert b"\x1b" not in b"".join(lines)
-        assert re.fullmatch(rb".* and 3\d more", lines[-1])
+    def lines():
+        drawn = re.findall(rb"\x1b\[H(.*?)\x1b\[J", running.output, re.DOTALL)[-1]
+        return drawn.replace(b"\x1b[K", b"").decode().split("\r\n")
+
+    running.resize(*size)
+    answered(lambda: len(lines()) == size[0] and max(map(len, lines())) <= size[1])
+    rates = [line for line in lines() if re.search(r"\d\.\d$", line)]
+    assert rates
+    assert "\x1b" not in "".join(lines())
 
 
 def test_a_narrow_terminal_gets_a_line_per_field(veth, start):
-    """The packet counter's eight fields are wider than 80 columns."""
+    """The packet counter's eight fields are wider than 80 columns; at 40 its keys are cut, not its rates."""
     xdp.attach(veth)
     running = start("--interface", veth.name, "--interval", "0.2", terminal=(24, 80))
     running.wait_for(b"ipv6_packets")
-    running.end(signal.SIGINT)
-    screen = re.findall(rb"\x1b\[H(.*?)\x1b\[J", running.output, re.DOTALL)[0].decode()
-    rows = [line.split() for line in screen.replace("\x1b[K", "").splitlines() if line.startswith(veth.name)]
 
-    assert [row[1] for row in rows] == [
+    def rows():
+        return [line.split() for line in running.screen if line.startswith(veth.name[:5])]
+
+    assert [row[1] for row in rows()] == [
         "total_packets",
         "total_bytes",
         "icmp_packets",
@@ -197,6 +200,31 @@ def test_a_narrow_terminal_gets_a_line_per_field(veth, start):
         "ipv4_packets",
         "ipv6_packets",
     ]
+    running.resize(14, 40)
+    answered(lambda: running.screen[-1] == "q quit  r rate  t total  k key  / filter")
+    answered(lambda: len(rows()) == 8 and all(re.fullmatch(r"[\d,]+\.\d", row[-1]) for row in rows()))
+    assert any("…" in line for line in running.screen)
+
+
+def test_the_last_reading_stays_on_the_terminal(flows, start):
+    """With --iterations the command is over before its screen could be read."""
+    running = start("--map-path", flows.map, "--interval", "0.1", "--iterations", "2", terminal=(24, 80))
+
+    assert running.end() == 0
+    _, left = running.output.decode().split("\x1b[?1049l")
+    assert len(rounds(left.replace("\r", ""))) == 1
+
+
+@pytest.mark.parametrize("environ", [{"TERM": "dumb"}, {"TERM": ""}])
+def test_a_terminal_without_control_sequences_gets_plain_lines(flows, start, environ):
+    """As in Emacs' shell or a CI job's log."""
+    running = start(
+        "--map-path", flows.map, "--interval", "0.2", "--iterations", "2", terminal=(24, 80), environ=environ
+    )
+
+    assert running.end() == 0
+    assert len(rounds(running.output.decode().replace("\r", ""))) == 2
+    assert b"\x1b" not in running.output
 
 
 def test_a_replaced_map_is_followed(flows, start):

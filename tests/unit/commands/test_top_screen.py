@@ -1,86 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The output of `top`, without a map or a terminal."""
+"""The terminal of `top`."""
 
-import os
+import sys
 
-from sidecar.commands.peek import Row
-from sidecar.commands.table import bold, table
-from sidecar.commands.top_screen import Meter, lines
-from sidecar.errors import printable
+import pytest
 
+from sidecar.commands.top_screen import keys
+from tests.terminal import Running
+from tests.waiting import answered
 
-def meter(*counts, seconds=2.0):
-    rows = tuple(Row((("name", f"key{at}"),), count) for at, count in enumerate(counts))
-    return Meter("pin:/a: map a, id 1, HASH", ("packets", "bytes"), rows, seconds)
-
-
-def test_rates_are_per_second_and_the_highest_comes_first():
-    """The counts of two seconds, halved."""
-    shown = lines("12:00:00", [meter((10, 100), (4000, 7), (0, 5))], None)
-
-    assert shown == [
-        "12:00:00  per second, over 2.0 s",
-        "",
-        "pin:/a: map a, id 1, HASH",
-        "name  packets  bytes",
-        "key1  2,000.0    3.5",
-        "key0      5.0   50.0",
-        "key2      0.0    2.5",
-    ]
+FAILING = """
+import logging
+from sidecar.commands.top_screen import Screen
+with Screen() as screen:
+    screen.show(["before\u2026"])
+    logging.warning("not on the screen")
+    screen.show([screen.message])
+    input()
+    raise RuntimeError("after")
+"""
 
 
-def test_rates_sort_by_magnitude():
-    """The rate of an updowncounter may be negative; the largest change is first."""
-    shown = lines("12:00:00", [meter((1, 0), (-8, 0))], None)
-
-    assert [line.split()[:2] for line in shown[4:]] == [["key1", "-4.0"], ["key0", "0.5"]]
-
-
-def test_series_that_do_not_fit_are_summarized():
-    """Two sources share the screen; its last line is reserved for the log."""
-    meters = [meter(*((at, 0) for at in range(50))), meter((1, 1))]
-    shown = lines("12:00:00", meters, os.terminal_size((80, 20)))
-
-    assert len(shown) <= 19
-    assert sum(line.startswith("key") for line in shown) == 5 + 1
-    assert "… and 45 more" in shown
-
-
-def test_no_screen_is_too_small():
-    """Even a screen of a few lines is never overrun."""
-    for height in range(1, 12):
-        for width in (1, 10, 40):
-            shown = lines("12:00:00", [meter((5, 6), (7, 8))] * 3, os.terminal_size((width, height)))
-
-            assert len(shown) < max(2, height)
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ("q", ["q"]),
+        ("/é\r", ["/", "é", "enter"]),
+        ("a\x7f\b\n", ["a", "backspace", "backspace", "enter"]),
+        ("\x1b", ["escape"]),
+        ("\x1b\x1b", ["escape", "escape"]),
+        ("\x1b[A\x1bOB\x1b[15~\x1b[1;5Cq", ["q"]),
+        ("\x1bf", []),
+        ("\x1b[200~a b\x1b[201~", ["a", " ", "b"]),
+        ("\x00\x01\t", []),
+    ],
+)
+def test_keys(sent, expected):
+    """Cursor keys, Alt and control characters are no keys of `top`; Escape is."""
+    assert list(keys(sent)) == expected
 
 
-def test_columns_are_aligned_and_nothing_trails():
-    """Numbers are right-aligned; no line ends in spaces."""
-    assert table(["a", "n"], [["long", "1"], ["b", "1,000"]], numbers=[1]) == [
-        "a         n",
-        "long      1",
-        "b     1,000",
-    ]
+def test_a_failure_restores_the_terminal():
+    """Screen, echo and log are as before, so that the error can be read."""
+    with Running([sys.executable, "-c", FAILING], terminal=(10, 40)) as running:
+        before = running.mode
+        answered(lambda: running.screen[0] == "not on the screen")
+        assert running.mode != before
+        running.press("\n")
+
+        assert running.end() == 1
+        assert running.mode == before
+        assert b"\x1b[?1049lTraceback" in running.output
+        assert "RuntimeError: after" in running.output.decode()
 
 
-def test_names_cannot_control_the_terminal():
-    """The name of a pin may contain any character except slash and dot."""
-    assert printable("a\x1b[2Jb\nc\u202ed é") == "a\\x1b[2Jb\\nc\\u202ed é"
-
-
-def test_only_a_capable_terminal_gets_bold_text(monkeypatch):
-    """Plain text without a terminal, with NO_COLOR, and on a dumb terminal."""
-
-    class Terminal:
-        def isatty(self):
-            return True
-
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    assert bold("x", Terminal()) == "\x1b[1mx\x1b[0m"
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert bold("x", Terminal()) == "x"
-    monkeypatch.setenv("NO_COLOR", "")
-    monkeypatch.setenv("TERM", "dumb")
-    assert bold("x", Terminal()) == "x"
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "before…"), ("ascii", "before~")])
+def test_an_ellipsis_is_one_character_in_any_encoding(encoding, shown):
+    """An escape would be six, and the line too long."""
+    program = FAILING.replace("logging.warning", "str").replace("screen.show([screen.message])", "")
+    command = [sys.executable, "-c", program]
+    with Running(command, terminal=(10, 40), environ={"PYTHONIOENCODING": encoding}) as running:
+        answered(lambda: running.screen[0] == shown)
