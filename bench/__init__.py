@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: the cost of each part, beside a comparable reference measured in the same minute."""
+"""`make bench`: the cost of each part, compared with a comparable reference measured in the same minute."""

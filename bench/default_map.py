@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One cycle of the default map, one entry of 8 fields, beside the original way."""
+"""One cycle of the default map, one entry of 8 fields, compared with the original demo."""
 
 import json
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoding the same series again with new counts, beside the generated protobuf classes."""
+"""Encoding the same series again with new counts, compared with the generated protobuf classes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The durable write of a cycle, beside the disk's floor: writing and flushing as many bytes."""
+"""The durable write of a cycle, compared with the disk's floor: writing and flushing as many bytes."""
 
 import os
 import time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PERCPU_HASH of 100,000 keys: from the map to the bytes for the wire, beside a loop in C and bpftool."""
+"""A PERCPU_HASH of 100,000 keys: from the map to the bytes for the wire, next to a loop in C and bpftool."""
 
 import subprocess
 from collections.abc import Iterator, Mapping

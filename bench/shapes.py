@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of 100,000 keys of other types and numbers of counters, beside the floor in C."""
+"""Maps of 100,000 keys of other types and numbers of counters, compared with the floor in C."""
 
 from collections.abc import Iterator
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time from process start to the first batch at the Collector, beside `python -c 'import grpc'`."""
+"""Time from process start to the first batch at the Collector, compared with `python -c 'import grpc'`."""
 
 import subprocess
 import sys

@@ -156,7 +156,7 @@ def number(value: float | None) -> str:
 def render(rows: Sequence[Row]) -> str:
     """Return the table in Markdown."""
     lines = [
-        "| what | value | least, quartiles | beside | ratio | goal | met |",
+        "| measurement | value | minimum, quartiles | reference | ratio | goal | met |",
         "|---|--:|--:|---|--:|--:|---|",
     ]
     for row in rows:

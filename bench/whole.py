@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole cycles over 100,000 keys in a real sidecar process, beside ebpf_exporter's scrape of the same map."""
+"""Whole cycles over 100,000 keys in a real sidecar process, next to ebpf_exporter's scrape of it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

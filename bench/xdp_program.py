@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The XDP program: ns per frame, beside an empty program and the original demo's design."""
+"""The XDP program: ns per frame, compared with an empty program and the original demo's design."""
 
 import os
 import time

@@ -40,7 +40,7 @@ struct vlan_tag {
 /* The first 8 bytes of an extension header: none is shorter. */
 struct extension_header {
 	__u8 next_header;
-	__u8 length; /* of what follows these 8 bytes, in 8 bytes, of AH in 4; fragment header: reserved */
+	__u8 length; /* beyond these 8 bytes, in units of 8 bytes (AH: 4); fragment header: reserved */
 	__be16 fragment_offset; /* in a fragment header only */
 	__u8 rest[4];
 };
@@ -59,10 +59,10 @@ struct {
 
 enum transport { TCP, UDP, ICMP, OTHER };
 
-/* How headers are read. Always a compile-time constant, so each way has code of its own. */
+/* How headers are read. Always a compile-time constant, so each way gets its own code. */
 enum reading {
 	LINEAR, /* in place; the whole frame is linear */
-	COPIED, /* from a copy that a helper makes, wherever in the frame they are */
+	COPIED, /* from a copy made by a helper, wherever they are in the frame */
 };
 
 /* Where the next header is. */
@@ -71,8 +71,8 @@ struct cursor {
 	struct xdp_md *ctx;
 	__u64 frame_bytes;
 	__u64 offset; /* from the first byte of the frame */
-	void *header; /* LINEAR only, as the next */
-	void *linear_end;
+	void *header; /* LINEAR only */
+	void *linear_end; /* LINEAR only */
 };
 
 /* Reads the header at the cursor and moves past it; false if the frame ends first. */
@@ -143,7 +143,7 @@ static __always_inline bool is_extension(__u8 protocol)
 	}
 }
 
-/* Moves past the extension headers, to a header of *protocol*; false if this frame lacks it. */
+/* Moves past the extension headers to the header of *protocol*; false if this frame does not contain it. */
 static __always_inline bool skip_extensions(struct cursor *cur, __u8 *protocol)
 {
 	struct extension_header extension;
@@ -255,9 +255,9 @@ static __always_inline void count_transport(enum transport transport, struct pkt
 }
 
 /*
- * Here and below, barrier_var() keeps the compiler from turning all comparisons into one switch and from computing
- * early what only rarer frames need: the most common frames, tested first, should run straight through. Each taken
- * jump costs up to 1 ns.
+ * Here and below, barrier_var() keeps the compiler from turning all comparisons into one switch, and from computing
+ * early what only rarer frames need: the most common frames are tested first and should run straight through, since
+ * each jump taken costs up to 1 ns.
  */
 
 /* Counts a packet with at least TCP_HEADER_BYTES after its IP header. */
@@ -314,10 +314,10 @@ static __always_inline __be16 ethertype_before(void *header)
 }
 
 /*
- * Counts nearly every frame: headers of fixed size, read in place in the linear part. False if count_copied()
- * has to do it.
+ * Counts nearly every frame: headers of fixed size, read in place in the linear part. False if the frame is left to
+ * count_copied().
  *
- * One comparison covers the headers of TCP over IPv4, and two tags and an IPv4 header, or an IPv6 header.
+ * One comparison covers the headers of TCP over IPv4, two tags and an IPv4 header, or an IPv6 header.
  */
 static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *stats)
 {
@@ -329,7 +329,7 @@ static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *st
 	if (header + sizeof(struct iphdr) + TCP_HEADER_BYTES > linear_end)
 		return false;
 	ethertype = ethertype_before(header);
-	/* Tested here and once more below, so that the most common frames skip the search for tags. */
+	/* Tested here and again below, so that the most common frames skip the search for tags. */
 	if (ethertype == bpf_htons(ETH_P_IP))
 		return count_plain_ipv4(header, linear_end, stats);
 	barrier_var(ethertype);
@@ -347,15 +347,15 @@ static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *st
 	return true;
 }
 
-/* Not inlined, to leave the registers to its caller, where most frames are done. */
+/* Not inlined, to leave the registers to the caller, which handles most frames. */
 static __noinline void count_copied(struct xdp_md *ctx, __u64 frame_bytes, struct pkt_stats *stats)
 {
 	count_transport(frame_transport(ctx, COPIED, frame_bytes, stats), stats);
 }
 
 /*
- * Never NULL, as an array has all its entries, but the verifier of older kernels does not know that. The key is a
- * constant in .rodata: writing it to the stack costs programs loaded without CAP_PERFMON a barrier (20 ns).
+ * Never NULL, since an array has all its entries, but the verifier of older kernels does not know that. The key is a
+ * constant in .rodata: on the stack it would cost programs loaded without CAP_PERFMON a speculation barrier (20 ns).
  */
 static __always_inline struct pkt_stats *stats_of_this_cpu(void)
 {
@@ -364,7 +364,7 @@ static __always_inline struct pkt_stats *stats_of_this_cpu(void)
 	return bpf_map_lookup_elem(&stats_map, &key);
 }
 
-/* For kernels with multi-buffer XDP (5.18), where a frame may continue in fragments after its linear part. */
+/* For kernels with multi-buffer XDP (5.18 or newer): a frame may continue in fragments after its linear part. */
 SEC("xdp.frags")
 int xdp_count_frags(struct xdp_md *ctx)
 {
@@ -380,7 +380,7 @@ int xdp_count_frags(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* For kernels without it. */
+/* For kernels without multi-buffer XDP. */
 SEC("xdp")
 int xdp_count(struct xdp_md *ctx)
 {

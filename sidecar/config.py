@@ -62,6 +62,11 @@ class Config:
     self_metrics: bool
     once: bool
 
+    @property
+    def sends(self) -> bool:
+        """Whether counts are sent, not only served at the status endpoint."""
+        return self.endpoint.target != NOWHERE
+
 
 def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     """
@@ -73,6 +78,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
     """
     environ = {**environ, **_flags_as_variables(flags)}
     endpoint = endpoint_from(flags.otel_endpoint, environ)
+    temporality = _temporality(environ, base_point=flags.base_point)
     status = _status(flags.status_address or environ.get("XDP_OTEL_STATUS_ADDRESS") or None)
     if endpoint.target == NOWHERE and status is None:
         raise ConfigError(
@@ -83,7 +89,8 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
     return Config(
         sources=source_specs(flags),
         endpoint=endpoint,
-        temporality=_temporality(environ, base_point=flags.base_point),
+        # What is scraped are totals.
+        temporality=Temporality.CUMULATIVE if endpoint.target == NOWHERE else temporality,
         interval_s=_interval(flags.interval, environ),
         state_dir=_state_dir(flags.state_dir, environ),
         status=status,

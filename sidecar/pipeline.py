@@ -23,7 +23,7 @@ from sidecar.otlp import no_recorded_value
 from sidecar.otlp.encode import encode
 from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.sources.source import Source
-from sidecar.state.lost_journal import ReportedMaps, first_baseline
+from sidecar.state.lost_journal import CONSEQUENCES, ReportedMaps, first_baseline, known_as
 from sidecar.state.record import Batch
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Pipeline:
         clock: Clock,
         telemetry: Telemetry | None = None,
         after_delivery: Callable[[], None] = lambda: None,
+        reported_maps: ReportedMaps | None = None,
     ) -> None:
         """Take opened sources; *after_delivery* is called after each acknowledged batch."""
         self._sources = sources
@@ -56,7 +57,7 @@ class Pipeline:
         self._telemetry = telemetry or Telemetry()
         self._after_delivery = after_delivery
         self._report = CycleReport(self._telemetry)
-        self._reported_maps = ReportedMaps()
+        self._reported_maps = reported_maps or ReportedMaps()
 
     def run(self, interval_s: float) -> None:
         """Run a cycle each *interval_s* seconds until the clock says stop; then a last one."""
@@ -178,12 +179,14 @@ class Pipeline:
         map_id = snapshot.identity.map_id
         reported_since_ns = self._reported_maps.start_time_ns(map_id)
         if reported_since_ns is not None:
-            self._telemetry.journals_lost += 1
+            other_source = known_as(self._delivery.acknowledged, snapshot.identity)
+            self._telemetry.journals_lost += other_source is None
             log.warning(
-                "%s: map id %d was reported before, but the journal is lost: what it counted since the last "
-                "report may be missing; nothing is counted twice",
+                "%s: map id %d was reported before%s: %s",
                 source.name,
                 map_id,
+                f", as {other_source}" if other_source else self._reported_maps.reported_by(map_id),
+                CONSEQUENCES[self._temporality],
             )
         return first_baseline(snapshot, source.schema, self._temporality, reported_since_ns)
 

@@ -26,7 +26,8 @@ from sidecar.pipeline import Pipeline
 from sidecar.sources import locate, privileges
 from sidecar.sources.distinct import tell_apart
 from sidecar.sources.source import Source, boot_id
-from sidecar.state.journal import Journal
+from sidecar.state.journal import FOR_COLLECTOR, FOR_SCRAPERS, Journal
+from sidecar.state.lost_journal import NothingReported, ReportedMaps
 from sidecar.state.retention import Retention, living_maps
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def run(config: Config) -> None:
     telemetry = Telemetry()
     with ExitStack() as cleanup:
         dial = _dialer(config.endpoint)
-        journal = Journal(config.state_dir)
+        journal = Journal(config.state_dir, FOR_COLLECTOR if config.sends else FOR_SCRAPERS)
         cleanup.callback(journal.close)
         for lock, source in zip(locks, sources, strict=True):
             _open(source, lock, cleanup)
@@ -132,7 +133,10 @@ def _pipeline(
     clock = _stoppable_clock(pusher)
     delivery = Delivery(journal, pusher, clock, config.temporality, telemetry)
     after_delivery = _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None
-    return Pipeline(sources, resource, config.temporality, delivery, clock, telemetry, after_delivery)
+    reported_maps = ReportedMaps(config.state_dir) if config.sends else NothingReported()
+    return Pipeline(
+        sources, resource, config.temporality, delivery, clock, telemetry, after_delivery, reported_maps
+    )
 
 
 def _self_metrics(

@@ -15,7 +15,8 @@ PINS = pathlib.Path("/sys/fs/bpf/xdp-otel")
 PATIENCE_S = 60
 # What the sidecar keeps in its state directory, and the Collector beside it. Whatever else is there is not
 # ours, even if somebody gave us a directory like /var/lib.
-OURS = ("journal", "journal.new", "journal.damaged", "instance-id", "instance-id.new")
+JOURNALS = [f"{journal}{end}" for journal in ("journal", "journal.none") for end in ("", ".new", ".damaged")]
+OURS = (*JOURNALS, "instance-id", "instance-id.new")
 QUEUE = "queue"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One sidecar per interface: two, each with its own state directory, would both report the same packets.
+One sidecar per interface: two sidecars, each with its own state directory, would report the same packets.
 
-The lock is on the directory of the interface's pins. As that is in bpffs, it holds across network namespaces.
+The lock is on the directory of the interface's pins, in bpffs, so it holds across network namespaces.
 Only the process that has locked the directory at this path may open the map pinned in it.
 """
 
@@ -25,11 +25,11 @@ class InterfaceLock:
 
     def acquire(self) -> None:
         """
-        Acquire the lock, again if somebody removed the interface's pins and with them the directory.
+        Acquire the lock, again if the interface's pins were removed and their directory with them.
 
         Raises:
             SourceError: Another sidecar holds it.
-            RightsError: The directory cannot be created or opened, or belongs to someone else.
+            RightsError: The directory cannot be created or opened, or belongs to another user.
             KernelError: There is no bpffs.
 
         """
@@ -41,14 +41,14 @@ class InterfaceLock:
             try:
                 self._fd = path_lock.lock(path, pins.directory)
             except BlockingIOError as error:
-                remedy = f"stop that one, or read its map with --map-path {self._interface.map_pin}"
+                remedy = f"stop it, or read its map with --map-path {self._interface.map_pin}"
                 cause = f"another sidecar counts there ({error})"
                 raise SourceError(self._what, cause, remedy) from None
 
     def require_held(self) -> None:
         """Raise SourceError if the locked directory is not the one in which a pin was just opened."""
         if not self._is_held():
-            cause = f"somebody removed {self._interface.pin_directory} meanwhile"
+            cause = f"another process removed {self._interface.pin_directory} meanwhile"
             raise SourceError(self._what, cause, "try again")
 
     def close(self) -> None:

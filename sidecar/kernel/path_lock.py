@@ -2,8 +2,8 @@
 """
 Lock a directory by its path (flock(2)); the kernel releases the lock when the process ends.
 
-A lock belongs to an inode, and a path may come to lead to another one. Whoever gets the lock therefore checks
-that the path still leads to what is locked, and whoever keeps it for long checks again.
+A lock belongs to an inode, and a path may later lead to another inode. A process that acquires the lock
+therefore checks that the path still leads to what is locked, and one that keeps it for long checks again.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ def lock(path: Path, open_it: Callable[[Path], int], *, timeout_s: float = 0.0) 
 
     Raises:
         BlockingIOError: Another process has held it for *timeout_s* seconds; the message names the process.
-        OSError: It cannot be opened.
+        OSError: The directory cannot be opened.
 
     """
     deadline = time.monotonic() + timeout_s
@@ -61,7 +61,7 @@ def leads_to(path: Path, fd: int) -> bool:
 
 
 def holder(fd: int) -> str:
-    """Return who holds the lock on *fd*, as `process 41`; unnumbered in another PID namespace."""
+    """Return the holder of the lock on *fd*, as `process 41`; without number if in another PID namespace."""
     inode = os.fstat(fd)
     device = f"{os.major(inode.st_dev):02x}:{os.minor(inode.st_dev):02x}:{inode.st_ino}"
     try:

@@ -2,7 +2,7 @@
 """
 Objects pinned in bpffs: open them, pin our own, and lock the directory that holds ours.
 
-In a bpffs as `mount -t bpf` makes it anybody may create entries, so no entry is trusted for its name alone.
+A bpffs mounted by `mount -t bpf` lets any user create entries, so no entry is trusted for its name alone.
 """
 
 import errno
@@ -20,17 +20,17 @@ BPFFS = Path("/sys/fs/bpf")
 PIN_ROOT = BPFFS / "xdp-otel"
 
 MODE = 0o711
-"""Mode of our directories: others can traverse them, but not read them, as a reader could lock them."""
+"""Mode of our directories: others can traverse but not open them, because an open directory can be locked."""
 
 DOTTED = "bpffs allows no dot in a name, so nothing can be pinned there"
 
 _LOCK_TIMEOUT_S = 30.0
-# The path leads nowhere, perhaps since a moment ago: it may come back.
+# Nothing is at the path, perhaps only for the moment.
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def is_dotted(path: Path) -> bool:
-    """Return whether bpffs refuses *path*, with EPERM, for a dot in it (kernel/bpf/inode.c, `bpf_lookup`)."""
+    """Return whether bpffs refuses *path* with EPERM because of a dot (kernel/bpf/inode.c, `bpf_lookup`)."""
     return any("." in entry.name and _is_bpffs(entry.parent) for entry in (path, *path.parents))
 
 
@@ -42,7 +42,7 @@ def _is_bpffs(path: Path) -> bool:
 
 
 def open_object(path: Path) -> tuple[int, str]:
-    """Open what is pinned at *path*, read-only if possible; return it and its kind, or raise OSError."""
+    """Open what is pinned at *path*, read-only if possible; return the fd and its kind, or raise OSError."""
     try:
         fd = bpf.obj_get(str(path), readonly=True)
     except OSError as error:
@@ -59,11 +59,11 @@ def open_object(path: Path) -> tuple[int, str]:
 
 def open_map(path: Path) -> int:
     """
-    Open, read-only, a map that the user named by its pin; return its file descriptor.
+    Open a map by the pin that the user named, read-only; return its file descriptor.
 
     Raises:
         SourceError: Nothing is pinned there, or something that is not a map.
-        RightsError: The pin may not be opened.
+        RightsError: A right to open the pin is missing.
         KernelError: There is no /proc, or the kernel refused.
 
     """
@@ -97,7 +97,7 @@ def _map_error(what: str, path: Path, error: OSError) -> SidecarError:
     if error.errno in _NOT_THERE:
         how = "`ls /sys/fs/bpf` lists the pins; is bpffs mounted and the program loaded?"
         return SourceError(what, explain(error), how)
-    # bpffs answers EACCES; bpf(2) itself EPERM, before Linux 5.19, where every call needs CAP_BPF.
+    # EACCES comes from bpffs; EPERM from bpf(2) itself: before Linux 5.19, every call needs CAP_BPF.
     rights = (
         remedy(Capability.BPF)
         if error.errno == errno.EPERM
@@ -111,12 +111,12 @@ def opened(
     kind: str, path: Path, *, readonly: bool = False, otherwise: str = "remove the pin"
 ) -> Iterator[int | None]:
     """
-    Open a pin that only xdp-otel or libxdp makes, for the block; yield None if nothing is pinned there.
+    Open a pin that only xdp-otel or libxdp creates, for the block; yield None if nothing is pinned there.
 
-    *kind* names the object in the messages of errors, and *otherwise* is the remedy if no right is missing.
+    *kind* names the object in error messages, and *otherwise* is the remedy if no right is missing.
 
     Raises:
-        RightsError: The pin may not be opened.
+        RightsError: A right to open the pin is missing.
         KernelError: The kernel refused.
 
     """
@@ -160,7 +160,7 @@ def directory(path: Path) -> int:
 @contextmanager
 def changing(what: str) -> Iterator[None]:
     """
-    Keep other processes from attaching or detaching while the block runs: others can see its single steps.
+    Keep other processes from attaching or detaching while the block runs: they could see its single steps.
 
     Raises:
         KernelError: There is no bpffs, or another process holds the lock for too long.
@@ -173,7 +173,7 @@ def changing(what: str) -> Iterator[None]:
         fd = path_lock.lock(PIN_ROOT, trusted.open_directory, timeout_s=_LOCK_TIMEOUT_S)
     except BlockingIOError as error:
         cause = f"{error} has been attaching or detaching for {_LOCK_TIMEOUT_S:g} s"
-        raise KernelError(what, cause, "see what it is waiting for, or end it") from None
+        raise KernelError(what, cause, "find out what it waits for, or end it") from None
     try:
         yield
     finally:
@@ -193,8 +193,8 @@ def file_errors(what: str) -> Iterator[None]:
         if isinstance(error, PermissionError):
             raise RightsError(what, cause, remedy(Capability.DAC_OVERRIDE)) from error
         if isinstance(error, FileNotFoundError):
-            raise KernelError(what, cause, "somebody removed it meanwhile: try again") from error
-        raise KernelError(what, cause, "remove what is there and is not ours") from error
+            raise KernelError(what, cause, "another process removed it meanwhile: try again") from error
+        raise KernelError(what, cause, "remove what is there, if it is not xdp-otel's") from error
 
 
 def require_bpffs(what: str) -> None:

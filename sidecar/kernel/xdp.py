@@ -4,7 +4,7 @@ Attach the shipped program to an interface, and detach it.
 
 It is attached alone (`xdp_link`), or next to others where libxdp manages the interface (`dispatcher`). The
 attachment and the map are pinned in bpffs, so the kernel keeps counting while no sidecar runs, and the next
-sidecar finds the same map. A program that somebody else attached is never replaced.
+sidecar finds the same map. A program of another owner is never replaced.
 """
 
 import errno
@@ -30,13 +30,14 @@ _DETACH_TIMEOUT_S = 0.5
 
 def attach(interface: Interface) -> None:
     """
-    Make sure that the program counts on the interface; do nothing if it already does.
+    Ensure that the program counts on the interface; do nothing if it already does.
 
     The attachment of an earlier sidecar is kept, and so is a map that outlived its interface. Alone, the
-    program is attached in native mode, or generic where the driver has no other; next to others, in theirs.
+    program is attached in native mode, or in generic mode if the driver has no other; next to others, in
+    their mode.
 
     Raises:
-        SourceError: There is no such interface, or it carries somebody else's program.
+        SourceError: There is no such interface, or it carries another owner's program.
         RightsError: A capability is missing, or the pins belong to another user.
         KernelError: There is no bpffs or no libbpf, or the kernel refused the program.
 
@@ -112,7 +113,7 @@ def _is_counting(interface: Interface, ifindex: int) -> bool:
 
 
 def _exists(path: Path) -> bool:
-    """Return whether there is an entry with that name; raise OSError if that may not be looked up."""
+    """Return whether there is an entry with that name; raise OSError if it cannot be looked up."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -121,7 +122,7 @@ def _exists(path: Path) -> bool:
 
 
 def _start_counting(interface: Interface, ifindex: int, what: str) -> None:
-    """Attach the program, or pin its map again where it is attached already."""
+    """Attach the program, or pin its map again if it is already attached."""
     link = xdp_link.pinned(interface.link_pin)
     if link and link.ifindex == ifindex:
         if link.prog_id != libbpf.attached_prog_id(ifindex):
@@ -167,7 +168,7 @@ def _attach_alone(interface: Interface, program: libbpf.LoadedProgram, ifindex: 
 
 
 def _repin_map(interface: Interface) -> None:
-    """Pin the map of the attached program again, after its pin was removed while the link's stayed."""
+    """Pin the map of the attached program again: its pin was removed, but not the link's."""
     with pins.opened("link", interface.link_pin) as link_fd:
         if link_fd is None:
             raise FileNotFoundError(errno.ENOENT, "", str(interface.link_pin))
@@ -180,16 +181,16 @@ def _repin_map(interface: Interface) -> None:
             pins.pin(map_fd, interface.map_pin)
         finally:
             os.close(map_fd)
-    log.warning("%s: somebody removed %s: pinned it again", interface.name, interface.map_pin)
+    log.warning("%s: another process removed %s: pinned it again", interface.name, interface.map_pin)
 
 
 def _replace_map(interface: Interface, link_fd: int) -> None:
-    """Continue in a new map where the old one cannot be found by its program."""
+    """Continue in a new map, because the old one cannot be found by its program."""
     with libbpf.load_packet_counter() as program:
         bpf.link_update(link_fd, program.prog_fd)
         pins.pin(program.map_fd, interface.map_pin)
     log.warning(
-        "%s: somebody removed %s, and without %s its map cannot be found: counting in a new one",
+        "%s: another process removed %s, and without %s its map cannot be found: counting in a new one",
         interface.name,
         interface.map_pin,
         Capability.SYS_ADMIN,
@@ -197,7 +198,7 @@ def _replace_map(interface: Interface, link_fd: int) -> None:
 
 
 def _settled(ifindex: int) -> libbpf.Attached:
-    """Return what the interface carries, once a program of ours whose last pin was removed had time to go."""
+    """Return what the interface carries, after giving a program of ours without pins time to be detached."""
     deadline = time.monotonic() + _DETACH_TIMEOUT_S
     while True:
         present = libbpf.attached(ifindex)
@@ -207,7 +208,7 @@ def _settled(ifindex: int) -> libbpf.Attached:
 
 
 def _dispatched(interface: Interface, ifindex: int) -> Path | None:
-    """Return libxdp's pin of our program, if the dispatcher on the interface calls it."""
+    """Return libxdp's pin of our program, or None if no dispatcher on the interface calls it."""
     with pins.opened("map", interface.map_pin) as map_fd:
         if map_fd is None:
             return None

@@ -64,7 +64,7 @@ class Telemetry:
         entries_emptied: Entries of maps whose counters were reset.
         counters_fallen: Counters that fell while others of their entry did not.
         keys_vanished: Keys that were in the last reading and are no longer there.
-        journals_lost: Maps that had been reported before, according to a journal that is lost.
+        journals_lost: Maps that had been reported before, by a journal that is not in this state directory.
         journal_bytes: Size of the journal as last written.
         pending_since: Since when a batch has been waiting for its acknowledgement, or None.
         turned_at: When the loop last completed a cycle.

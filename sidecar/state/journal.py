@@ -30,7 +30,10 @@ LARGEST_BYTES = 1 << 30
 
 _WRITE_BYTES = 256 * 1024
 
-_NAME, _NEW, _DAMAGED = "journal", "journal.new", "journal.damaged"
+FOR_COLLECTOR = "journal"
+FOR_SCRAPERS = "journal.none"
+"""With endpoint `none`: what was only scraped is still to be sent once there is a Collector."""
+
 _REMEDY = "make it a writable directory with free space, or name another with --state-dir"
 
 
@@ -47,16 +50,17 @@ class Journal:
 
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = FOR_COLLECTOR) -> None:
         """
-        Create and lock the directory.
+        Create and lock the directory; *name* is that of the file.
 
         Raises:
             StateError: It cannot be written, or another process uses it.
 
         """
         self._directory = directory
-        self._path = directory / _NAME
+        self._name, self._new, self._damaged = name, f"{name}.new", f"{name}.damaged"
+        self._path = directory / name
         self._mark = b""
         self.on_recreated: Callable[[], None] | None = None
         self.retain: Callable[[Record], Record] | None = None
@@ -70,7 +74,7 @@ class Journal:
         """
         Return the record, or an empty one if there is no journal.
 
-        A file that is damaged or untrusted is renamed to `journal.damaged`, with an error in the log.
+        A file that is damaged or untrusted is renamed to `*.damaged`, with an error in the log.
 
         Raises:
             StateError: The file cannot be read.
@@ -78,7 +82,7 @@ class Journal:
         """
         with _state_errors(f"read journal {self._path}"):
             try:
-                data = trusted.read_file(_NAME, self._fd, LARGEST_BYTES)
+                data = trusted.read_file(self._name, self._fd, LARGEST_BYTES)
             except FileNotFoundError:
                 return Record()
             except trusted.UntrustedError as error:
@@ -108,8 +112,8 @@ class Journal:
             raise StateError(f"write journal {self._path}", cause, "lower --series-limit")
         self._relock_if_removed()
         with _state_errors(f"write journal {self._path}"):
-            trusted.write_file(_NEW, self._fd, _coalesced(parts))
-            os.rename(_NEW, _NAME, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            trusted.write_file(self._new, self._fd, _coalesced(parts))
+            os.rename(self._new, self._name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             self._mark = journal_format.mark(parts[0])
             os.fsync(self._fd)
         return size
@@ -123,7 +127,8 @@ class Journal:
 
         """
         with _state_errors(f"write journal {self._path}"):
-            fd = os.open(_NAME, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(self._name, flags, dir_fd=self._fd)
             try:
                 os.pwrite(fd, self._mark, journal_format.MARK_AT)
             finally:
@@ -152,9 +157,9 @@ class Journal:
             self.on_recreated()
 
     def _set_aside(self, error: Exception) -> Record:
-        damaged = self._path.with_name(_DAMAGED)
+        damaged = self._path.with_name(self._damaged)
         with _state_errors(f"rename damaged journal {self._path}"):
-            os.rename(_NAME, _DAMAGED, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            os.rename(self._name, self._damaged, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         log.error(
             "cannot read journal %s: damaged (%s): kept as %s, starting without it",
             self._path,

@@ -14,7 +14,7 @@ MAPS = Path(__file__).with_name("maps")
 _COMPILERS = ("clang", *(f"clang-{version}" for version in range(22, 13, -1)))
 # Debian installs it under the machine's triplet, others in lib64 or lib.
 XDP_TOOLS = [
-    found for lib in ("lib/*", "lib64", "lib") for found in glob.glob(f"/usr/{lib}/bpf/xdpfilt_alw_all.o")
+    item for lib in ("lib/*", "lib64", "lib") for item in glob.glob(f"/usr/{lib}/bpf/xdpfilt_alw_all.o")
 ]
 _FLAGS = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3")
 
@@ -37,9 +37,9 @@ class Loaded:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
 
     def __enter__(self):
-        for found in self._each("map"):
+        for item in self._each("map"):
             # The object may ask for pins, which would be in everyone's bpffs.
-            self._library.bpf_map__set_pin_path(ctypes.c_void_p(found), None)
+            self._library.bpf_map__set_pin_path(ctypes.c_void_p(item), None)
         code = -self._library.bpf_object__load(ctypes.c_void_p(self._handle))
         if code:
             raise OSError(code, os.strerror(code), "bpf_object__load")
@@ -56,16 +56,16 @@ class Loaded:
         return function(*arguments)
 
     def _each(self, what):
-        found = None
-        while found := self._call(
-            f"bpf_object__next_{what}", ctypes.c_void_p(self._handle), ctypes.c_void_p(found)
+        item = None
+        while item := self._call(
+            f"bpf_object__next_{what}", ctypes.c_void_p(self._handle), ctypes.c_void_p(item)
         ):
-            yield found
+            yield item
 
     def _descriptors(self, what):
         return {
             self._call(
-                f"bpf_{what}__name", ctypes.c_void_p(found), result=ctypes.c_char_p
-            ).decode(): self._call(f"bpf_{what}__fd", ctypes.c_void_p(found), result=ctypes.c_int)
-            for found in self._each(what)
+                f"bpf_{what}__name", ctypes.c_void_p(item), result=ctypes.c_char_p
+            ).decode(): self._call(f"bpf_{what}__fd", ctypes.c_void_p(item), result=ctypes.c_int)
+            for item in self._each(what)
         }

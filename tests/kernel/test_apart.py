@@ -28,9 +28,9 @@ def world(make_map, make_pin, cleanup):
     pins = {}
 
     class World:
-        def source(self, letter, **said):
-            self.put(letter, said.pop("first", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"}))
-            source = locate.source(SourceSpec(MapRef("pin", str(pins[letter])), **said))
+        def source(self, letter, **spec):
+            self.put(letter, spec.pop("first", {"value_size": 16, "max_entries": 5, "name": "xdp_stats_map"}))
+            source = locate.source(SourceSpec(MapRef("pin", str(pins[letter])), **spec))
             source.open()
             cleanup.callback(source.close)
             return source
@@ -120,7 +120,7 @@ def test_a_map_that_makes_a_metric_a_counter_in_one_source_only_is_not_followed(
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "told"),
+    ("ours", "theirs", "marks"),
     [
         ({}, {}, True),
         ({"site": 1}, {"site": 2}, False),
@@ -133,7 +133,7 @@ def test_a_map_that_makes_a_metric_a_counter_in_one_source_only_is_not_followed(
         ({"queue": 1, "site": 1}, {"site": 2}, False),
     ],
 )
-def test_sources_conflict_if_prometheus_could_confuse_their_series(world, ours, theirs, told):
+def test_sources_conflict_if_prometheus_could_confuse_their_series(world, ours, theirs, marks):
     """Labels are compared as in Prometheus; one that the other source may have from its key does not help."""
     shape = {"value_size": 64, "max_entries": 4}
     keyed = replace(PACKETS, key=(KeySpec("key", "queue"),))
@@ -141,7 +141,7 @@ def test_sources_conflict_if_prometheus_could_confuse_their_series(world, ours, 
     other = world.source("b", first=shape, attributes=tuple(theirs.items()), profile=keyed)
     tell_apart([one, other])
 
-    assert [marked(one), marked(other)] == [told, told]
+    assert [marked(one), marked(other)] == [marks, marks]
 
 
 def test_a_metric_of_two_kinds_is_refused_at_the_start(world):

@@ -224,7 +224,7 @@ def test_an_interface_has_one_sidecar(veth, source, lock):
     """Another one with its own state directory would report the same packets again, so it is refused."""
     one, other = lock(), lock()
     one.acquire()
-    refused = rf"another sidecar counts there \(process {os.getpid()}\): stop that one"
+    refused = rf"another sidecar counts there \(process {os.getpid()}\): stop it"
     with pytest.raises(SourceError, match=refused):
         other.acquire()
     one.acquire()
@@ -311,7 +311,7 @@ def test_a_map_opened_in_a_directory_that_is_not_locked_is_not_read(veth, lock, 
         attach(interface)
 
     monkeypatch.setattr(xdp, "attach", replaced_meanwhile)
-    with pytest.raises(SourceError, match=f"somebody removed {veth.pin_directory} meanwhile"):
+    with pytest.raises(SourceError, match=f"another process removed {veth.pin_directory} meanwhile"):
         source.open()
 
 
@@ -359,7 +359,7 @@ def test_a_removed_map_pin_is_pinned_again(veth, source, caplog):
         assert source.info.id == map_id
         assert veth.map_pin.exists()
     assert counts(source)["total_packets"] == 8
-    assert f"somebody removed {veth.map_pin}: pinned it again" in caplog.text
+    assert f"another process removed {veth.map_pin}: pinned it again" in caplog.text
 
 
 def test_without_the_right_to_find_the_map_a_new_one_takes_its_place(veth, source, caplog, monkeypatch):

@@ -78,7 +78,7 @@ def check(parts, raw, formatted, root):
 def test_random_bytes_are_read_as_bpftool_reads_them(odd, name):
     """Each part of a key and value is the number that bpftool shows, and none is missing."""
     map_fd = odd.maps[f"{name}_map"]
-    info, found = bpf.map_info(map_fd), shape(map_fd)
+    info, layout = bpf.map_info(map_fd), shape(map_fd)
     chance = random.Random(name)  # noqa: S311
     for _ in range(8):
         map_update(map_fd, chance.randbytes(info.key_size), chance.randbytes(info.value_size))
@@ -88,8 +88,8 @@ def test_random_bytes_are_read_as_bpftool_reads_them(odd, name):
     entries = dump(map_fd)
     assert len(entries) == len(keys) > 0
     for key, entry in zip(keys, entries, strict=True):
-        check(found.key, key, entry["key"], "key")
-        check(found.value, bpf.map_lookup(map_fd, key, info.value_size), entry["value"], "value")
+        check(layout.key, key, entry["key"], "key")
+        check(layout.value, bpf.map_lookup(map_fd, key, info.value_size), entry["value"], "value")
 
 
 def read(map_fd, key):
@@ -218,9 +218,9 @@ def test_xdp_tools_maps(xdp_filter):
     )
     number = (Part("value", 0, 64, Encoding.UNSIGNED, "__u64"),)
     index = (Part("key", 0, 32, Encoding.UNSIGNED, "__u32"),)
-    found = {name: shape(xdp_filter.maps[name]) for name in sorted(xdp_filter.maps) if name[0] in "fx"}
+    layouts = {name: shape(xdp_filter.maps[name]) for name in sorted(xdp_filter.maps) if name[0] in "fx"}
     assert {
-        name: (seen.key, seen.value) for name, seen in found.items() if not name.startswith("xdpfilt")
+        name: (seen.key, seen.value) for name, seen in layouts.items() if not name.startswith("xdpfilt")
     } == {
         "filter_ethernet": ((Part("addr", 0, 48, Encoding.BYTES, "__u8[6]"),), number),
         "filter_ipv4": (index, number),

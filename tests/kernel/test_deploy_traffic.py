@@ -15,8 +15,8 @@ def traffic(*arguments):
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
-def sent(said):
-    return {name: int(count.replace(",", "")) for count, name in re.findall(r"([0-9,]+) ([A-Z]+)", said)}
+def sent(output):
+    return {name: int(count.replace(",", "")) for count, name in re.findall(r"([0-9,]+) ([A-Z]+)", output)}
 
 
 def test_rate_times_duration_is_sent_in_the_requested_shares():

@@ -75,19 +75,20 @@ def test_odd_maps_are_dumped_as_bpftool_dumps_them(tmp_path, cleanup):
         for field in rows[0]["fields"]:
             if "be" in field:  # bpftool knows no byte order
                 continue
-            told = [lookup(entry["formatted"]["value"], field) for entry in wanted]
+            expected = [lookup(entry["formatted"]["value"], field) for entry in wanted]
             numbers = [row["fields"][field] for row in rows]
-            if name == "bits_map" and isinstance(told[0], str):  # it says bit-fields in hex, without a sign
-                told = [int(text, 0) for text in told]
+            # bpftool prints bit fields in hex, without a sign.
+            if name == "bits_map" and isinstance(expected[0], str):
+                expected = [int(text, 0) for text in expected]
                 numbers = [number & 0x7F if field == "c" else number for number in numbers]
-            assert sorted(numbers) == sorted(told), (name, field)
+            assert sorted(numbers) == sorted(expected), (name, field)
             compared += 1
     assert compared > 30
 
 
 def lookup(tree, path):
     """Follow a dotted path through bpftool's answer; anonymous members have no name there."""
-    for step in [one for one in path.split(".") if one != "value"]:
+    for step in [part for part in path.split(".") if part != "value"]:
         tree = tree[int(step)] if isinstance(tree, list) else within(tree, step)
     return tree
 

@@ -27,7 +27,7 @@ def fill(fd, map_type, seed=1):
     """Write other counts for each CPU; return the totals."""
     slots = len(possible_cpus()) if map_type == uapi.MAP_PERCPU_ARRAY else 1
     per_cpu = [[seed * (field + 1) + 1000 * cpu for field in range(8)] for cpu in range(slots)]
-    map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *one) for one in per_cpu))
+    map_update(fd, bytes(4), b"".join(struct.pack("=8Q", *slot) for slot in per_cpu))
     return tuple(map(sum, zip(*per_cpu, strict=True)))
 
 
@@ -84,7 +84,7 @@ def test_an_ambiguous_name_is_refused(make_map, unique):
 
 
 @pytest.mark.parametrize(
-    ("shape", "told"),
+    ("shape", "cause"),
     [
         ({"map_type": uapi.MAP_ARRAY, "value_size": 8}, "has no BTF"),
         ({"map_type": uapi.MAP_HASH, "max_entries": 4}, "has no BTF"),
@@ -95,11 +95,11 @@ def test_an_ambiguous_name_is_refused(make_map, unique):
     ],
     ids=["array", "hash", "ring buffer"],
 )
-def test_a_map_that_cannot_be_described_is_refused(make_map, unique, shape, told):
+def test_a_map_that_cannot_be_described_is_refused(make_map, unique, shape, cause):
     """The error says what the map is and what to do."""
     fd = make_map(**shape, name=unique)
 
-    with pytest.raises(SourceError, match=rf"cannot read map {unique} .*{told}"):
+    with pytest.raises(SourceError, match=rf"cannot read map {unique} .*{cause}"):
         by("id", bpf.map_info(fd).id).open()
 
 
@@ -173,7 +173,7 @@ def test_a_new_map_under_the_pin_is_followed(make_map, make_pin):
     source.release(old.identity)
     assert len(source.read()) == 2
     source.release(new.identity)
-    assert [one.identity for one in source.read()] == [new.identity]
+    assert [snapshot.identity for snapshot in source.read()] == [new.identity]
     source.close()
 
 

@@ -166,7 +166,7 @@ def test_each_cpu_counts_in_its_own_record(counter: Counter) -> None:
                 os.sched_setaffinity(0, {cpu})
                 frame, repeat = frames[cpu % len(frames)], 101 + 10 * cpu
                 prog_test_run(counter.program.prog_fd, frame, repeat=repeat)
-                added = (repeat * one for one in astuple(classify(frame)))
+                added = (repeat * count for count in astuple(classify(frame)))
                 expected[record] = tuple(map(sum, zip(expected[record], added, strict=True)))
     finally:
         os.sched_setaffinity(0, allowed)
@@ -180,7 +180,7 @@ def possible_cpus() -> list[int]:
     ranges = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")
     return [
         cpu
-        for first, *last in (one.split("-") for one in ranges)
+        for first, *last in (text.split("-") for text in ranges)
         for cpu in range(int(first), int(*last or [first]) + 1)
     ]
 
@@ -188,9 +188,9 @@ def possible_cpus() -> list[int]:
 def test_a_million_runs_are_a_million_counts(counter: Counter) -> None:
     """Of one frame."""
     fields, frame = p.KINDS["802.1ad, 802.1Q"]
-    one = astuple(counts(frame, fields))
+    once = astuple(counts(frame, fields))
 
-    assert counter.run(frame, repeat=1_000_000) == Counts(*(1_000_000 * field for field in one))
+    assert counter.run(frame, repeat=1_000_000) == Counts(*(1_000_000 * field for field in once))
 
 
 @settings(deadline=None, max_examples=1000)

@@ -40,7 +40,8 @@ def value(map_type, seed):
     """Return the value to write, different for each CPU, and the totals it must be read as."""
     slots = CPUS if kind_of(map_type).is_per_cpu else 1
     per_cpu = [(seed * 7 + cpu * 1009 + 2**53 + 1, seed * 11 + cpu * 100_003) for cpu in range(slots)]
-    return b"".join(struct.pack("=QQ", *one) for one in per_cpu), tuple(map(sum, zip(*per_cpu, strict=True)))
+    sums = tuple(map(sum, zip(*per_cpu, strict=True)))
+    return b"".join(struct.pack("=QQ", *slot) for slot in per_cpu), sums
 
 
 @pytest.mark.parametrize("map_type", ARRAYS + HASHES, ids=names)

@@ -155,3 +155,36 @@ def test_the_directory_gets_its_mode(pin_root, mask):
         os.umask(before)
 
     assert pin_root.stat().st_mode & 0o7777 == 0o711
+
+
+def test_a_mark_names_the_state_directories(make_map, pin_root):
+    """Each is added to the first mark, also to one of a version that named none; all go with the map."""
+    map_id = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
+    reported.mark(map_id, BIRTH)
+    assert reported.state_dirs(map_id) == []
+    for directory in ("/var/lib/b", "/var/lib/a.b", "/var/lib/a.b"):
+        reported.mark(map_id, BIRTH + 7, Path(directory))
+
+    assert reported.start_time_ns(map_id) == BIRTH
+    assert reported.state_dirs(map_id) == [Path("/var/lib/a.b"), Path("/var/lib/b")]
+    assert reported.state_dirs(int(str(map_id)[:-1])) == []
+    reported.forget(map_id)
+    assert list(pin_root.iterdir()) == []
+
+
+def test_a_state_directory_named_by_another_user_is_ignored(pin_root):
+    """Only what root and our own user created counts, for the links as for the marks."""
+    reported.mark(41, BIRTH, Path("/var/lib/ours"))
+    (pin_root / "reported-41-by-00000000").symlink_to("/var/lib/theirs")
+    os.lchown(pin_root / "reported-41-by-00000000", OTHER, OTHER)
+
+    assert reported.state_dirs(41) == [Path("/var/lib/ours")]
+
+
+def test_state_directories_are_swept_with_their_map(make_map, pin_root):
+    """A program that is reloaded every hour does not accumulate them either."""
+    reported.mark(2**31, BIRTH, Path("/var/lib/a"))
+    living = bpf.map_info(make_map(uapi.MAP_ARRAY)).id
+    reported.mark(living, BIRTH)
+
+    assert [path.name for path in pin_root.iterdir()] == [f"reported-{living}-{BIRTH}"]

@@ -21,9 +21,9 @@ def shape(map_fd):
     return shape_by_btf(bpf.map_info(map_fd))
 
 
-def made(map_fd, **said):
+def made(map_fd, **spec):
     """What is made of a map."""
-    return resolve(SourceSpec(MapRef("name", "map"), **said), bpf.map_info(map_fd), shape(map_fd))
+    return resolve(SourceSpec(MapRef("name", "map"), **spec), bpf.map_info(map_fd), shape(map_fd))
 
 
 def test_every_odd_map_yields_sums_and_attributes(odd):
@@ -35,8 +35,8 @@ def test_every_odd_map_yields_sums_and_attributes(odd):
         schema = made(fd)
         label = schema.label(os.urandom(info.key_size))
 
-        assert all(one.name.startswith(f"{info.name}.") for one in schema.instruments)
-        assert {one.kind for one in schema.instruments} <= {Kind.COUNTER, Kind.UPDOWNCOUNTER}
+        assert all(instrument.name.startswith(f"{info.name}.") for instrument in schema.instruments)
+        assert {instrument.kind for instrument in schema.instruments} <= {Kind.COUNTER, Kind.UPDOWNCOUNTER}
         assert [attribute for attribute, _ in label] == [part.name for part in shape(fd).key]
 
 
@@ -82,12 +82,12 @@ def test_a_handwritten_layout_equals_btf(odd):
         ),
         Member("last", "u32"),
     )
-    found = shape(odd.maps["nested_map"])
+    by_btf = shape(odd.maps["nested_map"])
 
-    written = shape_from(LayoutSpec(value), Part("key", 0, 16, Encoding.UNSIGNED, ""), 2, found.value_size)
+    written = shape_from(LayoutSpec(value), Part("key", 0, 16, Encoding.UNSIGNED, ""), 2, by_btf.value_size)
 
     assert [(part.bit_offset, part.bits) for part in written.value] == [
-        (part.bit_offset, part.bits) for part in found.value
+        (part.bit_offset, part.bits) for part in by_btf.value
     ]
 
 
@@ -99,7 +99,7 @@ def test_xdp_filter_is_recognized():
         ethernet = made(loaded.maps["filter_ethernet"])
 
     assert stats.name == "xdp-stats"
-    assert [one.name for one in stats.instruments] == ["xdp.action.packets", "xdp.action.bytes"]
+    assert [instrument.name for instrument in stats.instruments] == ["xdp.action.packets", "xdp.action.bytes"]
     assert stats.label(struct.pack("=I", 1)) == (("xdp.action", "drop"),)
     assert ethernet.instruments[0].name.endswith(".value")
     assert ethernet.label(bytes(range(6))) == (("addr", "000102030405"),)

@@ -71,9 +71,9 @@ def test_a_pin_that_only_btf_describes_keeps_the_right_to_read_btf():
 def test_directories_and_ports_count(tmp_path):
     """A directory of another user and a port below 1024 need a capability each."""
     os.chown(tmp_path, 12345, 12345)
-    found = privileges.probe([], tmp_path / "not/there/yet", 80)
+    machine = privileges.probe([], tmp_path / "not/there/yet", 80)
     expected = {Capability.DAC_OVERRIDE, Capability.NET_BIND_SERVICE, *READ}
-    assert needed([MapRef("id", "7")], found) == expected
+    assert needed([MapRef("id", "7")], machine) == expected
 
 
 def test_the_probe_leaves_the_capabilities_unchanged():
@@ -119,13 +119,15 @@ def running(directory, *arguments):
 
 def sets(pid):
     """Return the capability sets of all threads together, by name, and whether all have no_new_privs."""
-    told = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
-    assert len(told) > 1
+    statuses = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    assert len(statuses) > 1
     union = {
-        name: set.union(*(_names(re.search(rf"^Cap{name}:\s+(\w+)", text, re.MULTILINE)[1]) for text in told))
+        name: set.union(
+            *(_names(re.search(rf"^Cap{name}:\s+(\w+)", text, re.MULTILINE)[1]) for text in statuses)
+        )
         for name in ("Eff", "Prm", "Bnd", "Amb", "Inh")
     }
-    return union, all("NoNewPrivs:\t1" in text for text in told)
+    return union, all("NoNewPrivs:\t1" in text for text in statuses)
 
 
 def _names(mask):
@@ -158,11 +160,11 @@ def test_a_running_sidecar_has_dropped_the_rest(tmp_path, veth, pinned, by, expe
         "name": ("--map-name", "kept_counts", "--profile", "packet-counter"),
     }
     with running(tmp_path, *place[by]) as (pid, log):
-        found, no_new_privileges = sets(pid)
+        kept_sets, no_new_privileges = sets(pid)
 
-    assert found == {"Eff": expected, "Prm": expected, "Bnd": set(), "Amb": set(), "Inh": set()}
+    assert kept_sets == {"Eff": expected, "Prm": expected, "Bnd": set(), "Amb": set(), "Inh": set()}
     assert no_new_privileges
-    kept = ", ".join(str(one) for one in Capability if one in expected) or "none"
+    kept = ", ".join(str(each) for each in Capability if each in expected) or "none"
     assert f"capabilities kept: {kept}\n" in log.read_text()
 
 

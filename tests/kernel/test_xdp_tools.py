@@ -25,11 +25,11 @@ def filtered(veth, cleanup):
 
 def test_the_program_and_its_maps_are_found(filtered):
     """Alone on the interface, or under libxdp's dispatcher where the kernel allows one; its pins by path."""
-    found = json.loads(xdp_otel("discover", "--json"))
-    (shown,) = [one for one in found["interfaces"] if one["interface"] == filtered.name]
+    listed = json.loads(xdp_otel("discover", "--json"))
+    (shown,) = [each for each in listed["interfaces"] if each["interface"] == filtered.name]
     programs = [shown, *shown["under"]]
-    (program,) = [one for one in programs if one["program"].startswith("xdpfilt_")]
-    maps = {one["name"]: one for one in found["maps"] if one["id"] in program["map_ids"]}
+    (program,) = [each for each in programs if each["program"].startswith("xdpfilt_")]
+    maps = {each["name"]: each for each in listed["maps"] if each["id"] in program["map_ids"]}
     stats = maps["xdp_stats_map"]
 
     assert stats["flag"] == ["--map-path", stats["pins"][0]]
@@ -41,8 +41,8 @@ def test_the_program_and_its_maps_are_found(filtered):
 
 def test_drops_are_counted_by_xdp_action(filtered):
     """The built-in profile fits by itself; packets and bytes of each action are bpftool's."""
-    found = json.loads(xdp_otel("discover", "--json"))["maps"]
-    (pin,) = {pin for one in found for pin in one["pins"] if pin.endswith("/xdp_stats_map")}
+    listed = json.loads(xdp_otel("discover", "--json"))["maps"]
+    (pin,) = {pin for each in listed for pin in each["pins"] if pin.endswith("/xdp_stats_map")}
     before = counted(pin)
     send(filtered, 23, size=100)
     rows = json.loads(xdp_otel("dump", "--json", "--map-path", pin))
@@ -54,8 +54,8 @@ def test_drops_are_counted_by_xdp_action(filtered):
 
 def counted(pin):
     """Return packets and bytes by action, from bpftool's bytes: its names hide one union behind another."""
-    found = {}
+    listed = {}
     for action, entry in zip(ACTIONS, bpftool("map", "dump", "pinned", pin), strict=True):
         slots = [bytes(int(byte, 0) for byte in slot["value"]) for slot in entry["values"]]
-        found[action] = tuple(map(sum, zip(*(struct.unpack("=QQ", slot) for slot in slots), strict=True)))
-    return found
+        listed[action] = tuple(map(sum, zip(*(struct.unpack("=QQ", slot) for slot in slots), strict=True)))
+    return listed

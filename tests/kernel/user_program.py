@@ -84,13 +84,13 @@ class UserProgram:
 
     def counted(self):
         """Return bpftool's counts by sender and protocol, summed over the CPUs."""
-        found = {}
+        totals = {}
         for entry in bpftool("map", "dump", "pinned", self.map):
             key = entry["formatted"]["key"]
             address = socket.inet_ntoa(key["saddr"].to_bytes(4, sys.byteorder))
             values = [slot["value"] for slot in entry["formatted"]["values"]]
-            found[address, key["proto"]] = {name: sum(one[name] for one in values) for name in values[0]}
-        return found
+            totals[address, key["proto"]] = {name: sum(each[name] for each in values) for name in values[0]}
+        return totals
 
     @staticmethod
     def _bpftool(*arguments):

@@ -228,7 +228,7 @@ def born(map_id: int) -> int:
 class Reported:
     """The marks in bpffs."""
 
-    def mark(self, map_id: int, start_time_ns: int) -> None:
+    def mark(self, map_id: int, start_time_ns: int, _state_dir: object = None) -> None:
         kernel = HERE.environment.kernel
         if self.start_time_ns(map_id) is None:
             HERE.become(
@@ -237,6 +237,9 @@ class Reported:
 
     def start_time_ns(self, map_id: int) -> int | None:
         return dict(HERE.environment.kernel.marks).get(map_id)
+
+    def state_dirs(self, _map_id: int) -> list[str]:
+        return []
 
 
 class Clock:

@@ -111,4 +111,4 @@ def test_up_rejects_a_missing_configuration_file():
     )
 
     assert (1, "") == (up.returncode, up.stdout)
-    assert up.stderr == "deploy/podman/up: read /no/such.yaml: there is no such file: name another\n"
+    assert up.stderr == "deploy/podman/up: cannot read /no/such.yaml: no such file: name another\n"

@@ -13,6 +13,7 @@ from sidecar.otlp_push import Pusher
 from sidecar.pipeline import Pipeline
 from sidecar.state import journal_format
 from sidecar.state.journal import Journal
+from sidecar.state.lost_journal import ReportedMaps
 from sidecar.state.record import Record
 from tests.packet_counter import FIELDS, INFO, SUMS, reading, schema
 
@@ -162,7 +163,13 @@ class World:
         self.delivery = Delivery(self.journal, self.pusher, self.clock, self._temporality)
         self.telemetry = Telemetry()
         self.pipeline = Pipeline(
-            self.sources, RESOURCE, self._temporality, self.delivery, self.clock, self.telemetry
+            self.sources,
+            RESOURCE,
+            self._temporality,
+            self.delivery,
+            self.clock,
+            self.telemetry,
+            reported_maps=ReportedMaps(self.directory),
         )
         return self
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -37,16 +38,16 @@ def test_each_map_is_marked_once(monkeypatch, caplog):
     """A mark that fails is only logged: the counts are exact unless the state directory is lost too."""
     marks = []
 
-    def mark(map_id, start_time_ns):
-        marks.append((map_id, start_time_ns))
+    def mark(map_id, start_time_ns, state_dir):
+        marks.append((map_id, start_time_ns, state_dir))
         raise OSError(errno.EROFS, "")
 
     monkeypatch.setattr(lost_journal.reported, "mark", mark)
-    maps = ReportedMaps()
+    maps = ReportedMaps(Path("/state"))
     for _ in range(2):
         maps.mark([Baseline(300, 400, {IDENTITY: SNAPSHOT.reading}, tuple(FIELDS))])
 
-    assert marks == [(41, 300)]
+    assert marks == [(41, 300, Path("/state"))]
     assert [message.split(":")[0] for message in caplog.messages] == [
         "cannot mark map id 41 as reported in bpffs"
     ]
