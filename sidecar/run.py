@@ -15,7 +15,7 @@ from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import MapRef
 from sidecar.kernel.interface_lock import InterfaceLock
-from sidecar.model import Attribute
+from sidecar.model import Attribute, Temporality
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
 from sidecar.observe.telemetry import Telemetry
@@ -119,6 +119,12 @@ def _log_endpoint(config: Config) -> None:
         config.temporality.value,
         config.interval_s,
     )
+    is_plain_delta = config.temporality is Temporality.DELTA and config.endpoint.target != NOWHERE
+    if is_plain_delta and not config.once:
+        log.info(
+            "without --base-point, a Collector that restarts begins its counters again at 0: add it if this "
+            "is the Collector that ships with xdp-otel; other backends must not get it"
+        )
 
 
 def _pipeline(

@@ -70,6 +70,7 @@ class Schema:
         distinct_keys: Whether each key is to have its own series: keys that share one differ in padding.
         notes: Choices made for the user, for the log.
         warnings: The same, of guesses that may be wrong.
+        unfit: Why only some of the metrics are there that were asked for; empty if all are.
 
     """
 
@@ -84,6 +85,7 @@ class Schema:
     distinct_keys: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unfit: str = ""
     _columns: dict[int, tuple[Column, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -63,6 +63,7 @@ class Source:
         self.name = f"interface:{interface}"
         self.schema = schema(("network.interface.name", interface))
         self.unreadable = False
+        self.stale = ""
         self.truth = dict.fromkeys(FIELDS, 0)
         self.history = {BIRTH: 0}
         self._clock = clock
