@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sidecar import bpf_reader
+from sidecar.counts import fields
 from sidecar.errors import KernelError, SidecarError, explain, from_os_error
 from sidecar.kernel import syscall as bpf
 from sidecar.model import MapIdentity, Snapshot
@@ -76,6 +77,7 @@ class Source:
         self._counting_since_ns = counting_since_ns
         self._follow = follow
         self._maps: list[OpenMap] = []
+        self._schema: Schema
         self._watch = watch
         self._staleness = Staleness()
         # What was asked for, as far as it fitted the last map that it fitted in full.
@@ -91,8 +93,8 @@ class Source:
 
     @property
     def schema(self) -> Schema:
-        """Which metrics the present map yields."""
-        return self._maps[-1].schema
+        """What the last reading yields: metrics of the present map, and sums that only earlier maps had."""
+        return self._schema
 
     @property
     def stale(self) -> str:
@@ -111,6 +113,7 @@ class Source:
         """Put the source's name on all its series from now on: another source may have the same ones."""
         for held in self._maps:
             held.schema = self._with_attribute(held.schema)
+        self._schema = self._schema_of_all()
         self._has_attribute = True
         log.info("%s: attribute xdp.source=%s distinguishes its series from another's", self.name, self.name)
 
@@ -133,11 +136,14 @@ class Source:
 
         """
         refused = self._follow_successor() if self._follow else ""
-        snapshots = [held.read() for held in self._maps]
+        *older, newest = (held.read() for held in self._maps)
         present = self._maps[-1]
-        reason = refused or present.schema.unfit or present.lost_feeders(snapshots[-1])
+        reason = refused or present.schema.unfit or present.lost_feeders(newest)
         self._staleness.update(self.name, reason)
-        return snapshots
+        # Not before: it belongs to the snapshots, also if earlier maps are released meanwhile.
+        self._schema = self._schema_of_all()
+        reading = fields.with_lost_fields(newest.reading, (snapshot.reading for snapshot in older))
+        return [*older, replace(newest, reading=reading)]
 
     def release(self, reported: MapIdentity) -> None:
         """Close the maps before *reported*: everything that they counted is acknowledged."""
@@ -194,6 +200,12 @@ class Source:
             return self._with_attribute(schema)
         return schema
 
+    def _schema_of_all(self) -> Schema:
+        schema = self._maps[-1].schema
+        for held in self._maps[:-1]:
+            schema = schema.with_lost_sums(held.schema)
+        return schema
+
     def _with_attribute(self, schema: Schema) -> Schema:
         return replace(schema, attributes=(*schema.attributes, (SOURCE_ATTRIBUTE, self.name)))
 
@@ -204,7 +216,8 @@ class Source:
             log.warning(
                 "%s: another source has the same series: adding attribute xdp.source from now on", self.name
             )
-        self._streams.add(streams_of(present.schema))
+        self._schema = self._schema_of_all()
+        self._streams.add(streams_of(self.schema))
         if not present.schema.unfit:
             self._whole = present.schema
         for text in present.schema.warnings:

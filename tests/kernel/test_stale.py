@@ -55,7 +55,8 @@ def changed(program, tmp_path, *replacements):
 
 def sums(source):
     """The sums over all keys of the newest map, by field."""
-    newest = source.read()[-1]
+    source.release(source.read()[-1].identity)
+    (newest,) = source.read()
     return field_sums(source.schema, newest)
 
 
@@ -282,6 +283,7 @@ def test_a_running_sidecar_tells_and_counts_on(run, server, flows, tmp_path):  #
         changed(flows, tmp_path, *RENAMED)
         flows.send("192.0.2.1", TCP, 5)
         eventually(lambda: server.total("packets"), 12, log)
+        eventually(lambda: server.total("octets"), 7 * 54, log)
         code, body = matching(lambda: page(port, "/readyz"), lambda found: found[0] == 503)
         metrics = page(port, "/metrics")[1]
 
