@@ -58,14 +58,18 @@ class Pipeline:
         self._after_delivery = after_delivery
         self._report = CycleReport(self._telemetry)
         self._reported_maps = reported_maps or ReportedMaps()
+        # What went wrong in the present cycle, by source or `journal`.
+        self._failures: dict[str, SidecarError] = {}
+        self._is_once = False
+        self._telemetry.stale = {source.name: False for source in sources}
 
     def run(self, interval_s: float) -> None:
         """Run a cycle each *interval_s* seconds until the clock says stop; then a last one."""
         next_cycle = self._clock.now()
         stopping = False
         while not stopping:
-            now = self._telemetry.turned_at = self._clock.now()
-            if now >= next_cycle:
+            self._telemetry.progressed()
+            if self._clock.now() >= next_cycle:
                 self.cycle()
                 # Cycles missed during one that took longer than the interval are not made up for.
                 next_cycle = max(next_cycle + interval_s, self._clock.now())
@@ -79,16 +83,29 @@ class Pipeline:
         """
         Run one cycle and have its batch acknowledged, after the batch that the last process left.
 
+        A source that cannot be read or encoded keeps none of the others from being sent.
+
         Raises:
-            NotAcknowledgedError: The Collector did not acknowledge the batch; the journal keeps it.
-            SidecarError: A source could not be read, or the journal could not be written.
+            NotAcknowledgedError: The Collector did not acknowledge the batch, which the journal keeps, or it
+                refused a part of it.
+            SidecarError: A source could not be read or encoded, or the journal could not be written.
 
         """
+        self._is_once = True
         outcome = self._send()
         if not self._delivery.has_pending:
-            readings = {source.name: source.read() for source in self._sources}
+            readings = self._read()
             self._report_readings(readings)
-            outcome = self._record_and_send(readings)
+            if readings:
+                outcome = self._record_and_send(readings)
+        if self._failures:
+            raise next(iter(self._failures.values()))
+        if isinstance(outcome, Delivered) and outcome.rejected:
+            raise NotAcknowledgedError(
+                f"send all of batch {self._delivery.sequence}",
+                f"the Collector refused {outcome.rejected} points: {outcome.message}",
+                "see its log; what it refused is not sent again",
+            )
         if not isinstance(outcome, Delivered):
             raise NotAcknowledgedError(
                 f"send batch {self._delivery.sequence}",
@@ -102,8 +119,12 @@ class Pipeline:
         readings = self._read()
         self._report_readings(readings)
         self._send_if_due()
-        recorded = self._try_record_and_send(readings)
-        self._telemetry.ready = recorded and len(readings) == len(self._sources)
+        self._try_record_and_send(readings)
+        self._telemetry.completed(self._troubles())
+
+    def _troubles(self) -> Mapping[str, str]:
+        stale = {source.name: f"stale: {source.stale}" for source in self._sources if source.stale}
+        return stale | {where: str(failure) for where, failure in self._failures.items()}
 
     def _shutdown(self) -> None:
         """Send the pending batch and one last batch, each with a short deadline."""
@@ -112,14 +133,23 @@ class Pipeline:
 
     def _read(self) -> Readings:
         readings: dict[str, Sequence[Snapshot]] = {}
+        self._failures.clear()
         with self._telemetry.stage("read"):
             for source in self._sources:
                 try:
                     readings[source.name] = source.read()
+                    self._telemetry.progressed()
                 except SidecarError as error:
-                    self._telemetry.read_failed(error)
-                    log.error("%s", error)
+                    self._fail(source, error)
+        self._telemetry.stale = {source.name: bool(source.stale) for source in self._sources}
         return readings
+
+    def _fail(self, source: Source, error: SidecarError) -> None:
+        self._telemetry.read_failed(error)
+        self._failures[source.name] = error
+        # With --once the first one ends the command, which prints it.
+        if not self._is_once or len(self._failures) > 1:
+            log.error("%s: %s", source.name, error)
 
     def _report_readings(self, readings: Readings) -> None:
         for source in self._sources:
@@ -127,14 +157,13 @@ class Pipeline:
                 prefix = f"{source.name}: " if len(self._sources) > 1 else ""
                 self._report.reading(source.name, source.schema, readings[source.name][-1], prefix=prefix)
 
-    def _try_record_and_send(self, readings: Readings, *, timeout_s: float | None = None) -> bool:
+    def _try_record_and_send(self, readings: Readings, *, timeout_s: float | None = None) -> None:
         try:
             self._record_and_send(readings, timeout_s=timeout_s)
         except SidecarError as error:
             # Not journaled, so not sent: the counts are still in the maps, and the next cycle has them.
             log.error("%s", error)
-            return False
-        return True
+            self._failures["journal"] = error
 
     def _record_and_send(self, readings: Readings, *, timeout_s: float | None = None) -> Outcome | None:
         """Journal and send the readings, after a probe if one is needed; raise SidecarError if that fails."""
@@ -231,8 +260,7 @@ class Pipeline:
         try:
             self._requests({source: window})
         except SourceError as error:
-            self._telemetry.read_failed(error)
-            log.error("%s: %s", source.name, error)
+            self._fail(source, error)
             return False
         return True
 

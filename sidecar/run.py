@@ -15,7 +15,7 @@ from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import MapRef
 from sidecar.kernel.interface_lock import InterfaceLock
-from sidecar.model import Attribute
+from sidecar.model import Attribute, Temporality
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
 from sidecar.observe.telemetry import Telemetry
@@ -120,6 +120,12 @@ def _log_endpoint(config: Config) -> None:
         config.temporality.value,
         config.interval_s,
     )
+    is_plain_delta = config.temporality is Temporality.DELTA and config.endpoint.target != NOWHERE
+    if is_plain_delta and not config.once:
+        log.info(
+            "without --base-point, a Collector that restarts begins its counters again at 0: add it if this "
+            "is the Collector that ships with xdp-otel; other backends must not get it"
+        )
 
 
 def _pipeline(
@@ -156,7 +162,7 @@ def _self_metrics(
 def _serve_status(
     config: Config, address: tuple[str, int], telemetry: Telemetry, resource: Sequence[Attribute]
 ) -> Callable[[], None]:
-    # A cycle may take its interval and, if the Collector never responds, two deadlines.
+    # Between two steps of progress there is at most the wait for the next cycle, or one call's deadline.
     patience_s = 3 * config.interval_s + 2 * config.endpoint.timeout_s
     server = StatusServer(*address, telemetry, patience_s, resource)
     log.info("status at http://%s:%d/metrics", address[0] or "localhost", server.port)

@@ -3,7 +3,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sidecar.attributes import encode_attributes
@@ -76,6 +76,7 @@ class Schema:
         distinct_keys: Whether each key is to have its own series: keys that share one differ in padding.
         notes: Choices made for the user, for the log.
         warnings: The same, of guesses that may be wrong.
+        unfit: Why only some of the metrics are there that were asked for; empty if all are.
 
     """
 
@@ -90,6 +91,7 @@ class Schema:
     distinct_keys: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unfit: str = ""
     _columns: dict[int, tuple[Column, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -110,6 +112,25 @@ class Schema:
             return (*self.attributes, *self.label(key))
         number = int.from_bytes(key[-CPU_BYTES:], sys.byteorder)
         return (*self.attributes, *self.label(key[:-CPU_BYTES]), (self.cpu, number))
+
+    def with_lost_sums(self, before: "Schema") -> "Schema":
+        """
+        Return the schema with the fields and the sums of *before* that it lacks.
+
+        So the last counts of a map are reported whose successor lost fields. A gauge holds no more.
+        """
+        names = {each.name for each in self.layout.fields}
+        lost = {each.name: each for each in before.layout.fields if each.name not in names}
+        if not lost:
+            return self
+        metrics = {instrument.name for instrument in self.instruments}
+        sums = (
+            instrument
+            for instrument in before.instruments
+            if instrument.field in lost and instrument.kind.is_sum and instrument.name not in metrics
+        )
+        layout = replace(self.layout, fields=(*self.layout.fields, *lost.values()))
+        return replace(self, layout=layout, instruments=(*self.instruments, *sums))
 
     @cached_property
     def positions(self) -> tuple[tuple[int, Instrument], ...]:

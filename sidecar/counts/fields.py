@@ -5,11 +5,11 @@ Carry a baseline over to a reading that has other fields (pure).
 That happens when the configuration of a map changes, or a program is rebuilt with another value type.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from sidecar.counts.columns import key_size
+from sidecar.counts.columns import Table, key_size, packed
 from sidecar.model import Attributes, Baseline, Cells, Column, Reading, StreamState
 
 
@@ -24,6 +24,23 @@ def reorder(old: tuple[str, ...], new: tuple[str, ...]) -> Callable[[tuple[int, 
         return lambda numbers: numbers
     indices = [old.index(field) if field in old else None for field in new]
     return lambda numbers: tuple(0 if index is None else numbers[index] for index in indices)
+
+
+def with_lost_fields(newest: Reading, before: Iterable[Reading]) -> Reading:
+    """Return *newest* with the fields of earlier maps that its map lacks, in which it counts nothing."""
+    known = set(names(newest))
+    lost = {column.field: column for reading in before for column in reading.columns}
+    columns = tuple(column for name, column in lost.items() if name not in known)
+    if not columns:
+        return newest
+    width = sum(column.cells for column in columns)
+    cells: Cells
+    if isinstance(newest.cells, Table):
+        zeros = packed([0] * width * len(newest.cells))
+        cells = replace(newest.cells, cell_bytes=newest.cells.cell_bytes + zeros)
+    else:
+        cells = {key: (*numbers, *(0,) * width) for key, numbers in newest.cells.items()}
+    return Reading((*newest.columns, *columns), cells)
 
 
 def streams_of(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attributes, StreamState]:

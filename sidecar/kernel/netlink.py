@@ -2,20 +2,23 @@
 """
 List the interfaces of this network namespace with their XDP programs, by rtnetlink.
 
-One RTM_GETLINK dump over a plain socket, which needs no capability. Numbers and layouts follow the kernel's
-`include/uapi/linux/{netlink,rtnetlink,if_link}.h`.
+One RTM_GETLINK request over a plain socket, which needs no capability. Numbers and layouts follow the
+kernel's `include/uapi/linux/{netlink,rtnetlink,if_link}.h`.
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sidecar.errors import KernelError, explain
 
 _NETLINK_ROUTE = 0
 _RTM_GETLINK = 18
-_NLM_F_REQUEST_DUMP = 0x301
+_NLM_F_REQUEST = 0x1
+_NLM_F_DUMP = 0x300
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _IFLA_IFNAME = 3
@@ -46,9 +49,33 @@ class Link:
 
 def links() -> list[Link]:
     """Return the interfaces of this thread's network namespace; raise KernelError if the query fails."""
-    what = "list interfaces by rtnetlink"
+    with _errors("list interfaces by rtnetlink"):
+        return [_link(body) for body in _ask(_NLM_F_DUMP)]
+
+
+def programs_on(ifindex: int) -> tuple[int, ...] | None:
+    """
+    Return the ids of the XDP programs on an interface, or None if it does not exist.
+
+    Raises:
+        KernelError: The query fails.
+
+    """
+    with _errors(f"look up interface {ifindex} by rtnetlink"):
+        try:
+            (body,) = _ask(0, ifindex)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return tuple(program for _, program in _link(body).programs)
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    """Raise KernelError in place of the errors of the block."""
     try:
-        return [_link(body) for body in _dump()]
+        yield
     except TimeoutError:
         raise KernelError(what, f"no answer in {_TIMEOUT_S:g} s", "try again") from None
     except OSError as error:
@@ -57,10 +84,10 @@ def links() -> list[Link]:
         raise KernelError(what, f"malformed answer ({error})", "try again") from error
 
 
-def _dump() -> Iterator[bytes]:
-    """Yield the payload of each message in the answer."""
-    request = _INTERFACE.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-    header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST_DUMP, 1, 0)
+def _ask(flags: int, ifindex: int = 0) -> Iterator[bytes]:
+    """Yield the payload of each message in the answer: one, unless the flags request a dump."""
+    request = _INTERFACE.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
+    header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST | flags, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE) as channel:
         channel.settimeout(_TIMEOUT_S)
         channel.send(header + request)
@@ -77,6 +104,8 @@ def _dump() -> Iterator[bytes]:
                 if kind == _NLMSG_ERROR:
                     raise OSError(-_ERROR.unpack_from(body)[0], "rtnetlink")
                 yield body
+                if not flags:
+                    return
                 at += _aligned(length)
 
 

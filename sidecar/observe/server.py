@@ -127,13 +127,16 @@ class StatusServer:
             page = self._exposition.page(self._telemetry.families(), self._telemetry.sources)
             return Response(200, page, CONTENT_TYPE)
         if path == "/healthz":
-            idle_s = time.monotonic() - self._telemetry.turned_at
+            idle_s = time.monotonic() - self._telemetry.progressed_at
             alive = idle_s <= self._patience_s
-            return Response(200, "ok\n") if alive else Response(503, f"no cycle for {idle_s:.0f} s\n")
+            return Response(200, "ok\n") if alive else Response(503, f"no progress for {idle_s:.0f} s\n")
         if path == "/readyz":
-            ready = self._telemetry.ready
-            return Response(200, "ok\n") if ready else Response(503, "a map cannot be read: see the log\n")
+            return Response(200, "ok\n") if self._telemetry.ready else Response(503, self._troubles())
         return Response(404, "/healthz, /readyz or /metrics\n")
+
+    def _troubles(self) -> str:
+        lines = [f"{where}: {cause}\n" for where, cause in self._telemetry.troubles.items()]
+        return "".join(lines) or "no cycle has completed yet\n"
 
 
 def _listener(host: str, port: int) -> socket.socket:

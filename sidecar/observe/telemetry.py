@@ -67,9 +67,12 @@ class Telemetry:
         journals_lost: Maps that had been reported before, by a journal that is not in this state directory.
         journal_bytes: Size of the journal as last written.
         pending_since: Since when a batch has been waiting for its acknowledgement, or None.
-        turned_at: When the loop last completed a cycle.
-        ready: Whether the last cycle could read every source and write the journal. An unreachable Collector
-            does not matter: the kernel is the queue.
+        progressed_at: When the loop last completed a step: see `progressed`.
+        ready: Whether nothing is in *troubles* since the last cycle, false before the first. An unreachable
+            Collector does not matter: the kernel is the queue.
+        troubles: What kept the last cycle from reporting everything that stands there to be counted: why each
+            such source could not be read or encoded, or is stale, and why the journal could not be written.
+        stale: Whether each source is stale.
         series_forgotten: Series that were dropped in favor of others.
         sources: What the sources have counted as of the last cycle, acknowledged or not.
         maps: For each source the name, id and type of its present map.
@@ -92,8 +95,10 @@ class Telemetry:
     journals_lost: int = 0
     journal_bytes: int = 0
     pending_since: float | None = None
-    turned_at: float = field(default_factory=time.monotonic)
+    progressed_at: float = field(default_factory=time.monotonic)
     ready: bool = False
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    stale: dict[str, bool] = field(default_factory=dict)
     series_forgotten: int = 0
     sources: SourceSeries = ()
     maps: Callable[[], Mapping[str, tuple[str, int, str]]] = dict
@@ -107,9 +112,22 @@ class Telemetry:
         """Time the `with` block as one run of a stage, also if it raises."""
         return _Stage(self, name)
 
+    def progressed(self) -> None:
+        """
+        Note that the loop is alive: it turned, read a source, or a call to the Collector came back.
+
+        This is what liveness is judged by, so each single step that may be slow must end here.
+        """
+        self.progressed_at = time.monotonic()
+
     def read_failed(self, error: SidecarError) -> None:
         """Count a failed read by its kind."""
         self.read_errors[READ_ERRORS.get(type(error), "kernel")] += 1
+
+    def completed(self, troubles: Mapping[str, str]) -> None:
+        """Take what went wrong in a cycle, by source or `journal`."""
+        self.troubles = troubles
+        self.ready = not troubles
 
     def record(self, source: str, schema: Schema, step: NextWindow) -> None:
         """Record one source's share of a batch; warn when it first exceeds its series limit."""
@@ -154,6 +172,13 @@ class Telemetry:
         )
         yield _family("read_errors", "counter", "Failed reads by kind.", ("kind",), self.read_errors)
         yield _family("batches", "counter", "Attempts to send by outcome.", ("outcome",), self.batches)
+        yield _family(
+            "source_stale",
+            "gauge",
+            "Whether a source does not read what stands at its place.",
+            ("source",),
+            {source: int(stale) for source, stale in self.stale.items()},
+        )
         yield _family("series", "gauge", "Series of a source.", ("source",), self.series)
         yield _family("series_limit", "gauge", "Most series of a source.", ("source",), self.series_limit)
         yield _family(
@@ -192,7 +217,7 @@ class Telemetry:
             yield "resident_bytes", "gauge", "Resident memory of the sidecar, bytes.", resident
         yield "journal_bytes", "gauge", "Size of the journal, bytes.", self.journal_bytes
         yield "unacknowledged_seconds", "gauge", "Age of the unacknowledged batch.", self.unacknowledged_s()
-        yield "ready", "gauge", "Whether sources can be read and the journal written.", int(self.ready)
+        yield "ready", "gauge", "Whether all sources are read and the journal is written.", int(self.ready)
 
 
 class _Stage:
@@ -205,6 +230,7 @@ class _Stage:
     def __exit__(self, *_: object) -> None:
         self._telemetry.stage_seconds[self._name] += time.monotonic() - self._started
         self._telemetry.stage_runs[self._name] += 1
+        self._telemetry.progressed()
 
 
 def resident_bytes() -> int | None:

@@ -8,17 +8,19 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from sidecar.describe.fitting import resolve_fitting
 from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Shape
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import SourceError, explain, from_os_error
+from sidecar.errors import SidecarError, SourceError, explain, from_os_error
 from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability, remedy
 from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.schema import Schema
+from sidecar.sources.feeders import Feeders
 from sidecar.sources.source import Locate, Source, info_of
 
 log = logging.getLogger(__name__)
@@ -76,13 +78,35 @@ def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:
 def _source(
     name: str, spec: SourceSpec, locate: Locate, *, pin: Path | None = None, follow: bool = True
 ) -> Source:
-    return Source(name, locate, partial(schema, spec), partial(_counting_since_ns, pin=pin), follow=follow)
+    # What the interface carries is checked, and put right, whenever its map is located.
+    watch = None if spec.map_ref.kind == "interface" else Feeders
+    since = partial(_counting_since_ns, pin=pin)
+    return Source(name, locate, partial(schema, spec), since, follow=follow, watch=watch)
 
 
-def schema(spec: SourceSpec, info: bpf.MapInfo) -> Schema:
-    """Return which metrics a map yields by its specification; raise SidecarError if the two do not fit."""
+def schema(spec: SourceSpec, info: bpf.MapInfo, before: Schema | None = None) -> Schema:
+    """
+    Return which metrics a map yields by its specification; raise SidecarError if the two do not fit.
+
+    With *before*, what the map in the same place yielded, those that still fit will do.
+    """
     by_btf, unusable = shape(info)
-    return resolve(spec, info, by_btf, unusable=unusable)
+    try:
+        resolved = resolve(spec, info, by_btf, unusable=unusable)
+    except SidecarError as refusal:
+        if before is None:
+            raise
+        return resolve_fitting(spec, info, by_btf, before, refusal)
+    if before and by_btf is None and info.btf_value_type_id:
+        return replace(resolved, warnings=(*resolved.warnings, _unverified(info)))
+    return resolved
+
+
+def _unverified(info: bpf.MapInfo) -> str:
+    return (
+        f"the BTF of map {info.name} (id {info.id}) cannot be read with the capabilities that are left, so "
+        "it is taken to have the same fields as the map before: restart the sidecar to have that verified"
+    )
 
 
 def shape(info: bpf.MapInfo) -> tuple[Shape | None, str]:

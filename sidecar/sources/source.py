@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from sidecar import bpf_reader
+from sidecar.counts import fields
 from sidecar.errors import KernelError, SidecarError, explain, from_os_error
 from sidecar.kernel import syscall as bpf
 from sidecar.model import MapIdentity, Snapshot
 from sidecar.schema import SOURCE_ATTRIBUTE, Schema
+from sidecar.sources.feeders import Feeders
+from sidecar.sources.staleness import Staleness
 from sidecar.sources.streams import Streams, in_conflict, refuse_two_kinds, streams_of
 
 log = logging.getLogger(__name__)
@@ -26,16 +29,26 @@ Open the source's present map, given the one that is open; None: known to be the
 Raises SidecarError if that is not possible.
 """
 
-Resolve = Callable[[bpf.MapInfo], Schema]
-"""Return which metrics a map yields; raise SidecarError if it yields none."""
+Resolve = Callable[[bpf.MapInfo, "Schema | None"], Schema]
+"""
+Return which metrics a map yields, given what the map before it in the same place yielded, if there was one.
+
+Raises SidecarError if it yields none.
+"""
 
 CountingSince = Callable[[int], int]
 """Return since when the map with this id has been counting, Unix ns."""
+
+Watch = Callable[[int], Feeders]
+"""Return the programs that fill the map with this id."""
 
 
 class Source:
     """
     The map at one place, and those that were there before it until their counts are acknowledged.
+
+    It is *stale* as long as it does not read, or not in full, what stands at its place and goes on counting.
+    What it reads then is still exact, and is sent.
 
     Attributes:
         name: Identifies the source in the log and in the journal; the same after a restart.
@@ -50,15 +63,25 @@ class Source:
         counting_since_ns: CountingSince,
         *,
         follow: bool = True,
+        watch: Watch | None = None,
     ) -> None:
-        """Open nothing yet; with *follow*, each read asks *locate* for a map that has taken the place."""
+        """
+        Open nothing yet.
+
+        With *follow*, each read asks *locate* for a map that has taken the place; with *watch*, it looks at
+        the programs that fill the map.
+        """
         self.name = name
         self._locate = locate
         self._resolve = resolve
         self._counting_since_ns = counting_since_ns
         self._follow = follow
         self._maps: list[OpenMap] = []
-        self._last_error = ""
+        self._schema: Schema
+        self._watch = watch
+        self._staleness = Staleness()
+        # What was asked for, as far as it fitted the last map that it fitted in full.
+        self._whole: Schema | None = None
         self._has_attribute = False
         self._neighbours: Sequence[Source] = ()
         self._streams: set[Streams] = set()
@@ -70,8 +93,13 @@ class Source:
 
     @property
     def schema(self) -> Schema:
-        """Which metrics the present map yields."""
-        return self._maps[-1].schema
+        """What the last reading yields: metrics of the present map, and sums that only earlier maps had."""
+        return self._schema
+
+    @property
+    def stale(self) -> str:
+        """Why the source is stale as of the last read, on one line; empty if it is not."""
+        return self._staleness.reason
 
     def open(self) -> bpf.MapInfo:
         """Open the map; raise SidecarError if it does not exist or cannot be read."""
@@ -85,6 +113,7 @@ class Source:
         """Put the source's name on all its series from now on: another source may have the same ones."""
         for held in self._maps:
             held.schema = self._with_attribute(held.schema)
+        self._schema = self._schema_of_all()
         self._has_attribute = True
         log.info("%s: attribute xdp.source=%s distinguishes its series from another's", self.name, self.name)
 
@@ -106,9 +135,15 @@ class Source:
             SidecarError: A map could not be read; no snapshot is returned then.
 
         """
-        if self._follow:
-            self._check_for_successor()
-        return [held.read() for held in self._maps]
+        refused = self._follow_successor() if self._follow else ""
+        *older, newest = (held.read() for held in self._maps)
+        present = self._maps[-1]
+        reason = refused or present.schema.unfit or present.lost_feeders(newest)
+        self._staleness.update(self.name, reason)
+        # Not before: it belongs to the snapshots, also if earlier maps are released meanwhile.
+        self._schema = self._schema_of_all()
+        reading = fields.with_lost_fields(newest.reading, (snapshot.reading for snapshot in older))
+        return [*older, replace(newest, reading=reading)]
 
     def release(self, reported: MapIdentity) -> None:
         """Close the maps before *reported*: everything that they counted is acknowledged."""
@@ -121,21 +156,19 @@ class Source:
         while self._maps:
             self._maps.pop().close()
 
-    def _check_for_successor(self) -> None:
+    def _follow_successor(self) -> str:
+        """Switch to the map that stands at the place; return why that is not possible, or an empty string."""
         try:
             fd = self._locate(self.info)
             successor = self._maps[-1] if fd is None else self._held(fd) or self._open_map(fd)
         except SidecarError as error:
-            if str(error) != self._last_error:
-                log.warning("%s; continuing with the map that is open", error)
-            self._last_error = str(error)
-            return
-        self._last_error = ""
+            return f"{error}; continuing with the map that is open, id {self.info.id}"
         if successor is self._maps[-1]:
-            return
+            return ""
         log.warning("%s: map id %d replaced map id %d", self.name, successor.info.id, self.info.id)
         self._maps = [*(held for held in self._maps if held is not successor), successor]
         self._switch_to(successor)
+        return ""
 
     def _held(self, fd: int) -> "OpenMap | None":
         """Return the map of *fd* if it is held already, and close *fd*: no map is read twice."""
@@ -151,19 +184,26 @@ class Source:
     def _open_map(self, fd: int) -> "OpenMap":
         info = info_of(fd)
         try:
-            return OpenMap(fd, info, self._schema_of(info), self._counting_since_ns(info.id))
+            feeders = self._watch(info.id) if self._watch else None
+            return OpenMap(fd, info, self._schema_of(info), self._counting_since_ns(info.id), feeders)
         except SidecarError:
             os.close(fd)
             raise
 
     def _schema_of(self, info: bpf.MapInfo) -> Schema:
         """Return which metrics a map yields, distinct from all that the neighbours write or wrote."""
-        schema = self._resolve(info)
+        schema = self._resolve(info, self._whole)
         others = [source for source in self._neighbours if source is not self]
         refuse_two_kinds([*((other.name, other.schema) for other in others), (self.name, schema)])
         claims = [claim for other in others for claim in other.claims()]
         if self._has_attribute or self.name in in_conflict((*claims, (self.name, streams_of(schema)))):
             return self._with_attribute(schema)
+        return schema
+
+    def _schema_of_all(self) -> Schema:
+        schema = self._maps[-1].schema
+        for held in self._maps[:-1]:
+            schema = schema.with_lost_sums(held.schema)
         return schema
 
     def _with_attribute(self, schema: Schema) -> Schema:
@@ -176,7 +216,10 @@ class Source:
             log.warning(
                 "%s: another source has the same series: adding attribute xdp.source from now on", self.name
             )
-        self._streams.add(streams_of(present.schema))
+        self._schema = self._schema_of_all()
+        self._streams.add(streams_of(self.schema))
+        if not present.schema.unfit:
+            self._whole = present.schema
         for text in present.schema.warnings:
             log.warning("%s: %s", self.name, text)
         for text in present.schema.notes:
@@ -204,9 +247,17 @@ def boot_id() -> str:
 class OpenMap:
     """A map that is held open: it exists as long as we hold it, whoever else closes it."""
 
-    def __init__(self, fd: int, info: bpf.MapInfo, schema: Schema, counting_since_ns: int) -> None:
+    def __init__(
+        self,
+        fd: int,
+        info: bpf.MapInfo,
+        schema: Schema,
+        counting_since_ns: int,
+        feeders: Feeders | None = None,
+    ) -> None:
         """Take over *fd*; *counting_since_ns* is Unix time."""
         self._fd = fd
+        self._feeders = feeders
         self._counting_since_ns = counting_since_ns
         self.info = info
         self.schema = schema
@@ -232,6 +283,10 @@ class OpenMap:
                 otherwise="nothing is exported for it until it can be read",
             ) from error
         return Snapshot(self.identity, self._counting_since_ns, taken_ns, reading, boottime_ns)
+
+    def lost_feeders(self, snapshot: Snapshot) -> str:
+        """Return how the last program that filled the map was lost; empty if it was not."""
+        return self._feeders.lost(snapshot.reading) if self._feeders else ""
 
     def close(self) -> None:
         """Close the map."""

@@ -132,9 +132,10 @@ def test_counts_stay_while_the_interface_is_gone(veth, source, caplog):
     subprocess.run(["ip", "link", "del", veth.name], check=True)
 
     assert [counts(source)["total_packets"] for _ in range(3)] == [before] * 3
+    assert "no such interface" in source.stale
     assert [record.message for record in caplog.records if "no such interface" in record.message] == [
-        f"cannot attach to {veth.name}: no such interface: `ip link` shows the names; "
-        "continuing with the map that is open"
+        f"{source.name} is stale: cannot attach to {veth.name}: no such interface: "
+        f"`ip link` shows the names; continuing with the map that is open, id {source.info.id}"
     ]
 
 

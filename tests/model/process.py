@@ -28,6 +28,7 @@ NO_STATE = {
     *("_sources", "_delivery", "_journal", "_pusher", "_clock", "_telemetry", "_after_delivery"),
     *("_resource", "_temporality", "_locate", "_resolve", "_counting_since_ns", "_follow"),
     *("_attempts", "_retry_at", "_most_bytes", "_summary", "_trouble", "_report", "_reported_maps"),
+    *("_staleness", "_watch", "_feeders", "_whole", "_failures", "_is_once"),
 }
 
 
@@ -95,7 +96,7 @@ def _source(number: int) -> Source:
     attributes = (("network.interface.name", str(number)),)
     place: Any = edges.locate(number)
     schema = replace(ONE_SUM, attributes=attributes)
-    return Source(f"interface:{number}", place, lambda _: schema, edges.born)
+    return Source(f"interface:{number}", place, lambda *_: schema, edges.born)
 
 
 def _saved(pipeline: Pipeline) -> Memory:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import logging
 import os
 import subprocess
 import sys
@@ -6,6 +7,8 @@ import sys
 import pytest
 
 from sidecar import run
+from sidecar.commands import registry
+from sidecar.config import config_from
 from sidecar.kernel import limits
 
 PROGRAM = """
@@ -39,6 +42,28 @@ def test_the_clock_works_with_more_descriptors_than_select_takes(many_files):
     assert not clock.wait(0.001)
     clock.stop()
     assert clock.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "expected"),
+    [
+        ([], {}, True),
+        (["--base-point"], {}, False),
+        ([], {"XDP_OTEL_BASE_POINT": "true"}, False),
+        ([], {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}, False),
+        (["--otel-endpoint", "none", "--status-address", ":0"], {}, False),
+        (["--once"], {}, False),
+    ],
+)
+def test_what_a_restart_of_the_collector_costs_is_logged_where_it_applies(
+    arguments, environ, expected, caplog
+):
+    """One line at the start, with the flag that helps."""
+    caplog.set_level(logging.INFO)
+    flags = registry.parser().parse_args(["run", "--map-id", "1", *arguments])
+    run._log_endpoint(config_from(flags, environ))
+
+    assert caplog.text.count("without --base-point, a Collector that restarts") == int(expected)
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import time
 
 import pytest
 from grpc import StatusCode
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from sidecar import pipeline
-from sidecar.errors import KernelError, NotAcknowledgedError
+from sidecar.errors import KernelError, NotAcknowledgedError, SourceError
 from tests.wire.books import windows
 
 
@@ -104,3 +105,77 @@ def test_once_fails_if_a_map_cannot_be_read(world):
         world.pipeline.once()
 
     assert world.collector.calls == []
+
+
+@pytest.mark.parametrize("unreadable", [0, 1])
+def test_once_sends_what_it_can_and_fails_for_the_rest(world, unreadable):
+    """One of two maps cannot be read: the other is delivered, and the command still fails."""
+    world.add_source("eth1")
+    for number, source in enumerate(world.sources):
+        source.count(3 + number)
+    world.sources[unreadable].unreadable = True
+    with pytest.raises(KernelError, match="cannot read map: EPERM: try again"):
+        world.pipeline.once()
+
+    assert world.counted == world.sources[1 - unreadable].truth
+
+
+def test_once_fails_if_a_source_cannot_be_encoded(world):
+    """The other one is delivered."""
+    world.add_source("eth1").count(3)
+    world.source.set(2**63)
+    with pytest.raises(SourceError, match="cannot encode field total_packets: "):
+        world.pipeline.once()
+
+    assert world.counted == world.sources[1].truth
+
+
+def test_once_fails_if_the_collector_refuses_points(world):
+    """A partial success is not all."""
+    response = ExportMetricsServiceResponse()
+    response.partial_success.rejected_data_points = 2
+    response.partial_success.error_message = "too old"
+    world.collector.will(body=response.SerializeToString())
+    world.source.count(3)
+    with pytest.raises(NotAcknowledgedError, match=r"all of batch 1: .* refused 2 points: too old"):
+        world.pipeline.once()
+
+
+def test_a_source_that_is_not_read_or_not_sent_is_not_ready(world):
+    """The status endpoint has the source and the cause; once all are well again, it is ready."""
+    other = world.add_source("eth1")
+    world.source.set(2**63)
+    world.cycle()
+    assert [*world.telemetry.troubles] == [world.source.name]
+    assert not world.telemetry.ready
+    world.source.set(7)
+    other.unreadable = True
+    world.cycle()
+    assert world.telemetry.troubles == {other.name: "cannot read map: EPERM: try again"}
+    other.unreadable = False
+    world.cycle()
+
+    assert (world.telemetry.ready, world.telemetry.troubles) == (True, {})
+
+
+def test_a_stale_source_is_sent_and_not_ready(world):
+    """Its counts are exact; they are only not all that there is."""
+    world.source.stale = "no program uses the map any more"
+    world.source.count(3)
+    world.cycle()
+    assert world.counted == world.source.truth
+    assert world.telemetry.troubles == {world.source.name: f"stale: {world.source.stale}"}
+    assert world.telemetry.stale == {world.source.name: True}
+    world.source.stale = ""
+    world.cycle()
+
+    assert world.telemetry.ready
+    assert world.telemetry.stale == {world.source.name: False}
+
+
+def test_a_journal_that_cannot_be_written_is_not_ready(world):
+    """Whatever the sources do."""
+    world.break_disk()
+    world.cycle()
+
+    assert [*world.telemetry.troubles] == ["journal"]

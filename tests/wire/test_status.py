@@ -106,10 +106,10 @@ def test_metrics_are_served(server, telemetry):
 def test_a_stalled_loop_is_not_healthy(server, telemetry):
     """Liveness means that the loop completed a cycle recently."""
     assert get(server, "/healthz") == (200, "ok\n")
-    telemetry.turned_at = time.monotonic() - 100
+    telemetry.progressed_at = time.monotonic() - 100
     code, body = get(server, "/healthz")
 
-    assert (code, body) == (503, "no cycle for 100 s\n")
+    assert (code, body) == (503, "no progress for 100 s\n")
 
 
 def test_readiness_is_that_of_the_last_cycle(server, telemetry):
@@ -354,3 +354,21 @@ def test_a_page_that_cannot_be_rendered_does_not_end_the_server(server, telemetr
 
     assert get(server, "/healthz") == (200, "ok\n")
     assert "a response could not be rendered" in caplog.text
+
+
+def test_an_unready_sidecar_names_each_source_and_the_cause(server, telemetry):
+    """One line for each."""
+    assert get(server, "/readyz") == (503, "no cycle has completed yet\n")
+    telemetry.completed({"pin:/a": "stale: the map was replaced", "journal": "disk full"})
+    assert get(server, "/readyz") == (503, "pin:/a: stale: the map was replaced\njournal: disk full\n")
+    telemetry.completed({})
+    assert get(server, "/readyz") == (200, "ok\n")
+
+
+def test_the_staleness_of_each_source_is_a_metric(server, telemetry):
+    """From the start, at 0."""
+    telemetry.stale = {"pin:/a": True, "id:7": False}
+    page = get(server, "/metrics")[1]
+
+    assert 'xdp_otel_source_stale{source="pin:/a"} 1\n' in page
+    assert 'xdp_otel_source_stale{source="id:7"} 0\n' in page

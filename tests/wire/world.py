@@ -64,6 +64,7 @@ class Source:
         self.name = f"interface:{interface}"
         self.schema = schema(("network.interface.name", interface))
         self.unreadable = False
+        self.stale = ""
         self.truth = dict.fromkeys(FIELDS, 0)
         self.history = {BIRTH: 0}
         self._clock = clock
@@ -160,8 +161,8 @@ class World:
         self._process.callback(self.journal.close)
         self.pusher = _MortalPusher(self, self.endpoint)
         self._process.callback(self.pusher.close)
-        self.delivery = Delivery(self.journal, self.pusher, self.clock, self._temporality)
         self.telemetry = Telemetry()
+        self.delivery = Delivery(self.journal, self.pusher, self.clock, self._temporality, self.telemetry)
         self.pipeline = Pipeline(
             self.sources,
             RESOURCE,
