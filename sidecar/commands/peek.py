@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from sidecar.counts import delta
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SourceError
-from sidecar.kernel import pins
+from sidecar.kernel import elsewhere, pins
 from sidecar.kernel.interface import Interface
 from sidecar.model import Attributes, Snapshot
 from sidecar.schema import Schema
@@ -49,6 +49,7 @@ def _source(spec: SourceSpec) -> Source:
     if interface is None:
         return locate.source(spec)
     if not is_counted(interface):
+        elsewhere.require_interface(interface, f"read the counts of {interface}")
         where = f" --netns {interface.netns}" if interface.netns else ""
         raise SourceError(
             f"read the counts of {interface}",

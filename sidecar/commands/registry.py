@@ -36,7 +36,8 @@ _EXAMPLES = """\
 _EXIT_CODES = """\
   0 done              2 usage             3 map or interface not found, ambiguous, or of another shape
   4 a right is missing                    5 the kernel refused        6 state directory
-  7 not acknowledged (--once, check)     70 a bug, with a traceback"""
+  7 not acknowledged (--once, check)      8 status address in use or not there
+ 70 a bug, with a traceback"""
 
 
 def _epilog(examples: str) -> str:
