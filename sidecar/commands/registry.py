@@ -117,9 +117,12 @@ COMMANDS = (
     ),
     Command(
         "discover",
-        "list XDP programs by interface, their maps, and how to read them",
+        "list XDP and TCX programs by interface, their maps, and how to read them",
         """\
-  xdp-otel discover
+  xdp-otel discover                               what is attached to interfaces
+  xdp-otel discover --interface 'eth*'
+  xdp-otel discover flows                         one map or program, by name, pin or id
+  xdp-otel discover --all                         all pinned maps and XDP programs too
   xdp-otel discover --netns blue                  include the network namespace blue
   xdp-otel discover --json | jq '.maps[].name'
   xdp-otel discover --write-config /sys/fs/bpf/flows > flows.yaml""",
