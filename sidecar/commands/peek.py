@@ -36,15 +36,16 @@ def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
     with ExitStack() as stack:
         sources = []
         for spec in specs:
-            source = _source(spec)
-            source.open()
-            stack.callback(source.close)
-            sources.append(source)
+            found = source(spec)
+            found.open()
+            stack.callback(found.close)
+            sources.append(found)
         tell_apart(sources)
         yield sources
 
 
-def _source(spec: SourceSpec) -> Source:
+def source(spec: SourceSpec) -> Source:
+    """Return the source of *spec*, not open yet; of an interface, that of its pin. Raise SidecarError."""
     interface = locate.interface_of(spec.map_ref)
     if interface is None:
         return locate.source(spec)
@@ -58,9 +59,9 @@ def _source(spec: SourceSpec) -> Source:
         )
     # Opening an interface as a source attaches to it; opening its pin does not.
     pin = MapRef("pin", str(interface.map_pin))
-    source = locate.source(replace(locate.with_interface_name(spec, interface), map_ref=pin))
-    source.name = f"interface:{interface}"
-    return source
+    found = locate.source(replace(locate.with_interface_name(spec, interface), map_ref=pin))
+    found.name = f"interface:{interface}"
+    return found
 
 
 def is_counted(interface: Interface) -> bool:

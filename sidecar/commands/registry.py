@@ -131,13 +131,13 @@ COMMANDS = (
     ),
     Command(
         "check",
-        "report whether `run` would work with the same flags, or else the first thing to fix",
+        "report whether `run` would work with the same flags: a line for each thing it needs",
         """\
   xdp-otel check --config flows.yaml
   xdp-otel check --map-path /sys/fs/bpf/flows --otel-endpoint collector:4317
   xdp-otel check --interface eth0 --no-endpoint   before the Collector is up""",
         check_flags,
-        _later("check"),
+        _later("check", module="check.command"),
     ),
     Command(
         "dump",

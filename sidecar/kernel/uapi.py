@@ -94,6 +94,7 @@ ATTACH_TCX_EGRESS = 47
 # XDP_FLAGS_*, include/uapi/linux/if_link.h
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
+XDP_FLAGS_HW_MODE = 1 << 3
 
 
 class MapElem(ctypes.Structure):

@@ -7,7 +7,6 @@ down: there are few connections, each is bounded (`http_connection`), a large pa
 while it is read, and the thread sleeps for twice as long as it worked.
 """
 
-import errno
 import logging
 import selectors
 import socket
@@ -15,11 +14,10 @@ import time
 from collections.abc import Sequence
 from threading import Thread
 
-from sidecar.errors import AddressError, ConfigError, RightsError, SidecarError, explain
-from sidecar.kernel.capabilities import Capability, remedy
 from sidecar.model import Attribute
 from sidecar.observe.exposition import CONTENT_TYPE, Exposition
 from sidecar.observe.http_connection import Connection, Response
+from sidecar.observe.listener import listen
 from sidecar.observe.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -28,7 +26,6 @@ MAX_CONNECTIONS = 8
 """At this limit a new one replaces the one idle for longest, so a probe is always served."""
 
 _SLEEP_PER_WORK = 2
-_SEND_BUFFER = 1 << 18
 
 
 class StatusServer:
@@ -46,13 +43,13 @@ class StatusServer:
         Listen; *patience_s* is how long the loop may be stalled before `/healthz` fails.
 
         Raises:
-            ConfigError, RightsError, AddressError: As `listener` does.
+            ConfigError, RightsError, AddressError: As `listener.listen` does.
 
         """
         self._telemetry = telemetry
         self._patience_s = patience_s
         self._exposition = Exposition(resource)
-        self._listener = listener(host, port)
+        self._listener = listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         self._end, self._ended = socket.socketpair()
         self._connections: set[Connection] = set()
@@ -136,43 +133,3 @@ class StatusServer:
             ready = self._telemetry.ready
             return Response(200, "ok\n") if ready else Response(503, "a map cannot be read: see the log\n")
         return Response(404, "/healthz, /readyz or /metrics\n")
-
-
-def listener(host: str, port: int) -> socket.socket:
-    """
-    Return a socket that listens on an address.
-
-    Raises:
-        ConfigError: The host has no address.
-        RightsError: The port is below 1024, and the capability for it is missing.
-        AddressError: It is in use, or not on this machine (yet).
-
-    """
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # For each connection: unread data is kernel memory that counts against the container's limit.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        listening.setblocking(False)
-        listening.bind((host, port))
-        listening.listen()
-    except (OSError, UnicodeError, TypeError) as error:
-        listening.close()
-        raise _cannot_listen(f"serve status on {host}:{port}", error) from None
-    return listening
-
-
-def _cannot_listen(what: str, error: Exception) -> SidecarError:
-    choose = "choose another with --status-address"
-    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-        return AddressError(what, "the resolver does not answer", "try again, or give an address")
-    # Besides EAI_NONAME: names that IDNA cannot encode.
-    if isinstance(error, socket.gaierror) or not isinstance(error, OSError):
-        return ConfigError(what, "the name has no address", choose)
-    if error.errno == errno.EACCES:
-        return RightsError(what, explain(error), f"{remedy(Capability.NET_BIND_SERVICE)}; or {choose}")
-    how = {
-        errno.EADDRINUSE: f"end what listens there (`ss -ltnp`), or {choose}",
-        errno.EADDRNOTAVAIL: f"`ip address` lists this machine's addresses: add it, or {choose}",
-    }
-    return AddressError(what, explain(error), how.get(error.errno or 0, choose))

@@ -30,7 +30,10 @@ LARGEST_BYTES = 1 << 30
 
 _WRITE_BYTES = 256 * 1024
 
-_NAME, _NEW, _DAMAGED = "journal", "journal.new", "journal.damaged"
+JOURNAL = "journal"
+"""Its name in the state directory."""
+
+_NEW, _DAMAGED = "journal.new", "journal.damaged"
 _REMEDY = "make it a writable directory with free space, or name another with --state-dir"
 
 
@@ -56,7 +59,7 @@ class Journal:
 
         """
         self._directory = directory
-        self._path = directory / _NAME
+        self._path = directory / JOURNAL
         self._mark = b""
         self.on_recreated: Callable[[], None] | None = None
         self.retain: Callable[[Record], Record] | None = None
@@ -78,7 +81,7 @@ class Journal:
         """
         with _state_errors(f"read journal {self._path}"):
             try:
-                data = trusted.read_file(_NAME, self._fd, LARGEST_BYTES)
+                data = trusted.read_file(JOURNAL, self._fd, LARGEST_BYTES)
             except FileNotFoundError:
                 return Record()
             except trusted.UntrustedError as error:
@@ -109,7 +112,7 @@ class Journal:
         self._relock_if_removed()
         with _state_errors(f"write journal {self._path}"):
             trusted.write_file(_NEW, self._fd, _coalesced(parts))
-            os.rename(_NEW, _NAME, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            os.rename(_NEW, JOURNAL, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             self._mark = journal_format.mark(parts[0])
             os.fsync(self._fd)
         return size
@@ -123,7 +126,7 @@ class Journal:
 
         """
         with _state_errors(f"write journal {self._path}"):
-            fd = os.open(_NAME, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+            fd = os.open(JOURNAL, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
             try:
                 os.pwrite(fd, self._mark, journal_format.MARK_AT)
             finally:
@@ -154,7 +157,7 @@ class Journal:
     def _set_aside(self, error: Exception) -> Record:
         damaged = self._path.with_name(_DAMAGED)
         with _state_errors(f"rename damaged journal {self._path}"):
-            os.rename(_NAME, _DAMAGED, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            os.rename(JOURNAL, _DAMAGED, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         log.error(
             "cannot read journal %s: damaged (%s): kept as %s, starting without it",
             self._path,
