@@ -172,7 +172,7 @@ def test_an_unusable_setting_is_one_line_and_code_2(run, arguments, environ, mes
         (["--map-id", "4294967296"], "argument --map-id: '4294967296' is not a map id"),
         (["--map-id", "4294967297"], "argument --map-id: '4294967297' is not a map id"),
         (["dump", "--once"], "unrecognized arguments: --once"),
-        (["discover", "--map-id", "1"], "unrecognized arguments: --map-id 1"),
+        (["discover", "--map-id", "1"], "unrecognized arguments: --map-id"),
         (["dumb"], "argument COMMAND: invalid choice: 'dumb'"),
         (["completion"], "the following arguments are required: shell"),
         (["completion", "tcsh"], "argument shell: invalid choice: 'tcsh'"),
