@@ -34,7 +34,7 @@ def typed(heading):
 
 @pytest.fixture
 def shell():
-    """Run lines in a mount namespace of their own, with nobody as the service user; return code and output."""
+    """Run lines in a mount namespace of their own, with nobody as service user; return code and output."""
     etc = Path(tempfile.mkdtemp(prefix="xdp-otel-etc-"))
     etc.chmod(0o755)
     setup = SHELL.format(root=ROOT, python=sys.executable, launcher=LAUNCHER, nobody=NOBODY, rights=READ)

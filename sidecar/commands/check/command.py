@@ -24,8 +24,8 @@ def check(flags: argparse.Namespace) -> int:
     config = config_from(flags, os.environ)
     rows = Rows()
     with ExitStack() as stack:
-        sources = check_sources(config.sources, rows, stack)
-        machine.check_features(config.sources, sources, rows)
+        sources, to_attach = check_sources(config.sources, rows, stack)
+        machine.check_features(sources, to_attach, rows)
     rows.step(f"state directory {config.state_dir}", lambda: [rehearsal.rehearse(config.state_dir)])
     if config.status:
         host, port = config.status

@@ -4,28 +4,20 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from sidecar.commands import peek
 from sidecar.commands.check.rows import Rows
-from sidecar.describe.spec import SourceSpec
 from sidecar.kernel import capabilities, features, libbpf, netns
 from sidecar.kernel.interface import Interface
-from sidecar.sources import locate
 from sidecar.sources.source import Source
 
 
-def check_features(specs: Sequence[SourceSpec], sources: Sequence[Source], rows: Rows) -> None:
+def check_features(sources: Sequence[Source], to_attach: Sequence[Interface], rows: Rows) -> None:
     """Print which features the kernel has; one that `run` cannot do without is a failure."""
     rows.ok("kernel", *_to_read())
     for source in sources:
         if not (source.info.kind.is_array and source.info.max_entries == 1):
             rows.step(f"kernel, {source.name}", partial(_batches, source))
-    to_attach = [
-        interface
-        for spec in specs
-        if (interface := locate.interface_of(spec.map_ref)) and not peek.is_counted(interface)
-    ]
-    if to_attach and rows.first_error is None:
-        rows.step("kernel, shipped program", lambda: _to_attach(to_attach[0]))
+    if to_attach:
+        rows.step("kernel, shipped program", partial(_to_attach, to_attach[0]))
 
 
 def _to_read() -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import partial
 
 from sidecar.commands import peek
 from sidecar.commands.check.rows import Rows
-from sidecar.describe.spec import MapRef, SourceSpec
+from sidecar.describe.spec import SourceSpec
 from sidecar.errors import RightsError, SidecarError, SourceError
 from sidecar.kernel import dispatcher, elsewhere, netlink, netns, path_lock, trusted
 from sidecar.kernel.capabilities import missing
@@ -24,37 +24,45 @@ _SERIES_SHOWN = 3
 _FIELDS_SHOWN = 24
 
 
-def check_sources(specs: Sequence[SourceSpec], rows: Rows, stack: ExitStack) -> list[Source]:
-    """Print what each source reads; return those that are open, which *stack* closes."""
-    opened = []
+def check_sources(
+    specs: Sequence[SourceSpec], rows: Rows, stack: ExitStack
+) -> tuple[list[Source], list[Interface]]:
+    """
+    Print what each source reads.
+
+    Return the open sources, which *stack* closes, and the interfaces that `run` has yet to attach to.
+    """
+    opened: list[Source] = []
+    to_attach: list[Interface] = []
     for spec in specs:
         try:
-            source = _opened(spec.map_ref, spec, stack)
+            found = _found(spec, stack)
         except SidecarError as error:
             rows.failed(str(spec.map_ref), error)
             continue
-        if source:
-            opened.append(source)
+        if isinstance(found, Source):
+            opened.append(found)
         else:
+            to_attach.append(found)
             rows.ok(str(spec.map_ref), "not counted yet: `run` attaches the shipped program")
     try:
         tell_apart(opened)
     except SidecarError as error:
         rows.failed("sources", error)
-        return opened
+        return opened, to_attach
     for source in opened:
         rows.step(source.name, partial(_read, source))
-    return opened
+    return opened, to_attach
 
 
-def _opened(place: MapRef, spec: SourceSpec, stack: ExitStack) -> Source | None:
-    """Return the open source; None for an interface that `run` has yet to attach to, and can."""
-    interface = locate.interface_of(place)
+def _found(spec: SourceSpec, stack: ExitStack) -> Source | Interface:
+    """Return the open source, or the interface that `run` has yet to attach to, and can."""
+    interface = locate.interface_of(spec.map_ref)
     if interface:
         _require_unlocked(interface)
         if not peek.is_counted(interface):
             _require_attachable(interface)
-            return None
+            return interface
     source = peek.source(spec)
     source.open()
     stack.callback(source.close)
