@@ -25,7 +25,7 @@ _SHORTEST_RANGE = 4
 def lines(shown: Inventory, whole: Inventory) -> Iterator[str]:
     """Yield the lines of *shown*, the part of *whole* that the user asked for."""
     if shown.attachments or shown.elsewhere:
-        yield from _program_table(shown)
+        yield from _program_table(shown, whole)
         yield ""
     for found in shown.maps:
         yield from _map(found, shown)
@@ -55,13 +55,14 @@ def _not_shown(shown: Inventory, whole: Inventory) -> Iterator[str]:
         yield ""
 
 
-def _program_table(shown: Inventory) -> Iterator[str]:
-    names = {found.info.id: found.info.name for found in shown.maps}
+def _program_table(shown: Inventory, whole: Inventory) -> Iterator[str]:
+    names = {found.info.id: found.info.name for found in whole.maps}
     rows, maps = [], []
     for program, before in _roots(shown):
         for row, map_ids in _program_rows(program, before):
             rows.append(row)
-            maps.append(", ".join(names.get(number, "") or f"id {number}" for number in map_ids) or "-")
+            listed = ", ".join(names.get(number, "") or f"id {number}" for number in map_ids)
+            maps.append(listed or ("?" if row[2] == "?" else "-"))
     yield bold("XDP and TCX programs" if _has_tcx(shown) else "XDP programs")
     header, *lines = table(("INTERFACE", "MODE", "PROGRAM", "ID"), rows, numbers=[3])
     yield f"  {header}  MAPS"

@@ -237,6 +237,9 @@ def test_an_empty_list_is_no_answer_without_rights():
     limited = Inventory((), (), (), is_limited=True)
 
     assert list(report.lines(limited, limited)) == []
+    unnamed = Attachment(None, "eth0", 2, "native", Program(7))
+    limited = Inventory((unnamed,), (), (), is_limited=True)
+    assert list(report.lines(limited, limited))[2].split() == ["eth0", "native", "?", "7", "?"]
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/.\0"), max_size=15)
