@@ -121,9 +121,9 @@ COMMANDS = (
         """\
   xdp-otel discover                               what is attached to interfaces
   xdp-otel discover --interface 'eth*'
-  xdp-otel discover flows                         one map or program, by name, pin or id
-  xdp-otel discover --all                         all pinned maps and XDP programs too
-  xdp-otel discover --netns blue                  include the network namespace blue
+  xdp-otel discover flows                         one map or program
+  xdp-otel discover --all                         all pinned maps too
+  xdp-otel discover --netns blue                  another namespace too
   xdp-otel discover --json | jq '.maps[].name'
   xdp-otel discover --write-config /sys/fs/bpf/flows > flows.yaml""",
         discover_flags,
