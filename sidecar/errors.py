@@ -107,6 +107,12 @@ class NotAcknowledgedError(SidecarError):
     exit_code = 7
 
 
+class AddressError(SidecarError):
+    """The status endpoint's address is in use, or not on this machine, perhaps only for now."""
+
+    exit_code = 8
+
+
 def explain(error: OSError) -> str:
     """Return an errno by name and description: `EPERM (Operation not permitted)`."""
     code = error.errno or 0

@@ -26,7 +26,7 @@ from sidecar.pipeline import Pipeline
 from sidecar.sources import locate, privileges
 from sidecar.sources.distinct import tell_apart
 from sidecar.sources.source import Source, boot_id
-from sidecar.state.journal import FOR_COLLECTOR, FOR_SCRAPERS, Journal
+from sidecar.state.journal import Journal, journal_name
 from sidecar.state.lost_journal import NothingReported, ReportedMaps
 from sidecar.state.retention import Retention, living_maps
 
@@ -49,7 +49,7 @@ def run(config: Config) -> None:
     telemetry = Telemetry()
     with ExitStack() as cleanup:
         dial = _dialer(config.endpoint)
-        journal = Journal(config.state_dir, FOR_COLLECTOR if config.sends else FOR_SCRAPERS)
+        journal = Journal(config.state_dir, journal_name(sends=config.sends))
         cleanup.callback(journal.close)
         for lock, source in zip(locks, sources, strict=True):
             _open(source, lock, cleanup)

@@ -51,12 +51,14 @@ def locked(lock: int) -> bool:
     return True
 
 
+def pins_of(interface: str) -> pathlib.Path:
+    """Return the directory of the interface's pins."""
+    return PINS / interface.replace("%", "%25").replace(".", "%2E")
+
+
 def counted_by_another(interface: str) -> bool:
     """Return whether a sidecar, which can only be of another release, holds the interface's pins."""
-    pins = PINS / interface.replace("%", "%25").replace(".", "%2E")
-    if not pins.exists():
-        return False
-    with opened(pins) as directory:
+    with opened(pins_of(interface)) as directory:
         return not locked(directory)
 
 
@@ -64,7 +66,9 @@ def leave(state: pathlib.Path, interfaces: list[str]) -> None:
     """Detach, remove pins and state, in this order: it can be tried again."""
     wait_for_sidecar(state)
     for interface in interfaces:
-        if counted_by_another(interface):
+        if not pins_of(interface).exists():
+            print(f"{interface}: not attached")
+        elif counted_by_another(interface):
             print(f"{interface}: another sidecar counts there: it stays attached")
         else:
             subprocess.run(["xdp-otel", "detach", "--interface", interface], check=True)

@@ -5,7 +5,9 @@ import argparse
 import logging
 
 from sidecar.config import interfaces_from
-from sidecar.kernel import xdp
+from sidecar.errors import SidecarError
+from sidecar.kernel import elsewhere, xdp
+from sidecar.kernel.interface import Interface
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +21,22 @@ def attach(flags: argparse.Namespace) -> int:
 
 
 def detach(flags: argparse.Namespace) -> int:
-    """Detach from each interface and remove the pins; raise SidecarError at the first failure."""
+    """Detach from each interface and remove the pins; then raise the first SidecarError, if there was one."""
+    errors = []
     for interface in interfaces_from(flags):
-        detached = xdp.detach(interface)
-        log.info("%s: %s", interface, "detached, pins removed" if detached else "not attached by xdp-otel")
+        try:
+            detached = xdp.detach(interface)
+        except SidecarError as error:
+            errors.append(error)
+        else:
+            log.info("%s: %s", interface, "detached, pins removed" if detached else _not_attached(interface))
+    for other in errors[1:]:
+        log.error("%s", other)
+    if errors:
+        raise errors[0]
     return 0
+
+
+def _not_attached(interface: Interface) -> str:
+    twins = ", ".join(map(elsewhere.describe, elsewhere.twins(interface)))
+    return f"not attached by xdp-otel{f', which is attached to {twins}' if twins else ''}"

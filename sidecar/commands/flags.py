@@ -26,7 +26,24 @@ def check_flags(command: argparse.ArgumentParser) -> None:
 
 
 def discover_flags(command: argparse.ArgumentParser) -> None:
-    """Declare the flags of `discover`."""
+    """Declare the argument of `discover`, and its flags."""
+    command.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="show only that map or program: its name, its pin or a directory of pins, or the map's id",
+    )
+    command.add_argument(
+        "--interface",
+        action="append",
+        metavar="IF",
+        help="show only what is attached there; a pattern such as 'eth*'; repeatable",
+    )
+    command.add_argument(
+        "--all",
+        action="store_true",
+        help="show also the XDP programs that are attached to no interface here, and all pinned maps",
+    )
     command.add_argument(
         "--netns", action="append", metavar="NETNS", help="include that network namespace; repeatable"
     )

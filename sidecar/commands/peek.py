@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from sidecar.counts import delta
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SourceError
-from sidecar.kernel import pins
+from sidecar.kernel import elsewhere, pins
 from sidecar.kernel.interface import Interface
 from sidecar.model import Attributes, Snapshot
 from sidecar.schema import Schema
@@ -36,19 +36,21 @@ def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
     with ExitStack() as stack:
         sources = []
         for spec in specs:
-            source = _source(spec)
-            source.open()
-            stack.callback(source.close)
-            sources.append(source)
+            found = source(spec)
+            found.open()
+            stack.callback(found.close)
+            sources.append(found)
         tell_apart(sources)
         yield sources
 
 
-def _source(spec: SourceSpec) -> Source:
+def source(spec: SourceSpec) -> Source:
+    """Return the source of *spec*, not open yet; of an interface, that of its pin. Raise SidecarError."""
     interface = locate.interface_of(spec.map_ref)
     if interface is None:
         return locate.source(spec)
     if not is_counted(interface):
+        elsewhere.require_interface(interface, f"read the counts of {interface}")
         where = f" --netns {interface.netns}" if interface.netns else ""
         raise SourceError(
             f"read the counts of {interface}",
@@ -57,9 +59,9 @@ def _source(spec: SourceSpec) -> Source:
         )
     # Opening an interface as a source attaches to it; opening its pin does not.
     pin = MapRef("pin", str(interface.map_pin))
-    source = locate.source(replace(locate.with_interface_name(spec, interface), map_ref=pin))
-    source.name = f"interface:{interface}"
-    return source
+    found = locate.source(replace(locate.with_interface_name(spec, interface), map_ref=pin))
+    found.name = f"interface:{interface}"
+    return found
 
 
 def is_counted(interface: Interface) -> bool:

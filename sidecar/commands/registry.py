@@ -36,7 +36,8 @@ _EXAMPLES = """\
 _EXIT_CODES = """\
   0 done              2 usage             3 map or interface not found, ambiguous, or of another shape
   4 a right is missing                    5 the kernel refused        6 state directory
-  7 not acknowledged (--once, check)     70 a bug, with a traceback"""
+  7 not acknowledged (--once, check)      8 status address in use or not there
+ 70 a bug, with a traceback"""
 
 
 def _epilog(examples: str) -> str:
@@ -116,10 +117,13 @@ COMMANDS = (
     ),
     Command(
         "discover",
-        "list XDP programs by interface, their maps, and how to read them",
+        "list XDP and TCX programs by interface, their maps, and how to read them",
         """\
-  xdp-otel discover
-  xdp-otel discover --netns blue                  include the network namespace blue
+  xdp-otel discover                               what is attached to interfaces
+  xdp-otel discover --interface 'eth*'
+  xdp-otel discover flows                         one map or program
+  xdp-otel discover --all                         all pinned maps too
+  xdp-otel discover --netns blue                  another namespace too
   xdp-otel discover --json | jq '.maps[].name'
   xdp-otel discover --write-config /sys/fs/bpf/flows > flows.yaml""",
         discover_flags,
@@ -127,13 +131,13 @@ COMMANDS = (
     ),
     Command(
         "check",
-        "report whether `run` would work with the same flags, or else the first thing to fix",
+        "report whether `run` would work with the same flags: a line for each thing it needs",
         """\
   xdp-otel check --config flows.yaml
   xdp-otel check --map-path /sys/fs/bpf/flows --otel-endpoint collector:4317
   xdp-otel check --interface eth0 --no-endpoint   before the Collector is up""",
         check_flags,
-        _later("check"),
+        _later("check", module="check.command"),
     ),
     Command(
         "dump",

@@ -30,6 +30,15 @@ class Interface:
         """The directory in bpffs that holds the interface's pins; bpffs allows no dot in a name."""
         return pins.PIN_ROOT / str(self).replace("%", "%25").replace("/", "%2F").replace(".", "%2E")
 
+    @classmethod
+    def from_pin_name(cls, name: str) -> "Interface":
+        """Return the interface whose pin directory has that name."""
+        netns, colon, interface = name.rpartition(":")
+        decoded = [
+            text.replace("%2E", ".").replace("%2F", "/").replace("%25", "%") for text in (netns, interface)
+        ]
+        return cls(decoded[1], decoded[0] if colon else None)
+
     @property
     def map_pin(self) -> Path:
         """Where the map of counters is pinned."""

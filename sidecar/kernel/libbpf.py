@@ -174,11 +174,11 @@ def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
         return VerifierError(
             what,
             f"{cause}: verifier: {verdict}",
-            "before Linux 5.18 add CAP_PERFMON; before 5.15 upgrade the kernel",
+            "add CAP_PERFMON, which older kernels need (mainline: before 5.18), or upgrade the kernel",
         )
     if code in (errno.EPERM, errno.EACCES):
         return RightsError(what, cause, remedy(*LOAD_RIGHTS))
-    return KernelError(what, cause, "the kernel must be 5.15 or newer, with BPF and its JIT")
+    return KernelError(what, cause, "`xdp-otel check` shows which features of BPF the kernel has")
 
 
 def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:

@@ -283,6 +283,18 @@ def btf_of(btf_id: int) -> bytes:
         os.close(fd)
 
 
+def tcx_prog_ids(ifindex: int, attach_type: int) -> tuple[int, ...]:
+    """
+    Return the ids of the TCX programs on an interface of this network namespace, in their order.
+
+    This needs CAP_NET_ADMIN (kernel/bpf/syscall.c, `bpf_prog_query`). Kernels without TCX answer EINVAL.
+    """
+    ids = (ctypes.c_uint32 * uapi.MPROG_MAX)()
+    attr = uapi.ProgQuery(ifindex, attach_type, prog_ids=ctypes.addressof(ids), count=uapi.MPROG_MAX)
+    call(uapi.PROG_QUERY, attr)
+    return tuple(ids)[: attr.count]
+
+
 def link_info(link_fd: int) -> LinkInfo:
     """Return the info of an open XDP link."""
     raw = uapi.RawLinkInfo()

@@ -28,6 +28,7 @@ MAP_GET_NEXT_ID = 12
 PROG_GET_FD_BY_ID = 13
 MAP_GET_FD_BY_ID = 14
 OBJ_GET_INFO_BY_FD = 15
+PROG_QUERY = 16
 BTF_GET_FD_BY_ID = 19
 MAP_LOOKUP_BATCH = 24
 LINK_CREATE = 28
@@ -81,13 +82,19 @@ MAP_TYPES = (
 """Their names, by number."""
 
 OBJ_NAME_LEN = 16
+MPROG_MAX = 64  # BPF_MPROG_MAX, include/linux/bpf_mprog.h
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 F_RDONLY = 1 << 3
-ATTACH_XDP = 37  # BPF_XDP of enum bpf_attach_type
+
+# enum bpf_attach_type
+ATTACH_XDP = 37
+ATTACH_TCX_INGRESS = 46
+ATTACH_TCX_EGRESS = 47
 
 # XDP_FLAGS_*, include/uapi/linux/if_link.h
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
+XDP_FLAGS_HW_MODE = 1 << 3
 
 
 class MapElem(ctypes.Structure):
@@ -133,6 +140,22 @@ class InfoByFd(ctypes.Structure):
         ("bpf_fd", ctypes.c_uint32),
         ("info_len", ctypes.c_uint32),
         ("info", ctypes.c_uint64),
+    )
+
+
+class ProgQuery(ctypes.Structure):
+    _fields_ = (
+        ("target_ifindex", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
+        ("query_flags", ctypes.c_uint32),
+        ("attach_flags", ctypes.c_uint32),
+        ("prog_ids", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("_pad", ctypes.c_uint32),
+        ("prog_attach_flags", ctypes.c_uint64),
+        ("link_ids", ctypes.c_uint64),
+        ("link_attach_flags", ctypes.c_uint64),
+        ("revision", ctypes.c_uint64),
     )
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sidecar.errors import KernelError, SourceError
-from sidecar.kernel import dispatcher, libbpf, netns, path_lock, pins, reported, trusted, xdp_link
+from sidecar.kernel import dispatcher, elsewhere, libbpf, netns, path_lock, pins, reported, trusted, xdp_link
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability
 from sidecar.kernel.interface import Interface
@@ -58,11 +58,13 @@ def detach(interface: Interface) -> bool:
     """
     Detach the program and remove the pins; return False if there was nothing to detach.
 
-    Programs next to ours stay. The map ends with its pin, unless another process holds it open.
+    Programs next to ours stay. The map ends with its pin, unless another process holds it open. Pins whose
+    interface is gone are removed all the same.
 
     Raises:
         RightsError: A capability or a permission in bpffs is missing.
-        SourceError: A sidecar counts there, or libxdp, which attached it, is not installed.
+        SourceError: There is neither such an interface nor its pins; or the program is on an interface of
+            another network namespace, or a sidecar counts there, or libxdp, which attached it, is missing.
         KernelError: The kernel refused.
 
     """
@@ -70,7 +72,9 @@ def detach(interface: Interface) -> bool:
     directory = interface.pin_directory
     with pins.file_errors(what):
         if not _exists(directory):
+            _require_here(interface, what)
             return False
+        _refuse_elsewhere(interface, what)
         with pins.changing(what):
             try:
                 fd = trusted.open_directory(directory)
@@ -87,6 +91,32 @@ def detach(interface: Interface) -> bool:
             finally:
                 os.close(fd)
     return True
+
+
+def _require_here(interface: Interface, what: str) -> None:
+    """Raise SourceError if the interface, which has no pins, does not exist; name its twins that have."""
+    try:
+        elsewhere.require_interface(interface, what)
+    except SourceError:
+        twins = elsewhere.twins(interface)
+        if not twins:
+            raise
+        places = ", ".join(map(elsewhere.describe, twins))
+        where = f" --netns {twins[0].netns}" if twins[0].netns else ""
+        remedy = f"`xdp-otel detach --interface {interface.name}{where}`"
+        raise SourceError(what, f"our program is attached to {places}", remedy) from None
+
+
+def _refuse_elsewhere(interface: Interface, what: str) -> None:
+    """Raise SourceError if the pins are those of an interface of that name in another network namespace."""
+    if interface.netns is not None:
+        return  # the pins are named after the namespace
+    link = xdp_link.pinned(interface.link_pin)
+    place = elsewhere.place_of(link, interface) if link else None
+    if place:
+        enter = f"nsenter --net={place.path}" if place.path else "nsenter --net=… (`lsns -t net` lists them)"
+        remedy = f"detach it there: `{enter} xdp-otel detach --interface {interface.name}`"
+        raise SourceError(what, f"our program is attached to {place}", remedy)
 
 
 def is_shared(interface: Interface) -> bool:
@@ -238,11 +268,11 @@ def _unpin_map(interface: Interface) -> None:
 
 
 def _ifindex(interface: Interface, what: str) -> int:
+    """Return the index of the interface in the present network namespace, which is the interface's."""
     try:
         return socket.if_nametoindex(interface.name)
     except OSError:
-        where = f" in network namespace {interface.netns}" if interface.netns else ""
-        raise SourceError(what, f"no such interface{where}", "`ip link` shows the names") from None
+        raise elsewhere.no_such_interface(what, interface) from None
 
 
 @contextmanager

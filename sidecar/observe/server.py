@@ -14,10 +14,10 @@ import time
 from collections.abc import Sequence
 from threading import Thread
 
-from sidecar.errors import ConfigError, explain
 from sidecar.model import Attribute
 from sidecar.observe.exposition import CONTENT_TYPE, Exposition
 from sidecar.observe.http_connection import Connection, Response
+from sidecar.observe.listener import listen
 from sidecar.observe.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ MAX_CONNECTIONS = 8
 """At this limit a new one replaces the one idle for longest, so a probe is always served."""
 
 _SLEEP_PER_WORK = 2
-_SEND_BUFFER = 1 << 18
 
 
 class StatusServer:
@@ -44,13 +43,13 @@ class StatusServer:
         Listen; *patience_s* is how long the loop may be stalled before `/healthz` fails.
 
         Raises:
-            ConfigError: The address cannot be listened on.
+            ConfigError, RightsError, AddressError: As `listener.listen` does.
 
         """
         self._telemetry = telemetry
         self._patience_s = patience_s
         self._exposition = Exposition(resource)
-        self._listener = _listener(host, port)
+        self._listener = listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         self._end, self._ended = socket.socketpair()
         self._connections: set[Connection] = set()
@@ -137,22 +136,3 @@ class StatusServer:
     def _troubles(self) -> str:
         lines = [f"{where}: {cause}\n" for where, cause in self._telemetry.troubles.items()]
         return "".join(lines) or "no cycle has completed yet\n"
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # For each connection: unread data is kernel memory that counts against the container's limit.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        listener.setblocking(False)
-        listener.bind((host, port))
-        listener.listen()
-    except (socket.gaierror, UnicodeError, TypeError):  # the last two: a name that IDNA cannot encode
-        cause = "the name has no address"
-    except OSError as error:
-        cause = explain(error)
-    else:
-        return listener
-    listener.close()
-    raise ConfigError(f"serve status on {host}:{port}", cause, "choose another with --status-address")

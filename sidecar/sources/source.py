@@ -92,6 +92,11 @@ class Source:
         return self._maps[-1].info
 
     @property
+    def map_fd(self) -> int:
+        """The descriptor of the present map, which the source closes."""
+        return self._maps[-1].fd
+
+    @property
     def schema(self) -> Schema:
         """What the last reading yields: metrics of the present map, and sums that only earlier maps had."""
         return self._schema
@@ -256,7 +261,7 @@ class OpenMap:
         feeders: Feeders | None = None,
     ) -> None:
         """Take over *fd*; *counting_since_ns* is Unix time."""
-        self._fd = fd
+        self.fd = fd
         self._feeders = feeders
         self._counting_since_ns = counting_since_ns
         self.info = info
@@ -274,7 +279,7 @@ class OpenMap:
         """Return a snapshot; raise KernelError if the kernel refuses: a failure never looks like zeros."""
         taken_ns, boottime_ns = time.time_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         try:
-            reading = bpf_reader.read(self._fd, self.info, self.schema)
+            reading = bpf_reader.read(self.fd, self.info, self.schema)
         except OSError as error:
             raise from_os_error(
                 f"read map {self.info.name} (id {self.info.id})",
@@ -290,4 +295,4 @@ class OpenMap:
 
     def close(self) -> None:
         """Close the map."""
-        os.close(self._fd)
+        os.close(self.fd)

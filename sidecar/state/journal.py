@@ -32,9 +32,13 @@ _WRITE_BYTES = 256 * 1024
 
 FOR_COLLECTOR = "journal"
 FOR_SCRAPERS = "journal.none"
-"""With endpoint `none`: what was only scraped is still to be sent once there is a Collector."""
 
 _REMEDY = "make it a writable directory with free space, or name another with --state-dir"
+
+
+def journal_name(*, sends: bool) -> str:
+    """Return the name for a process that sends or only serves: what was scraped is still to be sent."""
+    return FOR_COLLECTOR if sends else FOR_SCRAPERS
 
 
 class Journal:

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,53 +17,17 @@ from demo.ports import Ports
 from demo.processes import environment
 from scale import services
 from scale.counts import shown
+from tests import certificates
 from tests.e2e.answers import total_packets
 from tests.waiting import answered, settled
 
 QUICK = "exporters::otlp_grpc::retry_on_failure::max_interval: 1s"
 
 
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority and the directory of its certificates."""
-
-    directory: Path
-
-    @property
-    def ca(self):
-        return self.directory / "ca.pem"
-
-    def issue(self, name, *, days=2, host="localhost"):
-        """Issue a certificate for server and client use; return the paths of certificate and key."""
-        certificate, key = self.directory / f"{name}.crt", self.directory / f"{name}.key"
-        request = self.directory / f"{name}.csr"
-        subject = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host}")
-        openssl("req", "-new", *_NEW_KEY, "-keyout", key, "-out", request, *subject)
-        signed = ("-CA", self.ca, "-CAkey", self.directory / "ca.key", "-copy_extensions", "copyall")
-        openssl("x509", "-req", "-in", request, "-out", certificate, "-days", days, *signed)
-        return certificate, key
-
-
-_NEW_KEY = ("-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-
-
-def openssl(*arguments):
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
 @pytest.fixture
 def authority(tmp_path):
     """Return a function that makes an authority."""
-
-    def make(name):
-        directory = tmp_path / name
-        directory.mkdir()
-        made = Authority(directory)
-        subject = ("-subj", f"/CN={name}", "-days", 2)
-        openssl("req", "-x509", *_NEW_KEY, "-keyout", directory / "ca.key", "-out", made.ca, *subject)
-        return made
-
-    return make
+    return partial(certificates.authority, tmp_path)
 
 
 def server_settings(certificate, key, client_ca=None):
@@ -102,6 +66,37 @@ def start(tmp_path):
             return ports
 
         yield run
+
+
+@pytest.mark.parametrize("case", ["accepted", "none", "another CA", "another server"])
+def test_check_tells_whose_certificate_is_refused(tmp_path, counter, authority, start, case):
+    """By the alert that the Collector sends, in TLS 1.3 after the handshake."""
+    ours, theirs = authority("ours"), authority("theirs")
+    ports = start("agent", ["config.yaml", "tls.yaml"], server_settings(*ours.issue("agent"), ours.ca))
+    pair = {"none": None, "another CA": theirs.issue("client")}.get(case, ours.issue("client"))
+    variables = client_variables(theirs.ca if case == "another server" else ours.ca, pair)
+    command = [services.SIDECAR, "check", "--map-path", counter.pin, "--state-dir", tmp_path / "state"]
+    command += ["--otel-endpoint", f"https://localhost:{ports.otlp}"]
+    env = {**environment(), **variables}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    lines = [line.partition("(TLS): ")[::2] for line in done.stdout.splitlines() if "(TLS): " in line]
+    found = [(line.split()[0], text) for line, text in lines]
+
+    verified = ("ok", f"its certificate is verified by {ours.ca}")
+    if case == "accepted":
+        expected = [verified, ("ok", f"our certificate {pair[0]} is accepted"), ("ok", "accepts requests")]
+        assert (done.returncode, found) == (0, expected), done.stderr
+        return
+    *before, (word, cause) = found
+    assert (done.returncode, before) == (7, [] if case == "another server" else [verified])
+    assert word == "failed"
+    assert cause.startswith(
+        {
+            "none": "it may require a certificate of ours: tlsv13 alert certificate required: set OTEL_",
+            "another CA": f"it refuses our certificate {pair and pair[0]}: tlsv1 alert unknown ca: have it",
+            "another server": "its certificate is not verified: unable to get local issuer certificate: ",
+        }[case]
+    )
 
 
 def test_mutual_tls_all_the_way(tmp_path, counter, authority, start):

@@ -82,8 +82,14 @@ def veth(cleanup, bpffs):
         Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
         subprocess.run(["ip", "link", "set", end, "up"], check=True)
     interface = Interface(name)
-    cleanup.callback(xdp.detach, interface)
+    cleanup.callback(detach_if_there, interface)
     return interface
+
+
+def detach_if_there(interface):
+    """Remove what xdp-otel left on an interface, which the test may have deleted."""
+    if interface.pin_directory.exists():
+        xdp.detach(interface)
 
 
 @pytest.fixture

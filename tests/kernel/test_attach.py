@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.sources import locate
+from tests.kernel.user_program import ROOT
 from tests.packet_counter import FIELDS
 
 
@@ -487,7 +489,9 @@ def test_an_interface_of_another_namespace_is_not_mistaken_for_this_one(cleanup,
     for name in namespaces:
         subprocess.run(["ip", "netns", "add", name], check=True)
         cleanup.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
-    cleanup.callback(xdp.detach, loopback)
+    cleanup.callback(
+        subprocess.run, ["nsenter", f"--net=/run/netns/{namespaces[0]}", *DETACH, "lo"], check=True
+    )
     first, second = (
         subprocess.run(
             ["nsenter", f"--net=/run/netns/{name}", sys.executable, "-c", ATTACH],
@@ -499,6 +503,75 @@ def test_an_interface_of_another_namespace_is_not_mistaken_for_this_one(cleanup,
     )
     assert (first.returncode, first.stderr) == (0, "")
     assert "belongs to an interface of that name in another netns" in second.stderr
+    with pytest.raises(
+        SourceError, match=f"our program is attached to lo in network namespace {namespaces[0]}"
+    ):
+        xdp.detach(loopback)
 
+
+@pytest.fixture
+def other(cleanup, bpffs):
+    """A network namespace with an interface of its own, by two names."""
+    inside = Interface(f"xt{uuid.uuid4().hex[:8]}", f"xt{uuid.uuid4().hex[:8]}")
+    subprocess.run(["ip", "netns", "add", inside.netns], check=True)
+    cleanup.callback(subprocess.run, ["ip", "netns", "del", inside.netns], check=True)
+    add = ["ip", "-n", inside.netns, "link", "add", inside.name, "type", "veth", "peer", "name", "p"]
+    subprocess.run(add, check=True)
+    return inside
+
+
+def test_detach_names_the_namespace_of_an_interface(other, cleanup):
+    """Its pins are named after it: the line that detaches it is complete."""
+    cleanup.callback(xdp.detach, other)
+    xdp.attach(other)
+    done = subprocess.run([*DETACH, other.name], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    line = f"xdp-otel detach --interface {other.name} --netns {other.netns}"
+    assert (done.returncode, done.stderr.partition(" ERROR ")[2]) == (
+        3,
+        f"cannot detach from {other.name}: our program is attached to {other.name} in network namespace "
+        f"{other.netns}: `{line}`\n",
+    )
+    typed = [sys.executable, "-m", "sidecar", *line.split()[1:]]
+    assert subprocess.run(typed, cwd=ROOT, capture_output=True, check=True).returncode == 0
+    assert not other.pin_directory.exists()
+
+
+def test_detach_finds_the_namespace_that_a_sidecar_ran_in(other, cleanup):
+    """The pins do not tell; the kernel's list of interfaces there does. Nothing is detached from here."""
+    pins = Interface(other.name)
+    inside = ["nsenter", f"--net=/run/netns/{other.netns}"]
+    attach = ATTACH.replace("lo", other.name)
+    subprocess.run([*inside, sys.executable, "-c", attach], cwd=ROOT, capture_output=True, check=True)
+    with pytest.raises(SourceError) as caught:
+        xdp.detach(pins)
+
+    assert caught.value.cause == f"our program is attached to {other.name} in network namespace {other.netns}"
+    line = re.search(f"`(nsenter --net=/run/netns/{other.netns} )xdp-otel (.*)`", caught.value.remedy)
+    assert pins.map_pin.exists()
+    typed = [*line[1].split(), sys.executable, "-m", "sidecar", *line[2].split()]
+    subprocess.run(typed, cwd=ROOT, capture_output=True, check=True)
+    assert not pins.pin_directory.exists()
+
+
+def test_detach_goes_on_after_an_interface_that_is_not_there(veth, source):
+    """The others are detached; the exit code is that of the first error."""
+    done = subprocess.run(
+        [*DETACH, "nosuchif0", "--interface", veth.name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 3
+    assert f" INFO {veth.name}: detached, pins removed\n" in done.stderr
+    assert done.stderr.endswith(
+        " ERROR cannot detach from nosuchif0: no such interface: `ip link` shows the names\n"
+    )
+    assert not veth.pin_directory.exists()
+
+
+DETACH = (sys.executable, "-m", "sidecar", "detach", "--interface")
 
 ATTACH = "from sidecar.kernel import interface, xdp; xdp.attach(interface.Interface('lo'))"

@@ -41,15 +41,18 @@ def test_the_map_is_shown_decoded_and_the_collector_is_tried(flows, tmp_path, ch
     cleanup.enter_context(stack.collector(tmp_path, ports))
     lines = check("--config", config, "--otel-endpoint", f"127.0.0.1:{ports.otlp}").splitlines()
 
-    assert lines[0].startswith(f"pin:{flows.map}: map flows, id ")
+    assert lines[0].startswith(f"ok      pin:{flows.map}: map flows, id ")
     assert lines[0].endswith(", PERCPU_HASH, 5 of 4,096 keys, 5 series as flows")
-    assert lines[1:] == [
-        "    saddr=192.0.2.1: packets 10",
-        "    saddr=192.0.2.2: packets 20",
-        "    saddr=192.0.2.3: packets 30",
-        "    … and 2 more: `xdp-otel dump` shows all",
-        f"state directory {tmp_path / 'state'}: writable",
-        f"Collector 127.0.0.1:{ports.otlp} (plaintext): accepts requests",
+    assert lines[1:5] == [
+        "        saddr=192.0.2.1: packets 10",
+        "        saddr=192.0.2.2: packets 20",
+        "        saddr=192.0.2.3: packets 30",
+        "        … and 2 more: `xdp-otel dump` shows all",
+    ]
+    assert lines[-4:] == [
+        f"ok      kernel, pin:{flows.map}: reads maps of this kind in batches",
+        f"ok      state directory {tmp_path / 'state'}: writable (`run` creates it)",
+        f"ok      Collector 127.0.0.1:{ports.otlp} (plaintext): accepts requests",
         "OK",
     ]
     assert not (tmp_path / "state").exists()
@@ -72,17 +75,21 @@ def test_an_unreachable_collector_is_code_7(flows, check):
     assert said.startswith(f"ERROR cannot reach the Collector at {address} (plaintext): UNAVAILABLE: ")
     assert said.endswith("is that its OTLP/gRPC address? --no-endpoint skips it\n")
     assert check("--map-path", flows.map).splitlines()[-2:] == [
-        "Collector localhost:4317: not contacted (--no-endpoint)",
+        "ok      Collector localhost:4317: not contacted (--no-endpoint)",
         "OK",
     ]
 
 
 def test_an_interface_that_is_not_attached_yet_is_ok_and_stays_so(veth, check):
     """As in an init step, before `run` attaches."""
-    first, *_, last = check("--interface", veth.name).splitlines()
+    first, *rest = check("--interface", veth.name).splitlines()
 
-    assert first == f"interface:{veth.name}: not counted yet: `run` attaches the shipped program"
-    assert last == "OK"
+    assert first == f"ok      interface:{veth.name}: not counted yet: `run` attaches the shipped program"
+    assert rest[-1] == "OK"
+    at = next(
+        at for at, line in enumerate(rest) if line.startswith("ok      kernel, shipped program: loads, with")
+    )
+    assert rest[at + 1] == "        can be attached by a bpf_link, which outlives the process"
     assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == 0
 
 
@@ -93,7 +100,7 @@ def test_an_attached_interface_shows_its_counts(veth, check):
     first, counts, *_ = check("--interface", veth.name).splitlines()
 
     assert first.endswith("PERCPU_ARRAY, 1 of 1 keys, 1 series as packet-counter")
-    assert counts.startswith(f"    network.interface.name={veth.name}: total_packets 21, total_bytes ")
+    assert counts.startswith(f"        network.interface.name={veth.name}: total_packets 21, total_bytes ")
 
 
 def test_another_program_on_the_interface_is_reported(flows, check):
@@ -160,31 +167,94 @@ def test_an_unusable_state_directory_is_code_6(flows, tmp_path, cleanup, where):
     assert "name another with --state-dir" in said
 
 
-def test_a_running_sidecar_is_named(flows, tmp_path, check):
-    """As it uses the state directory; `check` is still OK."""
-    sidecar = subprocess.Popen(
-        [
-            *COMMAND,
-            "--map-path",
-            flows.map,
-            "--state-dir",
-            tmp_path / "state",
-            "--otel-endpoint",
-            "127.0.0.1:1",
-        ],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def failing(tmp_path):
+    """Run `check`; return its exit code, its output and the line of its log."""
+
+    def run(*arguments):
+        command = [*COMMAND, "check", "--state-dir", tmp_path / "state", *arguments]
+        done = subprocess.run(
+            list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("place", ["pin", "interface"])
+def test_what_a_running_sidecar_holds_is_not_free(veth, tmp_path, failing, place):
+    """Its state directory, its status port and its interface: `run` with the same flags would fail."""
+    xdp.attach(veth)
+    where = ("--map-path", veth.map_pin) if place == "pin" else ("--interface", veth.name)
+    status = ("--status-address", f"127.0.0.1:{Ports.free().health}")
+    command = [*COMMAND, *where, *status, "--state-dir", tmp_path / "state", "--otel-endpoint", "none"]
+    sidecar = subprocess.Popen(list(map(str, command)), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
-        assert any("endpoint 127.0.0.1:1" in line for line in iter(sidecar.stderr.readline, ""))
-        lines = check("--map-path", flows.map).splitlines()
+        assert any("status at http" in line for line in iter(sidecar.stderr.readline, ""))
+        code, output, said = failing(*where, *status, "--otel-endpoint", "none")
     finally:
         sidecar.kill()
         sidecar.communicate()
 
-    assert f"state directory {tmp_path / 'state'}: writable, in use by process {sidecar.pid}: " in lines[-3]
-    assert lines[-1] == "OK"
+    state, port = f"failed  state directory {tmp_path / 'state'}", f"failed  status endpoint {status[1]}"
+    if place == "interface":
+        assert code == 3
+        assert f"another sidecar counts there (process {sidecar.pid})" in output
+    else:
+        assert code == 6
+        assert said.startswith(f"ERROR cannot lock state directory {tmp_path / 'state'}: in use by process ")
+    assert f"{state}: in use by process {sidecar.pid}: " in output
+    assert f"{port}: EADDRINUSE " in output
+    assert "\nOK\n" not in output
+
+
+def test_each_failure_has_its_line_and_the_first_its_exit_code(tmp_path, failing):
+    """`check` goes on: with one look all that is to be mended is known."""
+    (tmp_path / "state").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        status, collector = (f"127.0.0.1:{each.getsockname()[1]}" for each in (taken, unused))
+        flags = ("--status-address", status, "--otel-endpoint", collector)
+        code, output, said = failing(
+            "--map-path", "/sys/fs/bpf/nosuchpin", "--interface", "nosuchif0", *flags
+        )
+
+    assert code == 3
+    assert [line.split()[1] for line in output.splitlines() if line.startswith("failed")] == [
+        "interface:nosuchif0:",
+        "pin:/sys/fs/bpf/nosuchpin:",
+        "state",
+        "status",
+        "Collector",
+    ]
+    assert said.startswith("ERROR cannot attach to nosuchif0: no such interface: ")
+    assert said.count("\n") == 1
+
+
+def test_a_busy_status_port_alone_is_code_8(flows, failing, tmp_path):
+    """As of `run`: systemd starts it again, which it does not after an error of the configuration."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        flags = ("--map-path", flows.map, "--status-address", address, "--otel-endpoint", "none")
+        code, output, said = failing(*flags)
+        run = ("run", *flags, "--state-dir", tmp_path / "other")
+        ran = xdp_otel(*run, code=8)
+
+    assert code == 8
+    assert f"cannot serve status on {address}: EADDRINUSE " in ran
+    assert f"failed  status endpoint {address}: EADDRINUSE (Address already in use): end what" in output
+    assert said.startswith(f"ERROR cannot serve status on {address}: EADDRINUSE ")
+
+
+def test_a_damaged_journal_is_reported_and_stays(flows, tmp_path, check):
+    """`run` sets it aside and starts; `check` changes nothing."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "journal").write_bytes(b"damaged")
+    text = check("--map-path", flows.map)
+
+    assert "not in use, journal damaged (" in text
+    assert [path.name for path in state.iterdir()] == ["journal"]
 
 
 def test_a_number_that_otlp_cannot_encode_is_not_ok(make_map, make_pin, check):
@@ -354,7 +424,7 @@ def test_keys_that_differ_only_in_padding_share_a_series(check, upgrade, tmp_pat
     run = ("run", "--once", *nowhere, "--state-dir", tmp_path / "state", "--map-path", pin)
     logged = subprocess.run([*COMMAND, *map(str, run)], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    assert f"    {said}" in check("--map-path", pin).splitlines()
+    assert f"        {said}" in check("--map-path", pin).splitlines()
     heading, note, _, row = xdp_otel("dump", "--map-path", pin).splitlines()
     assert heading.endswith("2 keys, 1 series")
     assert (note, row.split()) == (said, ["6", "443", "42", "0"])

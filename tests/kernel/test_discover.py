@@ -3,9 +3,13 @@
 
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -15,13 +19,13 @@ from sidecar.kernel import libbpf, uapi
 from sidecar.kernel import syscall as bpf
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 from tests.kernel.packets import TCP, UDP
-from tests.kernel.user_program import UserProgram, bpftool, xdp_otel
+from tests.kernel.user_program import ROOT, UserProgram, bpftool, xdp_otel
 
 RINGBUF = 27
 
 
 def discovered(*arguments, **options):
-    return json.loads(xdp_otel("discover", "--json", *arguments, **options))
+    return json.loads(xdp_otel("discover", "--json", *(arguments or ("--all",)), **options))
 
 
 def of_pin(found, path):
@@ -82,16 +86,180 @@ def test_the_table_shows_the_same(flows):
     flows.send("192.0.2.7", TCP, 1)
     lines = xdp_otel("discover").splitlines()
     (program,) = [line.split() for line in lines if line.split()[:1] == [flows.interface.name]]
-    at = next(at for at, line in enumerate(lines) if line.endswith(f" --map-path {flows.map}"))
+    at = lines.index(f"  read it  --map-path {flows.map}")
 
     assert program[1:3] == ["native", "xdp_flows"]
     assert program[4:] == ["flows"]
-    assert " PERCPU_HASH " in lines[at]
-    assert " 1 of 4,096 " in lines[at]
-    assert [line.split(maxsplit=1) for line in lines[at + 1 : at + 3]] == [
-        ["key", "saddr __be32, proto __u8"],
-        ["value", "packets __u64, bytes __u64, fragments __u32"],
+    assert lines[at - 4].startswith("Map flows  id ")
+    assert lines[at - 4].endswith("  PERCPU_HASH  1 of 4,096 keys")
+    assert lines[at - 3 : at] == [
+        "  key      8 B: saddr __be32, proto __u8",
+        "  value    24 B: packets __u64, bytes __u64, fragments __u32",
+        "  used by  xdp_flows",
     ]
+
+
+def test_only_what_is_attached_is_shown_unless_all_is_asked_for(flows, make_map, make_pin):
+    """Pinned maps of others are counted, and left to --all; an interface or a name narrows it further."""
+    lonely = make_pin(make_map(uapi.MAP_ARRAY, name="lonely"))
+    text = xdp_otel("discover")
+    everything = {one["id"] for one in discovered("--all")["maps"]}
+    by_default = json.loads(xdp_otel("discover", "--json"))
+    name = flows.interface.name
+
+    assert (str(flows.map) in text, str(lonely) in text) == (True, False)
+    assert "(--all); other network" in " ".join(text.split())
+    assert str(lonely) in xdp_otel("discover", "--all")
+    assert by_default["not_shown"]["maps"] == len(everything - {one["id"] for one in by_default["maps"]})
+    for chosen in (["--interface", name], ["--interface", f"{name[:-1]}[{name[-1]}]"], [flows.directory]):
+        found = discovered(*chosen)
+        assert [one["interface"] for one in found["interfaces"]] == [name], chosen
+        assert str(flows.map) in str(found["maps"])
+        assert str(lonely) not in str(found["maps"])
+    assert [one["pins"] for one in discovered("lonely")["maps"]] == [[str(lonely)]]
+    assert discovered("--interface", f"{name}p")["maps"] == []
+    assert "No XDP or TCX program" in xdp_otel("discover", "--interface", f"{name}p")
+    assert xdp_otel("discover", "nosuchmap", code=3).startswith("ERROR cannot find nosuchmap: no such map, ")
+
+
+def test_tcx_programs_are_shown_in_their_order(veth, bpffs, tmp_path, cleanup):
+    """They count on interfaces as well, in both directions."""
+    source = tmp_path / "tcx.bpf.c"
+    source.write_text(TCX)
+    directory = bpffs / f"test-{uuid.uuid4().hex[:12]}"
+    load = ["bpftool", "prog", "loadall", compile_object(source, tmp_path / "tcx.o"), directory]
+    subprocess.run([*load, "pinmaps", directory / "maps"], check=True, capture_output=True)
+    cleanup.callback(subprocess.run, ["rm", "-r", directory], check=True)
+    for program, direction in (("first", "ingress"), ("second", "ingress"), ("second", "egress")):
+        fd = bpf.obj_get(str(directory / program))
+        link = uapi.LinkCreate(fd, socket.if_nametoindex(veth.name), tcx := TCX_TYPES[direction])
+        try:
+            cleanup.callback(os.close, bpf.call(uapi.LINK_CREATE, link))
+        except OSError as error:
+            pytest.skip(f"no TCX here, attach type {tcx}: {error}")
+        finally:
+            os.close(fd)
+    found = discovered("--interface", veth.name)
+    (counts,) = found["maps"]
+
+    assert [(one["mode"], one["program"]) for one in found["interfaces"]] == [
+        ("tcx ingress", "first"),
+        ("tcx ingress", "second"),
+        ("tcx egress", "second"),
+    ]
+    assert (counts["name"], counts["programs"]) == ("tcx_counts", ["first", "second"])
+    assert "XDP and TCX programs" in xdp_otel("discover", "--interface", veth.name)
+
+
+TCX_TYPES = {"ingress": uapi.ATTACH_TCX_INGRESS, "egress": uapi.ATTACH_TCX_EGRESS}
+TCX = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} tcx_counts SEC(".maps");
+static int count(void)
+{
+	__u32 key = 0;
+	__u64 *packets = bpf_map_lookup_elem(&tcx_counts, &key);
+	if (packets)
+		(*packets)++;
+	return -1;
+}
+SEC("tc") int first(struct __sk_buff *skb) { (void)skb; return count(); }
+SEC("tc") int second(struct __sk_buff *skb) { (void)skb; return count(); }
+char _license[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["short pin", "long pin"])
+def test_the_last_lines_can_be_pasted(flows, tmp_path, cleanup, long):
+    """Each command works as it is printed, without a Collector; no line is longer than 80 columns."""
+    flows.send("192.0.2.7", TCP, 3)
+    pin = flows.map
+    if long:
+        directory = flows.directory / ("d" * 100) / "it's $HOME"
+        directory.mkdir(parents=True)
+        pin = flows.map.rename(directory / ("m" * 100))
+    text = xdp_otel("discover", "--interface", flows.interface.name)
+    (tmp_path / "xdp-otel").write_text(f'#!/bin/sh\nexec {sys.executable} -m sidecar "$@"\n')
+    (tmp_path / "xdp-otel").chmod(0o755)
+    pasted = text[text.index("  xdp-otel top ") :]
+    top, dump, run = re.split("(?m)^  (?=xdp-otel (?:dump|run))", pasted)
+
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    path = f"{tmp_path}:{os.environ['PATH']}"
+
+    def paste(command):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=ROOT,
+            env={"PATH": path, "XDP_OTEL_STATE_DIR": str(tmp_path / "state")},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout + done.stderr
+
+    assert f"pin:{pin}: map flows, " in paste(dump)
+    assert "per second" in paste(f"{top.rstrip()} --iterations 1")
+    # Another test may use the port.
+    assert f"pin:{pin}: map flows, " in paste(run.rstrip().replace(":9464", ":0") + " --once")
+
+
+@pytest.fixture
+def nobody(cleanup):
+    """Run the command as a user without any right; return its code, output and errors."""
+
+    def run(*arguments):
+        command = [sys.executable, LAUNCHER, "65534", "65534", "", *map(str, arguments)]
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+LAUNCHER = Path(__file__).with_name("with_rights.py")
+
+
+@pytest.mark.parametrize("more", [[], ["--all"], ["--interface", "IF"], ["NAME"]], ids=" ".join)
+def test_without_rights_nothing_visible_is_not_nothing(flows, nobody, more):
+    """Exit code 4 and what to do; never that there is none. JSON has the same line as its `error`."""
+    flows.directory.chmod(0o700)
+    more = [{"IF": flows.interface.name, "NAME": "flows"}.get(word, word) for word in more]
+    code, text, said = nobody("discover", *more)
+    json_code, document, also_said = nobody("discover", "--json", *more)
+
+    assert (code, json_code) == (4, 4)
+    assert "nothing visible with these rights: CAP_SYS_ADMIN is missing: run as root, or with" in said
+    assert said.endswith("; or get read permission on a pin (docs/rights.md)\n")
+    assert also_said == said
+    assert "No " not in text
+    if more != ["flows"]:
+        assert flows.interface.name in text  # rtnetlink shows the programs' ids to everyone
+        found = json.loads(document)
+        assert f"ERROR {found['error']}\n" == said
+        assert flows.interface.name in str(found["interfaces"])
+
+
+def test_without_rights_a_readable_pin_is_shown_with_its_next_command(flows, nobody, make_map, make_pin):
+    """Whether it belongs to a program on an interface cannot be known."""
+    pin = make_pin(make_map(uapi.MAP_PERCPU_ARRAY, name="stats_map"))
+    pin.chmod(0o644)
+    code, text, said = nobody("discover")
+
+    assert code == 0, said
+    assert f"  read it  --map-path {pin}" in text
+    assert "run with CAP_SYS_ADMIN; only pins are shown" in said
+    last = text[text.index("  xdp-otel run ") :].replace("\\\n", "")
+    (pasted,) = [shlex.split(line) for line in last.splitlines()]
+    code, _, said = nobody(*pasted[1:], "--once")
+    assert code == 0, said
+    assert f"pin:{pin}: map stats_map, " in said
 
 
 def test_generic_mode_is_distinguished_from_native(veth, bpffs, tmp_path, cleanup):
@@ -116,7 +284,7 @@ def test_netns_adds_the_interfaces_of_a_namespace(veth, bpffs, tmp_path, cleanup
     inside = ["nsenter", f"--net=/run/netns/{netns}"]
     subprocess.run([*inside, "ip", "link", "set", veth.name, "xdp", "pinned", path], check=True)
     prog_id = bpf.prog_info(program.prog_fd).id
-    here, there = discovered(), discovered("--netns", netns)
+    here, there = discovered(), discovered("--all", "--netns", netns)
 
     assert on(here, veth) == []
     assert prog_id in [one["program_id"] for one in here["elsewhere"]]
@@ -150,7 +318,7 @@ def test_programs_under_a_dispatcher_are_shown_in_their_order(veth, bpffs, clean
     assert [one["program_id"] for one in shown["under"]] == inner
     assert not {one["program_id"] for one in found["elsewhere"]} & {prog_id, *inner}
     assert bpf.map_info(second.map_fd).id in [one["id"] for one in found["maps"]]
-    table = xdp_otel("discover").splitlines()
+    table = xdp_otel("discover", "--all").splitlines()
     at = next(at for at, line in enumerate(table) if line.split()[:1] == [veth.name])
     assert [line.split()[:5] for line in table[at + 1 : at + 3]] == [
         ["1.", "under", "it", "xdp_count_frags", str(inner[0])],
@@ -170,7 +338,8 @@ def test_pinned_maps_without_a_program_are_listed(make_map, make_pin):
     assert (found["entries"], found["more_entries"]) == (1000, True)
     assert found["programs"] == []
     assert found["no_layout"] == "the map has no BTF"
-    assert " >1,000 of 5,000 " in next(line for line in xdp_otel("discover").splitlines() if pins[0] in line)
+    assert "Map lonely  id" in (text := xdp_otel("discover", "lonely"))
+    assert ">1,000 of 5,000 keys" in text
 
 
 def test_an_unreadable_map_is_marked(make_map, make_pin):
@@ -225,7 +394,7 @@ def test_the_depth_of_directories_is_bounded(make_map, bpffs, cleanup):
 def test_without_cap_sys_admin_pins_are_shown_and_one_line_says_so(flows, make_map):
     """Programs have no names and maps no fields then, but pinned maps can be read."""
     without = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
-    found = discovered(prefix=without)
+    found = discovered("--all", prefix=without)
     flow = of_pin(found, flows.map)
 
     assert [one["program_id"] for one in on(found, flows.interface)] == [
@@ -251,7 +420,8 @@ def test_pins_that_cannot_be_opened_are_counted_in_one_line(flows):
         os.setresgid(65534, 65534, 65534)
         os.setresuid(65534, 65534, 65534)
         with os.fdopen(writer, "w") as stream:
-            json.dump(report.as_json(inventory.collect()), stream)
+            collected = inventory.collect()
+            json.dump(report.as_json(collected, collected), stream)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as stream:

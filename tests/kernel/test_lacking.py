@@ -77,7 +77,7 @@ def test_a_mount_whose_path_is_not_utf_8_hides_nothing(tmp_path, pin):
     os.mkdir(odd)
     script = 'mount -t tmpfs none "$1" && shift && exec "$@"'
     done = subprocess.run(
-        ["unshare", "--mount", "/bin/sh", "-c", script, "sh", odd, *COMMAND, "discover", "--json"],
+        ["unshare", "--mount", "/bin/sh", "-c", script, "sh", odd, *COMMAND, "discover", "--all", "--json"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -59,7 +59,7 @@ if __name__ == "__main__":
     # Imported late, by codecs, by the SDK's Resource and by argparse.
     list(sources.built_in())
     "localhost".encode("idna")
-    for module in ("hashlib", "uuid", "shutil"):
+    for module in ("difflib", "hashlib", "uuid", "shutil"):
         importlib.import_module(module)
     become(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     sys.exit(cli.main(sys.argv[4:]))

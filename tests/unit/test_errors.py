@@ -4,14 +4,17 @@
 import errno
 import json
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.commands import registry
 from sidecar.commands.json_text import json_text
 from sidecar.commands.table import table
-from sidecar.errors import ConfigError, from_os_error, printable
+from sidecar.errors import ConfigError, SidecarError, from_os_error, printable
 from sidecar.observe.log_handler import LONGEST_LINE, OneLine
 
 EVIL = (
@@ -98,3 +101,19 @@ def test_a_traceback_cannot_control_a_terminal():
     assert lines[0] == "bug"
     assert lines[1] == "Traceback (most recent call last):"
     assert all(line.isprintable() for line in lines)
+
+
+def test_every_exit_code_is_documented():
+    """In the help text, and in docs/troubleshooting.md."""
+    kinds, codes = [SidecarError], {0}
+    while kinds:
+        kind = kinds.pop()
+        codes.add(kind.exit_code)
+        kinds += kind.__subclasses__()
+    page = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
+    table = page.split("## Exit codes")[1].split("\n## ")[0]
+
+    assert {int(code) for code in re.findall("^\\| ([0-9]+) \\|", table, re.MULTILINE)} == codes
+    assert {
+        int(code) for code in re.findall("(?:^ +|  +)([0-9]+) [a-z]", registry._EXIT_CODES, re.MULTILINE)
+    } == codes

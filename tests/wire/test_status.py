@@ -2,6 +2,7 @@
 import contextlib
 import http.client
 import logging
+import re
 import socket
 import struct
 import subprocess
@@ -12,13 +13,14 @@ import urllib.error
 import urllib.request
 from contextlib import closing
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sidecar.counts import delta
 from sidecar.counts.columns import Table
-from sidecar.errors import ConfigError
+from sidecar.errors import AddressError, ConfigError
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot
 from sidecar.observe import http_connection
 from sidecar.observe import server as status_server
@@ -124,12 +126,19 @@ def test_any_other_path_lists_the_valid_ones(server):
     assert get(server, "/") == (404, "/healthz, /readyz or /metrics\n")
 
 
-def test_an_address_in_use_is_one_clear_error(server):
-    """The error names the address and the flag."""
+@pytest.mark.parametrize(("host", "cause"), [("127.0.0.1", "EADDRINUSE"), ("192.0.2.1", "EADDRNOTAVAIL")])
+def test_an_address_that_is_not_free_is_worth_another_try(server, host, cause):
+    """So it is no error of the configuration, after which systemd would not start the service again."""
     with pytest.raises(
-        ConfigError, match=rf"cannot serve status on 127.0.0.1:{server.port}: EADDRINUSE .*--status"
-    ):
-        StatusServer("127.0.0.1", server.port, Telemetry(), patience_s=1)
+        AddressError, match=rf"cannot serve status on {host}:{server.port}: {cause} .*--status"
+    ) as caught:
+        StatusServer(host, server.port, Telemetry(), patience_s=1)
+
+    assert caught.value.exit_code == 8
+    units = Path(__file__).parents[2] / "deploy/systemd"
+    for unit in (units / "xdp-otel.service", units / "quadlet/xdp-otel.container"):
+        (final,) = re.findall("^RestartPreventExitStatus=(.*)$", unit.read_text(), re.MULTILINE)
+        assert final.split() == [str(ConfigError.exit_code)]
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "é" * 70, "a..b"])

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Collect XDP programs and maps by interface, by id and by pin, as far as our rights reach.
+Collect XDP and TCX programs and maps by interface, by id and by pin, as far as our rights reach.
 
-Any user may list interfaces and the ids of their programs (rtnetlink). Opening a program or a map by id needs
-CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_map_get_fd_by_id`); without it only pins can be opened.
+Any user may list interfaces and the ids of their XDP programs (rtnetlink). Listing TCX programs needs
+CAP_NET_ADMIN. Opening a program or a map by id needs CAP_SYS_ADMIN (kernel/bpf/syscall.c,
+`bpf_map_get_fd_by_id`); without it only pins can be opened.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from sidecar.commands.discover import maps, pins
 from sidecar.commands.discover.model import Attachment, FoundMap, Inventory, Program
 from sidecar.commands.discover.pins import Walk
 from sidecar.errors import explain
-from sidecar.kernel import netlink, netns
+from sidecar.kernel import netlink, netns, uapi
 from sidecar.kernel import syscall as bpf
 
-_XDP, _EXT = 6, 28  # enum bpf_prog_type
+_SCHED_CLS, _XDP, _EXT = 3, 6, 28  # enum bpf_prog_type
+_TCX = {"tcx ingress": uapi.ATTACH_TCX_INGRESS, "tcx egress": uapi.ATTACH_TCX_EGRESS}
 # libxdp pins the programs that the dispatcher with id ID on interface IFINDEX calls as
 # xdp/dispatch-IFINDEX-ID/prog0-prog, prog1-prog and so on (xdp-tools, lib/libxdp/protocol.org).
 _DISPATCHED = re.compile(r"dispatch-[0-9]+-([0-9]+)/prog([0-9]+)-prog$")
@@ -39,14 +41,23 @@ def collect(namespaces: Sequence[str] = ()) -> Inventory:
     }
     listed, notes = _listed()
     known = _with_families(listed or {program.id: program for program in pinned.values()}, pinned)
-    attachments = tuple(_attachments((None, *namespaces), known))
+    interfaces: list[str] = []
+    attachments = tuple(_attachments((None, *namespaces), known, interfaces))
     attached = {program.id for attachment in attachments for program in attachment.program.family()}
     called = {program.id for dispatcher in known.values() for program in dispatcher.under}
     elsewhere = tuple(program for number, program in known.items() if number not in attached | called)
     roots = (*(attachment.program for attachment in attachments), *elsewhere)
     used = {map_id for root in roots for program in root.family() for map_id in program.map_ids}
     found = tuple(maps.examine(used, walk))
-    return Inventory(attachments, elsewhere, found, (*notes, *_walk_notes(walk), *_unopened(used, found)))
+    return Inventory(
+        attachments,
+        elsewhere,
+        found,
+        (*notes, *_walk_notes(walk), *_unopened(used, found)),
+        interfaces=tuple(interfaces),
+        program_pins=tuple((path, program.id) for path, program in pinned.items()),
+        is_limited=bool(notes),
+    )
 
 
 def _listed() -> tuple[dict[int, Program], list[str]]:
@@ -61,13 +72,13 @@ def _listed() -> tuple[dict[int, Program], list[str]]:
     return {program.id: program for number in ids for program in _by_id(number)}, []
 
 
-def _by_id(number: int) -> Iterator[Program]:
+def _by_id(number: int, types: Collection[int] = (_XDP, _EXT)) -> Iterator[Program]:
     try:
         fd = bpf.prog_fd_by_id(number)
     except OSError:
-        return  # unloaded since it was listed
+        return  # unloaded since it was listed, or a right is missing
     try:
-        yield from _xdp_program(fd)
+        yield from _program(fd, types)
     finally:
         os.close(fd)
 
@@ -75,14 +86,14 @@ def _by_id(number: int) -> Iterator[Program]:
 def _pinned(path: Path) -> Iterator[Program]:
     try:
         with pins.opened(path) as (fd, _):
-            yield from _xdp_program(fd)
+            yield from _program(fd, (_XDP, _EXT))
     except OSError:
         return
 
 
-def _xdp_program(fd: int) -> Iterator[Program]:
+def _program(fd: int, types: Collection[int]) -> Iterator[Program]:
     info = bpf.prog_info(fd)
-    if info.type in (_XDP, _EXT):
+    if info.type in types:
         yield Program(info.id, info.name, tuple(sorted(info.map_ids)))
 
 
@@ -103,14 +114,32 @@ def _in_order(by_place: Mapping[int, Program]) -> tuple[Program, ...]:
     return tuple(program for _, program in sorted(by_place.items()))
 
 
-def _attachments(namespaces: Sequence[str | None], known: Mapping[int, Program]) -> Iterator[Attachment]:
+def _attachments(
+    namespaces: Sequence[str | None], known: Mapping[int, Program], interfaces: list[str]
+) -> Iterator[Attachment]:
+    """Yield what is attached in each namespace, and add the names of its interfaces to *interfaces*."""
     for namespace in namespaces:
         with netns.entered(namespace):
-            links = netlink.links()
-        for link in links:
-            for mode, number in link.programs:
-                program = known.get(number, Program(number))
+            found = [
+                (
+                    link,
+                    (*link.programs, *(item for mode in _TCX.items() for item in _tcx(link.ifindex, *mode))),
+                )
+                for link in netlink.links()
+            ]
+        for link, programs in found:
+            interfaces.append(link.name)
+            for mode, number in programs:
+                program = known.get(number) or next(_by_id(number, (_SCHED_CLS,)), Program(number))
                 yield Attachment(namespace, link.name, link.ifindex, mode, program)
+
+
+def _tcx(ifindex: int, mode: str, attach_type: int) -> Iterator[tuple[str, int]]:
+    try:
+        for number in bpf.tcx_prog_ids(ifindex, attach_type):
+            yield mode, number
+    except OSError:
+        return  # no such right, or a kernel before 6.6
 
 
 def _walk_notes(walk: Walk) -> Iterator[str]:

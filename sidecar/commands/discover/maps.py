@@ -30,6 +30,14 @@ def examine(wanted: set[int], walk: Walk) -> Iterator[FoundMap]:
             yield replace(probed, pins=tuple(paths.get(number, ())))
 
 
+def every() -> Iterator[FoundMap]:
+    """Yield every map of the kernel that can be opened by its id."""
+    try:
+        yield from examine(set(bpf.map_ids()), Walk())
+    except OSError:
+        return
+
+
 def _by_pin(path: Path) -> FoundMap | None:
     try:
         with pins.opened(path) as (fd, _):

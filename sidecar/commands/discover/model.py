@@ -13,7 +13,7 @@ from sidecar.kernel.syscall import MapInfo
 @dataclass(frozen=True)
 class Program:
     """
-    An XDP program, or a program that a dispatcher calls.
+    An XDP or TCX program, or a program that a dispatcher calls.
 
     Attributes:
         id: The kernel's id.
@@ -37,7 +37,17 @@ class Program:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A program attached to an interface; *mode* is native, generic or offload."""
+    """
+    A program attached to an interface.
+
+    Attributes:
+        netns: The network namespace as the user named it; None: ours.
+        interface: The interface's name.
+        ifindex: Its index.
+        mode: native, generic or offload for XDP; tcx ingress or tcx egress.
+        program: The program.
+
+    """
 
     netns: str | None
     interface: str
@@ -97,22 +107,27 @@ class FoundMap:
 
         A pin needs the fewest rights and survives a restart; an id is the last resort.
         """
-        own = [pin for pin in self.pins if pins.PIN_ROOT in pin.parents]
-        if self.pins and self.pins[0] not in own:
-            return "--map-path", str(self.pins[0])
+        # What cannot be printed cannot be pasted either.
+        printed = [pin for pin in self.pins if str(pin).isprintable()]
+        own = [pin for pin in printed if pins.PIN_ROOT in pin.parents]
+        if printed and printed[0] not in own:
+            return "--map-path", str(printed[0])
         return ("--map-path", str(own[0])) if own else ("--map-id", str(self.info.id))
 
 
 @dataclass(frozen=True)
 class Inventory:
     """
-    XDP programs and maps.
+    XDP and TCX programs, and maps.
 
     Attributes:
         attachments: The attached programs, by namespace and interface.
         elsewhere: XDP programs attached to none of these interfaces.
         maps: The maps of all these programs and the pinned maps, by id.
         notes: What could not be listed or opened, each as one line.
+        interfaces: The names of all interfaces that were looked at.
+        program_pins: The pins of programs, each with the program's id.
+        is_limited: Programs may not be opened, so it is not known which of the maps are theirs.
 
     """
 
@@ -120,14 +135,16 @@ class Inventory:
     elsewhere: tuple[Program, ...]
     maps: tuple[FoundMap, ...]
     notes: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    program_pins: tuple[tuple[Path, int], ...] = ()
+    is_limited: bool = False
+
+    def programs(self) -> tuple[Program, ...]:
+        """Return all programs, each once, with those that a dispatcher calls."""
+        roots = (*(attachment.program for attachment in self.attachments), *self.elsewhere)
+        return tuple({program.id: program for root in roots for program in root.family()}.values())
 
     def users(self, map_id: int) -> tuple[str, ...]:
         """Return the names of the programs that use a map."""
-        roots = (*(attachment.program for attachment in self.attachments), *self.elsewhere)
-        names = {
-            program.id: program.name
-            for root in roots
-            for program in root.family()
-            if map_id in program.map_ids
-        }
-        return tuple(dict.fromkeys(names.values()))
+        names = [program.name for program in self.programs() if map_id in program.map_ids]
+        return tuple(dict.fromkeys(names))

@@ -1,100 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An inventory as tables, or as JSON (pure)."""
+"""An inventory as text for a terminal, or as JSON."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 
+from sidecar.commands.discover import next_steps
 from sidecar.commands.discover.model import FoundMap, Inventory, Program
 from sidecar.commands.table import bold, table
 from sidecar.describe.shape import Encoding, Part
 from sidecar.errors import printable
 from sidecar.kernel.pins import BPFFS
 
-_NOTHING = (
-    "No XDP program and no pinned map. `xdp-otel attach --interface IF` attaches the shipped program; "
-    "--netns NAME includes another network namespace."
-)
+WIDTH = 80
+"""Columns that no line of the text exceeds; JSON has everything uncut."""
+
+_WIDEST_PLACE, _WIDEST_NAME = 17, 15
+_NO_BREAK = "\xa0"
 _FIELDS_SHOWN = 24
 # Arrays from this length on are shown as a range.
 _SHORTEST_RANGE = 4
 
 
-def lines(inventory: Inventory) -> Iterator[str]:
-    """Yield the lines of the tables of programs and maps."""
-    if not inventory.attachments and not inventory.elsewhere and not inventory.maps:
-        yield _NOTHING
-    if inventory.attachments or inventory.elsewhere:
-        yield from _program_table(inventory)
+def lines(shown: Inventory, whole: Inventory) -> Iterator[str]:
+    """Yield the lines of *shown*, the part of *whole* that the user asked for."""
+    if shown.attachments or shown.elsewhere:
+        yield from _program_table(shown, whole)
         yield ""
-    if inventory.maps:
-        yield from _map_table(inventory.maps)
+    for found in shown.maps:
+        yield from _map(found, shown)
+        yield ""
+    if not shown.attachments and not shown.maps and not shown.is_limited:
+        yield from _wrapped("No XDP or TCX program is attached there.")
+    yield from _not_shown(shown, whole)
+    if best := next_steps.best(shown.maps):
+        yield f"Next, for map {printable(best.info.name) or best.info.id}:"
+        yield ""
+        for words in next_steps.commands(best):
+            yield from next_steps.for_shell(words, WIDTH, "  ")
+    elif not shown.is_limited:
+        yield from _wrapped("Next: `xdp-otel attach --interface IF` attaches the shipped program.")
 
 
-def _program_table(inventory: Inventory) -> Iterator[str]:
-    names = {found.info.id: found.info.name for found in inventory.maps}
-    rows = [
-        row
-        for attachment in inventory.attachments
-        for row in _program_rows(attachment.program, (attachment.where, attachment.mode), names)
+def _not_shown(shown: Inventory, whole: Inventory) -> Iterator[str]:
+    left_out = [
+        (len(whole.programs()) - len(shown.programs()), "XDP or TCX program"),
+        (len(whole.maps) - len(shown.maps), "map"),
     ]
-    rows += [row for program in inventory.elsewhere for row in _program_rows(program, ("-", "-"), names)]
-    yield bold("XDP programs")
-    header = ("INTERFACE", "MODE", "PROGRAM", "ID", "MAPS")
-    yield from (f"  {line}" for line in table(header, rows, numbers=[3]))
-    if inventory.elsewhere:
-        yield "  -: attached to no interface in this network namespace; --netns NAME includes another"
+    counts = [plural(count, what) for count, what in left_out if count > 0]
+    if counts:
+        yield from _wrapped(
+            f"Not shown: {' and '.join(counts)} (--all); other network namespaces (--netns NAME)."
+        )
+        yield ""
+
+
+def _program_table(shown: Inventory, whole: Inventory) -> Iterator[str]:
+    names = {found.info.id: found.info.name for found in whole.maps}
+    rows, maps = [], []
+    for program, before in _roots(shown):
+        for row, map_ids in _program_rows(program, before):
+            rows.append(row)
+            listed = ", ".join(names.get(number, "") or f"id {number}" for number in map_ids)
+            maps.append(listed or ("?" if row[2] == "?" else "-"))
+    yield bold("XDP and TCX programs" if _has_tcx(shown) else "XDP programs")
+    header, *lines = table(("INTERFACE", "MODE", "PROGRAM", "ID"), rows, numbers=[3])
+    yield f"  {header}  MAPS"
+    width = max(map(len, (header, *lines)))
+    for line, used in zip(lines, maps, strict=True):
+        yield from _wrapped(printable(used, None), f"  {line:{width}}  ")
+    if shown.elsewhere:
+        yield from _wrapped("-: attached to no interface in this network namespace", "  ")
+    if any(not program.name for program in shown.programs()):
+        yield from _wrapped("?: names and maps of programs need CAP_SYS_ADMIN", "  ")
+
+
+def _has_tcx(shown: Inventory) -> bool:
+    return any(attachment.mode.startswith("tcx") for attachment in shown.attachments)
+
+
+def _roots(shown: Inventory) -> Iterator[tuple[Program, tuple[str, str]]]:
+    for attachment in shown.attachments:
+        yield attachment.program, (_cut(attachment.where, _WIDEST_PLACE), attachment.mode)
+    for program in shown.elsewhere:
+        yield program, ("-", "-")
 
 
 def _program_rows(
-    program: Program, before: tuple[str, str], map_names: Mapping[int, str], depth: int = 0
-) -> Iterator[tuple[str, ...]]:
-    maps = ", ".join(map_names.get(number, "") or f"id {number}" for number in program.map_ids)
-    name = program.name or "(name needs CAP_SYS_ADMIN)"
-    yield (*before, "  " * depth + name, str(program.id), maps or "-")
+    program: Program, before: tuple[str, str]
+) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Yield the cells and the maps of a program, then of those that it calls."""
+    yield (*before, _cut(program.name, _WIDEST_NAME) or "?", str(program.id)), program.map_ids
     for place, called in enumerate(program.under, 1):
-        yield from _program_rows(called, ("", f"{place}. under it"), map_names, depth + 1)
+        yield from _program_rows(called, ("", f"{place}. under it"))
 
 
-def _map_table(maps: Sequence[FoundMap]) -> Iterator[str]:
-    yield bold("Maps")
-    header = ("MAP", "ID", "KIND", "ENTRIES", "KEY", "VALUE", "READ IT WITH")
-    first, *rest = table(header, [_map_row(found) for found in maps], numbers=[1, 3, 4, 5])
-    yield f"  {first}"
-    for line, found in zip(rest, maps, strict=True):
-        yield f"  {line}"
-        yield from (f"      {printable(detail, None)}" for detail in _details(found))
+def _map(found: FoundMap, shown: Inventory) -> Iterator[str]:
+    name = bold(_cut(found.info.name, _WIDEST_NAME) or "-")
+    yield f"Map {name}  id {found.info.id}  {found.kind}  {_entries(found)}"
+    if found.refused:
+        yield from _detail("not read", found.refused)
+        return
+    if found.shape:
+        yield from _detail("key", f"{found.info.key_size} B: {_fields(found.shape.key)}", fields=True)
+        yield from _detail("value", f"{found.info.value_size} B: {_fields(found.shape.value)}", fields=True)
+    else:
+        yield from _detail(
+            "layout", f"unknown, {found.info.key_size} B → {found.info.value_size} B: {found.no_shape}"
+        )
+    if users := shown.users(found.info.id):
+        yield from _detail("used by", ", ".join(users))
+    for pin in found.pins:
+        if found.source != ("--map-path", str(pin)):
+            yield from _detail("pin", str(pin))
+    if not found.pins:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", found.info.name) or "map"
+        yield from _detail("pin it", f"bpftool map pin id {found.info.id} {BPFFS / name}")
+    yield from _detail("read it", " ".join(found.source))
 
 
-def _map_row(found: FoundMap) -> tuple[str, ...]:
-    return (
-        found.info.name or "-",
-        str(found.info.id),
-        found.kind,
-        _entries(found),
-        f"{found.info.key_size} B",
-        f"{found.info.value_size} B",
-        f"not readable: {found.refused}" if found.refused else " ".join(found.source),
+def _detail(label: str, text: str, *, fields: bool = False) -> Iterator[str]:
+    shown = printable(text, None)
+    # A field stays on one line with its type.
+    shown = re.sub("(?<!,) ", _NO_BREAK, shown) if fields else shown
+    for line in _wrapped(shown, f"  {label:9}"):
+        yield line.replace(_NO_BREAK, " ")
+
+
+def _wrapped(text: str, before: str = "") -> Iterator[str]:
+    """Yield *text* after *before*, in lines that leave the columns under *before* free."""
+    yield from textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=before,
+        subsequent_indent=" " * len(before),
+        break_on_hyphens=False,
     )
+
+
+def _cut(text: str, width: int) -> str:
+    shown = printable(text, None)
+    return shown if len(shown) <= width else f"{shown[: width - 1]}…"
 
 
 def _entries(found: FoundMap) -> str:
     if found.is_array or found.entries is None:
-        return f"{found.info.max_entries:,}"
-    return f"{'>' if found.more else ''}{found.entries:,} of {found.info.max_entries:,}"
+        return plural(found.info.max_entries, "key")
+    return f"{'>' if found.more else ''}{found.entries:,} of {plural(found.info.max_entries, 'key')}"
 
 
-def _details(found: FoundMap) -> Iterator[str]:
-    if found.shape:
-        yield f"key    {_fields(found.shape.key)}"
-        yield f"value  {_fields(found.shape.value)}"
-    elif not found.refused:
-        yield f"layout unknown: {found.no_shape}"
-    if not found.pins and not found.refused:
-        name = re.sub(r"[^A-Za-z0-9_]", "_", found.info.name) or "map"
-        yield f"not pinned; to read it with fewer rights: `bpftool map pin id {found.info.id} {BPFFS / name}`"
-    for pin in found.pins:
-        if found.source != ("--map-path", str(pin)):
-            yield f"pin    {pin}"
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 key`, `4,096 keys`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _fields(parts: Sequence[Part]) -> str:
@@ -132,8 +189,8 @@ def c_type(part: Part) -> str:
     return f"{part.type}:{part.bits}" if exact and part.bits not in (8, 16, 32, 64) else part.type
 
 
-def as_json(inventory: Inventory) -> dict[str, object]:
-    """Return the inventory as JSON values; docs/using-your-program.md documents the keys."""
+def as_json(shown: Inventory, whole: Inventory, error: str | None = None) -> dict[str, object]:
+    """Return *shown*, the part of *whole* that was asked for, as JSON values; *error*: what went wrong."""
     return {
         "interfaces": [
             {
@@ -143,11 +200,16 @@ def as_json(inventory: Inventory) -> dict[str, object]:
                 "mode": attachment.mode,
                 **_program_json(attachment.program),
             }
-            for attachment in inventory.attachments
+            for attachment in shown.attachments
         ],
-        "elsewhere": [_program_json(program) for program in inventory.elsewhere],
-        "maps": [_map_json(found, inventory) for found in inventory.maps],
-        "notes": list(inventory.notes),
+        "elsewhere": [_program_json(program) for program in shown.elsewhere],
+        "maps": [_map_json(found, whole) for found in shown.maps],
+        "not_shown": {
+            "programs": max(0, len(whole.programs()) - len(shown.programs())),
+            "maps": max(0, len(whole.maps) - len(shown.maps)),
+        },
+        "notes": list(shown.notes),
+        "error": error,
     }
 
 

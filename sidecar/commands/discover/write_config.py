@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sidecar.commands.discover import guesses, maps, write_layout
 from sidecar.commands.discover.model import FoundMap, Inventory
-from sidecar.commands.discover.pins import Walk
 from sidecar.commands.discover.report import c_type
 from sidecar.describe import defaults
 from sidecar.describe.file import sources
@@ -19,7 +18,6 @@ from sidecar.describe.shape import ARRAY_INDEX, Part, Shape, covering_parts
 from sidecar.describe.spec import KeySpec, MapRef, MetricSpec, SourceSpec
 from sidecar.errors import SidecarError, SourceError, printable
 from sidecar.kernel import pins
-from sidecar.kernel import syscall as bpf
 from sidecar.kernel.uapi import OBJ_NAME_LEN
 from sidecar.kinds import Kind
 
@@ -73,16 +71,8 @@ def _by_name_or_id(inventory: Inventory, wanted: str) -> list[FoundMap]:
     return (
         [found for found in inventory.maps if found.info.id == number]
         or [found for found in inventory.maps if found.info.name == name]
-        or [found for found in _all_maps() if found.info.name == name or found.info.id == number]
+        or [found for found in maps.every() if found.info.name == name or found.info.id == number]
     )
-
-
-def _all_maps() -> Iterator[FoundMap]:
-    """Yield every map of the kernel, including those that are not pinned and that no XDP program uses."""
-    try:
-        yield from maps.examine(set(bpf.map_ids()), Walk())
-    except OSError:
-        return
 
 
 def _heading(found: FoundMap, inventory: Inventory) -> Iterator[str]:
@@ -132,7 +122,7 @@ def _place(found: FoundMap) -> str:
     flag, value = found.source
     if flag == "--map-path":
         return f"pin: {_scalar(value)}"
-    names = [other.info.name for other in _all_maps()]
+    names = [other.info.name for other in maps.every()]
     if found.info.name and names.count(found.info.name) == 1:
         return f"name: {_scalar(found.info.name)}   # not pinned: a name needs CAP_SYS_ADMIN"
     return f"id: {found.info.id}   # not pinned: the id changes with each load"

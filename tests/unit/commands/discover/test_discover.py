@@ -2,19 +2,22 @@
 """The output of `discover`, without a kernel: tables, configurations, layouts, netlink."""
 
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.commands.discover import pins, report, write_config, write_layout
+from sidecar.commands.discover import next_steps, pins, report, scope, write_config, write_layout
 from sidecar.commands.discover.model import Attachment, FoundMap, Inventory, Program
 from sidecar.describe.file import sources
 from sidecar.describe.layout import TYPES, shape_from
 from sidecar.describe.shape import Encoding, Part, Shape
+from sidecar.errors import SourceError
 from sidecar.kernel import netlink
 from sidecar.kernel.syscall import MapInfo
+from tests.examples import examples
 
 HASH, PERCPU_ARRAY = 1, 6
 U64 = Part("packets", 0, 64, Encoding.UNSIGNED, "__u64")
@@ -203,7 +206,7 @@ def test_names_cannot_control_the_terminal():
     hostile = found((U64,), pins=(Path("/sys/fs/bpf/a"), Path("/sys/fs/bpf/\x1b[2Jb")))
     program = Program(7, "evil\x1b]0;", (30,))
     inventory = Inventory((Attachment(None, "eth0", 2, "native", program),), (), (hostile,))
-    text = "\n".join(report.lines(inventory))
+    text = "\n".join(report.lines(inventory, inventory))
 
     assert "\x1b" not in text
     assert "\\x1b[2Jb" in text
@@ -213,17 +216,157 @@ def test_an_array_is_shown_as_a_range():
     """So is a histogram of a thousand slots; a long list of fields is cut."""
     slots = tuple(Part(f"slots.{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(1000))
     fields = tuple(Part(f"f{at}", 64 * at, 64, Encoding.UNSIGNED, "__u64") for at in range(30))
-    shown = "\n".join(report.lines(Inventory((), (), (found((U64,), value=(*slots, U64)), found(fields)))))
+    inventory = Inventory((), (), (found((U64,), value=(*slots, U64)), found(fields)))
+    shown = "\n".join(report.lines(inventory, inventory))
 
-    assert f"value  slots.0 … slots.999 __u64, {U64.name} __u64\n" in shown
-    assert "f23 __u64, and 6 more: --json shows all" in shown
+    assert f"value    8000 B: slots.0 … slots.999 __u64, {U64.name} __u64\n" in shown
+    assert "f23 __u64, and 6 more: --json shows all" in " ".join(shown.split())
 
 
 def test_an_empty_inventory_tells_what_to_do():
     """As on a new machine."""
-    (line,) = report.lines(Inventory((), (), ()))
+    empty = Inventory((), (), ())
+    first, *_, last = report.lines(empty, empty)
 
-    assert line.startswith("No XDP program and no pinned map. `xdp-otel attach --interface IF`")
+    assert first == "No XDP or TCX program is attached there."
+    assert last == "Next: `xdp-otel attach --interface IF` attaches the shipped program."
+
+
+def test_an_empty_list_is_no_answer_without_rights():
+    """Nothing claims then that there is none."""
+    limited = Inventory((), (), (), is_limited=True)
+
+    assert list(report.lines(limited, limited)) == []
+    unnamed = Attachment(None, "eth0", 2, "native", Program(7))
+    limited = Inventory((unnamed,), (), (), is_limited=True)
+    assert list(report.lines(limited, limited))[2].split() == ["eth0", "native", "?", "7", "?"]
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/.\0"), max_size=15)
+PATHS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/.\0"), min_size=1, max_size=120))
+
+
+@given(st.data())
+def test_no_line_exceeds_80_columns(data):
+    """Names and pins of any length, programs with many maps, namespaces by path; no character is lost."""
+    numbers = st.integers(0, 2**32 - 1)
+    programs = st.builds(Program, numbers, NAMES, st.lists(numbers, max_size=9).map(tuple))
+    nested = st.builds(Program, numbers, NAMES, st.just(()), under=st.lists(programs, max_size=3).map(tuple))
+    netns = st.none() | PATHS.map("/".join)
+    modes = st.sampled_from(("native", "tcx ingress"))
+    attachment = st.builds(Attachment, netns, NAMES, numbers, modes, nested)
+    pins = st.lists(PATHS.map(lambda names: Path("/sys/fs/bpf", *names)), max_size=3).map(tuple)
+    maps = [
+        FoundMap(
+            MapInfo(
+                number, data.draw(st.sampled_from((1, 6, 10, 27))), data.draw(NAMES), 8, 8, 2**32 - 1, 0, 0, 0
+            ),
+            1000,
+            more=True,
+            pins=data.draw(pins),
+            no_shape="the map has no BTF",
+        )
+        for number in data.draw(st.lists(numbers, max_size=3, unique=True))
+    ]
+    inventory = Inventory(
+        data.draw(st.lists(attachment, max_size=3).map(tuple)),
+        data.draw(st.lists(programs, max_size=2).map(tuple)),
+        tuple(maps),
+    )
+
+    for line in report.lines(inventory, inventory):
+        assert len(line) <= report.WIDTH, line
+        assert line.isprintable()
+
+
+@given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="\0\r\n"), max_size=200), max_size=5))
+@examples(30)
+def test_a_command_can_be_pasted(words):
+    """In lines of 80 columns, whatever is in its words."""
+    lines = list(next_steps.for_shell(["printf", "%s\\n", *words], 80, "  "))
+    done = subprocess.run(["sh", "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+
+    assert all(len(line) <= 80 for line in lines)
+    assert done.stdout == "".join(f"{word}\n" for word in words or [""])
+
+
+ETH0, ETH1, VETH = (
+    Attachment(None, name, at, "native", Program(10 + at, f"prog{at}", (30 + at,)))
+    for at, name in enumerate(("eth0", "eth1", "veth0"))
+)
+MACHINE = Inventory(
+    (ETH0, ETH1, VETH),
+    (Program(20, "loose_program_x", (40,)),),
+    tuple(
+        FoundMap(MapInfo(number, HASH, name, 4, 8, 9, 0, 0, 0), pins=(Path("/sys/fs/bpf", directory, name),))
+        for number, name, directory in (
+            (30, "flows", "a"),
+            (31, "ports", "a"),
+            (32, "flows", "b"),
+            (40, "a_long_name_tha", "c"),
+            (41, "others", "d"),
+        )
+    ),
+    interfaces=("lo", "eth0", "eth1", "veth0"),
+    program_pins=((Path("/sys/fs/bpf/a/prog0"), 10),),
+)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "interfaces", "maps"),
+    [
+        ([], ["eth0", "eth1", "veth0"], [30, 31, 32]),
+        (["eth*"], ["eth0", "eth1"], [30, 31]),
+        (["eth1", "veth0"], ["eth1", "veth0"], [31, 32]),
+        (["lo"], [], []),
+    ],
+)
+def test_what_is_attached_is_shown_with_its_maps(patterns, interfaces, maps):
+    """And nothing else; an interface may have none."""
+    shown = scope.attached(MACHINE, patterns)
+
+    assert [one.interface for one in shown.attachments] == interfaces
+    assert [one.info.id for one in shown.maps] == maps
+    assert shown.elsewhere == ()
+
+
+@pytest.mark.parametrize("pattern", ["eth2", "br*"])
+def test_an_interface_that_is_not_there_is_an_error(pattern):
+    """Also if it is a pattern."""
+    with pytest.raises(SourceError, match="no such interface"):
+        scope.attached(MACHINE, [pattern])
+
+
+@pytest.mark.parametrize(
+    ("name", "programs", "maps"),
+    [
+        ("flows", [10, 12], [30, 32]),
+        ("prog1", [11], [31]),
+        ("40", [20], [40]),
+        ("a_long_name_that_the_kernel_cuts", [20], [40]),
+        ("loose_program_x_and_more", [20], [40]),
+        ("/sys/fs/bpf/b/flows", [12], [32]),
+        ("/sys/fs/bpf/a", [10, 11], [30, 31]),
+        ("/sys/fs/bpf/a/prog0", [10], [30]),
+        ("others", [], [41]),
+        ("unpinned", [], [50]),
+    ],
+)
+def test_a_name_chooses_maps_and_programs(name, programs, maps):
+    """By pin, directory of pins, name or id; the others only if nothing is found here."""
+    other = FoundMap(MapInfo(50, HASH, "unpinned", 4, 8, 9, 0, 0, 0))
+    shown = scope.named(MACHINE, name, lambda: [other])
+
+    assert [program.id for program in shown.programs()] == programs
+    assert [one.info.id for one in shown.maps] == maps
+
+
+def test_an_unknown_name_is_an_error_with_the_nearest_one():
+    """As in the rest of the program."""
+    with pytest.raises(
+        SourceError, match="cannot find flovs: no such map, program or pin: did you mean 'flows'"
+    ):
+        scope.named(MACHINE, "flovs", list)
 
 
 def test_mount_points_are_parsed_as_the_kernel_writes_them():

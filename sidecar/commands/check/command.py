@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The entry point of `xdp-otel check`.
+
+It attaches nothing, exports nothing and leaves nothing behind: the request to the Collector is empty.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from sidecar.commands.check import collector, machine
+from sidecar.commands.check.rows import Rows
+from sidecar.commands.check.sources import check_sources
+from sidecar.config import config_from
+from sidecar.observe import listener
+from sidecar.state import rehearsal
+from sidecar.state.journal import journal_name
+
+
+def check(flags: argparse.Namespace) -> int:
+    """Print a line for each thing that `run` needs; then raise the SidecarError of the first that failed."""
+    config = config_from(flags, os.environ)
+    rows = Rows()
+    with ExitStack() as stack:
+        sources, to_attach = check_sources(config.sources, rows, stack)
+        machine.check_features(sources, to_attach, rows)
+    journal = journal_name(sends=config.sends)
+    rows.step(f"state directory {config.state_dir}", lambda: [rehearsal.rehearse(config.state_dir, journal)])
+    if config.status:
+        host, port = config.status
+        rows.step(f"status endpoint {host}:{port}", lambda: _listen(host, port))
+    if flags.no_endpoint:
+        rows.ok(f"Collector {config.endpoint.target}", "not contacted (--no-endpoint)")
+    else:
+        collector.check_collector(config.endpoint, rows)
+    if rows.first_error:
+        sys.stdout.flush()  # the log's line is the last one, also in a pipe that takes both
+        raise rows.first_error
+    print("OK")
+    return 0
+
+
+def _listen(host: str, port: int) -> Iterator[str]:
+    listener.listen(host, port).close()
+    yield "free"

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which features of BPF this kernel has, by trying them without any effect.
+
+Never by its version: the 5.14 kernel of RHEL 9, for one, carries the BPF of a far newer one.
+"""
+
+import ctypes
+import errno
+import os
+import socket
+from pathlib import Path
+
+from sidecar.errors import KernelError, explain
+from sidecar.kernel import syscall as bpf
+from sidecar.kernel import uapi
+from sidecar.kernel.capabilities import Capability
+
+_PR_CAPBSET_READ = 23
+_NO_BATCH = (errno.EINVAL, 524)  # 524: ENOTSUPP
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def knows_cap_bpf() -> bool:
+    """Return whether the kernel has CAP_BPF (5.8); before it, CAP_SYS_ADMIN is needed in its place."""
+    return int(_libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(Capability.BPF))) >= 0
+
+
+def has_btf() -> bool:
+    """Return whether the kernel describes its own types."""
+    return Path("/sys/kernel/btf/vmlinux").exists()
+
+
+def reads_in_batches(map_fd: int, info: bpf.MapInfo) -> bool:
+    """Return whether the kernel reads a map of this kind in batches, by asking for a batch of no entry."""
+    cursor = ctypes.create_string_buffer(max(4, info.key_size))
+    _, code = bpf.map_lookup_batch(map_fd, None, cursor, 0, 0, 0)
+    return code not in _NO_BATCH
+
+
+def require_xdp_link(prog_fd: int, what: str) -> None:
+    """
+    Raise KernelError unless an XDP program can be attached by a bpf_link (5.9).
+
+    It is tried in a mode that the loopback interface can never have: hardware offload. The kernel answers
+    EOPNOTSUPP if it knows such links, else EINVAL.
+    """
+    try:
+        os.close(bpf.link_create_xdp(prog_fd, socket.if_nametoindex("lo"), uapi.XDP_FLAGS_HW_MODE))
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise KernelError(
+                what, "the kernel has no bpf_link for XDP", "upgrade it, or read a map that it has"
+            ) from None
+        if error.errno != errno.EOPNOTSUPP:
+            raise KernelError(what, explain(error), "look at the kernel's log") from None
