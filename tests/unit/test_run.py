@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from sidecar import run
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel import limits
 
 PROGRAM = """
@@ -39,6 +40,18 @@ def test_the_clock_works_with_more_descriptors_than_select_takes(many_files):
     assert not clock.wait(0.001)
     clock.stop()
     assert clock.wait(60)
+
+
+def test_the_last_line_says_how_to_remove_the_program():
+    """One command for each network namespace; nothing for maps that other programs fill."""
+    refs = [("interface", "eth0", None), ("interface", "eth1", None), ("interface", "eth0", "blue")]
+    attached = [SourceSpec(MapRef(*ref)) for ref in refs]
+
+    assert run._until_detached(attached) == (
+        "; `xdp-otel detach --interface eth0 --interface eth1` removes the XDP program"
+        "; `xdp-otel detach --interface eth0 --netns blue` removes the XDP program"
+    )
+    assert run._until_detached([SourceSpec(MapRef("pin", "/sys/fs/bpf/flows"))]) == ""
 
 
 @pytest.fixture
