@@ -51,8 +51,12 @@ class Machine:
     def __init__(self, directory):
         self.clone = directory / "clone"
         self.clone.mkdir()
-        for entry in ROOT.iterdir():
-            (self.clone / entry.name).symlink_to(entry)
+        # `make clean` deletes in these two: links here, not what they lead to.
+        for place in (".", "sidecar"):
+            (self.clone / place).mkdir(exist_ok=True)
+            for entry in (ROOT / place).iterdir():
+                if entry != ROOT / "sidecar":
+                    (self.clone / place / entry.name).symlink_to(entry)
         tools = directory / "tools"
         tools.mkdir()
         for name, text in {"make": _MAKE, "sudo": _SUDO}.items():
@@ -88,9 +92,7 @@ class Machine:
             return ""
         if line.startswith(("export ", "cd ")):
             self._exports.append(line)
-        if "--once" not in line and line.removeprefix("sudo ").removeprefix(".venv/bin/").startswith(
-            _LASTING
-        ):
+        if line.startswith(_LASTING) and "--once" not in line:
             return self._start(line)
         # A page that is served by what was just started may take a moment.
         deadline = time.monotonic() + (30 if line.startswith("curl ") else 0)
@@ -127,7 +129,7 @@ class Machine:
         before = len(self._printed())
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                self._shell(f"exec {line.removeprefix('sudo ')}"),
+                self._shell(f"exec {line}"),
                 cwd=self.clone,
                 env=self._environment,
                 stdout=log,
