@@ -174,11 +174,13 @@ def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
         return VerifierError(
             what,
             f"{cause}: verifier: {verdict}",
-            "before Linux 5.18 add CAP_PERFMON; before 5.15 upgrade the kernel",
+            "add CAP_PERFMON, which kernels without multi-buffer XDP ask for; or use a newer kernel",
         )
     if code in (errno.EPERM, errno.EACCES):
         return RightsError(what, cause, remedy(*LOAD_RIGHTS))
-    return KernelError(what, cause, "the kernel must be 5.15 or newer, with BPF and its JIT")
+    return KernelError(
+        what, cause, "use a kernel with BPF, its JIT and XDP: bpf/README.md lists what it needs"
+    )
 
 
 def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:
