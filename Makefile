@@ -45,59 +45,82 @@ export CGO_ENABLED := 0
 # Where Go's own archive installs it, which sudo's PATH does not have.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: help install bpf collector prometheus promtool demo run chaos scale test explore lint format wheel clean packages go interface
-.PHONY: chart goldens test-kube
-.PHONY: dashboards pictures
-.PHONY: bench ebpf-exporter performance
-.PHONY: images image-sidecar image-collector image-prometheus image-grafana image-systemd test-podman test-systemd
+# What `make help` prints: each `##@ Heading`, and each target that has a `## comment` of one line.
+.PHONY: help install demo stack run test clean
+
+##@ First hour
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {printf "%s%s\n", (shown++ ? "\n" : ""), substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/bin/xdp-otel $(BPF_OBJECT) ## put the command at .venv/bin/xdp-otel, with the compiled XDP program
+install: .venv/bin/xdp-otel $(BPF_OBJECT) ## install the command as .venv/bin/xdp-otel (1 minute)
+
+demo: collector prometheus install ## send known traffic and compare (KEEP=1: stay up)
+	@$(PYTHON) -m demo
+
+stack: collector prometheus install ## Collector and Prometheus, for your own sidecar
+	@$(PYTHON) -m demo --stack
+
+# Exactly one of them says what to count.
+SOURCE = $(if $(IFACE),--interface '$(IFACE)')$(if $(MAP),--map '$(MAP)')$(if $(CONFIG),--config '$(CONFIG)')
+
+run: source collector prometheus install ## stack and sidecar: IFACE=eth0, MAP=PIN or CONFIG=FILE
+	@$(PYTHON) -m demo $(SOURCE)
+
+test: collector prometheus promtool install $(HELM) ## build and run all tests (ARGS='tests/unit -k name')
+	@$(PYTHON) -m pytest --kernel=require $(ARGS)
+
+clean: attached ## delete everything built and installed here
+	rm -rf .venv .build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis sidecar/*.bpf.o
+
+##@ Parts
+
+.PHONY: bpf collector prometheus promtool wheel ebpf-exporter
+.PHONY: images image-sidecar image-collector image-prometheus image-grafana image-systemd
 
 bpf: $(BPF_OBJECT) ## compile the XDP program
 
-collector: $(BIN)/otelcol-xdp ## build the Collector with ocb (about 5 minutes the first time)
+collector: $(BIN)/otelcol-xdp ## build the Collector (5 minutes the first time)
 
-prometheus: $(BIN)/prometheus ## build Prometheus (about 5 minutes the first time)
+prometheus: $(BIN)/prometheus ## build Prometheus (5 minutes the first time)
 
-promtool: $(BIN)/promtool ## build promtool, which checks Prometheus' configuration and rules
+promtool: $(BIN)/promtool ## build promtool, which checks rules
 
-demo: collector prometheus install ## send known traffic, compare kernel and Prometheus (KEEP=1 leaves it running)
-	@$(PYTHON) -m demo
+wheel: install ## build the wheel, with the XDP program, into dist/
+	@$(STEP) 'building the wheel' .venv/bin/pip wheel --no-deps --wheel-dir dist .
 
-run: interface collector prometheus install ## the same stack on a real interface: make run IFACE=eth0
-	@$(PYTHON) -m demo --interface $(IFACE)
+images: image-sidecar image-collector ## build both images (CONTAINER_TOOL, BASE_IMAGE)
 
-chaos: collector prometheus install ## break everything, compare kernel and Prometheus (CHAOS_SECONDS, CHAOS_SEED, CHAOS_ONLY)
-	@$(PYTHON) -m chaos $(ARGS)
+image-sidecar: ## build the sidecar's image (2 minutes)
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/xdp-otel:$(VERSION)' \
+		$(IMAGE_BUILD) --file Containerfile --tag $(IMAGE_PREFIX)/xdp-otel:$(VERSION) .
 
-scale: collector prometheus install ## thousands of simulated nodes, real gateways and store: what each needs (SCALE_SECONDS)
-	@$(PYTHON) -m scale $(ARGS)
+image-collector: collector ## build the Collector's image
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/otelcol-xdp:$(VERSION)' \
+		$(IMAGE_BUILD) --file collector/Containerfile --tag $(IMAGE_PREFIX)/otelcol-xdp:$(VERSION) .
 
-test: collector prometheus promtool install $(HELM) ## run all tests (or some: make test ARGS='tests/unit -k name')
-	@$(PYTHON) -m pytest --kernel=require $(ARGS)
+# For tests, where no registry has the real ones.
+image-prometheus: prometheus ## build an image of Prometheus for the tests
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/prometheus:test' \
+		$(IMAGE_BUILD) --file tests/images/prometheus.Containerfile --tag $(IMAGE_PREFIX)/prometheus:test .
 
-explore: .venv/bin/xdp-otel ## keep searching where `make test` stops, with any seed (EXPLORE_SECONDS, EXPLORE_SEED, EXPLORE_JOBS)
-	@$(PYTHON) -m tests.explore
+image-grafana: image-sidecar ## build a stand-in for Grafana for the tests
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/grafana-stand-in:test' \
+		$(CONTAINER_TOOL) build $(IMAGE_FLAGS) --build-arg SIDECAR_IMAGE=$(IMAGE_PREFIX)/xdp-otel:$(VERSION) \
+		--file tests/images/grafana-stand-in.Containerfile --tag $(IMAGE_PREFIX)/grafana-stand-in:test .
 
-test-podman: images image-prometheus image-grafana install ## run the pod of deploy/podman and check its counts (root, CONTAINER_TOOL)
-	@XDP_OTEL_TEST_PODMAN=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
-		$(PYTHON) -m pytest tests/podman $(ARGS)
+image-systemd: wheel ## build a machine with systemd for the tests
+	@$(STEP) 'building the image $(IMAGE_PREFIX)/systemd:test' \
+		$(IMAGE_BUILD) --file tests/images/systemd.Containerfile --tag $(IMAGE_PREFIX)/systemd:test .
 
-chart: $(HELM) .venv/bin/xdp-otel ## check the Helm chart: lint, schema, goldens, Kubernetes' own schemas
-	@$(PYTHON) -m pytest tests/chart $(ARGS)
+# `make bench` compares with it if it is built; EBPF_EXPORTER=PATH names another one.
+ebpf-exporter: $(BIN)/ebpf_exporter ## build what `make bench` compares with
 
-goldens: $(HELM) .venv/bin/xdp-otel ## re-render the chart's golden files
-	@$(PYTHON) -m tests.chart.chart
+##@ Maintenance
 
-test-kube: $(HELM) .venv/bin/xdp-otel ## install on the cluster of KUBECONFIG and break it (see docs/install-kubernetes.md)
-	@XDP_OTEL_TEST_KUBE=1 $(PYTHON) -m pytest tests/kube $(ARGS)
-
-test-systemd: wheel collector image-systemd ## install and run deploy/systemd on a machine in a container (root, CONTAINER_TOOL)
-	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
-		$(PYTHON) -m pytest tests/systemd $(ARGS)
+.PHONY: lint format explore chaos scale bench performance
+.PHONY: chart goldens dashboards pictures test-podman test-systemd test-kube
 
 lint: .venv/bin/xdp-otel ## check style, types and the layers of imports
 	.venv/bin/ruff check .
@@ -108,59 +131,53 @@ lint: .venv/bin/xdp-otel ## check style, types and the layers of imports
 	.venv/bin/hadolint Containerfile collector/Containerfile tests/images/*.Containerfile
 	.venv/bin/yamllint --strict --config-file tools/yamllint.yaml collector deploy helm/*.yaml tests/chart/values
 
-bench: collector prometheus install ## measure the cost of each part next to something comparable (root; ARGS='xdp encode')
-	@$(PYTHON) -m bench $(ARGS)
-
-# `make bench` compares with it if it is built; EBPF_EXPORTER=PATH names another one.
-ebpf-exporter: $(BIN)/ebpf_exporter
-
-performance: .venv/bin/xdp-otel ## put the figures of `make bench` into docs/performance.md and draw them
-	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
-	@$(PYTHON) -m bench.document
-	@$(PYTHON) -m bench.plot
-
-dashboards: .venv/bin/xdp-otel ## write the Grafana dashboards, the alerts' runbook URL (RUNBOOK_URL), the chart's copies
-	@RUNBOOK_URL='$(RUNBOOK_URL)' $(PYTHON) -m dashboards
-
-pictures: prometheus promtool install ## draw docs/images/overview.png from the dashboard's queries on a simulated day
-	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
-	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
-
 format: .venv/bin/xdp-otel ## format the Python code and apply ruff's fixes
 	.venv/bin/ruff check --fix-only .
 	.venv/bin/ruff format .
 
-wheel: install ## build the wheel, with the compiled XDP program in it, into dist/
-	@$(STEP) 'building the wheel' .venv/bin/pip wheel --no-deps --wheel-dir dist .
+explore: .venv/bin/xdp-otel ## go on where the tests stop (EXPLORE_SECONDS, _SEED)
+	@$(PYTHON) -m tests.explore
 
-images: image-sidecar image-collector ## build both images (CONTAINER_TOOL, BASE_IMAGE, IMAGE_PREFIX, IMAGE_FLAGS)
+chaos: collector prometheus install ## break everything, compare (CHAOS_SECONDS, _SEED, _ONLY)
+	@$(PYTHON) -m chaos $(ARGS)
 
-image-sidecar: # about 2 minutes
-	@$(STEP) 'building the image $(IMAGE_PREFIX)/xdp-otel:$(VERSION)' \
-		$(IMAGE_BUILD) --file Containerfile --tag $(IMAGE_PREFIX)/xdp-otel:$(VERSION) .
+scale: collector prometheus install ## simulate thousands of nodes (SCALE_SECONDS)
+	@$(PYTHON) -m scale $(ARGS)
 
-image-collector: collector
-	@$(STEP) 'building the image $(IMAGE_PREFIX)/otelcol-xdp:$(VERSION)' \
-		$(IMAGE_BUILD) --file collector/Containerfile --tag $(IMAGE_PREFIX)/otelcol-xdp:$(VERSION) .
+bench: collector prometheus install ## measure what each part costs (ARGS='xdp encode')
+	@$(PYTHON) -m bench $(ARGS)
 
-# For tests, where no registry has the real ones.
-image-prometheus: prometheus
-	@$(STEP) 'building the image $(IMAGE_PREFIX)/prometheus:test' \
-		$(IMAGE_BUILD) --file tests/images/prometheus.Containerfile --tag $(IMAGE_PREFIX)/prometheus:test .
+performance: .venv/bin/xdp-otel ## put the figures of `make bench` into the docs
+	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
+	@$(PYTHON) -m bench.document
+	@$(PYTHON) -m bench.plot
 
-image-grafana: image-sidecar
-	@$(STEP) 'building the image $(IMAGE_PREFIX)/grafana-stand-in:test' \
-		$(CONTAINER_TOOL) build $(IMAGE_FLAGS) --build-arg SIDECAR_IMAGE=$(IMAGE_PREFIX)/xdp-otel:$(VERSION) \
-		--file tests/images/grafana-stand-in.Containerfile --tag $(IMAGE_PREFIX)/grafana-stand-in:test .
+dashboards: .venv/bin/xdp-otel ## write dashboards and rules, and the chart's copies (RUNBOOK_URL)
+	@RUNBOOK_URL='$(RUNBOOK_URL)' $(PYTHON) -m dashboards
 
-image-systemd: wheel
-	@$(STEP) 'building the image $(IMAGE_PREFIX)/systemd:test' \
-		$(IMAGE_BUILD) --file tests/images/systemd.Containerfile --tag $(IMAGE_PREFIX)/systemd:test .
+pictures: prometheus promtool install ## draw the overview of a simulated day for docs/images
+	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
+	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
 
-clean: ## delete everything built and installed here
-	rm -rf .venv .build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis sidecar/*.bpf.o
+chart: $(HELM) .venv/bin/xdp-otel ## check the Helm chart
+	@$(PYTHON) -m pytest tests/chart $(ARGS)
+
+goldens: $(HELM) .venv/bin/xdp-otel ## render the chart's golden files again
+	@$(PYTHON) -m tests.chart.chart
+
+test-podman: images image-prometheus image-grafana install ## test deploy/podman
+	@XDP_OTEL_TEST_PODMAN=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
+		$(PYTHON) -m pytest tests/podman $(ARGS)
+
+test-systemd: wheel collector image-systemd ## test deploy/systemd in a container
+	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
+		$(PYTHON) -m pytest tests/systemd $(ARGS)
+
+test-kube: $(HELM) .venv/bin/xdp-otel ## test the chart on KUBECONFIG's cluster, and break it
+	@XDP_OTEL_TEST_KUBE=1 $(PYTHON) -m pytest tests/kube $(ARGS)
 
 # What the machine must have. Checked before each build; quick and silent if nothing is missing.
+.PHONY: packages go
 
 packages: ## install the system packages that are missing
 	@tools/install-packages
@@ -168,8 +185,15 @@ packages: ## install the system packages that are missing
 go:
 	@tools/check-go
 
-interface:
-	$(if $(IFACE),,$(error make run: no interface given: name one, as in: make run IFACE=eth0))
+# What the commands above ask first.
+.PHONY: source attached
+
+source:
+	$(if $(filter 1,$(words $(IFACE) $(MAP) $(CONFIG))),,$(error cannot run: what to count is not clear: give one of \
+		IFACE=eth0, MAP=/sys/fs/bpf/PIN and CONFIG=FILE))
+
+attached:
+	@tools/warn-attached
 
 # Build results.
 

@@ -7,6 +7,7 @@ Each is a Service, so that a test can stop, kill and restart it while the others
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from demo.errors import DemoError
@@ -91,15 +92,24 @@ def sidecar(directory: Path, ports: Ports, interface: str, namespace: str | None
     It loads, attaches and pins the XDP program unless that is done, and is then ready. Its state goes to
     *directory*.
     """
+    return _sidecar(directory, ports, _where(interface, namespace), lambda: is_attached(interface, namespace))
+
+
+def reader(directory: Path, ports: Ports, *flags: str) -> Service:
+    """Return the sidecar for the maps that *flags* name, ready after its first cycle; state as above."""
+    return _sidecar(directory, ports, flags, (directory / "state/journal").exists)
+
+
+def _sidecar(directory: Path, ports: Ports, flags: Sequence[str], ready: Callable[[], bool]) -> Service:
     # With it a Collector that lost its state takes up where it ended (docs/delivery.md).
     options = ["--base-point", "--interval", "1", "--state-dir", str(directory / "state")]
     options += ["--otel-endpoint", f"127.0.0.1:{ports.otlp}"]
     return Service(
         name="the sidecar",
-        command=[str(SIDECAR), "run", *_where(interface, namespace), *options],
+        command=[str(SIDECAR), "run", *flags, *options],
         env={**environment(), "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=demo"},
         log=directory / "sidecar.log",
-        ready=lambda: is_attached(interface, namespace),
+        ready=ready,
     )
 
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from sidecar.config import Config
 from sidecar.delivery import Delivery
-from sidecar.describe.spec import MapRef
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.model import Attribute, Temporality
 from sidecar.observe.otlp import encode_telemetry
@@ -70,7 +70,20 @@ def run(config: Config) -> None:
             pipeline.once()
         else:
             pipeline.run(config.interval_s)
-            log.info("stopped; the kernel keeps counting")
+            log.info("stopped; the kernel keeps counting%s", _until_detached(config.sources))
+
+
+def _until_detached(specs: Sequence[SourceSpec]) -> str:
+    """Return the commands that remove what `--interface` attached; empty for maps of other programs."""
+    interfaces = [locate.interface_of(spec.map_ref) for spec in specs]
+    by_netns: dict[str | None, list[str]] = {}
+    for interface in filter(None, interfaces):
+        by_netns.setdefault(interface.netns, []).append(f"--interface {interface.name}")
+    commands = [
+        " ".join(["xdp-otel detach", *flags, *([f"--netns {netns}"] if netns else [])])
+        for netns, flags in by_netns.items()
+    ]
+    return "".join(f"; `{command}` removes the XDP program" for command in commands)
 
 
 def _dialer(endpoint: Endpoint) -> Callable[[], Exporter]:

@@ -14,7 +14,7 @@ from tests import examples
 examples.register()
 
 _HERE = Path(__file__).parent
-_NEED_KERNEL = ("kernel", "e2e", "chaos")
+_NEED_KERNEL = ("kernel", "e2e", "chaos", "docs")
 _NEED_PODMAN = {"podman/test_podman.py": "podman", "systemd/test_services.py": "systemd"}
 """By file: the make target `test-…` that runs it, and that sets XDP_OTEL_TEST_… to 1."""
 _counts = {"run": 0, "skipped": 0}

@@ -19,6 +19,7 @@ from demo import prometheus, stack
 from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE
 from demo.ports import Ports
 from demo.processes import ROOT, run
+from scale.counts import Counter
 from tests.waiting import answered
 
 # Sends frames that a tap on the interface does not see: PACKET_QDISC_BYPASS (20) hands them to the driver.
@@ -239,6 +240,67 @@ def test_real_interface(tmp_path: Path, host_interface: str) -> None:
     assert not stack.pins(host_interface).exists()
     assert "xdp" not in run("ip", "link", "show", host_interface)
     assert demo.leftovers(process.pid) == []
+
+
+def test_the_stack_alone_waits_for_a_sidecar(tmp_path: Path, counter: Counter) -> None:
+    """With --stack it prints the command of a sidecar; that command, with a pin, fills Prometheus."""
+    demo = Demo(tmp_path, arguments=("--stack",))
+
+    with demo.running() as process:
+        printed = read_until(process, "--base-point")
+        read_until(process, "nothing in Prometheus yet")
+        command = printed.splitlines()[-1].replace("sudo ", "").replace("PIN", str(counter.pin)).split()
+        subprocess.run([*command, "--once", f"--state-dir={tmp_path / 'state'}"], cwd=ROOT, check=True)
+        read_until(process, "in Prometheus: 9 series from 1 sidecar")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+
+    assert process.returncode == 0
+    assert demo.leftovers(process.pid) == [tmp_path / "state"]
+
+
+def test_a_map_of_ones_own(tmp_path: Path, counter: Counter) -> None:
+    """With --map the stack reads the map pinned there until Ctrl-C."""
+    demo = Demo(tmp_path, arguments=("--map", str(counter.pin)))
+
+    with demo.running() as process:
+        read_until(process, " from 1 sidecar")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+
+    assert process.returncode == 0
+    assert counter.pin.exists()
+    assert demo.leftovers(process.pid) == []
+
+
+def test_sources_in_a_file(tmp_path: Path, host_interface: str) -> None:
+    """With --config it reads what the file names, and detaches what was attached for it."""
+    config = tmp_path / "sources.yaml"
+    config.write_text(f"sources: [{{interface: {host_interface}}}]")
+    demo = Demo(tmp_path, arguments=("--config", str(config)))
+
+    with demo.running() as process:
+        read_until(process, " from 1 sidecar")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+
+    assert process.returncode == 0
+    assert not stack.is_attached(host_interface)
+    assert demo.leftovers(process.pid) == [config]
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """The sidecar's own message, before anything starts."""
+    config = tmp_path / "sources.yaml"
+    config.write_text("sources: []")
+    demo = Demo(tmp_path, arguments=("--config", str(config)))
+
+    with demo.running() as process:
+        printed, _ = process.communicate(timeout=90)
+
+    assert process.returncode == 1
+    assert f"demo: {config}:1: " in printed
+    assert "Start" not in printed
 
 
 def test_a_program_attached_before_stays(tmp_path: Path, host_interface: str) -> None:

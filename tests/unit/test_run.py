@@ -9,6 +9,7 @@ import pytest
 from sidecar import run
 from sidecar.commands import registry
 from sidecar.config import config_from
+from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.kernel import limits
 
 PROGRAM = """
@@ -64,6 +65,18 @@ def test_what_a_restart_of_the_collector_costs_is_logged_where_it_applies(
     run._log_endpoint(config_from(flags, environ))
 
     assert caplog.text.count("without --base-point, a Collector that restarts") == int(expected)
+
+
+def test_the_last_line_says_how_to_remove_the_program():
+    """One command for each network namespace; nothing for maps that other programs fill."""
+    refs = [("interface", "eth0", None), ("interface", "eth1", None), ("interface", "eth0", "blue")]
+    attached = [SourceSpec(MapRef(*ref)) for ref in refs]
+
+    assert run._until_detached(attached) == (
+        "; `xdp-otel detach --interface eth0 --interface eth1` removes the XDP program"
+        "; `xdp-otel detach --interface eth0 --netns blue` removes the XDP program"
+    )
+    assert run._until_detached([SourceSpec(MapRef("pin", "/sys/fs/bpf/flows"))]) == ""
 
 
 @pytest.fixture
