@@ -15,6 +15,7 @@ from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import MapRef
 from sidecar.kernel.interface_lock import InterfaceLock
+from sidecar.log_fields import about
 from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
@@ -69,7 +70,20 @@ def run(config: Config) -> None:
             pipeline.once()
         else:
             pipeline.run(config.interval_s)
-            log.info("stopped; the kernel keeps counting")
+        log.info("%s", _last_line(config))
+
+
+def _last_line(config: Config) -> str:
+    """Return what stays when the process ends, and how to remove it."""
+    by_netns: dict[str | None, list[str]] = {}
+    for interface in filter(None, (locate.interface_of(spec.map_ref) for spec in config.sources)):
+        by_netns.setdefault(interface.netns, []).append(f"--interface {interface.name}")
+    commands = [
+        " ".join(["xdp-otel detach", *([f"--netns {netns}"] if netns else []), *names])
+        for netns, names in by_netns.items()
+    ]
+    remedy = f"; to remove the program: {' and '.join(commands)}" if commands else ""
+    return f"stopped; the kernel keeps counting{remedy}"
 
 
 def _dialer(endpoint: Endpoint) -> Callable[[], Exporter]:
@@ -95,7 +109,7 @@ def _open(source: Source, lock: InterfaceLock | None, cleanup: ExitStack) -> Non
     source.open()
     cleanup.callback(source.close)
     name, map_id, map_type = _map_info(source)
-    log.info("%s: map %s, id %s, %s", source.name, name, map_id, map_type)
+    log.info("map %s, id %s, %s", name, map_id, map_type, extra=about(source.name, map=name, map_id=map_id))
 
 
 def _map_info(source: Source) -> tuple[str, int, str]:
@@ -132,7 +146,17 @@ def _pipeline(
     clock = _stoppable_clock(pusher)
     delivery = Delivery(journal, pusher, clock, config.temporality, telemetry)
     after_delivery = _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None
-    return Pipeline(sources, resource, config.temporality, delivery, clock, telemetry, after_delivery)
+    delivers = config.endpoint.target != NOWHERE
+    return Pipeline(
+        sources,
+        resource,
+        config.temporality,
+        delivery,
+        clock,
+        telemetry,
+        after_delivery,
+        delivers=delivers,
+    )
 
 
 def _self_metrics(

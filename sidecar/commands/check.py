@@ -20,7 +20,7 @@ from sidecar.kernel import dispatcher, netlink, netns, path_lock
 from sidecar.kernel.capabilities import missing
 from sidecar.kernel.interface import Interface
 from sidecar.kernel.libbpf import LOAD_RIGHTS
-from sidecar.observe.log_handler import LONGEST_LINE
+from sidecar.observe.log_formats import LONGEST_LINE
 from sidecar.observe.summary import shared_series
 from sidecar.otlp.endpoint import NOWHERE
 from sidecar.otlp.outcome import Delivered
@@ -31,13 +31,6 @@ from sidecar.sources.source import Source
 _SERIES_SHOWN = 3
 _FIELDS_SHOWN = 24
 _TIMEOUT_S = 5.0
-_REMEDIES = {
-    "UNAVAILABLE": "is it running, and is that its OTLP/gRPC address? --no-endpoint skips it",
-    "DEADLINE_EXCEEDED": "does a firewall drop the packets, or does it expect TLS (https://)?",
-    "UNAUTHENTICATED": "set its credentials in OTEL_EXPORTER_OTLP_HEADERS",
-    "PERMISSION_DENIED": "set its credentials in OTEL_EXPORTER_OTLP_HEADERS",
-    "UNIMPLEMENTED": "is that an OTLP/gRPC address, and does it have a metrics pipeline?",
-}
 
 
 def check(flags: argparse.Namespace) -> int:
@@ -170,7 +163,7 @@ def _check_collector(config: Config) -> None:
     if not isinstance(outcome, Delivered):
         raise NotAcknowledgedError(
             f"reach the Collector at {endpoint.target} ({transport})",
-            f"{outcome.code}: {outcome.message}",
-            _REMEDIES.get(outcome.code, "see the Collector's log"),
+            outcome.reason,
+            f"{outcome.remedy}; --no-endpoint skips it",
         )
     _print(f"Collector {endpoint.target} ({transport}): accepts requests")

@@ -11,6 +11,7 @@ from typing import TextIO
 from sidecar.commands import peek
 from sidecar.commands.table import bold, table
 from sidecar.errors import printable
+from sidecar.log_fields import text_of
 
 # Control sequences of xterm, which all current terminals support: alternate screen, cursor hidden.
 _ENTER = "\x1b[?1049h\x1b[?25l"
@@ -108,7 +109,7 @@ class Screen(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a log line for the next `show`: writing it now would garble the screen."""
-        self._log_line = printable(record.getMessage())
+        self._log_line = printable(text_of(record))
 
     def __enter__(self) -> "Screen":
         root = logging.getLogger()

@@ -11,6 +11,7 @@ from pathlib import Path
 from sidecar import bpf_reader
 from sidecar.errors import KernelError, SidecarError, explain, from_os_error
 from sidecar.kernel import syscall as bpf
+from sidecar.log_fields import about
 from sidecar.model import MapIdentity, Snapshot
 from sidecar.schema import SOURCE_ATTRIBUTE, Schema
 from sidecar.sources.streams import Streams, in_conflict, refuse_two_kinds, streams_of
@@ -86,7 +87,8 @@ class Source:
         for held in self._maps:
             held.schema = self._with_attribute(held.schema)
         self._has_attribute = True
-        log.info("%s: attribute xdp.source=%s distinguishes its series from another's", self.name, self.name)
+        text = "attribute xdp.source=%s distinguishes its series from another's"
+        log.info(text, self.name, extra=about(self.name))
 
     def keep_apart_from(self, sources: Sequence["Source"]) -> None:
         """From now on accept no map whose series could be confused with those of another of *sources*."""
@@ -127,13 +129,14 @@ class Source:
             successor = self._maps[-1] if fd is None else self._held(fd) or self._open_map(fd)
         except SidecarError as error:
             if str(error) != self._last_error:
-                log.warning("%s; continuing with the map that is open", error)
+                log.warning("%s; continuing with the map that is open", error, extra=about(self.name))
             self._last_error = str(error)
             return
         self._last_error = ""
         if successor is self._maps[-1]:
             return
-        log.warning("%s: map id %d replaced map id %d", self.name, successor.info.id, self.info.id)
+        ids = successor.info.id, self.info.id
+        log.warning("map id %d replaced map id %d", *ids, extra=about(self.name))
         self._maps = [*(held for held in self._maps if held is not successor), successor]
         self._switch_to(successor)
 
@@ -174,13 +177,14 @@ class Source:
         if present.schema.attributes[-1:] == ((SOURCE_ATTRIBUTE, self.name),) and not self._has_attribute:
             self._has_attribute = True
             log.warning(
-                "%s: another source has the same series: adding attribute xdp.source from now on", self.name
+                "another source has the same series: adding attribute xdp.source from now on",
+                extra=about(self.name),
             )
         self._streams.add(streams_of(present.schema))
         for text in present.schema.warnings:
-            log.warning("%s: %s", self.name, text)
+            log.warning("%s", text, extra=about(self.name))
         for text in present.schema.notes:
-            log.info("%s: %s", self.name, text)
+            log.info("%s", text, extra=about(self.name))
 
 
 def info_of(fd: int) -> bpf.MapInfo:
