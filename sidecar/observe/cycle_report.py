@@ -42,7 +42,9 @@ class CycleReport:
         self._ledger = Ledger()
         self._sharing: set[int] = set()
         self._minute_at = now() + _PERIOD_S
-        self._is_first = True
+        self._is_first, self._is_answered = True, False
+        # The sources of which some points were delivered.
+        self._begun: set[str] = set()
 
     def reading(self, source: str, schema: Schema, snapshot: Snapshot) -> None:
         """Take the reading of a source's newest map."""
@@ -61,6 +63,7 @@ class CycleReport:
 
     def acknowledged(self) -> None:
         """Count the batch as delivered."""
+        self._is_answered = True
         self._ledger.acknowledge()
 
     def given_up(self) -> None:
@@ -68,30 +71,35 @@ class CycleReport:
         self._ledger.give_up()
 
     def minute(self, sources: Sequence[str]) -> None:
-        """Log a line for each source once a minute, and as soon as there is something to show."""
+        """Log a line for each source at the first delivery, at its own first points, and once a minute."""
         now = self._now()
-        is_first = self._is_first and bool(self._newest or self._ledger.total)
-        if not is_first and now < self._minute_at - _SLACK_S:
-            return
-        if is_first:
-            self._is_first, self._minute_at = False, now
-        # The minutes stay where they are, whenever the cycles come.
-        while self._minute_at <= now + _SLACK_S:
-            self._minute_at += _PERIOD_S
-        for source in sources:
+        fresh = [source for source in sources if source not in self._begun and self._total(source).points]
+        self._begun.update(fresh)
+        is_first = self._is_first and bool(self._newest or self._is_answered)
+        is_due = is_first or now >= self._minute_at - _SLACK_S
+        if is_due:
+            self._is_first = False
+            # The minutes stay where they are, whenever the cycles come.
+            if is_first:
+                self._minute_at = now
+            while self._minute_at <= now + _SLACK_S:
+                self._minute_at += _PERIOD_S
+        for source in sources if is_due else fresh:
             if self._delivers:
-                self._log_delivered(source, "delivered", self._ledger.lately.get(source, Amount()))
+                self._log_delivered(source, "delivered", self._ledger.lately.pop(source, Amount()))
             else:
                 self._log_held(source)
-        self._ledger.lately = {}
 
     def totals(self, sources: Sequence[str]) -> None:
         """Log a line for each source at the end: all that this process has delivered."""
         for source in sources:
             if self._delivers:
-                self._log_delivered(source, "delivered in total", self._ledger.total.get(source, Amount()))
+                self._log_delivered(source, "delivered in total", self._total(source))
             else:
                 self._log_held(source)
+
+    def _total(self, source: str) -> Amount:
+        return self._ledger.total.get(source, Amount())
 
     def _log_delivered(self, source: str, verb: str, part: Amount) -> None:
         since = self._telemetry.pending_since

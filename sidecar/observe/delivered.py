@@ -66,7 +66,7 @@ class Ledger:
     Adds up what is delivered: a batch counts once it is acknowledged.
 
     Attributes:
-        lately: What was delivered of each source since `lately` was last cleared.
+        lately: What was delivered of each source since it was last taken from here.
         total: What was delivered of each source since the process started.
 
     """

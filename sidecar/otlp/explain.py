@@ -50,6 +50,9 @@ _NO_CONNECTION = {
         "set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY",
     ),
     "WRONG_VERSION_NUMBER": Explanation("the Collector speaks plaintext here", "use http://"),
+    "Handshake read failed": Explanation(
+        "the TLS handshake was not answered", f"{_LOG}; if it speaks plaintext there, use http://"
+    ),
     "http1.x": Explanation("no gRPC server listens there", _GRPC_PORT),
     "No such file": Explanation("there is no such socket", _ADDRESS),
     "No route": Explanation("no route to that address", _ROUTE),

@@ -57,6 +57,28 @@ def test_the_first_delivery_is_logged_at_once_and_then_one_line_a_minute(world, 
     assert lines() == [delivered(600, "10.00", points=54)] * 2
 
 
+def test_the_first_points_of_a_source_are_logged_at_once(world, lines):
+    """Another source was delivered, and this one could not be read."""
+    world.add_source("eth1")
+    world.sources[1].unreadable = True
+    cycles(world, 1)
+    assert [line for line in lines() if "delivered" in line] == [
+        delivered(100, "0.91"),
+        "interface:eth1: delivered nothing | pending: none",
+    ]
+
+    world.sources[1].unreadable = False
+    cycles(world, 1)
+    assert [line.partition(" pkts")[0] for line in lines() if "delivered" in line] == [
+        "interface:eth1: delivered 0"
+    ]
+    cycles(world, 5)
+    assert [line.partition(" pkts")[0] for line in lines() if "delivered" in line] == [
+        "interface:eth0: delivered 600",
+        "interface:eth1: delivered 0",
+    ]
+
+
 def test_each_cycle_is_logged_for_debugging(world, lines):
     """What the map holds, even while the Collector is unreachable."""
     world.collector.will(StatusCode.UNAVAILABLE, times=10)
