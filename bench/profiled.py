@@ -16,7 +16,7 @@ from typing import Any
 
 from sidecar import cli, pipeline
 from sidecar.counts import delta
-from sidecar.observe.summary import Summary
+from sidecar.observe import cycle_report
 from sidecar.otlp_push import Pusher
 from sidecar.sources.source import Source
 from sidecar.state.journal import Journal
@@ -25,7 +25,7 @@ WHOLE, WALL, BETWEEN, BEGUN = "whole", "wall", "between", "begun"
 PARTS = ("read", "log line", "step", "encode", "journal", "call")
 _WHERE: tuple[tuple[str, Any, str], ...] = (
     ("read", Source, "read"),
-    ("log line", Summary, "line"),
+    ("log line", cycle_report, "amount"),
     ("step", delta, "advance"),
     ("encode", pipeline, "encode"),
     ("journal", Journal, "commit"),

@@ -99,7 +99,7 @@ class Node:
         where = ["--interface", NODE_INTERFACE, "--netns", self.lab.node]
         if self._program is not None:
             where = ["--map-path", str(self._program.pin)]
-        options = ["--interval", str(self.interval_s), "--state-dir", str(state)]
+        options = ["--interval", str(self.interval_s), "--state-dir", str(state), "--log-level", "debug"]
         options += ["--otel-endpoint", f"127.0.0.1:{endpoint}"]
         if self.mode is Mode.BASE:
             options.append("--base-point")
@@ -173,7 +173,7 @@ class Node:
 
     def cycles(self) -> int:
         """Return the number of cycles of all the sidecar's processes."""
-        return self.log().count(" INFO Total: ")
+        return self.log().count(": Total: ")
 
     def empty(self) -> None:
         """Zero the map, as another program might; its counts stay in the total, to the packet."""

@@ -2,16 +2,19 @@
 """The command `xdp-otel`; the only place where errors become exit codes."""
 
 import argparse
+import contextlib
+import io
 import logging
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 
-from sidecar.commands import registry
+from sidecar.commands import log_flags, registry
 from sidecar.errors import ConfigError, SidecarError, is_text, machine_error
 from sidecar.kernel import limits, standard_streams
-from sidecar.observe.log_handler import LogHandler, OneLine
+from sidecar.observe.log_formats import JsonLine, OneLine
+from sidecar.observe.log_handler import LogHandler
 
 log = logging.getLogger("sidecar")
 
@@ -23,10 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     standard_streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    flags = registry.parser().parse_args(_with_default_command(arguments))
-    _set_up_logging(flags)
+    as_json = log_flags.is_json(arguments, os.environ)
     try:
+        flags = _parse(_with_default_command(arguments), as_json=as_json)
+        _set_up_logging(flags, as_json=as_json)
         _refuse_undecodable(arguments, os.environ)
+        log_flags.check(os.environ)
         limits.raise_open_files()
         code = int(flags.command(flags))
         sys.stdout.flush()
@@ -72,11 +77,32 @@ def _with_default_command(arguments: list[str]) -> list[str]:
     return arguments if named else ["run", *arguments]
 
 
-def _set_up_logging(flags: argparse.Namespace) -> None:
-    # No line shows these (logging HOWTO, "Optimization").
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+def _parse(arguments: list[str], *, as_json: bool) -> argparse.Namespace:
+    """Parse the arguments; log JSON if they are wrong, which the parser itself would write as text."""
+    parser = registry.parser()
+    if not as_json:
+        return parser.parse_args(arguments)
+    written = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(written):
+            return parser.parse_args(arguments)
+    except SystemExit:
+        if lines := written.getvalue().splitlines():
+            _log_to_stderr(JsonLine(), logging.INFO)
+            log.error("%s", lines[-1])
+        raise
+
+
+def _set_up_logging(flags: argparse.Namespace, *, as_json: bool) -> None:
     # A service's lines begin with the time, unless systemd's journal adds it; a user's command needs none.
     time = "%(asctime)s " if flags.logs_time and "JOURNAL_STREAM" not in os.environ else ""
+    formatter = JsonLine() if as_json else OneLine(f"{time}%(levelname)s %(message)s")
+    _log_to_stderr(formatter, log_flags.level(flags, os.environ))
+
+
+def _log_to_stderr(formatter: logging.Formatter, level: int) -> None:
+    # No line shows these (logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = LogHandler(sys.stderr.encoding or "utf-8")
-    handler.setFormatter(OneLine(f"{time}%(levelname)s %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.DEBUG if flags.debug else logging.INFO)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=level)

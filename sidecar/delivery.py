@@ -20,6 +20,7 @@ from typing import Protocol
 from sidecar.counts.idle import CollectorView
 from sidecar.errors import StateError
 from sidecar.model import Baseline, Snapshot, Temporality
+from sidecar.observe.ongoing import Ongoing
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp import connections
 from sidecar.otlp.message import LARGEST_REQUEST_BYTES
@@ -35,6 +36,7 @@ _LARGEST_BACKOFF_S = 30.0
 # The Collector's RetryInfo is followed within these bounds: it is neither flooded nor waited for without end.
 _SHORTEST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 300.0
+_UNDELIVERED, _UNRECORDED = "undelivered", "unrecorded"
 
 
 class Clock(Protocol):
@@ -77,6 +79,7 @@ class Delivery:
         # Which series the Collector has, tracked only while there are enough of them to omit idle ones.
         self._may_omit_idle = False
         self._view = CollectorView()
+        self._ongoing = Ongoing(clock.now)
         if self.has_pending:
             self._telemetry.pending_since = clock.now()
             log.info("batch %d was not acknowledged before the restart: resending it", self.sequence)
@@ -218,8 +221,7 @@ class Delivery:
 
     def _acknowledge(self, outcome: Delivered) -> None:
         self._telemetry.batches["delivered"] += 1
-        if self._attempts > 1:
-            log.info("batch %d acknowledged at attempt %d", self.sequence, self._attempts)
+        self._ongoing.ended(_UNDELIVERED, f"batch {self.sequence} acknowledged")
         self._attempts, self._retry_at = 0, 0.0
         if outcome.rejected:
             self._telemetry.points_rejected += outcome.rejected
@@ -231,25 +233,25 @@ class Delivery:
     def _postpone(self, outcome: Retry | Rejected) -> None:
         kind, after_s = ("retry", outcome.after_s) if isinstance(outcome, Retry) else ("refused", None)
         self._telemetry.batches[kind] += 1
-        log.warning(
-            "batch %d not acknowledged (%s: %s): kept, next attempt in %.1f s",
-            self.sequence,
-            outcome.code,
-            outcome.message,
-            self._pause(after_s),
-        )
+        self._pause(after_s)
+        self._undelivered(outcome, "not acknowledged", "kept until it is")
 
     def _give_up(self, outcome: Retry | Rejected) -> None:
         self._telemetry.batches["given_up"] += 1
-        log.error(
-            "batch %d refused (%s: %s): given up, since it may have been counted; next attempt in %.1f s",
-            self.sequence,
-            outcome.code,
-            outcome.message,
-            self._pause(None),
-        )
+        self._pause(None)
+        if self.needs_probe:
+            self._undelivered(outcome, "refused", "it has no counts: they wait in the kernel")
+        else:
+            self._undelivered(outcome, "refused", "given up, since it may have been counted", logging.ERROR)
         record = self._record.after_give_up()
         self._settle(record, lambda: self._write(record))
+
+    def _undelivered(
+        self, outcome: Retry | Rejected, what: str, fate: str, level: int = logging.WARNING
+    ) -> None:
+        text = f"batch {self.sequence} {what}: {outcome.reason}: {outcome.remedy}; {fate}"
+        reason = f"{fate} {outcome.cause or outcome.reason}"
+        self._ongoing.holds(_UNDELIVERED, text, reason=reason, level=level)
 
     def _settle(self, record: Record, write: Callable[[], None]) -> None:
         """Hold *record*, in which no batch is pending; only log it if the journal cannot be written."""
@@ -258,7 +260,9 @@ class Delivery:
             write()
         except StateError as error:
             # It matters only if the process restarts before the next batch: the same bytes are sent again.
-            log.warning("%s", error)
+            self._ongoing.holds(_UNRECORDED, str(error))
+        else:
+            self._ongoing.ended(_UNRECORDED, "journal written again")
 
     def _commit(self, record: Record) -> None:
         self._write(record)
@@ -275,15 +279,16 @@ class Delivery:
         clean = isinstance(outcome, Delivered) and not outcome.rejected
         self._view = self._view.after_response(connections.present(), clean=clean)
 
-    def _pause(self, after_s: float | None) -> float:
+    def _pause(self, after_s: float | None) -> None:
         """
-        Start the pause before the next attempt and return its length, seconds.
+        Start the pause before the next attempt.
 
-        *after_s* is the delay that the Collector asked for, if any (RetryInfo); otherwise it is a backoff.
+        *after_s* is the delay that the Collector asked for, if any (RetryInfo), seconds; otherwise it is a
+        backoff.
         """
         ceiling_s = min(_LARGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(self._attempts - 1, 10))
         # The jitter lies below the cap, or all nodes would retry at the same time once they reach it.
         jittered_s = random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311
         pause_s = max(_SHORTEST_PAUSE_S, min(_LONGEST_PAUSE_S, jittered_s if after_s is None else after_s))
+        log.debug("batch %d: next attempt in %.1f s", self.sequence, pause_s)
         self._retry_at = self._clock.now() + pause_s
-        return pause_s

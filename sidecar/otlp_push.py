@@ -18,6 +18,7 @@ from sidecar import __version__
 from sidecar.errors import ConfigError, printable
 from sidecar.otlp.certificates import CertificateFiles
 from sidecar.otlp.endpoint import Endpoint
+from sidecar.otlp.explain import explain, shortened
 from sidecar.otlp.lean_grpc import grpc
 from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome, Rejected, Retry
 
@@ -35,14 +36,6 @@ RETRYABLE = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
-# gRPC's messages for a failed handshake, and what they mean.
-_HINTS = {
-    "certificate has expired": "the Collector's certificate has expired",
-    "unable to get local issuer": "the Collector's certificate is not signed by a CA that we trust",
-    "Unwrap failed": "the Collector may require a client certificate, or one of another CA",
-    "WRONG_VERSION_NUMBER": "the Collector speaks plaintext here: use http://",
-}
-
 # Tag, length, time and value of a point.
 _SMALLEST_POINT_BYTES = 20
 
@@ -107,7 +100,7 @@ class Pusher:
             )
             return _success(body, len(request))
         except grpc.RpcError as error:
-            return _failure(error)
+            return _failure(error, secure=self._endpoint.secure)
         finally:
             self._calling = False
 
@@ -161,15 +154,14 @@ def _success(body: bytes | None, request_bytes: int) -> Delivered | Rejected:
     return Delivered(rejected, _one_line(partial.error_message))
 
 
-def _failure(error: Any) -> Retry | Rejected:
+def _failure(error: Any, *, secure: bool) -> Retry | Rejected:
     code: grpc.StatusCode = error.code()
-    message = _one_line(error.details() or "no reason given")
-    hint = next((hint for text, hint in _HINTS.items() if text in message), None)
-    message = f"{message} ({hint})" if hint else message
-    after_s = _retry_info(error.trailing_metadata() or ())
+    details = _one_line(error.details() or "no reason given")
+    cause, remedy = explain(code.name, details, secure=secure)
+    message, after_s = shortened(details), _retry_info(error.trailing_metadata() or ())
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
-        return Retry(code.name, message, after_s)
-    return Rejected(code.name, message)
+        return Retry(code.name, message, after_s, cause, remedy)
+    return Rejected(code.name, message, cause, remedy)
 
 
 def _one_line(text: str) -> str:

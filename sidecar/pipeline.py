@@ -18,6 +18,7 @@ from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError
 from sidecar.model import Attribute, Baseline, Snapshot, Temporality
 from sidecar.observe.cycle_report import CycleReport
+from sidecar.observe.ongoing import Ongoing
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp import no_recorded_value
 from sidecar.otlp.encode import encode
@@ -33,6 +34,9 @@ Readings = Mapping[str, Sequence[Snapshot]]
 
 Windows = Mapping[Source, NextWindow]
 
+# What the log says when a stage works again.
+_WORKS = {"read": "read again", "encode": "encoded again", "record": "batches are journaled again"}
+
 
 class Pipeline:
     """Carry counts from sources to one endpoint."""
@@ -47,8 +51,14 @@ class Pipeline:
         telemetry: Telemetry | None = None,
         after_delivery: Callable[[], None] = lambda: None,
         reported_maps: ReportedMaps | None = None,
+        *,
+        delivers: bool = True,
     ) -> None:
-        """Take opened sources; *after_delivery* is called after each acknowledged batch."""
+        """
+        Take opened sources; *after_delivery* is called after each acknowledged batch.
+
+        Unless *delivers*, nothing leaves this host, and the log has what the maps hold.
+        """
         self._sources = sources
         self._resource = resource
         self._temporality = temporality
@@ -56,7 +66,8 @@ class Pipeline:
         self._clock = clock
         self._telemetry = telemetry or Telemetry()
         self._after_delivery = after_delivery
-        self._report = CycleReport(self._telemetry)
+        self._report = CycleReport(self._telemetry, clock.now, delivers=delivers)
+        self._ongoing = Ongoing(clock.now)
         self._reported_maps = reported_maps or ReportedMaps()
         # What went wrong in the present cycle, by source or `journal`.
         self._failures: dict[str, SidecarError] = {}
@@ -75,9 +86,11 @@ class Pipeline:
                 next_cycle = max(next_cycle + interval_s, self._clock.now())
             else:
                 self._send_if_due()
+                self._report.minute(self._names)
             wake = min(next_cycle, self._delivery.resend_at)
             stopping = self._clock.wait(max(0.0, wake - self._clock.now()))
         self._shutdown()
+        self._report.totals(self._names)
 
     def once(self) -> None:
         """
@@ -92,12 +105,15 @@ class Pipeline:
 
         """
         self._is_once = True
-        outcome = self._send()
-        if not self._delivery.has_pending:
-            readings = self._read()
-            self._report_readings(readings)
-            if readings:
-                outcome = self._record_and_send(readings)
+        try:
+            outcome = self._send()
+            if not self._delivery.has_pending:
+                readings = self._read()
+                self._report_readings(readings)
+                if readings:
+                    outcome = self._record_and_send(readings)
+        finally:
+            self._report.totals(self._names)
         if self._failures:
             raise next(iter(self._failures.values()))
         if isinstance(outcome, Delivered) and outcome.rejected:
@@ -109,8 +125,8 @@ class Pipeline:
         if not isinstance(outcome, Delivered):
             raise NotAcknowledgedError(
                 f"send batch {self._delivery.sequence}",
-                f"{outcome.code}: {outcome.message}" if outcome else "nothing to send",
-                "check the Collector and run again"
+                outcome.reason if outcome else "nothing to send",
+                f"{outcome.remedy if outcome else 'see above'}, and run again"
                 + ("; the batch is kept" if self._delivery.has_pending else ""),
             )
 
@@ -121,6 +137,7 @@ class Pipeline:
         self._send_if_due()
         self._try_record_and_send(readings)
         self._telemetry.completed(self._troubles())
+        self._report.minute(self._names)
 
     def _troubles(self) -> Mapping[str, str]:
         stale = {source.name: f"stale: {source.stale}" for source in self._sources if source.stale}
@@ -140,30 +157,33 @@ class Pipeline:
                     readings[source.name] = source.read()
                     self._telemetry.progressed()
                 except SidecarError as error:
-                    self._fail(source, error)
+                    self._fails("read", error, source.name)
+                else:
+                    self._works("read", source.name)
+                    self._note_staleness(source)
         self._telemetry.stale = {source.name: bool(source.stale) for source in self._sources}
         return readings
 
-    def _fail(self, source: Source, error: SidecarError) -> None:
-        self._telemetry.read_failed(error)
-        self._failures[source.name] = error
-        # With --once the first one ends the command, which prints it.
-        if not self._is_once or len(self._failures) > 1:
-            log.error("%s: %s", source.name, error)
+    def _note_staleness(self, source: Source) -> None:
+        key = "stale", source.name
+        if source.stale:
+            self._ongoing.holds(key, f"stale: {source.stale}", source=source.name)
+        else:
+            self._ongoing.ended(key, "no longer stale", source=source.name)
 
     def _report_readings(self, readings: Readings) -> None:
         for source in self._sources:
             if source.name in readings:
-                prefix = f"{source.name}: " if len(self._sources) > 1 else ""
-                self._report.reading(source.name, source.schema, readings[source.name][-1], prefix=prefix)
+                self._report.reading(source.name, source.schema, readings[source.name][-1])
 
     def _try_record_and_send(self, readings: Readings, *, timeout_s: float | None = None) -> None:
         try:
             self._record_and_send(readings, timeout_s=timeout_s)
         except SidecarError as error:
             # Not journaled, so not sent: the counts are still in the maps, and the next cycle has them.
-            log.error("%s", error)
-            self._failures["journal"] = error
+            self._fails("record", error)
+        else:
+            self._works("record")
 
     def _record_and_send(self, readings: Readings, *, timeout_s: float | None = None) -> Outcome | None:
         """Journal and send the readings, after a probe if one is needed; raise SidecarError if that fails."""
@@ -194,7 +214,9 @@ class Pipeline:
             )
         else:
             for source, window in self._submit(windows, snapshots).items():
-                self._report.batch(source.name, source.schema, window)
+                self._report.batch(
+                    source.name, source.schema, self._delivery.acknowledged[source.name], window
+                )
 
     def _add_new_sources(self, generations: Mapping[Source, Sequence[Snapshot]]) -> None:
         known = self._delivery.acknowledged
@@ -249,19 +271,23 @@ class Pipeline:
     def _encode(self, windows: Windows) -> tuple[tuple[bytes, ...], Windows]:
         """Return the requests, and the windows in them: a source that cannot be encoded is left out."""
         try:
-            return self._requests(windows), windows
+            requests = self._requests(windows)
         except SourceError:
             encodable = {
                 source: window for source, window in windows.items() if self._is_encodable(source, window)
             }
             return self._requests(encodable), encodable
+        for source in windows:
+            self._works("encode", source.name)
+        return requests, windows
 
     def _is_encodable(self, source: Source, window: NextWindow) -> bool:
         try:
             self._requests({source: window})
         except SourceError as error:
-            self._fail(source, error)
+            self._fails("encode", error, source.name)
             return False
+        self._works("encode", source.name)
         return True
 
     def _requests(self, windows: Windows) -> tuple[bytes, ...]:
@@ -289,5 +315,23 @@ class Pipeline:
             if baseline:
                 source.release(baseline.identity)
         if isinstance(outcome, Delivered):
+            self._report.acknowledged()
             self._after_delivery()
+        elif not self._delivery.has_pending:
+            self._report.given_up()
         return outcome
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return [source.name for source in self._sources]
+
+    def _fails(self, stage: str, error: SidecarError, source: str = "") -> None:
+        if source:
+            self._telemetry.read_failed(error)
+        self._failures[source or "journal"] = error
+        # With --once the first one ends the command, which prints it.
+        if not self._is_once or len(self._failures) > 1:
+            self._ongoing.holds((stage, source), str(error), source=source, level=logging.ERROR)
+
+    def _works(self, stage: str, source: str = "") -> None:
+        self._ongoing.ended((stage, source), _WORKS[stage], source=source)

@@ -13,8 +13,9 @@ from functools import partial
 
 from sidecar.config import Config
 from sidecar.delivery import Delivery
-from sidecar.describe.spec import MapRef, SourceSpec
+from sidecar.describe.spec import MapRef
 from sidecar.kernel.interface_lock import InterfaceLock
+from sidecar.log_fields import about
 from sidecar.model import Attribute, Temporality
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
@@ -70,20 +71,20 @@ def run(config: Config) -> None:
             pipeline.once()
         else:
             pipeline.run(config.interval_s)
-            log.info("stopped; the kernel keeps counting%s", _until_detached(config.sources))
+        log.info("%s", _last_line(config))
 
 
-def _until_detached(specs: Sequence[SourceSpec]) -> str:
-    """Return the commands that remove what `--interface` attached; empty for maps of other programs."""
-    interfaces = [locate.interface_of(spec.map_ref) for spec in specs]
+def _last_line(config: Config) -> str:
+    """Return what stays when the process ends, and how to remove it."""
     by_netns: dict[str | None, list[str]] = {}
-    for interface in filter(None, interfaces):
+    for interface in filter(None, (locate.interface_of(spec.map_ref) for spec in config.sources)):
         by_netns.setdefault(interface.netns, []).append(f"--interface {interface.name}")
     commands = [
-        " ".join(["xdp-otel detach", *flags, *([f"--netns {netns}"] if netns else [])])
-        for netns, flags in by_netns.items()
+        " ".join(["xdp-otel detach", *([f"--netns {netns}"] if netns else []), *names])
+        for netns, names in by_netns.items()
     ]
-    return "".join(f"; `{command}` removes the XDP program" for command in commands)
+    remedy = f"; to remove the program: {' and '.join(commands)}" if commands else ""
+    return f"stopped; the kernel keeps counting{remedy}"
 
 
 def _dialer(endpoint: Endpoint) -> Callable[[], Exporter]:
@@ -109,7 +110,7 @@ def _open(source: Source, lock: InterfaceLock | None, cleanup: ExitStack) -> Non
     source.open()
     cleanup.callback(source.close)
     name, map_id, map_type = _map_info(source)
-    log.info("%s: map %s, id %s, %s", source.name, name, map_id, map_type)
+    log.info("map %s, id %s, %s", name, map_id, map_type, extra=about(source.name, map=name, map_id=map_id))
 
 
 def _map_info(source: Source) -> tuple[str, int, str]:
@@ -154,7 +155,15 @@ def _pipeline(
     after_delivery = _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None
     reported_maps = ReportedMaps(config.state_dir) if config.sends else NothingReported()
     return Pipeline(
-        sources, resource, config.temporality, delivery, clock, telemetry, after_delivery, reported_maps
+        sources,
+        resource,
+        config.temporality,
+        delivery,
+        clock,
+        telemetry,
+        after_delivery,
+        reported_maps,
+        delivers=config.sends,
     )
 
 

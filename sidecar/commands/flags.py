@@ -5,6 +5,7 @@ import argparse
 import re
 from pathlib import Path
 
+from sidecar.commands.log_flags import add_log_flags
 from sidecar.config import OTLP_FLAGS
 
 _Group = argparse._ArgumentGroup  # noqa: SLF001  # what `add_argument_group` returns has no public name
@@ -14,7 +15,7 @@ def run_flags(command: argparse.ArgumentParser) -> None:
     """Declare the flags of `run`: `config.config_from` reads them."""
     _add_sources(command)
     _add_delivery(command)
-    _add_debug(command)
+    add_log_flags(command)
 
 
 def check_flags(command: argparse.ArgumentParser) -> None:
@@ -58,14 +59,14 @@ def discover_flags(command: argparse.ArgumentParser) -> None:
         help="include the map's layout in that configuration, to run without CAP_SYS_ADMIN, which BTF needs",
     )
     _add_json(command)
-    _add_debug(command)
+    add_log_flags(command)
 
 
 def dump_flags(command: argparse.ArgumentParser) -> None:
     """Declare the flags of `dump`."""
     _add_sources(command)
     _add_json(command)
-    _add_debug(command)
+    add_log_flags(command)
 
 
 def top_flags(command: argparse.ArgumentParser) -> None:
@@ -81,7 +82,7 @@ def top_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--iterations", type=_count, metavar="N", help="stop after N readings (default: at `q` or Ctrl-C)"
     )
-    _add_debug(command)
+    add_log_flags(command)
 
 
 def attach_flags(command: argparse.ArgumentParser) -> None:
@@ -94,13 +95,13 @@ def attach_flags(command: argparse.ArgumentParser) -> None:
         help="interface of the shipped program; repeatable",
     )
     _add_netns(command)
-    _add_debug(command)
+    add_log_flags(command)
 
 
 def completion_flags(command: argparse.ArgumentParser) -> None:
     """Declare the argument of `completion`, and its flags."""
     command.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to complete in")
-    _add_debug(command)
+    add_log_flags(command)
 
 
 class _Once(argparse.Action):
@@ -118,10 +119,6 @@ class _Once(argparse.Action):
                 f"argument {option_string}: given twice; a configuration file can name one per interface"
             )
         setattr(namespace, self.dest, values)
-
-
-def _add_debug(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--debug", action="store_true", help="log more")
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ import termios
 from collections.abc import Iterator, Sequence
 
 from sidecar.errors import printable
+from sidecar.log_fields import text_of
 
 # Control sequences of xterm, which all current terminals support: alternate screen, cursor hidden, long lines
 # clipped.
@@ -160,7 +161,7 @@ class Screen(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a log line for the next drawing."""
-        self.message = printable(record.getMessage())
+        self.message = printable(text_of(record))
 
     def __enter__(self) -> "Screen":
         root = logging.getLogger()

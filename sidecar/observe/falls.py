@@ -2,11 +2,14 @@
 """Log lines about counters that decreased."""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from sidecar.counts.window import NextWindow
 from sidecar.describe.file.yaml_text import scalar
+from sidecar.log_fields import about
 from sidecar.model import Fall
+from sidecar.observe.ongoing import Ongoing
 from sidecar.schema import Schema
 
 log = logging.getLogger(__name__)
@@ -17,9 +20,10 @@ _MAX_KEYS_SHOWN = 5
 class Falls:
     """Logs which entries were emptied, and once for each field that fell alone that it is no counter."""
 
-    def __init__(self) -> None:
-        """Begin with nothing reported."""
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing reported; *now* is monotonic, seconds."""
         self._reported: set[tuple[str, str]] = set()
+        self._resets = Ongoing(now)
 
     def log(self, source: str, schema: Schema, step: NextWindow) -> None:
         """Log what decreased in one source's share of a batch."""
@@ -27,11 +31,14 @@ class Falls:
         for fall in step.falls:
             # The last reading of a replaced map may have fields that are no longer read.
             if fall.field in widths and self._is_new(source, fall.field):
-                log.warning(
-                    "%s: %s: %s", source, _alone(fall, widths[fall.field]), _remedy(schema, fall.field)
-                )
+                alone = _alone(fall, widths[fall.field])
+                log.warning("%s: %s", alone, _remedy(schema, fall.field), extra=about(source))
         if step.emptied:
-            log.warning("%s: %s%s", source, _emptied(step.emptied), self._advice(source, schema))
+            # Some programs zero their map again and again: not a line for each time.
+            text = f"{_emptied(step.emptied)}{self._advice(source, schema)}"
+            self._resets.holds(source, text, reason="reset", source=source)
+        else:
+            self._resets.ended(source)
 
     def _is_new(self, source: str, field: str) -> bool:
         known = (source, field) in self._reported

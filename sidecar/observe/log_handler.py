@@ -6,29 +6,10 @@ import os
 import select
 import stat
 import time
-from types import TracebackType
 
-from sidecar.errors import printable
-
-LONGEST_LINE = 2000
 # How long writes may wait in total over the life of the process.
 _MAX_WAIT_S = 1.0
 _LOST = "%d log lines before this one are lost: standard error was not read"
-
-_ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-
-
-class OneLine(logging.Formatter):
-    """Formats a record as one printable line, whatever it quotes; only a traceback has more."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Return the line."""
-        record.message = printable(record.message, LONGEST_LINE)
-        return super().formatMessage(record)
-
-    def formatException(self, ei: _ExceptionInfo) -> str:  # noqa: N802
-        """Return the lines of a traceback, each of them printable."""
-        return "\n".join(printable(line, LONGEST_LINE) for line in super().formatException(ei).split("\n"))
 
 
 class LogHandler(logging.Handler):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The line that a cycle logs for each source (pure)."""
+"""How sums are written in a line of the log (pure)."""
 
 from collections.abc import Mapping
 
@@ -36,10 +36,24 @@ class Summary:
         self._last[source] = snapshot.taken_ns, snapshot.boottime_ns, first
         seconds = snapshot.after_ns(wall_ns, boottime_ns) / 1e9
         rate = (first - before) / seconds if seconds else 0.0
-        if sums.keys() == _PACKET_COUNTER:
-            return f"{_packets(sums)} | Rate: {rate:,.2f} pps"
-        keys = f"{len(snapshot.reading.cells):,} keys | "
-        return f"{keys}{_fields(sums)} | Rate: {rate:,.2f} {next(iter(sums), '')}/s"
+        keys = "" if sums.keys() == _PACKET_COUNTER else f"{len(snapshot.reading.cells):,} keys | "
+        return f"{keys}{totals(sums)} | {shown_rate(sums, rate)}"
+
+
+def totals(sums: Mapping[str, int]) -> str:
+    """Return what a source holds: `Total: 6,180 pkts, …`, or its fields by name."""
+    return f"Total: {amounts(sums)}" if sums.keys() == _PACKET_COUNTER else amounts(sums)
+
+
+def amounts(sums: Mapping[str, int]) -> str:
+    """Return sums by field as text: `6,180 pkts, …` of a packet counter, `drops: 7, …` of any other map."""
+    return _packets(sums) if sums.keys() == _PACKET_COUNTER else _fields(sums)
+
+
+def shown_rate(sums: Mapping[str, int], rate: float) -> str:
+    """Return the rate of the first sum as text, per second."""
+    unit = "pps" if sums.keys() == _PACKET_COUNTER else f"{next(iter(sums), '')}/s"
+    return f"Rate: {rate:,.2f} {unit}"
 
 
 def shared_series(schema: Schema, keys: int, series: int) -> str:
@@ -59,7 +73,7 @@ def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
 
 def _packets(now: Mapping[str, int]) -> str:
     return (
-        f"Total: {now['total_packets']:,} pkts, {now['total_bytes']:,} bytes | "
+        f"{now['total_packets']:,} pkts, {now['total_bytes']:,} bytes | "
         f"IPv4: {now['ipv4_packets']:,}, IPv6: {now['ipv6_packets']:,} | "
         f"TCP: {now['tcp_packets']:,}, UDP: {now['udp_packets']:,}, "
         f"ICMP: {now['icmp_packets']:,}, Other: {now['other_packets']:,}"

@@ -16,6 +16,7 @@ from typing import Literal
 from sidecar import __version__
 from sidecar.counts.window import NextWindow
 from sidecar.errors import KernelError, RightsError, SidecarError, SourceError
+from sidecar.log_fields import about
 from sidecar.schema import Schema, SourceSeries
 
 log = logging.getLogger(__name__)
@@ -143,11 +144,11 @@ class Telemetry:
         overflowed = step.overflowed * len(schema.instruments)
         if overflowed and not self.overflowed.get(source):
             log.warning(
-                "%s: %d series exceed the limit of %d and are aggregated into the series with "
+                "%d series exceed the limit of %d and are aggregated into the series with "
                 "otel.metric.overflow=true: raise --series-limit, or use fewer parts of the key",
-                source,
                 overflowed,
                 schema.series_limit,
+                extra=about(source),
             )
         self.overflowed[source] = overflowed
 

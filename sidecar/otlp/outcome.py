@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a call to the Collector can come to, and who makes it. Needs no gRPC."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 LAST_TIMEOUT_S = 2.0
 """SIGTERM to exit takes at most two calls of this length, plus reading and writing: under 5 s."""
+
+_SEE_LOG = "see the Collector's log"
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,21 @@ class Retry:
         code: Name of the gRPC status code.
         message: The Collector's or gRPC's explanation.
         after_s: When, if the Collector gave a delay (RetryInfo), seconds.
+        cause: What code and message mean, if it is known (`explain`).
+        remedy: What to do.
 
     """
 
     code: str
     message: str
     after_s: float | None = None
+    cause: str = field(default="", compare=False)
+    remedy: str = field(default=_SEE_LOG, compare=False)
+
+    @property
+    def reason(self) -> str:
+        """Why the request was not accepted, for an error message."""
+        return _reason(self.code, self.message, self.cause)
 
 
 @dataclass(frozen=True)
@@ -48,16 +59,29 @@ class Rejected:
     Attributes:
         code: Name of the gRPC status code.
         message: The Collector's or gRPC's explanation.
+        cause: What code and message mean, if it is known (`explain`).
+        remedy: What to do.
 
     """
 
     code: str
     message: str
+    cause: str = field(default="", compare=False)
+    remedy: str = field(default=_SEE_LOG, compare=False)
+
+    @property
+    def reason(self) -> str:
+        """Why the request was not accepted, for an error message."""
+        return _reason(self.code, self.message, self.cause)
 
     @property
     def too_large(self) -> bool:
         """Whether a smaller request may be accepted."""
         return self.code == "RESOURCE_EXHAUSTED"
+
+
+def _reason(code: str, message: str, cause: str) -> str:
+    return f"{cause} ({code}: {message})" if cause else f"{code}: {message}"
 
 
 Outcome = Delivered | Retry | Rejected

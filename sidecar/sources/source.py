@@ -12,10 +12,10 @@ from sidecar import bpf_reader
 from sidecar.counts import fields
 from sidecar.errors import KernelError, SidecarError, explain, from_os_error
 from sidecar.kernel import syscall as bpf
+from sidecar.log_fields import about
 from sidecar.model import MapIdentity, Snapshot
 from sidecar.schema import SOURCE_ATTRIBUTE, Schema
 from sidecar.sources.feeders import Feeders
-from sidecar.sources.staleness import Staleness
 from sidecar.sources.streams import Streams, in_conflict, refuse_two_kinds, streams_of
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class Source:
         self._maps: list[OpenMap] = []
         self._schema: Schema
         self._watch = watch
-        self._staleness = Staleness()
+        self.stale = ""
+        """Why the source is stale as of the last read, on one line; empty if it is not."""
         # What was asked for, as far as it fitted the last map that it fitted in full.
         self._whole: Schema | None = None
         self._has_attribute = False
@@ -101,11 +102,6 @@ class Source:
         """What the last reading yields: metrics of the present map, and sums that only earlier maps had."""
         return self._schema
 
-    @property
-    def stale(self) -> str:
-        """Why the source is stale as of the last read, on one line; empty if it is not."""
-        return self._staleness.reason
-
     def open(self) -> bpf.MapInfo:
         """Open the map; raise SidecarError if it does not exist or cannot be read."""
         fd = self._locate(None)
@@ -120,7 +116,8 @@ class Source:
             held.schema = self._with_attribute(held.schema)
         self._schema = self._schema_of_all()
         self._has_attribute = True
-        log.info("%s: attribute xdp.source=%s distinguishes its series from another's", self.name, self.name)
+        text = "attribute xdp.source=%s distinguishes its series from another's"
+        log.info(text, self.name, extra=about(self.name))
 
     def keep_apart_from(self, sources: Sequence["Source"]) -> None:
         """From now on accept no map whose series could be confused with those of another of *sources*."""
@@ -143,8 +140,7 @@ class Source:
         refused = self._follow_successor() if self._follow else ""
         *older, newest = (held.read() for held in self._maps)
         present = self._maps[-1]
-        reason = refused or present.schema.unfit or present.lost_feeders(newest)
-        self._staleness.update(self.name, reason)
+        self.stale = refused or present.schema.unfit or present.lost_feeders(newest)
         # Not before: it belongs to the snapshots, also if earlier maps are released meanwhile.
         self._schema = self._schema_of_all()
         reading = fields.with_lost_fields(newest.reading, (snapshot.reading for snapshot in older))
@@ -170,7 +166,7 @@ class Source:
             return f"{error}; continuing with the map that is open, id {self.info.id}"
         if successor is self._maps[-1]:
             return ""
-        log.warning("%s: map id %d replaced map id %d", self.name, successor.info.id, self.info.id)
+        log.warning("map id %d replaced map id %d", successor.info.id, self.info.id, extra=about(self.name))
         self._maps = [*(held for held in self._maps if held is not successor), successor]
         self._switch_to(successor)
         return ""
@@ -219,16 +215,17 @@ class Source:
         if present.schema.attributes[-1:] == ((SOURCE_ATTRIBUTE, self.name),) and not self._has_attribute:
             self._has_attribute = True
             log.warning(
-                "%s: another source has the same series: adding attribute xdp.source from now on", self.name
+                "another source has the same series: adding attribute xdp.source from now on",
+                extra=about(self.name),
             )
         self._schema = self._schema_of_all()
         self._streams.add(streams_of(self.schema))
         if not present.schema.unfit:
             self._whole = present.schema
         for text in present.schema.warnings:
-            log.warning("%s: %s", self.name, text)
+            log.warning("%s", text, extra=about(self.name))
         for text in present.schema.notes:
-            log.info("%s: %s", self.name, text)
+            log.info("%s", text, extra=about(self.name))
 
 
 def info_of(fd: int) -> bpf.MapInfo:

@@ -72,8 +72,13 @@ def test_an_unreachable_collector_is_code_7(flows, check):
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         said = check("--map-path", flows.map, "--otel-endpoint", address, code=7)
 
-    assert said.startswith(f"ERROR cannot reach the Collector at {address} (plaintext): UNAVAILABLE: ")
-    assert said.endswith("is that its OTLP/gRPC address? --no-endpoint skips it\n")
+    assert said.startswith(
+        f"ERROR cannot reach the Collector at {address} (plaintext): connection refused: nothing listens "
+        "there (UNAVAILABLE: "
+    )
+    assert said.endswith(
+        "start the Collector, or correct the address (--otel-endpoint); --no-endpoint skips it\n"
+    )
     assert check("--map-path", flows.map).splitlines()[-2:] == [
         "ok      Collector localhost:4317: not contacted (--no-endpoint)",
         "OK",

@@ -46,7 +46,7 @@ def run(server, tmp_path):
                 env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
             )
         try:
-            eventually(lambda: "Rate:" in log.read_text() or process.poll() is not None, True, log)
+            eventually(lambda: " delivered " in log.read_text() or process.poll() is not None, True, log)
             yield log
         finally:
             process.send_signal(signal.SIGTERM)

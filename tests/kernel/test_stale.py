@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A source that no longer reads what stands at its place says so, and sends what it still can."""
 
-import logging
 import re
 import subprocess
 import urllib.error
@@ -13,7 +12,7 @@ from sidecar.describe.spec import LayoutSpec, MapRef, Member, MetricSpec, Source
 from sidecar.kernel import libbpf, uapi
 from sidecar.kernel import syscall as bpf
 from sidecar.observe.summary import field_sums
-from sidecar.sources import feeders, locate, staleness
+from sidecar.sources import feeders, locate
 from tests.kernel.compiled import MAPS, compile_object
 from tests.kernel.packets import TCP, UDP
 from tests.kernel.test_follow import eventually, run, server  # noqa: F401  # fixtures
@@ -111,9 +110,8 @@ def test_a_map_of_which_nothing_fits_is_not_read(flows, opened, tmp_path):
     assert "has no such field" in source.stale
 
 
-def test_a_map_that_fits_again_ends_it(flows, opened, tmp_path, caplog):
+def test_a_map_that_fits_again_ends_it(flows, opened, tmp_path):
     """All that was asked for is there again, although the map in between had only a part."""
-    caplog.set_level(logging.INFO)
     source = opened("pin", flows.map, metrics=(PACKETS, BYTES))
     changed(flows, tmp_path, *RENAMED)
     source.read()
@@ -128,7 +126,6 @@ def test_a_map_that_fits_again_ends_it(flows, opened, tmp_path, caplog):
 
     assert sums(source) == {"packets": 2, "bytes": 2 * 54}
     assert source.stale == ""
-    assert caplog.messages[-1].endswith("is no longer stale")
 
 
 def test_a_removed_pin_is_stale_until_it_is_back(flows, opened, make_pin):
@@ -243,18 +240,6 @@ def test_a_map_without_a_program_is_not_stale(make_map, make_pin, opened):
     source.read()
 
     assert source.stale == ""
-
-
-def test_the_warning_is_repeated_each_minute_not_each_cycle(monkeypatch, caplog):
-    """A change of the reason is logged at once."""
-    now = 1000.0
-    monkeypatch.setattr(staleness.time, "monotonic", lambda: now)
-    kept = staleness.Staleness()
-    for second in range(150):
-        now = 1000.0 + second
-        kept.update("pin:/a", "gone" if second < 130 else "other")
-
-    assert caplog.messages == ["pin:/a is stale: gone"] * 3 + ["pin:/a is stale: other"]
 
 
 def page(port, path):

@@ -27,8 +27,8 @@ ONE_SUM = replace(SCHEMA, instruments=SCHEMA.instruments[:1])
 NO_STATE = {
     *("_sources", "_delivery", "_journal", "_pusher", "_clock", "_telemetry", "_after_delivery"),
     *("_resource", "_temporality", "_locate", "_resolve", "_counting_since_ns", "_follow"),
-    *("_attempts", "_retry_at", "_most_bytes", "_summary", "_trouble", "_report", "_reported_maps"),
-    *("_staleness", "_watch", "_feeders", "_whole", "_failures", "_is_once"),
+    *("_attempts", "_retry_at", "_most_bytes", "_ongoing", "_summary", "_trouble", "_report"),
+    *("_reported_maps", "_watch", "_feeders", "_whole", "_failures", "_is_once", "stale"),
 }
 
 

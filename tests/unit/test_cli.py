@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+import json
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import __version__, cli, config, errors
+from sidecar.commands import log_flags
 from sidecar.commands import registry as commands
 
 ROOT = Path(__file__).parents[2]
@@ -412,3 +414,59 @@ def test_every_error_has_its_code(broken, caplog, kind):
     assert [(record.levelno, record.message) for record in caplog.records] == [
         (logging.ERROR, "cannot do it: it cannot be done: do something else")
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "words"),
+    [
+        ([], {}, "cannot choose what to read: no source: "),
+        (["check", "--nosuch"], {}, "unrecognized arguments: --nosuch"),
+        (["top", "--interval", "x"], {}, "is not a time"),
+        (["--config", "/nosuch.yaml"], {"XDP_OTEL_LOG_LEVEL": "debug"}, "cannot read /nosuch.yaml: "),
+    ],
+)
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_errors_are_objects_where_json_was_chosen(run, arguments, environ, words, by_flag):
+    """From the first on: those of the parser too."""
+    chosen = {} if by_flag else {"XDP_OTEL_LOG_FORMAT": "json"}
+    flag = ["--log-format", "json"] if by_flag else []
+    done = run(*arguments, *flag, **environ, **chosen)
+    members = json.loads(done.stderr)
+
+    assert done.returncode == 2
+    assert members["level"] == "error"
+    assert words in members["message"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", members["time"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "known"),
+    [
+        ("XDP_OTEL_LOG_LEVEL", "loud", "error, warning, info, debug"),
+        ("XDP_OTEL_LOG_FORMAT", "xml", "text, json"),
+    ],
+)
+def test_an_unknown_level_or_format_is_code_2(run, name, text, known):
+    """The variable is named; a flag is refused by the parser."""
+    done = run("--interval", "0", **{name: text})
+
+    assert done.returncode == 2
+    assert error_of(done) == f"cannot use {name}={text!r}: unknown: set it to {known}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "level"),
+    [
+        ([], {}, logging.INFO),
+        (["--debug"], {}, logging.DEBUG),
+        (["--debug"], {"XDP_OTEL_LOG_LEVEL": "error"}, logging.DEBUG),
+        (["--log-level", "warning"], {"XDP_OTEL_LOG_LEVEL": "error"}, logging.WARNING),
+        ([], {"XDP_OTEL_LOG_LEVEL": "error"}, logging.ERROR),
+        ([], {"XDP_OTEL_LOG_LEVEL": ""}, logging.INFO),
+    ],
+)
+def test_the_level_is_a_flag_or_a_variable(arguments, environ, level):
+    """The flag wins; `--debug` is one too."""
+    flags = commands.parser().parse_args(["run", *arguments])
+
+    assert log_flags.level(flags, environ) == level

@@ -15,7 +15,8 @@ from sidecar.commands import registry
 from sidecar.commands.json_text import json_text
 from sidecar.commands.table import table
 from sidecar.errors import ConfigError, SidecarError, from_os_error, printable
-from sidecar.observe.log_handler import LONGEST_LINE, OneLine
+from sidecar.log_fields import about
+from sidecar.observe.log_formats import LONGEST_LINE, JsonLine, OneLine
 
 EVIL = (
     "\x1b[2J\x07\x00\x7f\x9b31m\r\n\u0085\u2028\u2029\u200b\u200e\u200f\u202a\u202e\u2066\u2069\ufeff\udcff"
@@ -76,6 +77,35 @@ def test_no_log_record_writes_a_second_line():
     assert line.startswith(r"INFO it said \x1b[2J\x07")
     assert line.isprintable()
     assert len(line) <= LONGEST_LINE + len("INFO ")
+
+
+def test_a_record_of_json_is_one_line_of_ascii():
+    """Also with a traceback, and with fields that quote anything."""
+    try:
+        raise RuntimeError(EVIL)
+    except RuntimeError as error:
+        info = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "%s said %s", ("it", EVIL), info)
+    record.created = 1_700_000_000.5
+    record.__dict__.update(about("pin:/x", points=1 << 63, said=EVIL))
+    line = JsonLine().format(record)
+    members = json.loads(line)
+
+    assert line.isprintable()
+    assert line.isascii()
+    assert list(members) == ["time", "level", "source", "points", "said", "message", "traceback"]
+    assert (members["time"], members["level"]) == ("2023-11-14T22:13:20.500Z", "warning")
+    assert (members["source"], members["points"]) == ("pin:/x", 1 << 63)
+    assert members["traceback"].startswith("Traceback (most recent call last):\n")
+
+
+def test_a_line_of_text_begins_with_its_source():
+    """JSON has a member for it."""
+    record = logging.LogRecord("x", logging.INFO, "", 0, "read again", (), None)
+    record.__dict__.update(about("pin:/x", tries=3))
+
+    assert OneLine("%(levelname)s %(message)s").format(record) == "INFO pin:/x: read again"
+    assert json.loads(JsonLine().format(record))["message"] == "read again"
 
 
 def test_tables_and_json_control_no_terminal():

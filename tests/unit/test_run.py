@@ -3,6 +3,7 @@ import logging
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -103,3 +104,25 @@ import ssl
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ([MapRef("pin", "/sys/fs/bpf/x")], ""),
+        (
+            [MapRef("interface", "eth0"), MapRef("interface", "eth1"), MapRef("pin", "/sys/fs/bpf/x")],
+            "; to remove the program: xdp-otel detach --interface eth0 --interface eth1",
+        ),
+        (
+            [MapRef("interface", "eth0", "blue"), MapRef("interface", "eth1")],
+            "; to remove the program: xdp-otel detach --netns blue --interface eth0 and "
+            "xdp-otel detach --interface eth1",
+        ),
+    ],
+)
+def test_the_last_line_names_what_stays_and_how_to_remove_it(places, expected):
+    """A program of somebody else is theirs to remove."""
+    config = SimpleNamespace(sources=[SourceSpec(place) for place in places])
+
+    assert run._last_line(config) == f"stopped; the kernel keeps counting{expected}"

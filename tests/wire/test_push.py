@@ -20,6 +20,8 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
+from demo.ports import Ports
+from demo.processes import ROOT
 from sidecar.errors import ConfigError
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp.outcome import Delivered, Rejected, Retry
@@ -402,18 +404,77 @@ def test_an_untrusted_client_is_a_retry(secure, dial, authorities):
         assert server.calls == []
 
 
-def test_plaintext_to_a_tls_port_and_tls_to_a_plaintext_port_are_retries(
+def test_plaintext_to_a_tls_port_and_tls_to_a_plaintext_port_are_explained(
     secure, collector, dial, authorities
 ):
-    """Nothing is counted, and the outcome has a message."""
-    for pusher in (
-        dial(secure().port),
-        dial(collector.port, secure=True, certificate=authorities[0].ca),
+    """Nothing is counted, and the outcome names the scheme to try."""
+    for pusher, remedy in (
+        (dial(secure().port), "the endpoint may want https://"),
+        (dial(secure(mutual=True).port), "the endpoint may want https://"),
+        (dial(collector.port, secure=True, certificate=authorities[0].ca), "use http://"),
     ):
         outcome = pusher.push(b"", timeout_s=2)
 
         assert isinstance(outcome, Retry)
-        assert outcome.message
+        assert outcome.remedy.startswith(remedy), outcome
+
+
+@pytest.fixture
+def silent():
+    """A port that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_port_that_does_not_answer_a_name_without_address_and_a_closed_port_are_explained(dial, silent):
+    """By the real gRPC, whose words they are found by."""
+    closed = Ports.free().otlp
+
+    assert dial(closed).push(b"", timeout_s=2).cause == "connection refused: nothing listens there"
+    assert dial(silent).push(b"", timeout_s=2).cause == "it accepts connections but does not answer"
+    assert dial(silent, secure=True).push(b"", timeout_s=2).cause in (
+        "the TLS handshake was not answered",
+        "the connection timed out",
+    )
+    with contextlib.closing(Pusher(Endpoint("no-such-host.invalid:4317", secure=False))) as pusher:
+        assert pusher.push(b"", timeout_s=5).cause in (
+            "unknown host name",
+            "the host name has no address",
+            "the host name cannot be resolved",  # a machine without DNS
+        )
+
+
+ALL_FAILURES = """
+import sys
+from sidecar.otlp.endpoint import Endpoint
+from sidecar.otlp_push import Pusher
+tls, plain, closed = sys.argv[1:]
+for port, secure in ((tls, False), (tls, True), (plain, True), (closed, False), (closed, True)):
+    pusher = Pusher(Endpoint(f"localhost:{port}", secure))
+    for _ in range(3):
+        print(pusher.push(b"", timeout_s=1).code)
+    pusher.close()
+"""
+
+
+@pytest.mark.parametrize("verbosity", [None, "DEBUG"])
+def test_grpc_writes_nothing_to_standard_error(secure, collector, verbosity):
+    """Whatever fails, unless the user's own environment says otherwise."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    if verbosity:
+        environ |= {"GRPC_VERBOSITY": verbosity}
+    ports = [secure().port, collector.port, Ports.free().otlp]
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_FAILURES, *map(str, ports)],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == ["UNAVAILABLE"] * 15
+    assert bool(done.stderr) == bool(verbosity), done.stderr
 
 
 @pytest.mark.parametrize("name", ["certificate", "client_key", "client_certificate"])

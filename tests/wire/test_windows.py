@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which windows a cycle exports: adjacent, exact, and none for a source that cannot be read."""
 
-import logging
-
-from grpc import StatusCode
-
 from tests.wire.books import windows
 from tests.wire.world import BIRTH
 
@@ -66,18 +62,3 @@ def test_nothing_is_sent_if_no_source_can_be_read(world):
     world.cycle()
 
     assert world.collector.calls == []
-
-
-def test_every_cycle_logs_its_totals(world, caplog):
-    """The log has the kernel's counts even while the Collector is unreachable."""
-    caplog.set_level(logging.INFO)
-    world.collector.will(StatusCode.UNAVAILABLE, times=10)
-    for _ in range(3):
-        world.source.count(1000)
-        world.cycle()
-
-    assert [line for line in caplog.messages if line.startswith("Total: ")] == [
-        f"Total: {n},000 pkts, {n}00,000 bytes | IPv4: {n},000, IPv6: 0 | "
-        f"TCP: {n},000, UDP: 0, ICMP: 0, Other: 0 | Rate: {rate} pps"
-        for n, rate in ((1, "9.09"), (2, "100.00"), (3, "100.00"))
-    ]

@@ -9,13 +9,6 @@ from sidecar.otlp.endpoint import NOWHERE, Endpoint
 from sidecar.otlp.outcome import Delivered, Outcome
 
 _TIMEOUT_S = 5.0
-_REMEDIES = {
-    "UNAVAILABLE": "is it running, and is that its OTLP/gRPC address? --no-endpoint skips it",
-    "DEADLINE_EXCEEDED": "does a firewall drop the packets, or does it expect TLS (https://)?",
-    "UNAUTHENTICATED": "set its credentials in OTEL_EXPORTER_OTLP_HEADERS",
-    "PERMISSION_DENIED": "set its credentials in OTEL_EXPORTER_OTLP_HEADERS",
-    "UNIMPLEMENTED": "is that an OTLP/gRPC address, and does it have a metrics pipeline?",
-}
 
 
 def check_collector(endpoint: Endpoint, rows: Rows) -> None:
@@ -35,15 +28,7 @@ def check_collector(endpoint: Endpoint, rows: Rows) -> None:
         rows.ok(label, "accepts requests")
         return
     failure = _of_handshake(endpoint, label, rows) if endpoint.secure else None
-    rows.failed(
-        label,
-        failure
-        or _cannot_reach(
-            endpoint,
-            f"{outcome.code}: {outcome.message}",
-            _REMEDIES.get(outcome.code, "see the Collector's log"),
-        ),
-    )
+    rows.failed(label, failure or _cannot_reach(endpoint, outcome.reason, outcome.remedy))
 
 
 def _send_nothing(endpoint: Endpoint) -> Outcome:

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Iterable
 
 from sidecar.errors import SidecarError, printable
-from sidecar.observe.log_handler import LONGEST_LINE
+from sidecar.observe.log_formats import LONGEST_LINE
 
 _INDENT = " " * 8
 

@@ -79,6 +79,10 @@ class SeriesTable(Sequence[Series]):
         counts: NDArray[np.signedinteger] = self.counts[at].astype("i8")
         return counts * 1e9 / self.elapsed_ns if self.elapsed_ns else counts * 0.0
 
+    def sums(self) -> tuple[int, ...]:
+        """Return the count of each field added up over all series, modulo 2^64."""
+        return tuple(self.counts.sum(axis=1, dtype="u8").tolist())
+
     def only(self, which: "Rows | slice") -> "SeriesTable":
         """Return a table of some of the series, by their position in this one."""
         return replace(

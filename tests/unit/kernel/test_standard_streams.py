@@ -27,7 +27,8 @@ print("to nowhere", file=sys.stderr)
 
 MANY_LINES = """
 import logging
-from sidecar.observe.log_handler import LogHandler, OneLine
+from sidecar.observe.log_formats import OneLine
+from sidecar.observe.log_handler import LogHandler
 handler = LogHandler("utf-8")
 handler.setFormatter(OneLine("%(levelname)s %(message)s"))
 logging.basicConfig(handlers=[handler], level=logging.INFO)
