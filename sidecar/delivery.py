@@ -207,6 +207,7 @@ class Delivery:
         rejected, message = 0, ""
         for request in chain.from_iterable(split(each, self._most_bytes) for each in requests):
             outcome = self._pusher.push(request, timeout_s=timeout_s)
+            self._telemetry.progressed()
             if isinstance(outcome, Rejected) and outcome.too_large:
                 self._most_bytes = max(SMALLEST_BYTES, min(self._most_bytes, len(request)) // 2)
             if not isinstance(outcome, Delivered):

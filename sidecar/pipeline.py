@@ -63,8 +63,8 @@ class Pipeline:
         next_cycle = self._clock.now()
         stopping = False
         while not stopping:
-            now = self._telemetry.turned_at = self._clock.now()
-            if now >= next_cycle:
+            self._telemetry.progressed()
+            if self._clock.now() >= next_cycle:
                 self.cycle()
                 # Cycles missed during one that took longer than the interval are not made up for.
                 next_cycle = max(next_cycle + interval_s, self._clock.now())
@@ -115,6 +115,7 @@ class Pipeline:
             for source in self._sources:
                 try:
                     readings[source.name] = source.read()
+                    self._telemetry.progressed()
                 except SidecarError as error:
                     self._telemetry.read_failed(error)
                     log.error("%s", error)

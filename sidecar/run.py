@@ -152,7 +152,7 @@ def _self_metrics(
 def _serve_status(
     config: Config, address: tuple[str, int], telemetry: Telemetry, resource: Sequence[Attribute]
 ) -> Callable[[], None]:
-    # A cycle may take its interval and, if the Collector never responds, two deadlines.
+    # Between two steps of progress there is at most the wait for the next cycle, or one call's deadline.
     patience_s = 3 * config.interval_s + 2 * config.endpoint.timeout_s
     server = StatusServer(*address, telemetry, patience_s, resource)
     log.info("status at http://%s:%d/metrics", address[0] or "localhost", server.port)

@@ -127,9 +127,9 @@ class StatusServer:
             page = self._exposition.page(self._telemetry.families(), self._telemetry.sources)
             return Response(200, page, CONTENT_TYPE)
         if path == "/healthz":
-            idle_s = time.monotonic() - self._telemetry.turned_at
+            idle_s = time.monotonic() - self._telemetry.progressed_at
             alive = idle_s <= self._patience_s
-            return Response(200, "ok\n") if alive else Response(503, f"no cycle for {idle_s:.0f} s\n")
+            return Response(200, "ok\n") if alive else Response(503, f"no progress for {idle_s:.0f} s\n")
         if path == "/readyz":
             ready = self._telemetry.ready
             return Response(200, "ok\n") if ready else Response(503, "a map cannot be read: see the log\n")

@@ -67,7 +67,7 @@ class Telemetry:
         journals_lost: Maps that had been reported before, according to a journal that is lost.
         journal_bytes: Size of the journal as last written.
         pending_since: Since when a batch has been waiting for its acknowledgement, or None.
-        turned_at: When the loop last completed a cycle.
+        progressed_at: When the loop last completed a step: see `progressed`.
         ready: Whether the last cycle could read every source and write the journal. An unreachable Collector
             does not matter: the kernel is the queue.
         series_forgotten: Series that were dropped in favor of others.
@@ -92,7 +92,7 @@ class Telemetry:
     journals_lost: int = 0
     journal_bytes: int = 0
     pending_since: float | None = None
-    turned_at: float = field(default_factory=time.monotonic)
+    progressed_at: float = field(default_factory=time.monotonic)
     ready: bool = False
     series_forgotten: int = 0
     sources: SourceSeries = ()
@@ -106,6 +106,14 @@ class Telemetry:
     def stage(self, name: str) -> "_Stage":
         """Time the `with` block as one run of a stage, also if it raises."""
         return _Stage(self, name)
+
+    def progressed(self) -> None:
+        """
+        Note that the loop is alive: it turned, read a source, or a call to the Collector came back.
+
+        This is what liveness is judged by, so each single step that may be slow must end here.
+        """
+        self.progressed_at = time.monotonic()
 
     def read_failed(self, error: SidecarError) -> None:
         """Count a failed read by its kind."""
@@ -205,6 +213,7 @@ class _Stage:
     def __exit__(self, *_: object) -> None:
         self._telemetry.stage_seconds[self._name] += time.monotonic() - self._started
         self._telemetry.stage_runs[self._name] += 1
+        self._telemetry.progressed()
 
 
 def resident_bytes() -> int | None:

@@ -2,6 +2,7 @@
 """A real gRPC server with scripted responses that adds up points as the Collector does."""
 
 import threading
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Collector(Books, grpc.GenericRpcHandler):
         super().__init__()
         self.port = 0
         self.calls = []
+        self.takes_s = 0.0
         self._answers = deque()
         self._server = self._pool = None
 
@@ -97,6 +99,7 @@ class Collector(Books, grpc.GenericRpcHandler):
         if answer.counts:
             self.count(body)
         self.calls.append(Call(body, dict(context.invocation_metadata()), context.peer()))
+        time.sleep(self.takes_s)
         if answer.hangs:
             gone = threading.Event()
             if context.add_callback(gone.set):

@@ -106,10 +106,10 @@ def test_metrics_are_served(server, telemetry):
 def test_a_stalled_loop_is_not_healthy(server, telemetry):
     """Liveness means that the loop completed a cycle recently."""
     assert get(server, "/healthz") == (200, "ok\n")
-    telemetry.turned_at = time.monotonic() - 100
+    telemetry.progressed_at = time.monotonic() - 100
     code, body = get(server, "/healthz")
 
-    assert (code, body) == (503, "no cycle for 100 s\n")
+    assert (code, body) == (503, "no progress for 100 s\n")
 
 
 def test_readiness_is_that_of_the_last_cycle(server, telemetry):

@@ -159,8 +159,8 @@ class World:
         self._process.callback(self.journal.close)
         self.pusher = _MortalPusher(self, self.endpoint)
         self._process.callback(self.pusher.close)
-        self.delivery = Delivery(self.journal, self.pusher, self.clock, self._temporality)
         self.telemetry = Telemetry()
+        self.delivery = Delivery(self.journal, self.pusher, self.clock, self._temporality, self.telemetry)
         self.pipeline = Pipeline(
             self.sources, RESOURCE, self._temporality, self.delivery, self.clock, self.telemetry
         )
