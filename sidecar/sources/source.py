@@ -73,13 +73,37 @@ class Source:
         """Which metrics the present map yields."""
         return self._maps[-1].schema
 
-    def open(self) -> bpf.MapInfo:
-        """Open the map; raise SidecarError if it does not exist or cannot be read."""
-        fd = self._locate(None)
-        assert fd is not None  # noqa: S101  # there is no open map that it could be
-        self._maps = [self._open_map(fd)]
-        self._switch_to(self._maps[-1])
+    def open(self, predecessor: "Source | None" = None) -> bpf.MapInfo:
+        """
+        Open the map; raise SidecarError if it does not exist or cannot be read.
+
+        The maps of a *predecessor*, the same source in another configuration, are held until their counts are
+        acknowledged. If the place cannot be opened (any more), its present map is read on.
+        """
+        self._maps = predecessor.duplicates() if predecessor else []
+        fd = self._locate_after(self._maps)
+        present = self._maps[-1] if fd is None else self._held(fd) or self._open_map(fd)
+        if present in self._maps:
+            present.schema = self._schema_of(present.info)
+        self._maps = [*(held for held in self._maps if held is not present), present]
+        self._switch_to(present)
         return self.info
+
+    def duplicates(self) -> "list[OpenMap]":
+        """Return the maps that are open, with descriptors of their own."""
+        return [held.duplicate() for held in self._maps]
+
+    def _locate_after(self, held: "Sequence[OpenMap]") -> int | None:
+        if held and not self._follow:
+            return None
+        try:
+            return self._locate(None)
+        except SidecarError as error:
+            if not held:
+                raise
+            log.warning("%s; continuing with the map that is open", error)
+            self._last_error = str(error)
+            return None
 
     def add_source_attribute(self) -> None:
         """Put the source's name on all its series from now on: another source may have the same ones."""
@@ -232,6 +256,10 @@ class OpenMap:
                 otherwise="nothing is exported for it until it can be read",
             ) from error
         return Snapshot(self.identity, self._counting_since_ns, taken_ns, reading, boottime_ns)
+
+    def duplicate(self) -> "OpenMap":
+        """Return the same open map with a descriptor of its own."""
+        return OpenMap(os.dup(self._fd), self.info, self.schema, self._counting_since_ns)
 
     def close(self) -> None:
         """Close the map."""

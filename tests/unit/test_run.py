@@ -12,8 +12,10 @@ PROGRAM = """
 import signal, time
 from types import SimpleNamespace
 from sidecar import otlp_push, run
+from sidecar.observe.service_manager import ServiceManager
 
-clock = run._stoppable_clock(SimpleNamespace(interrupt=lambda: None))
+clock = run._Clock()
+run._stop_on_signal(clock, SimpleNamespace(interrupt=lambda: None), ServiceManager({}))
 assert not clock.wait(0)
 signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))
 signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
