@@ -155,7 +155,8 @@ class Delivery:
             fields: The fields that have another name now, from old to new, by source.
 
         """
-        self._record = retained(self._record.with_fields_renamed(fields))
+        record = retained(self._record.with_fields_renamed(fields))
+        self._settle(record, lambda: self._write(record))
 
     def submit(
         self, batch: Batch, snapshots: Mapping[str, Sequence[Snapshot]], *, may_omit_idle: bool = False

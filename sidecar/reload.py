@@ -67,11 +67,13 @@ class Reload:
     def apply(self) -> bool:
         """Open the new sources in place of the present ones; return False if one is refused instead."""
         specs, self._specs = self._specs or (), None
-        before = set(self._opened.specs)
+        before = self._opened.specs
         done = self._attempt(self._opened.open, specs)
         if done:
-            counts = len(set(specs) - before), len(before - set(specs)), len(specs)
-            log.info("reloaded: %d sources new or changed, %d old ones gone, %d in all", *counts)
+            changed = sum(spec not in before for spec in specs)
+            removed = len({spec.map_ref for spec in before} - {spec.map_ref for spec in specs})
+            counts = changed, removed, len(specs)
+            log.info("reloaded: sources added or changed: %d, removed: %d, now: %d", *counts)
         if not self._waits:
             self._manager.ready()
         return done

@@ -141,9 +141,9 @@ class Source:
                 self._maps.pop(0).close()
 
     def close(self) -> None:
-        """Close all maps."""
-        while self._maps:
-            self._maps.pop().close()
+        """Close all maps; `info` stays what it was: the status endpoint may be asking for it."""
+        for held in self._maps:
+            held.close()
 
     def _check_for_successor(self) -> None:
         try:
@@ -262,5 +262,7 @@ class OpenMap:
         return OpenMap(os.dup(self._fd), self.info, self.schema, self._counting_since_ns)
 
     def close(self) -> None:
-        """Close the map."""
-        os.close(self._fd)
+        """Close the map; do nothing if it is closed."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
