@@ -143,7 +143,7 @@ def test_a_pending_batch_is_delivered_first(tmp_path, ports, counters, reloading
 
 
 def test_totals_without_a_state_directory_or_collector(tmp_path, counters):
-    """With `--otel-endpoint none`, the status page has what the kernel counted, and forgets a removed source."""
+    """With `--otel-endpoint none`, the status page has what the kernel counted and no removed source."""
     a, b = counters
     port = Ports.free().telemetry
     config, log = tmp_path / "sources.yaml", tmp_path / "sidecar.log"

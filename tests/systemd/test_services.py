@@ -107,7 +107,7 @@ def test_a_killed_service_is_restarted_without_loss(installed, unit):
 
 
 def test_a_stopped_process_is_restarted_by_the_watchdog_without_loss(installed):
-    """SIGSTOP: no step of the loop feeds the watchdog any more. It waits for two deadlines of a call, 20 s."""
+    """SIGSTOP: no step feeds the watchdog any more. It waits for two deadlines of a call, 20 s."""
     before = machine.kernel()["total_packets"]
     directory = "/run/systemd/system/xdp-otel.service.d"
     machine.call("mkdir", "-p", directory)
@@ -133,7 +133,7 @@ def test_a_stopped_process_is_restarted_by_the_watchdog_without_loss(installed):
 
 
 def test_a_reload_reads_the_file_again_in_the_same_process(installed):
-    """`systemctl reload`: the interface stays the source, its new attribute is on what it counts from then on."""
+    """`systemctl reload`: the interface gets another attribute, and the log and the status say so."""
     file = "/etc/xdp-otel/sources.yaml"
     text = f"sources:\n  - interface: {machine.INTERFACE}\n"
     machine.call("sh", "-c", f"cat > {file}", input=text)
