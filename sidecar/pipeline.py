@@ -131,10 +131,12 @@ class Pipeline:
 
     def _settle(self) -> bool:
         """Read and send once more; return whether no batch is left that was made of these sources."""
-        if not self._delivery.can_submit:
+        if self._delivery.has_pending:
             return False
         try:
-            self._record_and_send(self._read())
+            # A Collector that refuses batches for good, until the next may be sent, is no reason to wait.
+            if self._delivery.can_submit:
+                self._record_and_send(self._read())
         except SidecarError as error:
             log.error("%s", error)
             return False

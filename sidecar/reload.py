@@ -67,11 +67,11 @@ class Reload:
     def apply(self) -> bool:
         """Open the new sources in place of the present ones; return False if one is refused instead."""
         specs, self._specs = self._specs or (), None
-        before = self._opened.specs
+        before, names = self._opened.specs, {source.name for source in self.sources}
         done = self._attempt(self._opened.open, specs)
         if done:
             changed = sum(spec not in before for spec in specs)
-            removed = len({spec.map_ref for spec in before} - {spec.map_ref for spec in specs})
+            removed = len(names - {source.name for source in self.sources})
             counts = changed, removed, len(specs)
             log.info("reloaded: sources added or changed: %d, removed: %d, now: %d", *counts)
         if not self._waits:
