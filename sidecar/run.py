@@ -174,8 +174,8 @@ def _watch(config: Config, manager: ServiceManager, clock: "_Clock", telemetry: 
 
     def wait() -> None:
         waits_s = telemetry.unacknowledged_s()
-        pending = f"; the next one has not been acknowledged for {waits_s:.0f} s" if waits_s else ""
-        manager.status(f"{telemetry.batches['delivered']:,} batches delivered{pending}")
+        pending = f"; the next has waited for {waits_s:.0f} s" if waits_s else ""
+        manager.status(f"batches delivered: {telemetry.batches['delivered']:,}{pending}")
         manager.alive()
 
     clock.on_wait = wait
