@@ -158,7 +158,7 @@ def test_totals_without_a_state_directory_or_collector(tmp_path, counters):
         config.write_text("sources:\n" + source(b, "b"))
         process.send_signal(signal.SIGHUP)
         expected = truth(counters)
-        sample = f'xdp_reload_packets_total{{origin="b",site="here"}} {expected["b"]}'
+        sample = f'xdp_reload_packets{{origin="b",site="here"}} {expected["b"]}'
         answered(lambda: sample in fetch(f"http://127.0.0.1:{port}/metrics"))
         assert str(a.pin) not in fetch(f"http://127.0.0.1:{port}/metrics")
     finally:
