@@ -149,6 +149,18 @@ class Delivery:
         """Take the baselines of new sources as acknowledged; the next commit writes them to the journal."""
         self._record = replace(self._record, acknowledged={**self.acknowledged, **baselines})
 
+    def retain(self, retained: Callable[[Record], Record], fields: Mapping[str, Mapping[str, str]]) -> None:
+        """
+        Continue with the sources of another configuration; no batch may be pending.
+
+        Args:
+            retained: Returns the part of the record that is kept, as after a restart.
+            fields: The fields that have another name now, from old to new, by source.
+
+        """
+        record = retained(self._record.with_fields_renamed(fields))
+        self._settle(record, lambda: self._write(record))
+
     def submit(
         self, batch: Batch, snapshots: Mapping[str, Sequence[Snapshot]], *, may_omit_idle: bool = False
     ) -> None:

@@ -12,7 +12,7 @@ starts where it ended. Whatever happens in between is still in the maps.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from sidecar.counts import delta, idle
+from sidecar.counts import delta, fields, idle
 from sidecar.counts.window import NextWindow
 from sidecar.delivery import Clock, Delivery
 from sidecar.errors import NotAcknowledgedError, SidecarError, SourceError
@@ -23,6 +23,7 @@ from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp import no_recorded_value
 from sidecar.otlp.encode import encode
 from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome
+from sidecar.reload import Reload
 from sidecar.sources.source import Source
 from sidecar.state.lost_journal import CONSEQUENCES, ReportedMaps, first_baseline, known_as
 from sidecar.state.record import Batch
@@ -74,8 +75,12 @@ class Pipeline:
         self._is_once = False
         self._telemetry.stale = {source.name: False for source in sources}
 
-    def run(self, interval_s: float) -> None:
-        """Run a cycle each *interval_s* seconds until the clock says stop; then a last one."""
+    def run(self, interval_s: float, reload: Reload | None = None) -> None:
+        """
+        Run a cycle each *interval_s* seconds until the clock says stop; then a last one.
+
+        The clock's wait ends early when *reload* comes to be wanted.
+        """
         next_cycle = self._clock.now()
         stopping = False
         while not stopping:
@@ -87,6 +92,8 @@ class Pipeline:
             else:
                 self._send_if_due()
                 self._report.minute(self._names)
+            if reload and reload.is_wanted() and self._reload(reload):
+                next_cycle = self._clock.now()
             wake = min(next_cycle, self._delivery.resend_at)
             stopping = self._clock.wait(max(0.0, wake - self._clock.now()))
         self._shutdown()
@@ -142,6 +149,37 @@ class Pipeline:
     def _troubles(self) -> Mapping[str, str]:
         stale = {source.name: f"stale: {source.stale}" for source in self._sources if source.stale}
         return stale | {where: str(failure) for where, failure in self._failures.items()}
+
+    def _reload(self, reload: Reload) -> bool:
+        """Go on with the sources of another configuration; return whether that was possible."""
+        if not self._settle():
+            reload.wait(self._delivery.sequence)
+            return False
+        before = {source.name: (source.info, source.schema.layout.fields) for source in self._sources}
+        if not reload.apply():
+            return False
+        self._sources = reload.sources
+        renamed = {
+            source.name: fields.new_names(before[source.name][1], source.schema.layout.fields)
+            for source in self._sources
+            if source.name in before and source.info == before[source.name][0]
+        }
+        self._delivery.retain(reload.retained, renamed)
+        self._telemetry.keep_sources([source.name for source in self._sources])
+        return True
+
+    def _settle(self) -> bool:
+        """Read and send once more; return whether no batch is left that was made of these sources."""
+        if self._delivery.has_pending:
+            return False
+        try:
+            # A Collector that refuses batches for good, until the next may be sent, is no reason to wait.
+            if self._delivery.can_submit:
+                self._record_and_send(self._read())
+        except SidecarError as error:
+            self._fails("record", error)
+            return False
+        return not self._delivery.has_pending
 
     def _shutdown(self) -> None:
         """Send the pending batch and one last batch, each with a short deadline."""

@@ -13,20 +13,22 @@ from functools import partial
 
 from sidecar.config import Config
 from sidecar.delivery import Delivery
-from sidecar.describe.spec import MapRef
-from sidecar.kernel.interface_lock import InterfaceLock
+from sidecar.describe.spec import SourceSpec
+from sidecar.kernel.terminal import has_terminal
 from sidecar.log_fields import about
 from sidecar.model import Attribute, Temporality
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
+from sidecar.observe.service_manager import ServiceManager
 from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp.endpoint import NOWHERE, Endpoint
 from sidecar.otlp.outcome import Delivered, Exporter, Nowhere
 from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.pipeline import Pipeline
+from sidecar.reload import Reload
 from sidecar.sources import locate, privileges
-from sidecar.sources.distinct import tell_apart
 from sidecar.sources.source import Source, boot_id
+from sidecar.sources.source_set import SourceSet
 from sidecar.state.journal import Journal, journal_name
 from sidecar.state.lost_journal import NothingReported, ReportedMaps
 from sidecar.state.retention import Retention, living_maps
@@ -37,47 +39,60 @@ log = logging.getLogger(__name__)
 _SELF_METRICS_TIMEOUT_S = 0.5
 
 
-def run(config: Config) -> None:
+def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None) -> None:
     """
-    Read and send until SIGTERM or SIGINT, or for one cycle with `--once`.
+    Read and send until SIGTERM or SIGINT, or for one cycle with `--once`; at SIGHUP, change the sources.
+
+    Args:
+        config: The configuration.
+        reread: Reads the sources of the configuration files again; raises SidecarError.
 
     Raises:
         SidecarError: Something cannot be used, which is found before the first cycle; or `--once` failed.
 
     """
-    locks = [_lock(spec.map_ref) for spec in config.sources]
-    sources = [locate.source(spec, lock) for spec, lock in zip(config.sources, locks, strict=True)]
+    clock = _Clock()
+    manager = ServiceManager(os.environ)
+    opened = SourceSet()
+    reload = Reload(opened, reread or (lambda: config.sources), manager)
+    # Before anything that takes time: without a handler, SIGHUP ends the process.
+    _on_hangup(clock, reload, once=config.once)
     telemetry = Telemetry()
     with ExitStack() as cleanup:
         dial = _dialer(config.endpoint)
         journal = Journal(config.state_dir, journal_name(sends=config.sends))
         cleanup.callback(journal.close)
-        for lock, source in zip(locks, sources, strict=True):
-            _open(source, lock, cleanup)
-        tell_apart(sources)
-        telemetry.maps = lambda: {source.name: _map_info(source) for source in sources}
+        cleanup.callback(opened.close)
+        opened.open(config.sources)
+        _log_maps(opened.sources)
+        telemetry.maps = lambda: {source.name: _map_info(source) for source in opened.sources}
         # Maps can be listed only before the privileges are dropped.
-        journal.retain = Retention({source.name for source in sources}, boot_id(), living_maps()).retain
-        _drop_privileges(config, sources)
+        journal.retain = Retention(
+            {source.name for source in opened.sources}, boot_id(), living_maps()
+        ).retain
+        _drop_privileges(config, opened.sources)
         pusher = dial()
         cleanup.callback(pusher.close)
         _log_endpoint(config)
         resource = resource_attributes(config.state_dir)
         journal.on_recreated = partial(keep_instance_id, config.state_dir, resource)
-        pipeline = _pipeline(config, sources, journal, pusher, resource, telemetry)
+        _stop_on_signal(clock, pusher, manager)
+        pipeline = _pipeline(config, opened.sources, journal, pusher, resource, telemetry, clock)
         if config.status:
             cleanup.callback(_serve_status(config, config.status, telemetry, resource))
         if config.once:
             pipeline.once()
         else:
-            pipeline.run(config.interval_s)
-        log.info("%s", _last_line(config))
+            _watch(config, manager, clock, telemetry)
+            manager.ready()
+            pipeline.run(config.interval_s, reload)
+        log.info("%s", _last_line(opened.specs))
 
 
-def _last_line(config: Config) -> str:
+def _last_line(specs: Sequence[SourceSpec]) -> str:
     """Return what stays when the process ends, and how to remove it."""
     by_netns: dict[str | None, list[str]] = {}
-    for interface in filter(None, (locate.interface_of(spec.map_ref) for spec in config.sources)):
+    for interface in filter(None, (locate.interface_of(spec.map_ref) for spec in specs)):
         by_netns.setdefault(interface.netns, []).append(f"--interface {interface.name}")
     commands = [
         " ".join(["xdp-otel detach", *([f"--netns {netns}"] if netns else []), *names])
@@ -99,18 +114,11 @@ def _dialer(endpoint: Endpoint) -> Callable[[], Exporter]:
     return partial(Pusher, endpoint)
 
 
-def _lock(map_ref: MapRef) -> InterfaceLock | None:
-    interface = locate.interface_of(map_ref)
-    return InterfaceLock(interface) if interface else None
-
-
-def _open(source: Source, lock: InterfaceLock | None, cleanup: ExitStack) -> None:
-    if lock:
-        cleanup.callback(lock.close)
-    source.open()
-    cleanup.callback(source.close)
-    name, map_id, map_type = _map_info(source)
-    log.info("map %s, id %s, %s", name, map_id, map_type, extra=about(source.name, map=name, map_id=map_id))
+def _log_maps(sources: Sequence[Source]) -> None:
+    for source in sources:
+        name, map_id, map_type = _map_info(source)
+        extra = about(source.name, map=name, map_id=map_id)
+        log.info("map %s, id %s, %s", name, map_id, map_type, extra=extra)
 
 
 def _map_info(source: Source) -> tuple[str, int, str]:
@@ -149,8 +157,8 @@ def _pipeline(
     pusher: Exporter,
     resource: Sequence[Attribute],
     telemetry: Telemetry,
+    clock: "_Clock",
 ) -> Pipeline:
-    clock = _stoppable_clock(pusher)
     delivery = Delivery(journal, pusher, clock, config.temporality, telemetry)
     after_delivery = _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None
     reported_maps = ReportedMaps(config.state_dir) if config.sends else NothingReported()
@@ -191,34 +199,87 @@ def _serve_status(
     return server.close
 
 
+def _watch(config: Config, manager: ServiceManager, clock: "_Clock", telemetry: Telemetry) -> None:
+    """Feed the service manager's watchdog with the loop's own progress, and keep its status line."""
+    # A single step takes at most one call's deadline.
+    manager.allow(2 * config.endpoint.timeout_s)
+    telemetry.on_progress = manager.alive
+
+    def wait() -> None:
+        waits_s = telemetry.unacknowledged_s()
+        pending = f"; the next has waited for {waits_s:.0f} s" if waits_s else ""
+        manager.status(f"batches delivered: {telemetry.batches['delivered']:,}{pending}")
+        manager.alive()
+
+    clock.on_wait = wait
+    if manager.watchdog_s:
+        clock.longest_s = manager.watchdog_s / 4
+
+
 class _Clock:
-    """The process's monotonic clock; a signal handler may call `stop` at any moment to end its waits."""
+    """
+    The process's monotonic clock; a signal handler may call `wake` and `stop` at any moment to end its waits.
+
+    Attributes:
+        on_wait: Called when a wait begins, and again each *longest_s* seconds of it.
+
+    """
 
     def __init__(self) -> None:
+        self.on_wait: Callable[[], None] = lambda: None
+        self.longest_s = 3600.0
         # Not a threading.Event: the wait that the handler interrupts may hold its lock.
-        stopped, self._stop = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._stopping = False
         # Not select(2), which takes no descriptor from 1024 on: each map has one.
-        self._stopped = select.poll()
-        self._stopped.register(stopped, select.POLLIN)
+        self._poll = select.poll()
+        self._poll.register(self._woken, select.POLLIN)
 
     def now(self) -> float:
         return time.monotonic()
 
     def wait(self, seconds: float) -> bool:
-        return bool(self._stopped.poll(1000 * seconds))
+        end = self.now() + seconds
+        while not self._stopping:
+            self.on_wait()
+            left_s = max(0.0, end - self.now())
+            if self._poll.poll(1000 * min(left_s, self.longest_s)):
+                os.read(self._woken, select.PIPE_BUF)
+                break
+            if left_s <= self.longest_s:
+                break
+        return self._stopping
+
+    def wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake, b"\0")
 
     def stop(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._stop, b"\0")
+        self._stopping = True
+        self.wake()
 
 
-def _stoppable_clock(pusher: Exporter) -> _Clock:
-    clock = _Clock()
-
+def _stop_on_signal(clock: _Clock, pusher: Exporter, manager: ServiceManager) -> None:
     def stop(_number: int, _frame: object) -> None:
+        manager.stopping()
         clock.stop()
         pusher.interrupt()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    return clock
+
+
+def _on_hangup(clock: _Clock, reload: Reload, *, once: bool) -> None:
+    """At SIGHUP reload; or end as by SIGTERM if it means that the terminal is gone."""
+    by_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    had_terminal = has_terminal() and not by_nohup
+
+    def hang_up(_number: int, _frame: object) -> None:
+        if once or (had_terminal and not has_terminal()):
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            reload.request()
+            clock.wake()
+
+    if not (once and by_nohup):
+        signal.signal(signal.SIGHUP, hang_up)

@@ -157,7 +157,8 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         metavar="FILE",
-        help="YAML file that names maps and their metrics (XDP_OTEL_CONFIG; docs/configuration.md)",
+        help="YAML file that names maps and their metrics; `run` reads it again at SIGHUP "
+        "(XDP_OTEL_CONFIG; docs/configuration.md)",
     )
     group.add_argument(
         "--profile",

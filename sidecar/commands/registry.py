@@ -85,12 +85,12 @@ def _later(name: str, *, module: str = "") -> Callable[[argparse.Namespace], int
 
 
 def _run(flags: argparse.Namespace) -> int:
-    from sidecar.config import config_from  # noqa: PLC0415
+    from sidecar.config import config_from, source_specs  # noqa: PLC0415
 
     config = config_from(flags, os.environ)
     from sidecar.run import run  # noqa: PLC0415
 
-    run(config)
+    run(config, reread=lambda: source_specs(flags))
     return 0
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 
 from sidecar.counts.columns import Table, key_size, packed
-from sidecar.model import Attributes, Baseline, Cells, Column, Reading, StreamState
+from sidecar.model import Attributes, Baseline, Cells, Column, Field, Reading, StreamState
 
 
 def names(reading: Reading) -> tuple[str, ...]:
@@ -51,6 +51,33 @@ def streams_of(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attribute
     return {
         series: replace(state, totals=reordered(state.totals)) for series, state in baseline.streams.items()
     }
+
+
+def new_names(old: Sequence[Field], new: Sequence[Field]) -> Mapping[str, str]:
+    """Return the fields that are read under another name now, from old to new: the same bits of the value."""
+    kept = {field.name for field in old} & {field.name for field in new}
+    by_bits = {replace(field, name=""): field.name for field in new if field.name not in kept}
+    return {
+        field.name: by_bits[bits]
+        for field in old
+        if field.name not in kept and (bits := replace(field, name="")) in by_bits
+    }
+
+
+def renamed(baseline: Baseline, names: Mapping[str, str]) -> Baseline:
+    """Return the baseline with other names for its fields, from old to new: they go on counting."""
+    if not names:
+        return baseline
+    maps = {
+        identity: replace(
+            reading,
+            columns=tuple(
+                column._replace(field=names.get(column.field, column.field)) for column in reading.columns
+            ),
+        )
+        for identity, reading in baseline.maps.items()
+    }
+    return replace(baseline, maps=maps, fields=tuple(names.get(field, field) for field in baseline.fields))
 
 
 def known_cells(before: Reading | None, now: Reading) -> tuple[Cells, tuple[Column, ...]]:

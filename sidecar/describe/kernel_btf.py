@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shape of a map from the BTF that the kernel holds for it."""
 
+from functools import lru_cache
+
 from sidecar.describe.btf import Btf
 from sidecar.describe.btf_shape import shape_of
 from sidecar.describe.shape import Shape
 from sidecar.kernel import syscall as bpf
 
 
+# Read again with another configuration, which the rights that are left may no longer allow.
+@lru_cache(maxsize=64)
 def shape_by_btf(info: bpf.MapInfo) -> Shape | None:
     """
     Return the shape of a map from its BTF, or None if it has none.

@@ -8,7 +8,7 @@ Every label value exists from the start, at 0, so that a rate over it is right f
 import logging
 import mmap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -69,6 +69,7 @@ class Telemetry:
         journal_bytes: Size of the journal as last written.
         pending_since: Since when a batch has been waiting for its acknowledgement, or None.
         progressed_at: When the loop last completed a step: see `progressed`.
+        on_progress: Called after each of these steps.
         ready: Whether nothing is in *troubles* since the last cycle, false before the first. An unreachable
             Collector does not matter: the kernel is the queue.
         troubles: What kept the last cycle from reporting everything that stands there to be counted: why each
@@ -97,6 +98,7 @@ class Telemetry:
     journal_bytes: int = 0
     pending_since: float | None = None
     progressed_at: float = field(default_factory=time.monotonic)
+    on_progress: Callable[[], None] = lambda: None
     ready: bool = False
     troubles: Mapping[str, str] = field(default_factory=dict)
     stale: dict[str, bool] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Telemetry:
         This is what liveness is judged by, so each single step that may be slow must end here.
         """
         self.progressed_at = time.monotonic()
+        self.on_progress()
 
     def read_failed(self, error: SidecarError) -> None:
         """Count a failed read by its kind."""
@@ -129,6 +132,13 @@ class Telemetry:
         """Take what went wrong in a cycle, by source or `journal`."""
         self.troubles = troubles
         self.ready = not troubles
+
+    def keep_sources(self, names: Collection[str]) -> None:
+        """Forget what is known by source of any but these."""
+        # The status endpoint may be reading the old ones.
+        for family in ("series", "series_limit", "overflowed", "entries", "max_entries", "stale"):
+            values = getattr(self, family)
+            setattr(self, family, {name: value for name, value in values.items() if name in names})
 
     def record(self, source: str, schema: Schema, step: NextWindow) -> None:
         """Record one source's share of a batch; warn when it first exceeds its series limit."""

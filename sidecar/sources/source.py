@@ -102,13 +102,36 @@ class Source:
         """What the last reading yields: metrics of the present map, and sums that only earlier maps had."""
         return self._schema
 
-    def open(self) -> bpf.MapInfo:
-        """Open the map; raise SidecarError if it does not exist or cannot be read."""
-        fd = self._locate(None)
-        assert fd is not None  # noqa: S101  # there is no open map that it could be
-        self._maps = [self._open_map(fd)]
-        self._switch_to(self._maps[-1])
+    def open(self, predecessor: "Source | None" = None) -> bpf.MapInfo:
+        """
+        Open the map; raise SidecarError if it does not exist or cannot be read.
+
+        The maps of a *predecessor*, the same source in another configuration, are held until their counts are
+        acknowledged. If the place cannot be opened (any more), its present map is read on.
+        """
+        self._maps = predecessor.duplicates() if predecessor else []
+        fd = self._locate_after(self._maps)
+        present = self._maps[-1] if fd is None else self._held(fd) or self._open_map(fd)
+        if present in self._maps:
+            present.schema = self._schema_of(present.info)
+        self._maps = [*(held for held in self._maps if held is not present), present]
+        self._switch_to(present)
         return self.info
+
+    def duplicates(self) -> "list[OpenMap]":
+        """Return the maps that are open, with descriptors of their own."""
+        return [held.duplicate() for held in self._maps]
+
+    def _locate_after(self, held: "Sequence[OpenMap]") -> int | None:
+        if held and not self._follow:
+            return None
+        try:
+            return self._locate(None)
+        except SidecarError as error:
+            if not held:
+                raise
+            log.warning("%s; continuing with the map that is open", error, extra=about(self.name))
+            return None
 
     def add_source_attribute(self) -> None:
         """Put the source's name on all its series from now on: another source may have the same ones."""
@@ -153,9 +176,9 @@ class Source:
                 self._maps.pop(0).close()
 
     def close(self) -> None:
-        """Close all maps."""
-        while self._maps:
-            self._maps.pop().close()
+        """Close all maps; `info` stays what it was: the status endpoint may be asking for it."""
+        for held in self._maps:
+            held.close()
 
     def _follow_successor(self) -> str:
         """Switch to the map that stands at the place; return why that is not possible, or an empty string."""
@@ -290,6 +313,12 @@ class OpenMap:
         """Return how the last program that filled the map was lost; empty if it was not."""
         return self._feeders.lost(snapshot.reading) if self._feeders else ""
 
+    def duplicate(self) -> "OpenMap":
+        """Return the same open map with a descriptor of its own."""
+        return OpenMap(os.dup(self.fd), self.info, self.schema, self._counting_since_ns, self._feeders)
+
     def close(self) -> None:
-        """Close the map."""
-        os.close(self.fd)
+        """Close the map; do nothing if it is closed."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)

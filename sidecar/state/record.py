@@ -4,6 +4,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from sidecar.counts import fields
 from sidecar.model import Baseline, Snapshot
 
 
@@ -50,6 +51,16 @@ class Record:
     def after_give_up(self) -> "Record":
         """Return the record once the pending batch was given up: its windows are never sent again."""
         return self._completed(accepted=False)
+
+    def with_fields_renamed(self, names: Mapping[str, Mapping[str, str]]) -> "Record":
+        """Return the record with other names, from old to new, for the fields of some sources."""
+        return replace(
+            self,
+            acknowledged={
+                source: fields.renamed(baseline, names.get(source, {}))
+                for source, baseline in self.acknowledged.items()
+            },
+        )
 
     def _completed(self, *, accepted: bool) -> "Record":
         if self.pending is None:

@@ -106,10 +106,62 @@ def test_a_killed_service_is_restarted_without_loss(installed, unit):
     assert counted == machine.wait_until_served(counted)
 
 
+def test_a_stopped_process_is_restarted_by_the_watchdog_without_loss(installed):
+    """SIGSTOP: no step feeds the watchdog any more. It waits for two deadlines of a call, 20 s."""
+    before = machine.kernel()["total_packets"]
+    directory = "/run/systemd/system/xdp-otel.service.d"
+    machine.call("mkdir", "-p", directory)
+    machine.call("sh", "-c", f"printf '[Service]\\nWatchdogSec=5\\n' > {directory}/watchdog.conf")
+    try:
+        machine.call("systemctl", "daemon-reload")
+        machine.call("systemctl", "restart", "xdp-otel")
+        process = machine.show("xdp-otel", "MainPID")
+
+        machine.send(FRAMES)
+        machine.call("kill", "-STOP", process)
+        machine.send(FRAMES)
+        machine.wait(lambda: machine.show("xdp-otel", "Result") == "watchdog", 120)
+        machine.wait(lambda: machine.show("xdp-otel", "ActiveState") == "active")
+        assert process != machine.show("xdp-otel", "MainPID")
+    finally:
+        machine.call("rm", "-r", directory)
+        machine.call("systemctl", "daemon-reload")
+
+    counted = machine.kernel()
+    assert before + 2 * len(FRAMES) == counted["total_packets"]
+    assert counted == machine.wait_until_served(counted)
+
+
+def test_a_reload_reads_the_file_again_in_the_same_process(installed):
+    """`systemctl reload`: the interface gets another attribute, and the log and the status say so."""
+    file = "/etc/xdp-otel/sources.yaml"
+    text = f"sources:\n  - interface: {machine.INTERFACE}\n"
+    machine.call("sh", "-c", f"cat > {file}", input=text)
+    configure(f"--config={file}")
+    try:
+        machine.call("systemctl", "restart", "xdp-otel")
+        process = machine.show("xdp-otel", "MainPID")
+        machine.call("sh", "-c", f"cat >> {file}", input="    attributes: {site: reloaded}\n")
+        machine.call("systemctl", "reload", "xdp-otel")
+        lines = ("journalctl", "--unit", "xdp-otel", "--output=cat", f"_PID={process}")
+        machine.wait(lambda: "reloaded: " in machine.said(*lines))
+        machine.wait(lambda: "batches delivered: " in machine.show("xdp-otel", "StatusText"))
+
+        assert "reloaded: sources added or changed: 1, removed: 0, now: 1" in machine.said(*lines)
+        assert process == machine.show("xdp-otel", "MainPID")
+        assert "active" == machine.show("xdp-otel", "ActiveState")
+        assert "batches delivered: " in machine.show("xdp-otel", "StatusText")
+    finally:
+        machine.call("rm", file)
+        machine.install(machine.INTERFACE)
+        configure(f"--interface={machine.INTERFACE}")
+        machine.call("systemctl", "restart", "xdp-otel")
+
+
 def test_an_invalid_configuration_is_not_retried(installed):
     """Exit code 2 leaves the unit failed; a corrected file and a start recover it."""
     configure("--interface")
-    machine.call("systemctl", "restart", "xdp-otel")
+    assert machine.execute("systemctl", "restart", "xdp-otel").returncode != 0
     machine.wait(lambda: machine.show("xdp-otel", "ActiveState") == "failed")
     assert ("failed", "2") == (
         machine.show("xdp-otel", "ActiveState"),
@@ -123,7 +175,7 @@ def test_an_invalid_configuration_is_not_retried(installed):
 def test_a_missing_interface_is_retried(installed):
     """Exit code 3 is retried every five seconds."""
     configure(f"--interface={machine.INTERFACE} --interface=later.0")
-    machine.call("systemctl", "restart", "xdp-otel")
+    assert machine.execute("systemctl", "restart", "xdp-otel").returncode != 0
     machine.wait(lambda: machine.show("xdp-otel", "NRestarts") != "0")
     machine.call("ip", "link", "add", "later.0", "type", "veth", "peer", "name", "later1")
     machine.wait(lambda: machine.execute("test", "-e", "/sys/fs/bpf/xdp-otel/later%2E0/link").returncode == 0)

@@ -17,8 +17,10 @@ PROGRAM = """
 import signal, time
 from types import SimpleNamespace
 from sidecar import otlp_push, run
+from sidecar.observe.service_manager import ServiceManager
 
-clock = run._stoppable_clock(SimpleNamespace(interrupt=lambda: None))
+clock = run._Clock()
+run._stop_on_signal(clock, SimpleNamespace(interrupt=lambda: None), ServiceManager({}))
 assert not clock.wait(0)
 signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))
 signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
@@ -73,11 +75,12 @@ def test_the_last_line_says_how_to_remove_the_program():
     refs = [("interface", "eth0", None), ("interface", "eth1", None), ("interface", "eth0", "blue")]
     attached = [SourceSpec(MapRef(*ref)) for ref in refs]
 
-    assert run._until_detached(attached) == (
-        "; `xdp-otel detach --interface eth0 --interface eth1` removes the XDP program"
-        "; `xdp-otel detach --interface eth0 --netns blue` removes the XDP program"
+    assert run._last_line(attached) == (
+        "stopped; the kernel keeps counting; to remove the program: "
+        "xdp-otel detach --interface eth0 --interface eth1 and xdp-otel detach --netns blue --interface eth0"
     )
-    assert run._until_detached([SourceSpec(MapRef("pin", "/sys/fs/bpf/flows"))]) == ""
+    pins = [SourceSpec(MapRef("pin", "/sys/fs/bpf/flows"))]
+    assert run._last_line(pins) == "stopped; the kernel keeps counting"
 
 
 @pytest.fixture
