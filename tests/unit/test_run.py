@@ -3,7 +3,6 @@ import logging
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -70,19 +69,6 @@ def test_what_a_restart_of_the_collector_costs_is_logged_where_it_applies(
     assert caplog.text.count("without --base-point, a Collector that restarts") == int(expected)
 
 
-def test_the_last_line_says_how_to_remove_the_program():
-    """One command for each network namespace; nothing for maps that other programs fill."""
-    refs = [("interface", "eth0", None), ("interface", "eth1", None), ("interface", "eth0", "blue")]
-    attached = [SourceSpec(MapRef(*ref)) for ref in refs]
-
-    assert run._last_line(attached) == (
-        "stopped; the kernel keeps counting; to remove the program: "
-        "xdp-otel detach --interface eth0 --interface eth1 and xdp-otel detach --netns blue --interface eth0"
-    )
-    pins = [SourceSpec(MapRef("pin", "/sys/fs/bpf/flows"))]
-    assert run._last_line(pins) == "stopped; the kernel keeps counting"
-
-
 @pytest.fixture
 def many_files():
     """Open more than 1024 files."""
@@ -125,7 +111,7 @@ import ssl
     ],
 )
 def test_the_last_line_names_what_stays_and_how_to_remove_it(places, expected):
-    """A program of somebody else is theirs to remove."""
-    config = SimpleNamespace(sources=[SourceSpec(place) for place in places])
+    """A program of another owner is theirs to remove."""
+    specs = [SourceSpec(place) for place in places]
 
-    assert run._last_line(config) == f"stopped; the kernel keeps counting{expected}"
+    assert run._last_line(specs) == f"stopped; the kernel keeps counting{expected}"
