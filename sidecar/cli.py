@@ -17,6 +17,8 @@ log = logging.getLogger("sidecar")
 
 # The exit code that a shell reports for a program killed by SIGPIPE, as in `xdp-otel dump | head`.
 _BROKEN_PIPE = 128 + signal.SIGPIPE
+# Of a configuration file; whoever mends so many runs the command again.
+_MOST_ERRORS = 50
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(error: BaseException) -> int:
     """Log *error*; return its exit code."""
     if isinstance(error, SidecarError):
-        log.error("%s", error)
+        for one in error.each[:_MOST_ERRORS]:
+            log.error("%s", one)
+        if len(error.each) > _MOST_ERRORS:
+            log.error("and %d more errors", len(error.each) - _MOST_ERRORS)
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT

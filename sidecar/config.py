@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sidecar.describe.file import sources
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, each
 from sidecar.kernel.interface import Interface, is_interface_name
 from sidecar.model import Temporality
 from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from
@@ -137,8 +137,8 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
     profile = sources.profile(flags.profile) if flags.profile else None
     specs = [SourceSpec(map_ref, profile) for map_ref in map_refs]
     by_variable = os.environ.get("XDP_OTEL_CONFIG")
-    for file in flags.config or ([Path(by_variable)] if by_variable else []):
-        specs += sources.load(file)
+    for found in each(sources.load, flags.config or ([Path(by_variable)] if by_variable else [])):
+        specs += found
     if flags.series_limit:
         specs = [replace(spec, series_limit=flags.series_limit) for spec in specs]
     if not specs:

@@ -14,6 +14,7 @@ from functools import partial
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import MapRef
+from sidecar.errors import each
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
@@ -50,8 +51,7 @@ def run(config: Config) -> None:
         dial = _dialer(config.endpoint)
         journal = Journal(config.state_dir)
         cleanup.callback(journal.close)
-        for lock, source in zip(locks, sources, strict=True):
-            _open(source, lock, cleanup)
+        each(lambda pair: _open(*pair, cleanup), zip(sources, locks, strict=True))
         tell_apart(sources)
         telemetry.maps = lambda: {source.name: _map_info(source) for source in sources}
         # Maps can be listed only before the privileges are dropped.

@@ -18,7 +18,7 @@ from sidecar.describe.spec import MapRef
 from sidecar.errors import NotAcknowledgedError, RightsError, SourceError, StateError, explain, printable
 from sidecar.kernel import dispatcher, netlink, netns, path_lock
 from sidecar.kernel.capabilities import missing
-from sidecar.kernel.interface import Interface
+from sidecar.kernel.interface import Interface, no_such_interface
 from sidecar.kernel.libbpf import LOAD_RIGHTS
 from sidecar.observe.log_handler import LONGEST_LINE
 from sidecar.observe.summary import shared_series
@@ -76,9 +76,8 @@ def _check_attachable(interface: Interface) -> None:
     what = f"attach to {interface.name}"
     with netns.entered(interface.netns):
         link = next((link for link in netlink.links() if link.name == interface.name), None)
-    if link is None:
-        where = f" in network namespace {interface.netns}" if interface.netns else ""
-        raise SourceError(what, f"no such interface{where}", "`ip link` shows the names")
+        if link is None:
+            raise no_such_interface(what, interface)
     for _, prog_id in link.programs:
         if not dispatcher.pins_of(link.ifindex, prog_id):
             raise SourceError(

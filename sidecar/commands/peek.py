@@ -5,15 +5,16 @@ Read sources without attaching, exporting or writing anything.
 `check`, `dump` and `top` show the series that `run` would export, computed by the same code.
 """
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from sidecar.counts import delta
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import SourceError
+from sidecar.errors import SourceError, each, placed
 from sidecar.kernel import pins
-from sidecar.kernel.interface import Interface
+from sidecar.kernel.interface import Interface, no_such_interface
 from sidecar.model import Attributes, Snapshot
 from sidecar.schema import Schema
 from sidecar.sources import locate
@@ -34,12 +35,15 @@ class Row:
 def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
     """Open the sources of *specs* for the block, with distinct attributes as in `run`; raise SidecarError."""
     with ExitStack() as stack:
-        sources = []
-        for spec in specs:
-            source = _source(spec)
+
+        def opened_source(spec: SourceSpec) -> Source:
+            with placed(spec.at):
+                source = _source(spec)
             source.open()
             stack.callback(source.close)
-            sources.append(source)
+            return source
+
+        sources = each(opened_source, specs)
         tell_apart(sources)
         yield sources
 
@@ -49,9 +53,13 @@ def _source(spec: SourceSpec) -> Source:
     if interface is None:
         return locate.source(spec)
     if not is_counted(interface):
+        what = f"read the counts of {interface}"
+        # Another namespace may be closed to us.
+        if not interface.netns and interface.name not in (name for _, name in socket.if_nameindex()):
+            raise no_such_interface(what, interface)
         where = f" --netns {interface.netns}" if interface.netns else ""
         raise SourceError(
-            f"read the counts of {interface}",
+            what,
             "xdp-otel has no map there",
             f"attach the shipped program: `xdp-otel attach --interface {interface.name}{where}`",
         )

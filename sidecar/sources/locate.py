@@ -12,7 +12,7 @@ from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Shape
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import SourceError, explain, from_os_error
+from sidecar.errors import SourceError, explain, from_os_error, placed
 from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability, remedy
@@ -20,6 +20,7 @@ from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.schema import Schema
 from sidecar.sources.source import Locate, Source, info_of
+from sidecar.suggest import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +77,18 @@ def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:
 def _source(
     name: str, spec: SourceSpec, locate: Locate, *, pin: Path | None = None, follow: bool = True
 ) -> Source:
-    return Source(name, locate, partial(schema, spec), partial(_counting_since_ns, pin=pin), follow=follow)
+    def find(present: bpf.MapInfo | None) -> int | None:
+        with placed(spec.at):
+            return locate(present)
+
+    return Source(name, find, partial(schema, spec), partial(_counting_since_ns, pin=pin), follow=follow)
 
 
 def schema(spec: SourceSpec, info: bpf.MapInfo) -> Schema:
     """Return which metrics a map yields by its specification; raise SidecarError if the two do not fit."""
     by_btf, unusable = shape(info)
-    return resolve(spec, info, by_btf, unusable=unusable)
+    with placed(spec.at):
+        return resolve(spec, info, by_btf, unusable=unusable)
 
 
 def shape(info: bpf.MapInfo) -> tuple[Shape | None, str]:
@@ -147,15 +153,16 @@ def _open_name(name: str, present: bpf.MapInfo | None) -> int:
     # The kernel keeps 15 bytes of a name.
     kept = os.fsencode(name)[: uapi.OBJ_NAME_LEN - 1].decode(errors="replace")
     try:
-        maps = [info for info in map(bpf.map_info_by_id, bpf.map_ids()) if info and info.name == kept]
+        known = [info for info in map(bpf.map_info_by_id, bpf.map_ids()) if info]
+        maps = [info for info in known if info.name == kept]
         if present and len(maps) > 1:
             maps = _successors(maps, present)
     except OSError as error:
         raise from_os_error(what, error, rights=_id_rights(), otherwise="name it by --map-id") from error
     if not maps:
-        raise SourceError(
-            what, "no map has that name", "`xdp-otel discover` lists the names; is the program loaded?"
-        )
+        how = "`xdp-otel discover` lists the names; is the program loaded?"
+        names = (info.name for info in known)
+        raise SourceError(what, "no map has that name", did_you_mean(name, names, how))
     if len(maps) > 1:
         listed = ", ".join(f"id {info.id} ({info.kind.name}, value {info.value_size} bytes)" for info in maps)
         raise SourceError(what, f"{len(maps)} maps have that name: {listed}", "choose one by --map-id")

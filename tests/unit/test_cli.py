@@ -193,6 +193,17 @@ def test_unknown_flags_and_invalid_values_are_code_2(run, arguments, words):
     assert words in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("command", ["dump", "top"])
+def test_the_counts_of_an_interface_that_does_not_exist(run, command):
+    """The remedy is not to attach to it."""
+    done = run(command, "--interface", "l0")
+
+    assert (done.returncode, error_of(done)) == (
+        3,
+        "cannot read the counts of l0: no such interface: did you mean 'lo'? `ip link` shows the names",
+    )
+
+
 @pytest.mark.parametrize("command", ["attach", "run"])
 def test_an_interface_that_does_not_exist_is_code_3(run, command):
     """The message tells where to look, and names the network namespace."""
@@ -202,9 +213,38 @@ def test_an_interface_that_does_not_exist_is_code_3(run, command):
         " ERROR cannot attach to no-such-if: no such interface: `ip link` shows the names\n"
     )
 
+    done = run(command, "--interface", "l0")
+    assert done.returncode == 3
+    assert " ERROR cannot attach to l0: no such interface: did you mean 'lo'? " in done.stderr
+
     done = run(command, "--interface", "no-such-if", "--netns", "no-such-ns")
     assert done.returncode == 3
     assert " ERROR cannot enter network namespace no-such-ns: ENOENT " in done.stderr
+
+
+def test_a_source_of_a_file_that_does_not_exist_is_named_by_its_line(run, tmp_path):
+    """All sources at once; the exit code is the first one's."""
+    path = tmp_path / "flows.yaml"
+    path.write_text("sources:\n- interface: l0\n- pin: /nowhere\n- interface: eth0x\n  netns: nosuch\n")
+    done = run("dump", "--config", str(path))
+
+    assert done.returncode == 3
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    for number, line in enumerate(lines, 2):
+        assert line.startswith(f"ERROR {path}:{number}: cannot ")
+
+
+def test_all_errors_of_all_files_are_lines(run, tmp_path):
+    """Up to fifty; the rest is a number."""
+    for name, count in (("a", 1), ("b", 60)):
+        (tmp_path / name).write_text("sources:\n" + "- pin: x\n" * count)
+    done = run("dump", "--config", str(tmp_path / "b"), "--config", str(tmp_path / "a"))
+
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert [line.split(": ")[0] for line in lines[:2]] == [f"ERROR {tmp_path}/{at}:2" for at in "ab"]
+    assert lines[50:] == ["ERROR and 11 more errors"]
 
 
 def test_detaching_twice_is_no_error(run):
