@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     standard_streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        # Not success: a unit or a container that lost its arguments must not look healthy.
+        sys.stderr.write(registry.short_help())
+        return ConfigError.exit_code
     flags = registry.parser().parse_args(_with_default_command(arguments))
     _set_up_logging(flags)
     try:

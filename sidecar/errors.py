@@ -27,7 +27,7 @@ class SidecarError(Exception):
         what: What could not be done, with "cannot".
         cause: Why.
         remedy: What to do.
-        at: `file:line`, if a file is the origin; else empty.
+        at: `file:line` or the variable where the value comes from; empty if a flag or a default has it.
 
     """
 
@@ -156,7 +156,7 @@ def each(function: Callable[[_Item], _Value], items: Iterable[_Item]) -> list[_V
 
 @contextmanager
 def placed(at: str) -> Iterator[None]:
-    """Run the block; name *at*, the `file:line` of the entry, in an error that does not name a line yet."""
+    """Run the block; begin an error that has no origin yet with *at*, a `file:line` or a variable."""
     try:
         yield
     except SidecarError as error:

@@ -14,7 +14,7 @@ from functools import partial
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import MapRef
-from sidecar.errors import each
+from sidecar.errors import each, placed
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.model import Attribute
 from sidecar.observe.otlp import encode_telemetry
@@ -49,7 +49,8 @@ def run(config: Config) -> None:
     telemetry = Telemetry()
     with ExitStack() as cleanup:
         dial = _dialer(config.endpoint)
-        journal = Journal(config.state_dir)
+        with placed(config.state_dir_variable):
+            journal = Journal(config.state_dir)
         cleanup.callback(journal.close)
         each(lambda pair: _open(*pair, cleanup), zip(sources, locks, strict=True))
         tell_apart(sources)

@@ -4,6 +4,8 @@
 from collections.abc import Iterable
 
 _MAX_LISTED = 12
+# One wrong letter of two is a mistake, three of six are another word.
+_SHORT = 3
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -12,7 +14,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches  # noqa: PLC0415
 
     lower = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
+    close = get_close_matches(word.lower(), lower, n=1, cutoff=0.65 if len(word) > _SHORT else 0.5)
     return lower[close[0]] if close else None
 
 

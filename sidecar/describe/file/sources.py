@@ -27,16 +27,16 @@ _U32 = (1 << 32) - 1
 _NO_MAP = MapRef("name", "")
 
 
-def load(path: Path) -> tuple[SourceSpec, ...]:
+def load(path: Path, by: str = "") -> tuple[SourceSpec, ...]:
     """
-    Return the sources of a configuration file.
+    Return the sources of a configuration file; *by* is the flag or variable that names it, for messages.
 
     Raises:
         ConfigError: The file cannot be read, or an entry is refused; the message then begins with its
             `file:line`.
 
     """
-    top = read(path)
+    top = read(path, by=by)
     section = Section(top, "the configuration", ("sources",))
     section.require("sources", "see docs/configuration.md for an example")
     specs = section.take("sources", partial(_sources, near=path.parent), ())
@@ -77,7 +77,7 @@ def profile(name_or_path: str, near: Path = Path(), at: str = "") -> ProfileSpec
     """
     if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
         path = near / name_or_path
-        return _profile(read(path), path.stem, str(path))
+        return _profile(read(path, by="" if at else "--profile"), path.stem, str(path))
     if name_or_path not in built_in_names():
         remedy = f"{suggest(name_or_path, built_in_names())}; or write the path of a file"
         entry = f"{'' if at else '--'}profile {name_or_path!r}"

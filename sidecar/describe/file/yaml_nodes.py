@@ -156,9 +156,11 @@ def _with(known: Collection[str] | None) -> str:
     return f" with {', '.join(known)}" if known else ""
 
 
-def read(path: Path, label: str | None = None) -> Node:
+def read(path: Path, label: str | None = None, *, by: str = "") -> Node:
     """
-    Return the only document of a YAML file; *label* stands for the file in messages.
+    Return the only document of a YAML file.
+
+    In messages, *label* stands for the file, and *by* is the flag or variable that names it.
 
     Raises:
         ConfigError: It cannot be read, is not YAML, is empty, or uses tags or aliases.
@@ -170,7 +172,8 @@ def read(path: Path, label: str | None = None) -> Node:
             raw = stream.read(_MAX_FILE + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigError(f"read {file}", cause, "name a YAML file that can be read") from None
+        remedy = f"name a YAML file that can be read{' in ' if by else ''}{by}"
+        raise ConfigError(f"read {file}", cause, remedy) from None
     if len(raw) > _MAX_FILE:
         raise ConfigError(f"read {file}", "larger than 1 MiB", "is it the configuration?")
     try:
