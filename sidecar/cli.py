@@ -20,12 +20,18 @@ log = logging.getLogger("sidecar")
 
 # The exit code that a shell reports for a program killed by SIGPIPE, as in `xdp-otel dump | head`.
 _BROKEN_PIPE = 128 + signal.SIGPIPE
+# Of a configuration file; whoever mends so many runs the command again.
+_MOST_ERRORS = 50
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     standard_streams.prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        # Not success: a unit or a container that lost its arguments must not look healthy.
+        sys.stderr.write(registry.short_help())
+        return ConfigError.exit_code
     as_json = log_flags.is_json(arguments, os.environ)
     try:
         flags = _parse(_with_default_command(arguments), as_json=as_json)
@@ -43,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(error: BaseException) -> int:
     """Log *error*; return its exit code."""
     if isinstance(error, SidecarError):
-        log.error("%s", error)
+        for one in error.each[:_MOST_ERRORS]:
+            log.error("%s", one)
+        if len(error.each) > _MOST_ERRORS:
+            log.error("and %d more errors", len(error.each) - _MOST_ERRORS)
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT

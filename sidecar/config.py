@@ -7,15 +7,16 @@ import os
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from sidecar.describe.file import sources
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, each
 from sidecar.kernel.interface import Interface, is_interface_name
 from sidecar.model import Temporality
-from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from
+from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from, flag_name, setting
 
 DEFAULT_INTERVAL_S = 10.0
 SHORTEST_INTERVAL_S = 0.1
@@ -50,6 +51,7 @@ class Config:
         status: Host and port of the status endpoint, or None.
         self_metrics: Whether to send the sidecar's own metrics too.
         once: Whether to end after one cycle.
+        state_dir_variable: The variable that names the state directory; empty if it is a flag or the default.
 
     """
 
@@ -61,6 +63,7 @@ class Config:
     status: tuple[str, int] | None
     self_metrics: bool
     once: bool
+    state_dir_variable: str = ""
 
     @property
     def sends(self) -> bool:
@@ -76,13 +79,13 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         ConfigError: A flag, a variable or a configuration file is refused.
 
     """
-    environ = {**environ, **_flags_as_variables(flags)}
-    endpoint = endpoint_from(flags.otel_endpoint, environ)
-    temporality = _temporality(environ, base_point=flags.base_point)
-    status = _status(flags.status_address or environ.get("XDP_OTEL_STATUS_ADDRESS") or None)
+    settings = {**environ, **_otlp_flags(flags)}
+    endpoint = endpoint_from(settings)
+    temporality = _temporality(settings, base_point=flags.base_point)
+    status = _status(flags.status_address, environ)
     if endpoint.target == NOWHERE and status is None:
         raise ConfigError(
-            f"use --otel-endpoint {NOWHERE}",
+            f"use {setting(settings, 'ENDPOINT')[1]} {NOWHERE}",
             "the counts would be visible nowhere",
             "give --status-address too",
         )
@@ -93,16 +96,19 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         temporality=Temporality.CUMULATIVE if endpoint.target == NOWHERE else temporality,
         interval_s=_interval(flags.interval, environ),
         state_dir=_state_dir(flags.state_dir, environ),
+        state_dir_variable="XDP_OTEL_STATE_DIR"
+        if environ.get("XDP_OTEL_STATE_DIR") and not flags.state_dir
+        else "",
         status=status,
         self_metrics=flags.self_metrics or _boolean(environ, "XDP_OTEL_SELF_METRICS"),
         once=flags.once,
     )
 
 
-def _flags_as_variables(flags: argparse.Namespace) -> dict[str, str]:
-    """Return the `--otel-*` flags as the most specific variables, which take precedence."""
-    values = {name: getattr(flags, f"otel_{name.lower()}") for name in OTLP_FLAGS}
-    return {f"OTEL_EXPORTER_OTLP_METRICS_{name}": text for name, text in values.items() if text is not None}
+def _otlp_flags(flags: argparse.Namespace) -> dict[str, str]:
+    """Return the `--otel-*` flags that were given, by their names: an error names what was used."""
+    values = {flag_name(name): getattr(flags, f"otel_{name.lower()}") for name in ("ENDPOINT", *OTLP_FLAGS)}
+    return {flag: text for flag, text in values.items() if text is not None}
 
 
 def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
@@ -144,8 +150,11 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
     profile = sources.profile(flags.profile) if flags.profile else None
     specs = [SourceSpec(map_ref, profile) for map_ref in map_refs]
     by_variable = os.environ.get("XDP_OTEL_CONFIG")
-    for file in flags.config or ([Path(by_variable)] if by_variable else []):
-        specs += sources.load(file)
+    by, files = "--config", flags.config
+    if by_variable and not files:
+        by, files = "XDP_OTEL_CONFIG", [Path(by_variable)]
+    for found in each(partial(sources.load, by=by), files or ()):
+        specs += found
     if flags.series_limit:
         specs = [replace(spec, series_limit=flags.series_limit) for spec in specs]
     if not specs:
@@ -156,7 +165,8 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
         )
     repeated = _first_repeated(spec.map_ref for spec in specs)
     if repeated is not None:
-        raise ConfigError(f"read {repeated}", "it is named twice", "name it once")
+        places = sorted(spec.at or "a flag" for spec in specs if spec.map_ref == repeated)
+        raise ConfigError(f"read {repeated}", f"it is named twice, by {' and '.join(places)}", "name it once")
     return tuple(specs)
 
 
@@ -177,31 +187,37 @@ def _state_dir(flag: str | None, environ: Mapping[str, str]) -> Path:
     return Path(flag or environ.get("XDP_OTEL_STATE_DIR") or DEFAULT_STATE_DIR)
 
 
-def _status(address: str | None) -> tuple[str, int] | None:
-    if address is None:
+def _status(flag: str | None, environ: Mapping[str, str]) -> tuple[str, int] | None:
+    address, name = flag, "--status-address"
+    if not address:
+        name = "XDP_OTEL_STATUS_ADDRESS"
+        address = environ.get(name)
+    if not address:
         return None
     host, colon, port = address.rpartition(":")
     if not colon or not host.isascii() or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigError(
-            f"use --status-address {address!r}",
+            f"use {name} {address!r}",
             "not HOST:PORT",
             "write localhost:9464, or :9464 for all addresses",
         )
     return host.strip("[]"), int(port)
 
 
-def _temporality(environ: Mapping[str, str], *, base_point: bool) -> Temporality:
-    name = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+def _temporality(settings: Mapping[str, str], *, base_point: bool) -> Temporality:
     # lowmemory means delta for synchronous counters, and these count as such.
     known = {"delta": Temporality.DELTA, "lowmemory": Temporality.DELTA, "cumulative": Temporality.CUMULATIVE}
-    text = environ.get(name) or "delta"
+    flag = flag_name("TEMPORALITY_PREFERENCE")
+    name = flag if flag in settings else "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+    text = settings.get(name) or "delta"
     if text.lower() not in known:
         raise ConfigError(f"use {name}={text!r}", "unknown", "set it to delta or cumulative")
     temporality = known[text.lower()]
-    if not base_point and not _boolean(environ, "XDP_OTEL_BASE_POINT"):
+    if not base_point and not _boolean(settings, "XDP_OTEL_BASE_POINT"):
         return temporality
     if temporality is Temporality.CUMULATIVE:
-        raise ConfigError("use --base-point", f"{name} is cumulative", "use it with delta")
+        used = "--base-point" if base_point else "XDP_OTEL_BASE_POINT=true"
+        raise ConfigError(f"use {used}", f"{name} is cumulative", "use it with delta")
     return Temporality.DELTA_WITH_BASE
 
 

@@ -9,8 +9,13 @@ a bug, exits with 70 and shows a traceback.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Value = TypeVar("_Value")
+_Other = TypeVar("_Other")
 
 
 class SidecarError(Exception):
@@ -22,6 +27,7 @@ class SidecarError(Exception):
         what: What could not be done, with "cannot".
         cause: Why.
         remedy: What to do.
+        at: `file:line` or the variable where the value comes from; empty if a flag or a default has it.
 
     """
 
@@ -40,8 +46,17 @@ class SidecarError(Exception):
 
         """
         what = f"{at}: {what}" if at else f"cannot {what}"
+        self.at = at
         self.what, self.cause, self.remedy = map(printable, (what, cause, remedy))
-        super().__init__(f"{self.what}: {self.cause}: {self.remedy}")
+        super().__init__(self.what, self.cause, self.remedy)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.cause}: {self.remedy}"
+
+    @property
+    def each(self) -> "Sequence[SidecarError]":
+        """The errors that this one stands for, each of them one line: itself."""
+        return (self,)
 
 
 def printable(text: str, most: int | None = 500) -> str:
@@ -71,6 +86,84 @@ class ConfigError(SidecarError):
     """A flag, a variable or a configuration file is invalid; raised before anything starts."""
 
     exit_code = 2
+
+
+class CombinedError(ConfigError):
+    """Several errors that do not depend on each other, by file and line; the exit code is the first one's."""
+
+    def __init__(self, errors: Iterable[SidecarError]) -> None:
+        # One mistake may be found in several ways.
+        distinct = {str(error): error for error in errors}
+        self._errors = tuple(sorted(distinct.values(), key=_position))
+        first = self._errors[0]
+        super().__init__(first.what, first.cause, first.remedy)
+        self.at, self.what = first.at, first.what
+        self.exit_code = first.exit_code
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self._errors))
+
+    @property
+    def each(self) -> Sequence[SidecarError]:
+        """The errors, none of which stands for several."""
+        return self._errors
+
+
+def _position(error: SidecarError) -> tuple[str, int]:
+    file, _, line = error.at.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (error.at, 0)
+
+
+class Collector:
+    """Collects the errors of parts that do not depend on each other, to raise all of them together."""
+
+    def __init__(self) -> None:
+        self._errors: list[SidecarError] = []
+
+    def __bool__(self) -> bool:
+        """Whether there is an error."""
+        return bool(self._errors)
+
+    def add(self, errors: Iterable[SidecarError]) -> None:
+        """Collect errors that were not raised."""
+        self._errors += errors
+
+    def take(self, value: Callable[[], _Value], otherwise: _Other) -> _Value | _Other:
+        """Return what *value* returns; collect its SidecarError and return *otherwise* if it raises one."""
+        try:
+            return value()
+        except SidecarError as error:
+            self._errors += error.each
+            return otherwise
+
+    def raise_all(self) -> None:
+        """Raise what was collected, if anything: the error itself if there is only one."""
+        if len({str(error) for error in self._errors}) > 1:
+            raise CombinedError(self._errors)
+        if self._errors:
+            raise self._errors[0]
+
+
+def each(function: Callable[[_Item], _Value], items: Iterable[_Item]) -> list[_Value]:
+    """Return what *function* returns for each item; raise the errors of all items together."""
+    collector = Collector()
+    values: list[_Value] = []
+    for item in items:
+        collector.take(lambda item=item: values.append(function(item)), None)  # type: ignore[misc]
+    collector.raise_all()
+    return values
+
+
+@contextmanager
+def placed(at: str) -> Iterator[None]:
+    """Run the block; begin an error that has no origin yet with *at*, a `file:line` or a variable."""
+    try:
+        yield
+    except SidecarError as error:
+        for one in error.each:
+            if at and not one.at:
+                one.at, one.what = at, f"{at}: {one.what}"
+        raise
 
 
 class SourceError(SidecarError):

@@ -14,6 +14,7 @@ from functools import partial
 from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import SourceSpec
+from sidecar.errors import placed
 from sidecar.kernel.terminal import has_terminal
 from sidecar.log_fields import about
 from sidecar.model import Attribute, Temporality
@@ -60,7 +61,8 @@ def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None
     telemetry = Telemetry()
     with ExitStack() as cleanup:
         dial = _dialer(config.endpoint)
-        journal = Journal(config.state_dir, journal_name(sends=config.sends))
+        with placed(config.state_dir_variable):
+            journal = Journal(config.state_dir, journal_name(sends=config.sends))
         cleanup.callback(journal.close)
         cleanup.callback(opened.close)
         opened.open(config.sources)

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 from sidecar.commands.log_flags import add_log_flags
+from sidecar.commands.usage import MisuseError
 from sidecar.config import OTLP_FLAGS
+from sidecar.otlp.endpoint import flag_name
 
 _Group = argparse._ArgumentGroup  # noqa: SLF001  # what `add_argument_group` returns has no public name
 
@@ -109,15 +111,13 @@ class _Once(argparse.Action):
 
     def __call__(
         self,
-        parser: argparse.ArgumentParser,
+        _parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
         values: object,
-        option_string: str | None = None,
+        _flag: str | None = None,
     ) -> None:
         if getattr(namespace, self.dest) is not None:
-            parser.error(
-                f"argument {option_string}: given twice; a configuration file can name one per interface"
-            )
+            raise MisuseError(self, "given twice", "a configuration file can name one for each interface")
         setattr(namespace, self.dest, values)
 
 
@@ -176,7 +176,8 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
 def _add_delivery(command: argparse.ArgumentParser) -> None:
     """Declare where, how and how often to export."""
     group = command.add_argument_group("where to send it")
-    group.add_argument("--interval", metavar="SECONDS", help="time between cycles, e.g. 0.5 (default 10)")
+    service = command.add_argument_group("how to run")
+    service.add_argument("--interval", metavar="SECONDS", help="time between cycles, e.g. 0.5 (default 10)")
     group.add_argument(
         "--otel-endpoint",
         metavar="HOST:PORT",
@@ -184,9 +185,10 @@ def _add_delivery(command: argparse.ArgumentParser) -> None:
         "none: export nothing, serve the counts on the status endpoint only",
     )
     for variable, text in OTLP_FLAGS.items():
-        flag = f"--otel-{variable.lower().replace('_', '-')}"
-        group.add_argument(flag, metavar="VALUE", help=f"{text} (OTEL_EXPORTER_OTLP_METRICS_{variable})")
-    group.add_argument(
+        group.add_argument(
+            flag_name(variable), metavar="VALUE", help=f"{text} (OTEL_EXPORTER_OTLP_METRICS_{variable})"
+        )
+    service.add_argument(
         "--state-dir",
         metavar="DIR",
         help="directory of the journal and the instance id (default /var/lib/xdp-otel; XDP_OTEL_STATE_DIR)",
@@ -197,17 +199,17 @@ def _add_delivery(command: argparse.ArgumentParser) -> None:
         help="send each delta together with the sum before it: exact through restarts of the Collector that "
         "ships with xdp-otel; not for other backends (XDP_OTEL_BASE_POINT=true)",
     )
-    group.add_argument(
+    service.add_argument(
         "--status-address",
         metavar="HOST:PORT",
         help="serve /healthz, /readyz and /metrics there (off by default; XDP_OTEL_STATUS_ADDRESS)",
     )
-    group.add_argument(
+    service.add_argument(
         "--self-metrics",
         action="store_true",
         help="export the sidecar's own metrics too (XDP_OTEL_SELF_METRICS=true)",
     )
-    group.add_argument(
+    service.add_argument(
         "--once", action="store_true", help="run one cycle, wait for its acknowledgement, exit"
     )
 

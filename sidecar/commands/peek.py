@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from sidecar.counts import delta
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import SourceError
+from sidecar.errors import SourceError, each, placed
 from sidecar.kernel import elsewhere, pins
 from sidecar.kernel.interface import Interface
 from sidecar.model import Attributes, Snapshot
@@ -34,12 +34,15 @@ class Row:
 def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
     """Open the sources of *specs* for the block, with distinct attributes as in `run`; raise SidecarError."""
     with ExitStack() as stack:
-        sources = []
-        for spec in specs:
-            found = source(spec)
+
+        def opened_source(spec: SourceSpec) -> Source:
+            with placed(spec.at):
+                found = source(spec)
             found.open()
             stack.callback(found.close)
-            sources.append(found)
+            return found
+
+        sources = each(opened_source, specs)
         tell_apart(sources)
         yield sources
 
@@ -50,10 +53,11 @@ def source(spec: SourceSpec) -> Source:
     if interface is None:
         return locate.source(spec)
     if not is_counted(interface):
-        elsewhere.require_interface(interface, f"read the counts of {interface}")
+        what = f"read the counts of {interface}"
+        elsewhere.require_interface(interface, what)
         where = f" --netns {interface.netns}" if interface.netns else ""
         raise SourceError(
-            f"read the counts of {interface}",
+            what,
             "xdp-otel has no map there",
             f"attach the shipped program: `xdp-otel attach --interface {interface.name}{where}`",
         )

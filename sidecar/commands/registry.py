@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import NoReturn
 
 from sidecar import __version__
 from sidecar.commands.flags import (
@@ -23,21 +22,32 @@ from sidecar.commands.flags import (
     run_flags,
     top_flags,
 )
-from sidecar.errors import printable
+from sidecar.commands.usage import Parser
 
 _EXAMPLES = """\
-  xdp-otel --interface eth0                       count on eth0, export to localhost:4317
-  xdp-otel discover                               list XDP programs and maps
-  xdp-otel check --map-path /sys/fs/bpf/flows     try it: one reading, one empty request to the Collector
-  xdp-otel dump --map-path /sys/fs/bpf/flows      print what the map holds now
-  xdp-otel top --map-path /sys/fs/bpf/flows       show its rates, live
-  xdp-otel COMMAND --help                         more examples"""
+  xdp-otel discover                             list XDP programs and maps
+  xdp-otel check --map-path /sys/fs/bpf/flows   try it, and send nothing
+  xdp-otel --interface eth0                     count on eth0, and export
+  xdp-otel top --map-path /sys/fs/bpf/flows     show its rates, live
+  xdp-otel dump --map-path /sys/fs/bpf/flows    print what the map holds now
+  xdp-otel COMMAND --help                       more examples"""
+
+_FIRST_STEPS = """\
+  xdp-otel discover                  what is there to count?
+  xdp-otel check --interface eth0    would it work?
+  xdp-otel --interface eth0          count on eth0, export to localhost:4317
+  xdp-otel COMMAND --help            the flags of a command, and examples"""
 
 _EXIT_CODES = """\
-  0 done              2 usage             3 map or interface not found, ambiguous, or of another shape
-  4 a right is missing                    5 the kernel refused        6 state directory
-  7 not acknowledged (--once, check)      8 status address in use or not there
- 70 a bug, with a traceback"""
+   0 done
+   2 usage or configuration
+   3 map or interface not found, ambiguous, held, or of another shape
+   4 a right is missing
+   5 the kernel refused
+   6 state directory
+   7 not acknowledged (--once, check)
+   8 status address in use, or not on this machine
+  70 a bug, with a traceback"""
 
 
 def _epilog(examples: str) -> str:
@@ -103,19 +113,6 @@ def _completion(flags: argparse.Namespace) -> int:
 
 COMMANDS = (
     Command(
-        "run",
-        "read maps and export until SIGTERM (the default command)",
-        """\
-  xdp-otel --interface eth0                       count on eth0, export to localhost:4317
-  xdp-otel --interface eth0 --interface eth1 --otel-endpoint http://collector:4317
-  xdp-otel --map-path /sys/fs/bpf/flows           read the map of your own program
-  xdp-otel --map-name stats_map --interval 5      find the map by name
-  xdp-otel --config flows.yaml --once             one cycle of the sources in the file""",
-        run_flags,
-        _run,
-        logs_time=True,
-    ),
-    Command(
         "discover",
         "list XDP and TCX programs by interface, their maps, and how to read them",
         """\
@@ -140,13 +137,17 @@ COMMANDS = (
         _later("check", module="check.command"),
     ),
     Command(
-        "dump",
-        "print the current contents of maps, decoded",
+        "run",
+        "read maps and export until SIGTERM (the default command)",
         """\
-  xdp-otel dump --map-path /sys/fs/bpf/flows
-  xdp-otel dump --config flows.yaml --json | jq '.[] | select(.fields.drops > 0)'""",
-        dump_flags,
-        _later("dump"),
+  xdp-otel --interface eth0                    export to localhost:4317
+  xdp-otel --interface eth0 --otel-endpoint http://collector:4317
+  xdp-otel --map-path /sys/fs/bpf/flows        read the map of your own program
+  xdp-otel --map-name stats_map --interval 5   find the map by name
+  xdp-otel --config flows.yaml --once          one cycle of the file's sources""",
+        run_flags,
+        _run,
+        logs_time=True,
     ),
     Command(
         "top",
@@ -161,6 +162,15 @@ keys:
   / filter by text such as `sport=443`               Esc clear the filter""",
         top_flags,
         _later("top"),
+    ),
+    Command(
+        "dump",
+        "print the current contents of maps, decoded",
+        """\
+  xdp-otel dump --map-path /sys/fs/bpf/flows
+  xdp-otel dump --config flows.yaml --json | jq '.[].fields.drops'""",
+        dump_flags,
+        _later("dump"),
     ),
     Command(
         "attach",
@@ -194,31 +204,31 @@ keys:
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+def short_help() -> str:
+    """Return what a user needs who knows nothing yet: the commands in order, and how to begin."""
+    root = parser()
+    root.epilog = f"to begin:\n{_FIRST_STEPS}"
+    return root.format_help()
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    root = _Parser(
+    root = Parser(
         prog="xdp-otel",
+        usage="%(prog)s COMMAND [flags]",
         description="Read packet counters from BPF maps and push them, exact, as OTLP delta sums.",
         epilog=_epilog(_EXAMPLES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"xdp-otel {__version__}")
-    subparsers = root.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = root.add_subparsers(title="commands", prog=root.prog, metavar="COMMAND", required=True)
     for command in COMMANDS:
         sub = subparsers.add_parser(
             command.name,
             help=command.help,
             description=command.description,
             epilog=_epilog(command.examples),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
         )
         command.add_flags(sub)
+        sub.set_short_usage()
         sub.set_defaults(command=command.function, logs_time=command.logs_time)
     return root

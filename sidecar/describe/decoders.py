@@ -15,7 +15,7 @@ from typing import Literal
 
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.shape import Encoding, Part
-from sidecar.describe.suggest import suggest
+from sidecar.suggest import suggest
 
 Value = str | int | bool
 Decode = Callable[[bytes], Value]

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.shape import Encoding, Part, part_called
 from sidecar.describe.spec import MetricSpec
-from sidecar.describe.suggest import suggest
+from sidecar.errors import each
 from sidecar.kinds import KINDS, Kind
 from sidecar.model import Field
 from sidecar.schema import Instrument
+from sidecar.suggest import suggest
 
 _KINDS: Mapping[Encoding, tuple[Kind, ...]] = {
     Encoding.UNSIGNED: tuple(KINDS.values()),
@@ -37,8 +38,8 @@ def build_instruments(
 
     """
     used: dict[str, tuple[Part, set[Kind]]] = {}
-    instruments = []
-    for metric in metrics:
+
+    def instrument(metric: MetricSpec) -> Instrument:
         part = find_part(parts, metric.field, metric.at, what)
         kinds = used.setdefault(part.name, (part, set()))[1]
         kinds.add(metric.kind)
@@ -50,11 +51,11 @@ def build_instruments(
                 f"{part.name} is {part.encoding.value}, and a sum over CPUs would mean nothing",
                 "write `cpu: cpu` in the source, for one series per CPU",
             )
-        instruments.append(
-            Instrument(
-                metric.name, metric.unit, metric.description, part.name, metric.kind, metric.attributes
-            )
+        return Instrument(
+            metric.name, metric.unit, metric.description, part.name, metric.kind, metric.attributes
         )
+
+    instruments = each(instrument, metrics)
     in_order = sorted(used.values(), key=lambda use: use[0].bit_offset)
     return tuple(_field(part, kinds) for part, kinds in in_order), tuple(instruments)
 

@@ -7,6 +7,7 @@ from sidecar.describe.decoders import MERGING, Decode, NameOf, bind
 from sidecar.describe.instruments import find_part
 from sidecar.describe.shape import Part, covering_parts
 from sidecar.describe.spec import KeySpec
+from sidecar.errors import each
 from sidecar.model import Attributes
 from sidecar.schema import Label
 
@@ -25,12 +26,13 @@ def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_o
         ConfigError: The key has no such part, or its decoder cannot read it.
 
     """
-    decoders: list[tuple[str, Decode]] = []
-    for spec in key:
+
+    def decoder_of(spec: KeySpec) -> tuple[str, Decode]:
         part = find_part(parts, spec.field, spec.at, f"the key of {what}")
         decoder = spec.decoder or ("" if spec.at else _default_decoder(part))
-        decode = bind(decoder, part, dict(spec.table), name_of, at=spec.at)
-        decoders.append((spec.attribute, decode))
+        return spec.attribute, bind(decoder, part, dict(spec.table), name_of, at=spec.at)
+
+    decoders = each(decoder_of, key)
 
     def label(raw: bytes) -> Attributes:
         return tuple((attribute, decode(raw)) for attribute, decode in decoders)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from sidecar.describe.clashes import refuse_clashes
+from sidecar.describe.clashes import clashes
 from sidecar.describe.decoders import NameOf
 from sidecar.describe.defaults import title, with_defaults
 from sidecar.describe.entry_error import entry_error
@@ -19,7 +19,7 @@ from sidecar.describe.matching import matching_profile
 from sidecar.describe.shape import ARRAY_INDEX, Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, MapRef, ProfileSpec, SourceSpec
 from sidecar.describe.stale import refuse_stale
-from sidecar.errors import RightsError, SourceError
+from sidecar.errors import Collector, RightsError, SourceError
 from sidecar.kernel import map_kinds, pins
 from sidecar.kernel.capabilities import Capability
 from sidecar.kernel.capabilities import remedy as capability_remedy
@@ -76,19 +76,21 @@ def resolve(
         # The index of an array is a number, whatever its type.
         described = replace(described, key=(_opaque_key(info),))
     source, notes = with_defaults(source, info, described)
-    refuse_clashes(source)
-    _refuse_cpu(source, info)
-    fields, instruments = build_instruments(
-        source.metrics or (),
-        described.value,
-        what,
-        summed=info.kind.is_per_cpu and not source.cpu,
+    errors = Collector()
+    errors.add(clashes(source))
+    errors.take(lambda: _refuse_cpu(source, info), None)
+    summed = info.kind.is_per_cpu and not source.cpu
+    fields, instruments = errors.take(
+        lambda: build_instruments(source.metrics or (), described.value, what, summed=summed), ((), ())
     )
+    label = errors.take(lambda: build_label(source.key or (), described.key, what, name_of), None)
+    errors.raise_all()
+    assert label is not None  # noqa: S101  # or there was an error
     return Schema(
         name=profile.name if profile else info.name,
         layout=Layout(info.value_size, fields),
         instruments=instruments,
-        label=build_label(source.key or (), described.key, what, name_of),
+        label=label,
         attributes=source.attributes,
         cpu=source.cpu,
         series_limit=source.series_limit,

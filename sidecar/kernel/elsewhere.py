@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.errors import RightsError, SidecarError, SourceError
+from sidecar.errors import RightsError, SidecarError
 from sidecar.kernel import netlink, netns, pins
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel.interface import Interface
+from sidecar.kernel.interface import Interface, no_such_interface
 
 _NAMED = Path("/run/netns")
 _PROC = Path("/proc")
@@ -39,12 +39,6 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.interface} in {self.namespace}"
-
-
-def no_such_interface(what: str, interface: Interface) -> SourceError:
-    """Return the error for an interface that does not exist, wherever that is found out."""
-    where = f" in network namespace {interface.netns}" if interface.netns else ""
-    return SourceError(what, f"no such interface{where}", "`ip link` shows the names")
 
 
 def require_interface(interface: Interface, what: str) -> int:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network interface, and where its pins are in bpffs."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidecar.errors import SourceError
 from sidecar.kernel import libbpf, pins
+from sidecar.suggest import did_you_mean
 
 _MAX_NAME_BYTES = 15  # IFNAMSIZ, without the NUL
 
@@ -48,3 +51,11 @@ class Interface:
     def link_pin(self) -> Path:
         """Where the attachment is pinned."""
         return self.pin_directory / "link"
+
+
+def no_such_interface(what: str, interface: Interface) -> SourceError:
+    """Return the error for an interface that the present network namespace does not have."""
+    known = (name for _, name in socket.if_nameindex())
+    where = f" in network namespace {interface.netns}" if interface.netns else ""
+    remedy = did_you_mean(interface.name, known, "`ip link` shows the names")
+    return SourceError(what, f"no such interface{where}", remedy)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from sidecar.errors import KernelError, RightsError, SourceError, explain
 from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.suggest import did_you_mean
 
 _CLONE_NEWNET = 0x40000000
 _OWN = "/proc/thread-self/ns/net"
+_NAMED = Path("/run/netns")
 # os.setns came with Python 3.12.
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,7 +39,8 @@ def entered(netns: str | None) -> Iterator[None]:
     try:
         target = os.open(_path(netns), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise SourceError(what, explain(error), "`ip netns list` shows the names") from None
+        remedy = did_you_mean(netns, _names(), "`ip netns list` shows the names")
+        raise SourceError(what, explain(error), remedy) from None
     try:
         with _own() as own:
             _setns(target, what)
@@ -55,7 +58,14 @@ def exists(netns: str | None) -> bool:
 
 
 def _path(netns: str) -> Path:
-    return Path(netns) if "/" in netns else Path("/run/netns") / netns
+    return Path(netns) if "/" in netns else _NAMED / netns
+
+
+def _names() -> list[str]:
+    try:
+        return [path.name for path in _NAMED.iterdir()]
+    except OSError:
+        return []
 
 
 @contextmanager

@@ -9,12 +9,14 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from sidecar.errors import KernelError, RightsError, SidecarError, SourceError, explain, from_os_error
 from sidecar.kernel import path_lock, trusted
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.suggest import nearest
 
 BPFFS = Path("/sys/fs/bpf")
 PIN_ROOT = BPFFS / "xdp-otel"
@@ -25,6 +27,7 @@ MODE = 0o711
 DOTTED = "bpffs allows no dot in a name, so nothing can be pinned there"
 
 _LOCK_TIMEOUT_S = 30.0
+_MAX_SEARCHED = 1000
 # Nothing is at the path, perhaps only for the moment.
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
@@ -96,7 +99,7 @@ def _map_error(what: str, path: Path, error: OSError) -> SidecarError:
         return SourceError(what, DOTTED, "`ls /sys/fs/bpf` lists the pins: libbpf pins map `.bss` as `_bss`")
     if error.errno in _NOT_THERE:
         how = "`ls /sys/fs/bpf` lists the pins; is bpffs mounted and the program loaded?"
-        return SourceError(what, explain(error), how)
+        return SourceError(what, explain(error), _did_you_mean(path, how))
     # EACCES comes from bpffs; EPERM from bpf(2) itself: before Linux 5.19, every call needs CAP_BPF.
     rights = (
         remedy(Capability.BPF)
@@ -104,6 +107,14 @@ def _map_error(what: str, path: Path, error: OSError) -> SidecarError:
         else f"{remedy(Capability.DAC_READ_SEARCH)}; or as the owner or the group of the pin"
     )
     return from_os_error(what, error, rights=rights, otherwise="name a pinned map")
+
+
+def _did_you_mean(path: Path, otherwise: str) -> str:
+    """Return the remedy for a pin that does not exist: the pin with the nearest name, wherever it is."""
+    found = (Path(folder, name) for folder, _, names in os.walk(BPFFS) for name in names)
+    by_name = {pin.name: str(pin) for pin in islice(found, _MAX_SEARCHED)}
+    close = nearest(path.name, by_name)
+    return f"did you mean {by_name[close]}? {otherwise}" if close else otherwise
 
 
 @contextmanager

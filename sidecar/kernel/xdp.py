@@ -20,7 +20,7 @@ from sidecar.errors import KernelError, SourceError
 from sidecar.kernel import dispatcher, elsewhere, libbpf, netns, path_lock, pins, reported, trusted, xdp_link
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability
-from sidecar.kernel.interface import Interface
+from sidecar.kernel.interface import Interface, no_such_interface
 
 log = logging.getLogger(__name__)
 
@@ -272,7 +272,7 @@ def _ifindex(interface: Interface, what: str) -> int:
     try:
         return socket.if_nametoindex(interface.name)
     except OSError:
-        raise elsewhere.no_such_interface(what, interface) from None
+        raise no_such_interface(what, interface) from None
 
 
 @contextmanager

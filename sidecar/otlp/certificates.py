@@ -26,6 +26,7 @@ class CertificateFiles:
             "CLIENT_KEY": endpoint.client_key,
             "CLIENT_CERTIFICATE": endpoint.client_certificate,
         }
+        self._settings = dict(zip(self._files, endpoint.file_settings, strict=True))
         self._loaded = self._versions()
 
     def changed(self) -> bool:
@@ -35,10 +36,10 @@ class CertificateFiles:
     def load(self) -> grpc.ChannelCredentials:
         """Read the files; raise ConfigError if one cannot be read, or cannot be used with the others."""
         self._loaded = self._versions()
-        contents = {variable: _read(path, variable) for variable, path in self._files.items()}
+        contents = {name: _read(path, self._settings[name]) for name, path in self._files.items()}
         if misfit := _misfit(contents["CERTIFICATE"], contents["CLIENT_KEY"], contents["CLIENT_CERTIFICATE"]):
-            variable, cause = misfit
-            raise ConfigError(f"use {self._files[variable]}", cause, _remedy(variable))
+            name, cause = misfit
+            raise ConfigError(f"use {self._files[name]}", cause, _remedy(self._settings[name]))
         return grpc.ssl_channel_credentials(
             root_certificates=contents["CERTIFICATE"],
             private_key=contents["CLIENT_KEY"],
@@ -58,8 +59,8 @@ def _version(path: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_ino
 
 
-def _remedy(variable: str) -> str:
-    return f"name a readable PEM file in OTEL_EXPORTER_OTLP_{variable}"
+def _remedy(setting: str) -> str:
+    return f"name a readable PEM file in {setting}"
 
 
 @lru_cache(maxsize=1)
@@ -84,10 +85,10 @@ def _misfit(roots: bytes | None, key: bytes | None, chain: bytes | None) -> tupl
     return tuple(json.loads(done.stdout)) if done.stdout else None
 
 
-def _read(path: str | None, variable: str) -> bytes | None:
+def _read(path: str | None, setting: str) -> bytes | None:
     if path is None:
         return None
-    remedy = _remedy(variable)
+    remedy = _remedy(setting)
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Where and how to send: the flag and the standard `OTEL_EXPORTER_OTLP_*` variables.
+Where and how to send: the `--otel-*` flags and the standard `OTEL_EXPORTER_OTLP_*` variables.
 
 Variables and their precedence follow the OpenTelemetry specification, `protocol/exporter.md`. Deliberate
 differences from the Python SDK: a bare HOST:PORT is plaintext only on loopback, a scheme always decides,
@@ -11,7 +11,7 @@ the address, half of a key pair, a header that gRPC cannot carry) is refused.
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from sidecar.errors import ConfigError
@@ -39,6 +39,7 @@ class Endpoint:
         client_certificate: File with the client's certificate chain (PEM), for mTLS.
         gzip: Compress requests.
         timeout_s: Deadline of one call, seconds.
+        file_settings: The flag or variable of each of the three files, for messages.
 
     """
 
@@ -50,6 +51,10 @@ class Endpoint:
     client_certificate: str | None = None
     gzip: bool = False
     timeout_s: float = 10.0
+    file_settings: tuple[str, str, str] = field(
+        default=(f"{_PREFIX}CERTIFICATE", f"{_PREFIX}CLIENT_KEY", f"{_PREFIX}CLIENT_CERTIFICATE"),
+        compare=False,
+    )
 
     @property
     def may_be_proxied(self) -> bool:
@@ -68,54 +73,69 @@ class Endpoint:
         return tuple(file for file in files if file) if self.secure else ()
 
 
-def endpoint_from(flag: str | None, environ: Mapping[str, str]) -> Endpoint:
+def endpoint_from(settings: Mapping[str, str]) -> Endpoint:
     """
-    Return the endpoint that the flag and the variables describe; the flag wins.
+    Return the endpoint that flags and variables describe, each under its own name; a flag wins.
 
     Raises:
-        ConfigError: A value cannot be used; the message names the variable, never a header's value.
+        ConfigError: A value cannot be used; the message names the flag or the variable that has it, never a
+            header's value.
 
     """
-    address, name = (flag, "--otel-endpoint") if flag is not None else _variable(environ, "ENDPOINT")
+    address, name = setting(settings, "ENDPOINT")
     if address == NOWHERE:
         return Endpoint(NOWHERE, secure=False)
-    target, secure = _target(address or DEFAULT_ENDPOINT, name, *_variable(environ, "INSECURE"))
-    _check_protocol(*_variable(environ, "PROTOCOL"))
-    endpoint = Endpoint(
+    target, secure = _target(address or DEFAULT_ENDPOINT, name, *setting(settings, "INSECURE"))
+    _check_protocol(*setting(settings, "PROTOCOL"))
+    certificate, certificate_name = setting(settings, "CERTIFICATE")
+    client_key, key_name = setting(settings, "CLIENT_KEY")
+    client_certificate, client_certificate_name = setting(settings, "CLIENT_CERTIFICATE")
+    for file, file_name, other in (
+        (client_key, key_name, "CLIENT_CERTIFICATE"),
+        (client_certificate, client_certificate_name, "CLIENT_KEY"),
+    ):
+        if file and not (client_key and client_certificate):
+            what = f"use {file_name}={file} for mTLS"
+            absent = flag_name(other) if file_name.startswith("--") else f"{_PREFIX}{other}"
+            raise ConfigError(what, "it is only half of a pair", f"set {absent} too")
+    return Endpoint(
         target=target,
         secure=secure,
-        headers=_headers(*_variable(environ, "HEADERS")),
-        certificate=_variable(environ, "CERTIFICATE")[0],
-        client_key=_variable(environ, "CLIENT_KEY")[0],
-        client_certificate=_variable(environ, "CLIENT_CERTIFICATE")[0],
-        gzip=_gzip(*_variable(environ, "COMPRESSION")),
-        timeout_s=_timeout(*_variable(environ, "TIMEOUT")),
+        headers=_headers(*setting(settings, "HEADERS")),
+        certificate=certificate,
+        client_key=client_key,
+        client_certificate=client_certificate,
+        gzip=_gzip(*setting(settings, "COMPRESSION")),
+        timeout_s=_timeout(*setting(settings, "TIMEOUT")),
+        file_settings=(certificate_name, key_name, client_certificate_name),
     )
-    for present, missing, absent in (
-        (endpoint.client_key, endpoint.client_certificate, "CLIENT_CERTIFICATE"),
-        (endpoint.client_certificate, endpoint.client_key, "CLIENT_KEY"),
-    ):
-        if present and not missing:
-            raise ConfigError(
-                f"use {present} for mTLS", "it is only half of a pair", f"set {_PREFIX}{absent} too"
-            )
-    return endpoint
 
 
-def _variable(environ: Mapping[str, str], name: str) -> tuple[str | None, str]:
-    """Return a variable's value, or None, and its name: the signal's own wins."""
-    specific, general = f"{_PREFIX}METRICS_{name}", f"{_PREFIX}{name}"
+def flag_name(name: str) -> str:
+    """Return the flag for an OTEL_EXPORTER_OTLP_METRICS_* variable, given without that prefix."""
+    return f"--otel-{name.lower().replace('_', '-')}"
+
+
+def setting(settings: Mapping[str, str], name: str) -> tuple[str | None, str]:
+    """Return a value, or None, and where it comes from: the flag wins, then the signal's own variable."""
+    flag, specific, general = flag_name(name), f"{_PREFIX}METRICS_{name}", f"{_PREFIX}{name}"
+    if flag in settings:
+        return settings[flag] or None, flag
     # An empty variable counts as unset (specification, configuration/sdk-environment-variables.md).
-    if environ.get(specific):
-        return environ[specific], specific
-    return environ.get(general) or None, general
+    if settings.get(specific):
+        return settings[specific], specific
+    return settings.get(general) or None, general
 
 
 def _target(address: str, name: str, insecure: str | None, insecure_name: str) -> tuple[str, bool]:
     remedy = "write HOST:PORT, http://HOST:PORT or https://HOST:PORT"
     if "@" in address:
         # It may contain a password, so it is not shown.
-        raise ConfigError(f"use {name}", "it contains a user name", f"{remedy}; put credentials into HEADERS")
+        raise ConfigError(
+            f"use {name}",
+            "it contains a user name",
+            f"{remedy}; put credentials into OTEL_EXPORTER_OTLP_HEADERS",
+        )
     if address.startswith("unix:"):
         return address, False
     scheme, separator, rest = address.partition("://")

@@ -13,7 +13,7 @@ from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Shape
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import SidecarError, SourceError, explain, from_os_error
+from sidecar.errors import SidecarError, SourceError, explain, from_os_error, placed
 from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability, remedy
@@ -22,6 +22,7 @@ from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.schema import Schema
 from sidecar.sources.feeders import Feeders
 from sidecar.sources.source import Locate, Source, info_of
+from sidecar.suggest import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +79,14 @@ def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:
 def _source(
     name: str, spec: SourceSpec, locate: Locate, *, pin: Path | None = None, follow: bool = True
 ) -> Source:
+    def find(present: bpf.MapInfo | None) -> int | None:
+        with placed(spec.at):
+            return locate(present)
+
     # What the interface carries is checked, and put right, whenever its map is located.
     watch = None if spec.map_ref.kind == "interface" else Feeders
     since = partial(_counting_since_ns, pin=pin)
-    return Source(name, locate, partial(schema, spec), since, follow=follow, watch=watch)
+    return Source(name, find, partial(schema, spec), since, follow=follow, watch=watch)
 
 
 def schema(spec: SourceSpec, info: bpf.MapInfo, before: Schema | None = None) -> Schema:
@@ -92,7 +97,8 @@ def schema(spec: SourceSpec, info: bpf.MapInfo, before: Schema | None = None) ->
     """
     by_btf, unusable = shape(info)
     try:
-        resolved = resolve(spec, info, by_btf, unusable=unusable)
+        with placed(spec.at):
+            resolved = resolve(spec, info, by_btf, unusable=unusable)
     except SidecarError as refusal:
         if before is None:
             raise
@@ -171,15 +177,16 @@ def _open_name(name: str, present: bpf.MapInfo | None) -> int:
     # The kernel keeps 15 bytes of a name.
     kept = os.fsencode(name)[: uapi.OBJ_NAME_LEN - 1].decode(errors="replace")
     try:
-        maps = [info for info in map(bpf.map_info_by_id, bpf.map_ids()) if info and info.name == kept]
+        known = [info for info in map(bpf.map_info_by_id, bpf.map_ids()) if info]
+        maps = [info for info in known if info.name == kept]
         if present and len(maps) > 1:
             maps = _successors(maps, present)
     except OSError as error:
         raise from_os_error(what, error, rights=_id_rights(), otherwise="name it by --map-id") from error
     if not maps:
-        raise SourceError(
-            what, "no map has that name", "`xdp-otel discover` lists the names; is the program loaded?"
-        )
+        how = "`xdp-otel discover` lists the names; is the program loaded?"
+        names = (info.name for info in known)
+        raise SourceError(what, "no map has that name", did_you_mean(name, names, how))
     if len(maps) > 1:
         listed = ", ".join(f"id {info.id} ({info.kind.name}, value {info.value_size} bytes)" for info in maps)
         raise SourceError(what, f"{len(maps)} maps have that name: {listed}", "choose one by --map-id")

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sidecar.describe.spec import SourceSpec
+from sidecar.errors import each
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.sources import locate
 from sidecar.sources.distinct import tell_apart
@@ -65,9 +66,12 @@ class SourceSet:
         sources = [locate.source(spec, self._lock(spec)) for spec in specs]
         with ExitStack() as opened:
             opened.callback(self._release_locks)
-            for source in sources:
+
+            def open_source(source: Source) -> None:
                 opened.callback(source.close)
                 source.open(present.get(source.name))
+
+            each(open_source, sources)
             tell_apart(sources)
             opened.pop_all()
         return sources

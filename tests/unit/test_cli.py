@@ -87,12 +87,34 @@ def test_the_help_lists_every_exit_code(run):
 
 
 def test_run_is_the_default(run):
-    """Flags without a subcommand are those of run; so are no flags at all."""
-    for flags in (["--interval", "0"], []):
-        named, bare = run("run", *flags), run(*flags)
+    """Flags without a subcommand are those of run."""
+    named, bare = run("run", "--interval", "0"), run("--interval", "0")
 
-        assert named.returncode == bare.returncode == 2
-        assert error_of(named) == error_of(bare)
+    assert named.returncode == bare.returncode == 2
+    assert error_of(named) == error_of(bare)
+
+
+def test_the_bare_command_prints_short_help(run):
+    """The commands in the order of the first hour. Not success: a unit may have lost its arguments."""
+    done = run(XDP_OTEL_CONFIG="/nosuch.yaml")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) < 30
+    listed = re.findall(r"^    ([a-z]+)(?:  |$)", done.stderr, re.MULTILINE)
+    assert listed == ["discover", "check", "run", "top", "dump", "attach", "detach", "completion"]
+    assert done.stderr.count("\n  xdp-otel ") >= 3
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], *([name, "--help"] for name in SUBCOMMANDS)])
+def test_help_fits_the_terminal(run, arguments):
+    """80 columns, with and without COLUMNS; in a narrow one, argparse wraps what it can."""
+    for environ in ({}, {"COLUMNS": "80"}, {"COLUMNS": "200"}):
+        done = run(*arguments, **environ)
+        if environ.get("COLUMNS") != "200":
+            assert max(map(len, (done.stdout + done.stderr).splitlines())) <= 80
+    for columns in ("60", "20", "1", "0"):
+        done = run(*arguments, COLUMNS=columns)
+        assert (done.returncode, "Traceback" in done.stderr) == (0 if arguments else 2, False)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +128,7 @@ def test_run_is_the_default(run):
             "cannot use --otel-endpoint",
         ),
         (
-            [],
+            ["run"],
             {"OTEL_EXPORTER_OTLP_HEADERS": "hunter2"},
             "cannot use OTEL_EXPORTER_OTLP_HEADERS: not KEY=VALUE,KEY=VALUE",
         ),
@@ -121,7 +143,7 @@ def test_run_is_the_default(run):
             {},
             "cannot use --interface 'a b': no interface can have that name",
         ),
-        ([], {}, "cannot choose what to read: no source: give --interface, "),
+        (["run"], {}, "cannot choose what to read: no source: give --interface, "),
         (
             ["dump"],
             {},
@@ -143,12 +165,20 @@ def test_run_is_the_default(run):
         (
             ["dump"],
             {"XDP_OTEL_CONFIG": "/nosuch.yaml"},
-            "cannot read /nosuch.yaml: No such file or directory",
+            "cannot read /nosuch.yaml: No such file or directory: name a YAML file that can be read in "
+            "XDP_OTEL_CONFIG",
         ),
         (
             ["--map-id", "1", "--otel-endpoint", "https://c:1"],
-            {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere.pem"},
-            "cannot read /nowhere.pem: ENOENT (No such file or directory): name a readable PEM file in ",
+            {"OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE": "/nowhere.pem"},
+            "cannot read /nowhere.pem: ENOENT (No such file or directory): name a readable PEM file in "
+            "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+        ),
+        (
+            ["--map-id", "1", "--otel-endpoint", "https://c:1", "--otel-certificate", "/nowhere.pem"],
+            {},
+            "cannot read /nowhere.pem: ENOENT (No such file or directory): name a readable PEM file in "
+            "--otel-certificate",
         ),
     ],
 )
@@ -161,38 +191,79 @@ def test_an_unusable_setting_is_one_line_and_code_2(run, arguments, environ, mes
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
-        (["--nonsense"], "unrecognized arguments: --nonsense"),
-        (["attach", "--interface", "lo", "--interval", "1"], "unrecognized arguments: --interval 1"),
-        (["--inter", "lo"], "unrecognized arguments: --inter lo"),
-        (["attach"], "the following arguments are required: --interface"),
-        (["--interval"], "argument --interval: expected one argument"),
-        (["--map-id", "stats"], "argument --map-id: 'stats' is not a map id"),
-        (["--map-id", "-1"], "argument --map-id: "),
-        (["--map-id", "٣"], "argument --map-id: "),
-        (["--map-id", "4294967296"], "argument --map-id: '4294967296' is not a map id"),
-        (["--map-id", "4294967297"], "argument --map-id: '4294967297' is not a map id"),
-        (["dump", "--once"], "unrecognized arguments: --once"),
-        (["discover", "--map-id", "1"], "unrecognized arguments: --map-id"),
-        (["dumb"], "argument COMMAND: invalid choice: 'dumb'"),
-        (["completion"], "the following arguments are required: shell"),
-        (["completion", "tcsh"], "argument shell: invalid choice: 'tcsh'"),
+        (["run", "--intreval", "5"], " run: cannot use --intreval: unknown flag: did you mean --interval?"),
+        (["--nonsense"], " run: cannot use --nonsense: unknown flag: `xdp-otel run --help` shows how"),
+        (
+            ["--otel-header=a=hunter2"],
+            " run: cannot use --otel-header: unknown flag: did you mean --otel-headers",
+        ),
+        (["-interface", "eth0"], " run: cannot use -interface: unknown flag: did you mean --interface?"),
+        (["--inter", "lo"], " run: cannot use --inter: unknown flag: did you mean --interval?"),
+        (["--inter", "lo", "--otel", "x"], " run: cannot use --inter: unknown flag: "),
+        (["run", "eth0"], " run: cannot use 'eth0': it belongs to no flag: `xdp-otel run --help` shows how"),
+        (
+            ["dump", "\u2013json"],
+            " dump: cannot use '\u2013json': it belongs to no flag: did you mean --json?",
+        ),
+        (
+            ["attach", "--interface", "lo", "--interval", "1"],
+            " attach: cannot use --interval: unknown flag: ",
+        ),
+        (["attach"], " attach: cannot run: the following arguments are required: --interface: "),
+        (["--interval"], " run: cannot use --interval: expected one argument: write --interval SECONDS"),
+        (["--map-id", "stats"], " run: cannot use --map-id: 'stats' is not a map id: write --map-id ID"),
+        (["--map-id", "-1"], " run: cannot use --map-id: "),
+        (["--map-id", "٣"], " run: cannot use --map-id: "),
+        (["--map-id", "4294967296"], " run: cannot use --map-id: '4294967296' is not a map id: "),
+        (["--map-id", "4294967297"], " run: cannot use --map-id: '4294967297' is not a map id: "),
+        (["dump", "--once"], " dump: cannot use --once: unknown flag: "),
+        (["dump", "--json=5"], " dump: cannot use --json: "),
+        (["discover", "--map-id", "1"], " discover: cannot use --map-id: unknown flag: "),
+        (["dumb"], ": cannot use COMMAND: 'dumb' is unknown: did you mean 'dump'? It is one of discover, "),
+        (["eth0"], ": cannot use COMMAND: 'eth0' is unknown: it is one of discover, "),
+        (["completion"], " completion: cannot run: the following arguments are required: shell: "),
+        (["completion", "bsh"], " completion: cannot use shell: 'bsh' is unknown: did you mean 'bash'? "),
+        (
+            ["completion", "tcsh"],
+            " completion: cannot use shell: 'tcsh' is unknown: it is one of bash, zsh, fish",
+        ),
         (
             ["top", "--interval", "0.05"],
-            "argument --interval: '0.05' is not a time between 0.1 s and 86400 s",
+            " top: cannot use --interval: '0.05' is not a time between 0.1 s and 86400 s: ",
         ),
-        (["top", "--iterations", "0"], "argument --iterations: '0' is not a number from 1 to 999999999"),
-        (["dump", "--series-limit", "-3"], "argument --series-limit: "),
+        (["top", "--iterations", "0"], " top: cannot use --iterations: '0' is not a number from 1 to "),
+        (["dump", "--series-limit", "-3"], " dump: cannot use --series-limit: "),
+        (
+            ["dump", "--interface", "a", "--netns", "x", "--interface", "b", "--netns", "y"],
+            " dump: cannot use --netns: given twice: a configuration file can name one for each interface",
+        ),
+        (["--\x1b[2J\n\udcff"], " run: cannot use --\\x1b[2J\\n\\udcff: unknown flag: "),
     ],
 )
-def test_unknown_flags_and_invalid_values_are_code_2(run, arguments, words):
-    """Abbreviations are unknown; a map id of more than 32 bits is not truncated to another map's."""
+def test_unknown_flags_and_invalid_values_are_one_line_and_code_2(run, arguments, message):
+    """
+    With the nearest name, and without the usage; what is quoted cannot control the terminal.
+
+    Abbreviations are unknown; a map id of more than 32 bits is not truncated to another map's.
+    """
     done = run(*arguments)
 
-    assert done.returncode == 2
-    assert done.stderr.startswith("usage: ")
-    assert words in done.stderr.splitlines()[-1]
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"xdp-otel{message}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["dump", "top"])
+def test_the_counts_of_an_interface_that_does_not_exist(run, command):
+    """The remedy is not to attach to it."""
+    done = run(command, "--interface", "l0")
+
+    assert (done.returncode, error_of(done)) == (
+        3,
+        "cannot read the counts of l0: no such interface: did you mean 'lo'? `ip link` shows the names",
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,9 +286,38 @@ def test_an_interface_that_does_not_exist_is_code_3(run, command, step):
         f"ERROR cannot {step} no-such-if: no such interface: `ip link` shows the names\n"
     )
 
+    done = run(command, "--interface", "l0")
+    assert done.returncode == 3
+    assert " ERROR cannot attach to l0: no such interface: did you mean 'lo'? " in done.stderr
+
     done = run(command, "--interface", "no-such-if", "--netns", "no-such-ns")
     assert done.returncode == 3
     assert "ERROR cannot enter network namespace no-such-ns: ENOENT " in done.stderr
+
+
+def test_a_source_of_a_file_that_does_not_exist_is_named_by_its_line(run, tmp_path):
+    """All sources at once; the exit code is the first one's."""
+    path = tmp_path / "flows.yaml"
+    path.write_text("sources:\n- interface: l0\n- pin: /nowhere\n- interface: eth0x\n  netns: nosuch\n")
+    done = run("dump", "--config", str(path))
+
+    assert done.returncode == 3
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    for number, line in enumerate(lines, 2):
+        assert line.startswith(f"ERROR {path}:{number}: cannot ")
+
+
+def test_all_errors_of_all_files_are_lines(run, tmp_path):
+    """Up to fifty; the rest is a number."""
+    for name, count in (("a", 1), ("b", 60)):
+        (tmp_path / name).write_text("sources:\n" + "- pin: x\n" * count)
+    done = run("dump", "--config", str(tmp_path / "b"), "--config", str(tmp_path / "a"))
+
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert [line.split(": ")[0] for line in lines[:2]] == [f"ERROR {tmp_path}/{at}:2" for at in "ab"]
+    assert lines[50:] == ["ERROR and 11 more errors"]
 
 
 def test_an_unusable_state_directory_is_code_6(run, tmp_path):
@@ -227,6 +327,8 @@ def test_an_unusable_state_directory_is_code_6(run, tmp_path):
 
     assert done.returncode == 6
     assert error_of(done).startswith(f"cannot open state directory {tmp_path / 'file'}: ENOTDIR ")
+    done = run("--map-id", "1", XDP_OTEL_STATE_DIR=str(tmp_path / "file"))
+    assert error_of(done).startswith(f"XDP_OTEL_STATE_DIR: cannot open state directory {tmp_path / 'file'}: ")
 
 
 def test_a_closed_pipe_does_not_change_the_exit_code(run):
@@ -250,13 +352,6 @@ def test_closed_standard_streams_do_no_harm(run):
     )
 
     assert done.returncode == 2
-
-
-def test_a_second_namespace_is_refused(run):
-    """The last one would silently apply to all interfaces."""
-    done = run("dump", "--interface", "a", "--netns", "x", "--interface", "b", "--netns", "y")
-
-    assert (done.returncode, "argument --netns: given twice" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -291,14 +386,6 @@ def test_a_variable_that_is_not_utf_8_is_refused(run, variable):
         f"cannot use {variable}: it is not UTF-8: set it in UTF-8",
     )
     assert run("--version", OTHER=b"\xff").returncode == 0
-
-
-def test_usage_errors_cannot_control_the_terminal(run):
-    """They quote the user's input."""
-    done = run("--\x1b[2J\n\udcff")
-
-    assert done.returncode == 2
-    assert done.stderr.endswith("unrecognized arguments: --\\x1b[2J\\n\\udcff\n")
 
 
 @pytest.mark.parametrize("most", [6, 9, 12, 63])
@@ -338,7 +425,7 @@ def test_lack_of_resources_is_no_bug(broken, caplog, error, code, words):
     """No /proc, no memory, no descriptors: one line, wherever it is raised."""
     broken(error)
 
-    assert cli.main([]) == code
+    assert cli.main(["run"]) == code
     assert caplog.records[-1].message.startswith(words)
 
 
@@ -392,7 +479,7 @@ def test_a_bug_is_code_70_with_a_traceback(broken, caplog):
     """Anything but a SidecarError is for us to fix."""
     broken(RuntimeError("oops"))
 
-    assert cli.main([]) == 70
+    assert cli.main(["run"]) == 70
     assert "RuntimeError: oops" in caplog.text
     assert "Traceback" in caplog.text
 
@@ -401,7 +488,7 @@ def test_an_interrupt_is_code_130(broken, caplog):
     """Ctrl-C before the first cycle is no bug."""
     broken(KeyboardInterrupt())
 
-    assert cli.main([]) == 130
+    assert cli.main(["run"]) == 130
     assert "Traceback" not in caplog.text
 
 
@@ -410,7 +497,7 @@ def test_every_error_has_its_code(broken, caplog, kind):
     """And is logged as one line."""
     broken(kind("do it", "it cannot be done", "do something else"))
 
-    assert cli.main([]) == kind.exit_code
+    assert cli.main(["run"]) == kind.exit_code
     assert [(record.levelno, record.message) for record in caplog.records] == [
         (logging.ERROR, "cannot do it: it cannot be done: do something else")
     ]

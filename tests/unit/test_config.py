@@ -156,6 +156,17 @@ def test_cumulative_and_base_points_are_options():
             "cannot use XDP_OTEL_BASE_POINT='1': not a boolean: set it to true or false",
         ),
         (
+            ["--otel-temporality-preference", "total"],
+            {PREFERENCE: "delta"},
+            "cannot use --otel-temporality-preference='total': unknown: set it to delta or cumulative",
+        ),
+        (
+            ["--otel-temporality-preference", "cumulative"],
+            {"XDP_OTEL_BASE_POINT": "true"},
+            "cannot use XDP_OTEL_BASE_POINT=true: --otel-temporality-preference is cumulative: "
+            "use it with delta",
+        ),
+        (
             ["--base-point"],
             {PREFERENCE: "cumulative"},
             f"cannot use --base-point: {PREFERENCE} is cumulative: use it with delta",
@@ -192,6 +203,7 @@ def test_an_invalid_status_address_is_refused(text):
     assert refusal("--status-address", text).startswith(
         f"cannot use --status-address {text!r}: not HOST:PORT: write "
     )
+    assert refusal(XDP_OTEL_STATUS_ADDRESS=text).startswith(f"cannot use XDP_OTEL_STATUS_ADDRESS {text!r}: ")
 
 
 @pytest.mark.parametrize(
@@ -249,6 +261,7 @@ def test_flags_take_precedence_over_the_standard_variables(tmp_path):
 def test_without_an_endpoint_the_status_endpoint_is_required():
     """Otherwise the counts would be visible nowhere."""
     assert "give --status-address too" in refusal("--otel-endpoint", "none")
+    assert "use OTEL_EXPORTER_OTLP_ENDPOINT none" in refusal(OTEL_EXPORTER_OTLP_ENDPOINT="none")
     assert config("--otel-endpoint", "none", "--status-address", ":9464").endpoint.target == "none"
 
 
@@ -260,7 +273,7 @@ def test_a_source_is_required():
 
 def test_a_source_that_is_given_twice_is_refused():
     """By two flags, or by a flag and in a file."""
-    assert "cannot read id:1: it is named twice" in refusal("--map-id", "1")
+    assert "cannot read id:1: it is named twice, by a flag and a flag: " in refusal("--map-id", "1")
 
 
 def test_a_file_and_flags_can_be_combined(tmp_path):

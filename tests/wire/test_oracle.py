@@ -81,7 +81,7 @@ ENDPOINTS = [
 @pytest.mark.parametrize("environ", ENDPOINTS)
 def test_the_same_variables_give_the_same_endpoint(exporter, environ):
     """Target and use of TLS."""
-    theirs, ours = exporter(environ), endpoint_from(None, environ)
+    theirs, ours = exporter(environ), endpoint_from(environ)
 
     assert (ours.target, ours.secure) == (theirs._endpoint.removeprefix("http://"), not theirs._insecure)
 
@@ -100,7 +100,7 @@ def test_the_same_variables_give_the_same_endpoint(exporter, environ):
 )
 def test_deviations_about_tls_are_deliberate(exporter, environ, ours_secure):
     """This list shrinks when the SDK follows the specification."""
-    theirs, ours = exporter(environ), endpoint_from(None, environ)
+    theirs, ours = exporter(environ), endpoint_from(environ)
 
     assert ours.secure == ours_secure
     assert theirs._insecure == ours_secure
@@ -111,7 +111,7 @@ def test_the_timeout_differs_in_its_unit(exporter):
     environ = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2000", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "3000"}
 
     assert exporter(environ)._timeout == 3000
-    assert endpoint_from(None, environ).timeout_s == 3
+    assert endpoint_from(environ).timeout_s == 3
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_the_same_variables_give_the_same_compression(exporter, environ, gzip):
     """None or gzip."""
     theirs = exporter(environ)._compression
 
-    assert (theirs.name == "Gzip") == endpoint_from(None, environ).gzip == gzip
+    assert (theirs.name == "Gzip") == endpoint_from(environ).gzip == gzip
 
 
 def point(attributes, start_ns, end_ns, count):
@@ -164,7 +164,7 @@ def test_the_server_receives_the_same_headers(collector, exporter, prefix, heade
     }
     data = export_of({}, [Metric("m", "", "", delta(1))])
     assert exporter(environ).export(data) is MetricExportResult.SUCCESS
-    with contextlib.closing(Pusher(endpoint_from(None, environ))) as pusher:
+    with contextlib.closing(Pusher(endpoint_from(environ))) as pusher:
         assert pusher.push(b"") == Delivered()
     theirs, ours = ({**call.metadata, "user-agent": ""} for call in collector.calls)
 

@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from sidecar.commands.check import collector, machine
 from sidecar.commands.check.rows import Rows
 from sidecar.commands.check.sources import check_sources
-from sidecar.config import config_from
+from sidecar.config import Config, config_from
+from sidecar.errors import placed
 from sidecar.observe import listener
 from sidecar.state import rehearsal
 from sidecar.state.journal import journal_name
@@ -27,8 +28,7 @@ def check(flags: argparse.Namespace) -> int:
     with ExitStack() as stack:
         sources, to_attach = check_sources(config.sources, rows, stack)
         machine.check_features(sources, to_attach, rows)
-    journal = journal_name(sends=config.sends)
-    rows.step(f"state directory {config.state_dir}", lambda: [rehearsal.rehearse(config.state_dir, journal)])
+    rows.step(f"state directory {config.state_dir}", lambda: _rehearse(config))
     if config.status:
         host, port = config.status
         rows.step(f"status endpoint {host}:{port}", lambda: _listen(host, port))
@@ -46,3 +46,8 @@ def check(flags: argparse.Namespace) -> int:
 def _listen(host: str, port: int) -> Iterator[str]:
     listener.listen(host, port).close()
     yield "free"
+
+
+def _rehearse(config: Config) -> list[str]:
+    with placed(config.state_dir_variable):
+        return [rehearsal.rehearse(config.state_dir, journal_name(sends=config.sends))]

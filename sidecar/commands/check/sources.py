@@ -9,10 +9,10 @@ from functools import partial
 from sidecar.commands import peek
 from sidecar.commands.check.rows import Rows
 from sidecar.describe.spec import SourceSpec
-from sidecar.errors import RightsError, SidecarError, SourceError
-from sidecar.kernel import dispatcher, elsewhere, netlink, netns, path_lock, trusted
+from sidecar.errors import RightsError, SidecarError, SourceError, placed
+from sidecar.kernel import dispatcher, netlink, netns, path_lock, trusted
 from sidecar.kernel.capabilities import missing
-from sidecar.kernel.interface import Interface
+from sidecar.kernel.interface import Interface, no_such_interface
 from sidecar.kernel.libbpf import LOAD_RIGHTS
 from sidecar.observe.summary import shared_series
 from sidecar.schema import Schema
@@ -36,7 +36,8 @@ def check_sources(
     to_attach: list[Interface] = []
     for spec in specs:
         try:
-            found = _found(spec, stack)
+            with placed(spec.at):
+                found = _found(spec, stack)
         except SidecarError as error:
             rows.failed(str(spec.map_ref), error)
             continue
@@ -88,8 +89,8 @@ def _require_attachable(interface: Interface) -> None:
     what = f"attach to {interface.name}"
     with netns.entered(interface.netns):
         link = next((link for link in netlink.links() if link.name == interface.name), None)
-    if link is None:
-        raise elsewhere.no_such_interface(what, interface)
+        if link is None:
+            raise no_such_interface(what, interface)
     for _, prog_id in link.programs:
         if not dispatcher.pins_of(link.ifindex, prog_id):
             raise SourceError(

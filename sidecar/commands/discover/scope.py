@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sidecar.commands.discover.model import FoundMap, Inventory, Program
-from sidecar.describe.suggest import suggest
 from sidecar.errors import SourceError
 from sidecar.kernel.uapi import OBJ_NAME_LEN
+from sidecar.suggest import suggest
 
 
 def attached(inventory: Inventory, patterns: Sequence[str] = ()) -> Inventory:

@@ -9,7 +9,7 @@ from sidecar.describe.file.yaml_nodes import parse
 from sidecar.describe.layout import shape_from
 from sidecar.describe.shape import Encoding, Part, Shape, covering_parts
 from sidecar.describe.spec import LayoutSpec
-from sidecar.errors import ConfigError
+from sidecar.errors import Collector, ConfigError
 
 _MOST_FIELDS = 32
 _WIDTHS = (8, 16, 32, 64)
@@ -57,7 +57,7 @@ def unknown(key_size: int, value_size: int, *, is_array: bool) -> list[str]:
 
 def read(section: Sequence[str]) -> LayoutSpec:
     """Parse a section; raise ConfigError if it is invalid."""
-    return layout(parse("\n".join(section), "layout").mapping("layout")["layout"])
+    return layout(parse("\n".join(section), "layout").mapping("layout", Collector())["layout"])
 
 
 def _tree(parts: Sequence[Part]) -> dict[str, "_Leaf | _Tree"]:

@@ -2,11 +2,14 @@
 """The section `layout` → LayoutSpec."""
 
 import re
+from functools import partial
 
+from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node
 from sidecar.describe.layout import TYPES
 from sidecar.describe.spec import LayoutSpec, Member
-from sidecar.describe.suggest import suggest
+from sidecar.errors import Collector, each
+from sidecar.suggest import suggest
 
 _MAX_ELEMENTS = 65_536
 _MAX_OFFSET = 1 << 24
@@ -18,15 +21,16 @@ _DECLARATION = re.compile(
 
 def layout(node: Node) -> LayoutSpec:
     """Return the layout of a source or profile; raise ConfigError if it is malformed."""
-    section = node.mapping("layout", ("key", "value", "packed"))
-    if "value" not in section:
-        raise node.refuse("layout", "no value", "describe the value: `value: {packets: u64}`")
-    return LayoutSpec(
-        value=_root(section["value"], "value"),
-        key=_root(section["key"], "key") if "key" in section else None,
-        packed=section["packed"].boolean("packed") if "packed" in section else False,
+    section = Section(node, "layout", ("key", "value", "packed"))
+    section.require("value", "describe the value: `value: {packets: u64}`")
+    spec = LayoutSpec(
+        value=section.take("value", partial(_root, name="value"), ()),
+        key=section.take("key", partial(_root, name="key"), None),
+        packed=section.take("packed", lambda packed: packed.boolean("packed"), otherwise=False),
         at=node.at,
     )
+    section.errors.raise_all()
+    return spec
 
 
 def _root(node: Node, name: str) -> tuple[Member, ...]:
@@ -34,20 +38,24 @@ def _root(node: Node, name: str) -> tuple[Member, ...]:
 
 
 def _members(node: Node, what: str, depth: int) -> tuple[Member, ...]:
-    declarations = node.mapping(what)
-    if not declarations:
+    errors = Collector()
+    declarations = node.mapping(what, errors)
+    if not declarations and not errors:
         raise node.refuse(what, "a struct without members", "write name: type lines")
     if depth > _MAX_DEPTH:
         raise node.refuse(what, f"structs nested more than {_MAX_DEPTH} deep", "flatten some of them")
-    members = []
-    for name, declaration in declarations.items():
+
+    def member(item: tuple[str, Node]) -> Member:
+        name, declaration = item
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise declaration.refuse(f"{what}, member {name!r}", "not a C identifier", "write it as in C")
-        if declaration.is_mapping:
-            inner = _members(declaration, f"{what}.{name}", depth + 1)
-            members.append(Member(name, members=inner, at=declaration.at))
-        else:
-            members.append(_member(declaration, name))
+        if not declaration.is_mapping:
+            return _member(declaration, name)
+        inner = _members(declaration, f"{what}.{name}", depth + 1)
+        return Member(name, members=inner, at=declaration.at)
+
+    members = errors.take(lambda: each(member, declarations.items()), ())
+    errors.raise_all()
     return tuple(members)
 
 

@@ -2,34 +2,32 @@
 """The sections `key`, `metrics` and `attributes` of a source or profile → specs."""
 
 import re
-from collections.abc import Mapping
 
 from sidecar.describe.decoders import DECODERS
+from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node
 from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec
+from sidecar.errors import Collector, each
 from sidecar.kinds import KINDS
-from sidecar.model import Attributes
+from sidecar.model import Attribute, Attributes
 
 _MAX_UNIT = 63  # OpenTelemetry specification, `metrics/api.md`, "Instrument unit"
 
 
-def text(section: Mapping[str, Node], name: str) -> str | None:
-    """Return the text at a key of a section, or None if the key is absent."""
-    return section[name].text(name) if name in section else None
-
-
-def attributes(section: Mapping[str, Node]) -> Attributes:
+def attributes(node: Node) -> Attributes:
     """Return the constant attributes of a source or a metric."""
-    if "attributes" not in section:
-        return ()
-    items = section["attributes"].mapping("attributes").items()
-    return tuple((_attribute_name(name, node), _attribute_value(name, node)) for name, node in items)
+    errors = Collector()
+    items = node.mapping("attributes", errors).items()
+    found = errors.take(lambda: each(_attribute, items), ())
+    errors.raise_all()
+    return tuple(found)
 
 
-def _attribute_name(name: str, node: Node) -> str:
+def _attribute(item: tuple[str, Node]) -> Attribute:
+    name, node = item
     if not name:
         raise node.refuse("attributes", "an empty name", "write a name before the colon")
-    return name
+    return name, _attribute_value(name, node)
 
 
 def _attribute_value(name: str, node: Node) -> str | int | bool:
@@ -40,75 +38,91 @@ def _attribute_value(name: str, node: Node) -> str | int | bool:
     return node.text(what)
 
 
-def key(section: Mapping[str, Node]) -> tuple[KeySpec, ...] | None:
-    """Return the parts of the key that become attributes; None if the section leaves the key open."""
-    return tuple(map(_key_part, section["key"].sequence("key"))) if "key" in section else None
+def key(node: Node) -> tuple[KeySpec, ...]:
+    """Return the parts of the key that become attributes."""
+    return tuple(each(_key_part, node.sequence("key")))
 
 
 def _key_part(node: Node) -> KeySpec:
-    section = node.mapping("part of the key", ("field", "attribute", "decoder", "table"))
-    if "field" not in section:
-        raise node.refuse("part of the key", "no field", "name one: `field: saddr`")
-    field = section["field"].text("field")
-    decoder = section["decoder"].choice("decoder", DECODERS) if "decoder" in section else ""
-    if (decoder == "table") != ("table" in section):
+    section = Section(node, "part of the key", ("field", "attribute", "decoder", "table"))
+    section.require("field", "name one: `field: saddr`")
+    field = section.text("field") or ""
+    decoder = section.take("decoder", lambda name: name.choice("decoder", DECODERS), "")
+    table = section.take("table", _table, ())
+    attribute = section.text("attribute") or field
+    if not section.errors and (decoder == "table") != ("table" in section.values):
         cause = "`table` and `decoder: table` require each other"
-        raise node.refuse(f"field {field!r}", cause, "write both or neither")
-    table = _table(section["table"]) if "table" in section else ()
-    return KeySpec(field, text(section, "attribute") or field, decoder, table, node.at)
+        section.errors.add([node.refuse(f"field {field!r}", cause, "write both or neither")])
+    section.errors.raise_all()
+    return KeySpec(field, attribute, decoder, table, node.at)
 
 
 def _table(node: Node) -> tuple[tuple[int, str], ...]:
+    errors = Collector()
     names: dict[int, str] = {}
-    for digits, value in node.mapping("table").items():
+
+    def name(item: tuple[str, Node]) -> None:
+        digits, value = item
         if not re.fullmatch(r"-?(0|[1-9][0-9]{0,19})|0x[0-9a-fA-F]{1,16}", digits):
             raise value.refuse(f"table, key {digits!r}", "not a number", 'write number: name, `6: "tcp"`')
         number = int(digits, 16) if digits.startswith("0x") else int(digits)
         if number in names:
             raise value.refuse(f"table, key {digits}", f"{number} is already in the table", "write it once")
         names[number] = value.text(f"table, name of {digits}")
-    for number, name in names.items():
-        if re.fullmatch(r"-?(0|[1-9][0-9]*)", name) and int(name) not in names:
-            cause = f"the number {name} is not in the table, so it would have the same name"
-            raise node.refuse(f"table, name {name!r} of {number}", cause, "name both")
+
+    items = node.mapping("table", errors).items()
+    errors.take(lambda: each(name, items), None)
+    errors.raise_all()
+    for number, text in names.items():
+        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text) and int(text) not in names:
+            cause = f"the number {text} is not in the table, so it would have the same name"
+            errors.add([node.refuse(f"table, name {text!r} of {number}", cause, "name both")])
+    errors.raise_all()
     if not names:
         raise node.refuse("table", "empty", 'write number: name, `6: "tcp"`')
     return tuple(names.items())
 
 
-def metrics(section: Mapping[str, Node]) -> tuple[MetricSpec, ...] | None:
-    """Return the metrics; None if the section leaves them open."""
-    if "metrics" not in section:
-        return None
-    items = section["metrics"].sequence("metrics")
+def metrics(node: Node) -> tuple[MetricSpec, ...]:
+    """Return the metrics."""
+    items = node.sequence("metrics")
     if not items:
-        raise section["metrics"].refuse("metrics", "empty", "leave the key out for one sum per integer field")
-    return tuple(map(_metric, items))
+        raise node.refuse("metrics", "empty", "leave the key out for one sum per integer field")
+    return tuple(each(_metric, items))
 
 
 def _metric(node: Node) -> MetricSpec:
-    found = node.mapping("metric", ("name", "field", "unit", "description", "kind", "attributes"))
+    section = Section(node, "metric", ("name", "field", "unit", "description", "kind", "attributes"))
     for needed in ("name", "field"):
-        if needed not in found:
-            raise node.refuse("metric", f"no {needed}", "write `name: flow.packets` and `field: packets`")
-    name, unit = found["name"].text("name"), text(found, "unit") or ""
+        section.require(needed, "write `name: flow.packets` and `field: packets`")
+    kind = section.take("kind", lambda word: word.choice("kind", list(KINDS)), "counter")
+    spec = MetricSpec(
+        name=section.take("name", _name, ""),
+        field=section.text("field") or "",
+        unit=section.take("unit", _unit, ""),
+        description=section.text("description") or "",
+        kind=KINDS[kind],
+        attributes=section.take("attributes", attributes, ()),
+        at=section.values.get("name", node).at,
+    )
+    section.errors.raise_all()
+    return spec
+
+
+def _name(node: Node) -> str:
+    name = node.text("name")
     if not METRIC_NAME.fullmatch(name):
-        raise found["name"].refuse(
+        raise node.refuse(
             f"metric {name!r}",
             "not a valid metric name",
             "begin with a letter, then use letters, digits and _./-",
         )
+    return name
+
+
+def _unit(node: Node) -> str:
+    unit = node.text("unit")
     if len(unit) > _MAX_UNIT or not unit.isascii():
-        raise found["unit"].refuse(
-            "unit", f"not ASCII, or longer than {_MAX_UNIT}", 'write UCUM, "By" or "{packet}"'
-        )
-    kind = found["kind"].choice("kind", list(KINDS)) if "kind" in found else "counter"
-    return MetricSpec(
-        name=name,
-        field=found["field"].text("field"),
-        unit=unit,
-        description=text(found, "description") or "",
-        kind=KINDS[kind],
-        attributes=attributes(found),
-        at=found["name"].at,
-    )
+        cause = f"not ASCII, or longer than {_MAX_UNIT}"
+        raise node.refuse("unit", cause, 'write UCUM, "By" or "{packet}"')
+    return unit

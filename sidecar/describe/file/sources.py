@@ -2,51 +2,63 @@
 """Configuration files and profiles, which share their sections: YAML → specs (docs/configuration.md)."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from sidecar.describe.clashes import refuse_clashes
+from sidecar.describe.clashes import clashes
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.file.layout import layout
-from sidecar.describe.file.metrics import attributes, key, metrics, text
+from sidecar.describe.file.metrics import attributes, key, metrics
+from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node, read
 from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, SourceSpec
-from sidecar.describe.suggest import suggest
+from sidecar.errors import each, placed
 from sidecar.kernel import map_kinds
 from sidecar.kernel.interface import is_interface_name
 from sidecar.schema import LARGEST_CARDINALITY
+from sidecar.suggest import suggest
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
 _MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
 _PROFILE_KEYS = ("match", "layout", "cpu", "key", "metrics")
 _SOURCE_KEYS = (*_MAP_REFS, "netns", "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
 _U32 = (1 << 32) - 1
+# Never leaves this module: an error was found.
+_NO_MAP = MapRef("name", "")
 
 
-def load(path: Path) -> tuple[SourceSpec, ...]:
+def load(path: Path, by: str = "") -> tuple[SourceSpec, ...]:
     """
-    Return the sources of a configuration file.
+    Return the sources of a configuration file; *by* is the flag or variable that names it, for messages.
 
     Raises:
         ConfigError: The file cannot be read, or an entry is refused; the message then begins with its
             `file:line`.
 
     """
-    top = read(path)
-    section = top.mapping("the configuration", ("sources",))
-    if "sources" not in section:
-        raise top.refuse("the configuration", "no sources", "see docs/configuration.md for an example")
-    items = section["sources"].sequence("sources")
+    top = read(path, by=by)
+    section = Section(top, "the configuration", ("sources",))
+    section.require("sources", "see docs/configuration.md for an example")
+    specs = section.take("sources", partial(_sources, near=path.parent), ())
+    section.errors.raise_all()
+    return specs
+
+
+def _sources(node: Node, near: Path) -> tuple[SourceSpec, ...]:
+    items = node.sequence("sources")
     if not items:
-        raise section["sources"].refuse("sources", "empty", "name one: `- pin: /sys/fs/bpf/stats_map`")
+        raise node.refuse("sources", "empty", "name one: `- pin: /sys/fs/bpf/stats_map`")
     specs: dict[MapRef, SourceSpec] = {}
-    profiles: dict[str, ProfileSpec] = {}
-    for item in items:
-        source = _source(item, path.parent, profiles)
+    profiles: dict[str, ProfileSpec | None] = {}
+
+    def add(item: Node) -> None:
+        source = _source(item, near, profiles)
         if source.map_ref in specs:
             cause = f"also at {specs[source.map_ref].at}"
             raise item.refuse(f"source {source.map_ref}", cause, "keep one of the two")
         specs[source.map_ref] = source
+
+    each(add, items)
     return tuple(specs.values())
 
 
@@ -65,7 +77,7 @@ def profile(name_or_path: str, near: Path = Path(), at: str = "") -> ProfileSpec
     """
     if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
         path = near / name_or_path
-        return _profile(read(path), path.stem, str(path))
+        return _profile(read(path, by="" if at else "--profile"), path.stem, str(path))
     if name_or_path not in built_in_names():
         remedy = f"{suggest(name_or_path, built_in_names())}; or write the path of a file"
         entry = f"{'' if at else '--'}profile {name_or_path!r}"
@@ -90,62 +102,78 @@ def _built_in(name: str) -> ProfileSpec:
 
 
 def _profile(node: Node, name: str, file: str) -> ProfileSpec:
-    section = node.mapping("profile", _PROFILE_KEYS)
-    if not section:
+    section = Section(node, "profile", _PROFILE_KEYS)
+    if not section.values and section.is_spelt_right:
         raise node.refuse("profile", "empty", f"write some of {', '.join(_PROFILE_KEYS)}")
-    return ProfileSpec(
+    spec = ProfileSpec(
         name=name,
-        match=_match(section["match"]) if "match" in section else None,
-        layout=layout(section["layout"]) if "layout" in section else None,
-        cpu=text(section, "cpu"),
-        key=key(section),
-        metrics=metrics(section),
+        match=section.take("match", _match, None),
+        layout=section.take("layout", layout, None),
+        cpu=section.text("cpu"),
+        key=section.take("key", key, None),
+        metrics=section.take("metrics", metrics, None),
         at=file,
     )
-
-
-def _match(node: Node) -> MatchSpec:
-    section = node.mapping("match", ("types", "name", "name_if_btf_is_hidden", "max_entries"))
-    types = section["types"].sequence("types") if "types" in section else []
-    entries = section.get("max_entries")
-    return MatchSpec(
-        types=tuple(item.choice("map type", map_kinds.READABLE) for item in types),
-        name=text(section, "name") or "",
-        name_if_btf_is_hidden=text(section, "name_if_btf_is_hidden") or "",
-        max_entries=entries.integer("max_entries", 1, _U32) if entries else 0,
-    )
-
-
-def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec]) -> SourceSpec:
-    """Return a source; *profiles* caches the profiles by name: a file that many sources name is read once."""
-    section = node.mapping("source", _SOURCE_KEYS)
-    map_ref = _map_ref(node, section)
-    chosen = section.get("profile")
-    limit = section.get("series_limit")
-    spec = SourceSpec(
-        map_ref=map_ref,
-        profile=_named_profile(chosen, near, profiles) if chosen else None,
-        attributes=attributes(section),
-        series_limit=limit.integer("series_limit", 1, _U32) if limit else LARGEST_CARDINALITY,
-        cpu=text(section, "cpu"),
-        layout=layout(section["layout"]) if "layout" in section else None,
-        key=key(section),
-        metrics=metrics(section),
-        at=section[map_ref.kind].at,
-    )
-    refuse_clashes(spec.with_profile(spec.profile))
+    section.errors.raise_all()
     return spec
 
 
-def _named_profile(node: Node, near: Path, profiles: dict[str, ProfileSpec]) -> ProfileSpec:
+def _match(node: Node) -> MatchSpec:
+    section = Section(node, "match", ("types", "name", "name_if_btf_is_hidden", "max_entries"))
+    spec = MatchSpec(
+        types=section.take("types", _types, ()),
+        name=section.text("name") or "",
+        name_if_btf_is_hidden=section.text("name_if_btf_is_hidden") or "",
+        max_entries=section.take("max_entries", lambda number: number.integer("max_entries", 1, _U32), 0),
+    )
+    section.errors.raise_all()
+    return spec
+
+
+def _types(node: Node) -> tuple[str, ...]:
+    return tuple(each(lambda item: item.choice("map type", map_kinds.READABLE), node.sequence("types")))
+
+
+def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> SourceSpec:
+    """Return a source; *profiles* caches the profiles by name: a file that many sources name is read once."""
+    section = Section(node, "source", _SOURCE_KEYS)
+    map_ref = section.errors.take(lambda: _map_ref(section), _NO_MAP)
+    spec = SourceSpec(
+        map_ref=map_ref,
+        profile=section.take("profile", partial(_named_profile, near=near, profiles=profiles), None),
+        attributes=section.take("attributes", attributes, ()),
+        series_limit=section.take("series_limit", _series_limit, LARGEST_CARDINALITY),
+        cpu=section.text("cpu"),
+        layout=section.take("layout", layout, None),
+        key=section.take("key", key, None),
+        metrics=section.take("metrics", metrics, None),
+        at=section.values.get(map_ref.kind, node).at,
+    )
+    if not section.errors:
+        section.errors.add(clashes(spec.with_profile(spec.profile)))
+    section.errors.raise_all()
+    return spec
+
+
+def _series_limit(node: Node) -> int:
+    return node.integer("series_limit", 1, _U32)
+
+
+def _named_profile(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> ProfileSpec | None:
+    """Return the profile; None if it was refused before: its errors are shown once."""
     name = node.text("profile")
     if name not in profiles:
-        profiles[name] = profile(name, near, node.at)
+        profiles[name] = None
+        with placed(node.at):
+            profiles[name] = profile(name, near, node.at)
     return profiles[name]
 
 
-def _map_ref(node: Node, section: Mapping[str, Node]) -> MapRef:
+def _map_ref(of: Section) -> MapRef:
+    node, section = of.node, of.values
     kinds = [name for name in _MAP_REFS if name in section]
+    if not kinds and not of.is_spelt_right:
+        return _NO_MAP
     if len(kinds) != 1:
         remedy = f"write exactly one of {', '.join(_MAP_REFS)}"
         raise node.refuse("source", " and ".join(kinds) if kinds else "it names no map", remedy)

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from sidecar.describe.suggest import suggest
-from sidecar.errors import ConfigError, is_text
+from sidecar.describe.file import pitfalls
+from sidecar.errors import Collector, ConfigError, is_text
+from sidecar.suggest import suggest
 
 _MAX_FILE = 1 << 20
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
@@ -43,21 +44,26 @@ class Node:
         """Return the error that refuses *what* at this node's line."""
         return ConfigError(what, cause, remedy, at=self.at)
 
-    def mapping(self, what: str, known: Collection[str] | None = None) -> dict[str, "Node"]:
-        """Return the values by key; raise ConfigError unless it is a mapping of unique, *known* keys."""
+    def mapping(
+        self, what: str, errors: Collector, known: Collection[str] | None = None
+    ) -> dict[str, "Node"]:
+        """Return the values by key, collecting repeated and unknown keys; raise ConfigError if no mapping."""
         if self._node.id != "mapping":
             raise self._unexpected(what, "a mapping", f"write key: value lines{_with(known)}")
         values: dict[str, Node] = {}
         for key_node, value in self._node.value:
             key = Node(key_node, self._file)
             if key_node.id != "scalar":
-                raise key.refuse(what, "a key that is not text", "write a name before the colon")
+                errors.add([key.refuse(what, "a key that is not text", "write a name before the colon")])
+                continue
             name: str = key_node.value
             if name in values:
-                raise key.refuse(f"{what}, key {name!r}", f"also at {values[name].at}", "write it once")
-            if known is not None and name not in known:
-                raise key.refuse(f"{what}, key {name!r}", "unknown", suggest(name, known))
-            values[name] = Node(value, self._file)
+                cause = f"also at {values[name].at}"
+                errors.add([key.refuse(f"{what}, key {name!r}", cause, "write it once")])
+            elif known is not None and name not in known:
+                errors.add([key.refuse(f"{what}, key {name!r}", "unknown", suggest(name, known))])
+            else:
+                values[name] = Node(value, self._file)
         return values
 
     def sequence(self, what: str) -> list["Node"]:
@@ -79,7 +85,7 @@ class Node:
         """Return an integer from *low* to *high*, or raise ConfigError."""
         number = self.scalar(what)
         if isinstance(number, bool) or not isinstance(number, int):
-            raise self._unexpected(what, "an integer", "write digits, without quotes")
+            raise self._unexpected(what, "an integer", pitfalls.integer(str(number)))
         if not low <= number <= high:
             raise self.refuse(
                 what, f"{number} is not between {low} and {high}", "write a number in that range"
@@ -90,7 +96,7 @@ class Node:
         """Return true or false, or raise ConfigError."""
         boolean = self.scalar(what)
         if not isinstance(boolean, bool):
-            raise self._unexpected(what, "a boolean", "write true or false")
+            raise self._unexpected(what, "a boolean", pitfalls.boolean(str(boolean)))
         return boolean
 
     def choice(self, what: str, known: Collection[str]) -> str:
@@ -103,7 +109,7 @@ class Node:
     def scalar(self, what: str) -> str | int | bool:
         """Return a text, an integer or a boolean; raise ConfigError for anything else."""
         if self._node.id != "scalar":
-            raise self._unexpected(what, "a single value", "write it after the colon")
+            raise self._unexpected(what, "a single value", self._how_to_write(what))
         text: str = self._node.value
         if self._node.style is not None:
             return text
@@ -114,15 +120,25 @@ class Node:
                 raise self.refuse(what, f"{text[:20]}… has {len(text)} digits", "write at most 64 bits")
             return int(text, 16) if text.startswith("0x") else int(text)
         if text in _NULL:
-            raise self.refuse(what, "empty", "write something, or leave the key out")
+            raise self.refuse(what, "empty", pitfalls.nothing(self._rest_of_line()))
         if _FLOAT.fullmatch(text):
-            raise self.refuse(what, f"{text} is not an integer", f'round it, or write "{text}" for text')
+            raise self.refuse(what, f"{text} is not an integer", pitfalls.decimal(text))
         return text
 
     @property
     def is_mapping(self) -> bool:
         """Whether it is a mapping."""
         return bool(self._node.id == "mapping")
+
+    def _how_to_write(self, what: str) -> str:
+        """Return how to write a single value in place of a mapping or a list."""
+        start, end = self._node.start_mark, self._node.end_mark
+        is_flow = self._node.flow_style and start.line == end.line
+        return pitfalls.single(what, start.buffer[start.pointer : end.pointer] if is_flow else "")
+
+    def _rest_of_line(self) -> str:
+        mark = self._node.end_mark
+        return str(mark.buffer[mark.pointer :].partition("\n")[0])
 
     def _unexpected(self, what: str, expected: str, remedy: str) -> ConfigError:
         return self.refuse(what, f"expected {expected}, got {self._shown()}", remedy)
@@ -140,9 +156,11 @@ def _with(known: Collection[str] | None) -> str:
     return f" with {', '.join(known)}" if known else ""
 
 
-def read(path: Path, label: str | None = None) -> Node:
+def read(path: Path, label: str | None = None, *, by: str = "") -> Node:
     """
-    Return the only document of a YAML file; *label* stands for the file in messages.
+    Return the only document of a YAML file.
+
+    In messages, *label* stands for the file, and *by* is the flag or variable that names it.
 
     Raises:
         ConfigError: It cannot be read, is not YAML, is empty, or uses tags or aliases.
@@ -154,7 +172,8 @@ def read(path: Path, label: str | None = None) -> Node:
             raw = stream.read(_MAX_FILE + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         cause = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigError(f"read {file}", cause, "name a YAML file that can be read") from None
+        remedy = f"name a YAML file that can be read{' in ' if by else ''}{by}"
+        raise ConfigError(f"read {file}", cause, remedy) from None
     if len(raw) > _MAX_FILE:
         raise ConfigError(f"read {file}", "larger than 1 MiB", "is it the configuration?")
     try:
@@ -176,7 +195,9 @@ def parse(text: str, file: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "unknown error"
-        raise _malformed(file, mark.line + 1 if mark else 1, f"invalid YAML: {problem}", "fix it") from None
+        line = mark.line if mark else 0
+        remedy = pitfalls.syntax(problem, text.splitlines()[line : line + 1])
+        raise _malformed(file, line + 1, f"invalid YAML: {problem}", remedy) from None
     except yaml.YAMLError as error:
         # A ReaderError, which has a position but no mark.
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
@@ -188,11 +209,9 @@ def parse(text: str, file: str) -> Node:
         raise _malformed(file, loader.line + 1, "an escape or a number out of range", "fix it") from None
     if document is None:
         raise _malformed(file, 1, "empty", "see docs/configuration.md for an example")
-    for node in _walk(document, file):
-        if node.tag != _TAGS[node.id]:
-            raise Node(node, file).refuse(f"tag {node.tag}", "tags are not supported", "leave it out")
-        if node.id == "scalar" and not is_text(node.value):
-            raise Node(node, file).refuse("escape", "half of a surrogate pair", r"write \U and eight digits")
+    errors = Collector()
+    errors.add(_unsupported(document, file))
+    errors.raise_all()
     return Node(document, file)
 
 
@@ -200,18 +219,23 @@ def _malformed(file: str, line: int, cause: str, remedy: str) -> ConfigError:
     return ConfigError("cannot parse", cause, remedy, at=f"{file}:{line}")
 
 
-def _walk(root: Any, file: str) -> Iterator[Any]:
-    """Yield each node once; raise ConfigError for an alias, which would yield a node again."""
+def _unsupported(root: Any, file: str) -> Iterator[ConfigError]:
+    """Yield an error for each tag, for each alias, and for each escape that is no character."""
     seen: set[int] = set()
     pending = [root]
     while pending:
         node = pending.pop()
         if id(node) in seen:
-            raise Node(node, file).refuse(
+            yield Node(node, file).refuse(
                 "anchor", "aliases (*name) are not supported", "write it out, or use a profile"
             )
+            continue
         seen.add(id(node))
-        yield node
+        if node.tag != _TAGS[node.id]:
+            remedy = "leave it out, or quote the text if `!` belongs to it"
+            yield Node(node, file).refuse(f"tag {node.tag}", "tags are not supported", remedy)
+        if node.id == "scalar" and not is_text(node.value):
+            yield Node(node, file).refuse("escape", "half of a surrogate pair", r"write \U and eight digits")
         if node.id == "mapping":
             pending += [child for pair in node.value for child in pair]
         elif node.id == "sequence":

@@ -225,6 +225,19 @@ def test_a_part_of_the_key_that_cannot_be_decoded_is_refused(wrong, message):
     assert refusal(key=(wrong,)).startswith(message)
 
 
+def test_all_that_does_not_fit_the_map_is_refused_at_once():
+    """Metrics, parts of the key and `cpu` do not depend on each other; by line."""
+    with pytest.raises(ConfigError) as caught:
+        resolved(
+            metrics=(metric("pakets"), replace(metric("balance", name="n"), at="flows.yaml:10")),
+            key=(KeySpec("protto", "a", at="flows.yaml:9"), KeySpec("proto", "b", "ipv4", at="flows.yaml:8")),
+            cpu="cpu",
+            of=info(uapi.MAP_HASH),
+        )
+
+    assert [error.at for error in caught.value.each] == [f"flows.yaml:{line}" for line in (2, 5, 8, 9, 10)]
+
+
 def test_a_source_cannot_repeat_an_attribute_of_its_key():
     """Nor one that the key has by default: a data point has each attribute once."""
     assert "attribute 'proto'" in refusal(attributes=(("proto", "x"),))

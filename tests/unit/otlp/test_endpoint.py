@@ -5,12 +5,13 @@ from sidecar.errors import ConfigError
 from sidecar.otlp.endpoint import Endpoint, endpoint_from
 
 GENERAL = "OTEL_EXPORTER_OTLP_"
+FLAG = "--otel-endpoint"
 METRICS = "OTEL_EXPORTER_OTLP_METRICS_"
 
 
 def test_the_default_is_the_collector_on_this_machine():
     """Plaintext to localhost:4317, ten seconds a call."""
-    assert endpoint_from(None, {}) == Endpoint("localhost:4317", secure=False, timeout_s=10.0)
+    assert endpoint_from({}) == Endpoint("localhost:4317", secure=False, timeout_s=10.0)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +42,9 @@ def test_an_address_sets_target_and_transport(address, target, secure):
     """From the flag and from either variable alike."""
     expected = Endpoint(target, secure=secure)
 
-    assert endpoint_from(address, {}) == expected
-    assert endpoint_from(None, {f"{GENERAL}ENDPOINT": address}) == expected
-    assert endpoint_from(None, {f"{METRICS}ENDPOINT": address}) == expected
+    assert endpoint_from({FLAG: address}) == expected
+    assert endpoint_from({f"{GENERAL}ENDPOINT": address}) == expected
+    assert endpoint_from({f"{METRICS}ENDPOINT": address}) == expected
 
 
 @pytest.mark.parametrize(
@@ -60,16 +61,16 @@ def test_an_address_sets_target_and_transport(address, target, secure):
 )
 def test_insecure_applies_only_without_a_scheme(address, insecure, secure):
     """OTEL_EXPORTER_OTLP_INSECURE is for bare addresses (specification, protocol/exporter.md)."""
-    assert endpoint_from(address, {f"{GENERAL}INSECURE": insecure}).secure is secure
+    assert endpoint_from({FLAG: address, f"{GENERAL}INSECURE": insecure}).secure is secure
 
 
 def test_the_flag_overrides_the_variables_and_the_signals_own_the_general_one():
     """The most specific setting wins."""
     environ = {f"{GENERAL}ENDPOINT": "general:1"}
-    assert endpoint_from(None, environ).target == "general:1"
+    assert endpoint_from(environ).target == "general:1"
     environ[f"{METRICS}ENDPOINT"] = "metrics:2"
-    assert endpoint_from(None, environ).target == "metrics:2"
-    assert endpoint_from("flag:3", environ).target == "flag:3"
+    assert endpoint_from(environ).target == "metrics:2"
+    assert endpoint_from({FLAG: "flag:3", **environ}).target == "flag:3"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_the_flag_overrides_the_variables_and_the_signals_own_the_general_one():
 )
 def test_each_variable_has_its_effect(variable, value, field, expected):
     """General or for metrics; the one for metrics wins, and an empty one counts as unset."""
-    default = getattr(endpoint_from(None, {}), field)
+    default = getattr(endpoint_from({}), field)
     other = {
         "HEADERS": "x=y",
         "CERTIFICATE": "/other",
@@ -93,19 +94,19 @@ def test_each_variable_has_its_effect(variable, value, field, expected):
         "PROTOCOL": "grpc",
     }
 
-    assert getattr(endpoint_from(None, {f"{GENERAL}{variable}": value}), field) == expected
-    assert getattr(endpoint_from(None, {f"{METRICS}{variable}": value}), field) == expected
+    assert getattr(endpoint_from({f"{GENERAL}{variable}": value}), field) == expected
+    assert getattr(endpoint_from({f"{METRICS}{variable}": value}), field) == expected
     both = {f"{GENERAL}{variable}": other[variable], f"{METRICS}{variable}": value}
-    assert getattr(endpoint_from(None, both), field) == expected
+    assert getattr(endpoint_from(both), field) == expected
     empty = {f"{GENERAL}{variable}": value, f"{METRICS}{variable}": ""}
-    assert getattr(endpoint_from(None, empty), field) == expected
-    assert getattr(endpoint_from(None, {f"{GENERAL}{variable}": ""}), field) == default
+    assert getattr(endpoint_from(empty), field) == expected
+    assert getattr(endpoint_from({f"{GENERAL}{variable}": ""}), field) == default
 
 
 def test_a_client_needs_a_key_and_a_certificate():
     """mTLS takes two files."""
     environ = {f"{GENERAL}CLIENT_KEY": "/key.pem", f"{GENERAL}CLIENT_CERTIFICATE": "/client.pem"}
-    endpoint = endpoint_from("https://collector:4317", environ)
+    endpoint = endpoint_from({FLAG: "https://collector:4317", **environ})
 
     assert (endpoint.client_key, endpoint.client_certificate) == ("/key.pem", "/client.pem")
 
@@ -115,7 +116,7 @@ def test_half_of_a_key_pair_is_refused(given):
     """gRPC would end the process on one without the other."""
     (missing,) = {"CLIENT_KEY", "CLIENT_CERTIFICATE"} - {given}
     with pytest.raises(ConfigError, match=f"{GENERAL}{missing}"):
-        endpoint_from("https://collector:4317", {f"{GENERAL}{given}": "/some.pem"})
+        endpoint_from({FLAG: "https://collector:4317", f"{GENERAL}{given}": "/some.pem"})
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_half_of_a_key_pair_is_refused(given):
 )
 def test_headers_are_percent_decoded_and_their_keys_are_lower_case(text, headers):
     """As in W3C baggage, without properties (specification, protocol/exporter.md)."""
-    assert endpoint_from(None, {f"{GENERAL}HEADERS": text}).headers == headers
+    assert endpoint_from({f"{GENERAL}HEADERS": text}).headers == headers
 
 
 SECRET = "s3cr3t"  # noqa: S105
@@ -160,7 +161,7 @@ SECRET = "s3cr3t"  # noqa: S105
 def test_headers_that_cannot_be_sent_are_refused_and_never_shown(text):
     """Otherwise each call would fail for no visible reason; and a value may be a secret."""
     with pytest.raises(ConfigError) as caught:
-        endpoint_from(None, {f"{GENERAL}HEADERS": text})
+        endpoint_from({f"{GENERAL}HEADERS": text})
 
     assert f"{GENERAL}HEADERS" in str(caught.value)
     assert SECRET not in str(caught.value)
@@ -204,7 +205,7 @@ def test_headers_that_cannot_be_sent_are_refused_and_never_shown(text):
 def test_a_value_that_cannot_be_used_is_refused(variable, value, message):
     """One line: the variable, what is wrong with it, and what would be right."""
     with pytest.raises(ConfigError, match=message) as caught:
-        endpoint_from(None, {f"{GENERAL}{variable}": value})
+        endpoint_from({f"{GENERAL}{variable}": value})
 
     assert f"{GENERAL}{variable}" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -216,7 +217,23 @@ def test_a_value_that_cannot_be_used_is_refused(variable, value, message):
 def test_the_error_names_the_variable_that_was_set(variable):
     """OTEL_EXPORTER_OTLP_METRICS_TIMEOUT, not OTEL_EXPORTER_OTLP_TIMEOUT."""
     with pytest.raises(ConfigError, match=f"^cannot use {METRICS}{variable}\\b"):
-        endpoint_from(None, {f"{METRICS}{variable}": "?"})
+        endpoint_from({f"{METRICS}{variable}": "?"})
+
+
+@pytest.mark.parametrize("name", ["insecure", "headers", "compression", "timeout"])
+def test_the_error_names_each_flag(name):
+    """Not the variables that it overrides, even if it is empty."""
+    environ = {f"{prefix}{name.upper()}": "?" for prefix in (GENERAL, METRICS)}
+    with pytest.raises(ConfigError, match=f"^cannot use --otel-{name}\\b"):
+        endpoint_from({f"--otel-{name}": "?", **environ})
+
+    assert endpoint_from({f"--otel-{name}": "", **environ}) == endpoint_from({})
+
+
+def test_half_of_a_key_pair_by_flag_is_refused():
+    """With the flag that is missing."""
+    with pytest.raises(ConfigError, match=r"=/k for mTLS: .* set --otel-client-certificate too"):
+        endpoint_from({"--otel-client-key": "/k"})
 
 
 def test_the_error_names_the_flag():
@@ -224,13 +241,13 @@ def test_the_error_names_the_flag():
     with pytest.raises(
         ConfigError, match=r"^cannot use --otel-endpoint[ =]'here': not a host and a port: write HOST:PORT"
     ):
-        endpoint_from("here", {f"{GENERAL}ENDPOINT": "collector:4317"})
+        endpoint_from({FLAG: "here", f"{GENERAL}ENDPOINT": "collector:4317"})
 
 
 @pytest.mark.parametrize("address", [f"http://user:{SECRET}@collector:4317", f"user:{SECRET}@collector:4317"])
 def test_a_password_in_an_address_is_refused_and_not_shown(address):
     """It would not be used, and must not reach the log."""
     with pytest.raises(ConfigError) as caught:
-        endpoint_from(address, {})
+        endpoint_from({FLAG: address})
 
     assert SECRET not in str(caught.value)
