@@ -152,7 +152,7 @@ performance: .venv/bin/xdp-otel ## put the figures of `make bench` into the docs
 	@$(PYTHON) -m bench.document
 	@$(PYTHON) -m bench.plot
 
-dashboards: .venv/bin/xdp-otel ## write dashboards, alerts, the chart's copies (RUNBOOK_URL)
+dashboards: .venv/bin/xdp-otel ## write dashboards and alerts, also the chart's
 	@RUNBOOK_URL='$(RUNBOOK_URL)' $(PYTHON) -m dashboards
 
 pictures: prometheus promtool install ## draw the overview of a simulated day for docs/images

@@ -128,7 +128,7 @@ COMMANDS = (
     ),
     Command(
         "check",
-        "report whether `run` would work with the same flags: a line for each thing it needs",
+        "report on each thing that `run` would need with the same flags",
         """\
   xdp-otel check --config flows.yaml
   xdp-otel check --map-path /sys/fs/bpf/flows --otel-endpoint collector:4317

@@ -288,7 +288,7 @@ def test_an_interface_that_does_not_exist_is_code_3(run, command, step):
 
     done = run(command, "--interface", "l0")
     assert done.returncode == 3
-    assert " ERROR cannot attach to l0: no such interface: did you mean 'lo'? " in done.stderr
+    assert f"ERROR cannot {step} l0: no such interface: did you mean 'lo'? " in done.stderr
 
     done = run(command, "--interface", "no-such-if", "--netns", "no-such-ns")
     assert done.returncode == 3
@@ -506,8 +506,8 @@ def test_every_error_has_its_code(broken, caplog, kind):
 @pytest.mark.parametrize(
     ("arguments", "environ", "words"),
     [
-        ([], {}, "cannot choose what to read: no source: "),
-        (["check", "--nosuch"], {}, "unrecognized arguments: --nosuch"),
+        (["run"], {}, "cannot choose what to read: no source: "),
+        (["check", "--nosuch"], {}, "cannot use --nosuch: unknown flag"),
         (["top", "--interval", "x"], {}, "is not a time"),
         (["--config", "/nosuch.yaml"], {"XDP_OTEL_LOG_LEVEL": "debug"}, "cannot read /nosuch.yaml: "),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 from sidecar.commands.discover.model import FoundMap, Inventory, Program
 from sidecar.errors import SourceError
 from sidecar.kernel.uapi import OBJ_NAME_LEN
-from sidecar.suggest import suggest
+from sidecar.suggest import did_you_mean, suggest
 
 
 def attached(inventory: Inventory, patterns: Sequence[str] = ()) -> Inventory:
@@ -25,7 +25,8 @@ def attached(inventory: Inventory, patterns: Sequence[str] = ()) -> Inventory:
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in inventory.interfaces):
-            raise SourceError(f"list programs on {pattern}", "no such interface", "`ip link` shows the names")
+            remedy = did_you_mean(pattern, inventory.interfaces, "`ip link` shows the names")
+            raise SourceError(f"list programs on {pattern}", "no such interface", remedy)
     attachments = tuple(
         attachment
         for attachment in inventory.attachments

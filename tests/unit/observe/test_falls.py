@@ -5,6 +5,7 @@ import pytest
 
 from sidecar.counts.window import NextWindow
 from sidecar.describe.file import metrics, yaml_nodes
+from sidecar.errors import Collector
 from sidecar.kinds import Kind
 from sidecar.log_fields import text_of
 from sidecar.model import Fall, Field, Layout
@@ -61,7 +62,8 @@ def test_the_line_to_add_is_valid_configuration(logged, tmp_path):
     Falls().log("flows", ALL, fell(Fall("on", b"\1", 2, 1)))
     line = logged()[0].partition("write ")[2].removesuffix(" under metrics:")
     (tmp_path / "config.yaml").write_text(f"metrics:\n  - {line}\n")
-    (read,) = metrics.metrics(yaml_nodes.read(tmp_path / "config.yaml").mapping("it", ("metrics",)))
+    config = yaml_nodes.read(tmp_path / "config.yaml").mapping("it", Collector(), ("metrics",))
+    (read,) = metrics.metrics(config["metrics"])
 
     assert (read.name, read.field, read.kind) == ("flows.on", "on", Kind.GAUGE)
 
