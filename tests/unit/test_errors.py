@@ -134,13 +134,13 @@ def test_a_traceback_cannot_control_a_terminal():
 
 
 def test_every_exit_code_is_documented():
-    """In the help text, and in docs/troubleshooting.md."""
+    """In the help text, and in docs/command-line.md."""
     kinds, codes = [SidecarError], {0}
     while kinds:
         kind = kinds.pop()
         codes.add(kind.exit_code)
         kinds += kind.__subclasses__()
-    page = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text()
     table = page.split("## Exit codes")[1].split("\n## ")[0]
 
     assert {int(code) for code in re.findall("^\\| ([0-9]+) \\|", table, re.MULTILINE)} == codes
