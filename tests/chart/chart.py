@@ -29,6 +29,7 @@ CASES = {
     "gateway": ["--set=collector.mode=gateway"],
     "scale": ["--values=helm/values-gateway.yaml"],
     "privileged": ["--values=helm/values-privileged.yaml"],
+    "limits": ["--values=helm/values-limits.yaml"],
 } | {path.stem: [f"--values={path.relative_to(ROOT)}"] for path in sorted(VALUES.glob("*.yaml"))}
 
 

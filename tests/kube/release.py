@@ -59,10 +59,13 @@ class Release:
             return helm_here(verb, self.name, "helm", where, *arguments, *chosen, *waiting)
 
     def test(self):
-        """Run `helm test`; return its output."""
-        return helm_here(
-            "test", self.name, f"--namespace={self.namespace}", "--logs", "--timeout=120s"
-        ).stdout
+        """Run `helm test`; return its output, and raise ClusterError with it if the test fails."""
+        done = helm_here(
+            "test", self.name, f"--namespace={self.namespace}", "--logs", "--timeout=120s", check=False
+        )
+        if done.returncode != 0:
+            raise ClusterError(done.stdout + done.stderr)
+        return done.stdout
 
     def uninstall(self):
         """Uninstall, and assert that nothing is left in the cluster or on the node."""
