@@ -55,7 +55,7 @@ def test_quota(node, wire, release, quota):
 
 
 def test_quota_and_limits(node, wire, release, quota):
-    """With helm/values-limits.yaml all of it runs under such a quota, `helm test` and uninstallation included."""
+    """With helm/values-limits.yaml all of it runs under such a quota, `helm test` and uninstallation too."""
     quota()
     release.install({"sidecar": {"interfaces": [wire]}}, "--values=helm/values-limits.yaml")
     release.has_counted(wire, node.send(wire))
