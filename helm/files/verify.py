@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--queue", metavar="PORT", help="where the agent beside it serves its own metrics")
     parser.add_argument("--prometheus", metavar="URL", help="whose Prometheus must have the counters")
-    parser.add_argument("--fresh", metavar="SECONDS", type=float, required=True, help="the age that is fresh")
+    parser.add_argument("--fresh", metavar="SECONDS", type=int, required=True, help="the age that is fresh")
     return parser.parse_args()
 
 
@@ -82,11 +82,8 @@ def missing_in_prometheus(pod: str) -> Iterator[str]:
         return
     instance = targets[-1]["metric"]["instance"]
     counters = COUNTERS.replace("}", f',instance="{instance}"}}')
-    newest = query(f"time() - max(timestamp({counters}))")
-    if not newest:
-        yield "Prometheus has no counter of it"
-    elif float(newest[0]["value"][1]) > CHOSEN.fresh:
-        yield f"its newest counter in Prometheus is {float(newest[0]['value'][1]):.0f} s old"
+    if not query(f"count(last_over_time({counters}[{CHOSEN.fresh}s]))"):
+        yield f"Prometheus has no counter of it younger than {CHOSEN.fresh} s"
 
 
 def query(promql: str) -> list[dict]:

@@ -21,6 +21,7 @@ import pytest
 from tests.chart.chart import ROOT
 from tests.kube.cluster import get, helm_here, kubectl
 from tests.kube.node import NAMESPACE, Node
+from tests.kube.probe import Probe
 from tests.kube.release import Release
 
 collect_ignore_glob = [] if os.environ.get("XDP_OTEL_TEST_KUBE") else ["test_*.py"]
@@ -47,6 +48,8 @@ def nodes():
         made = [cleanup.enter_context(Node(name)) for name in names]
         for each in made:
             each.uncover_bpffs()
+        for namespace in (NAMESPACE, OTHER):
+            cleanup.enter_context(Probe(namespace, {"app": "probe"}))
         yield made
 
 

@@ -24,8 +24,8 @@ print(json.dumps(reached))
 class Probe:
     """A context manager: one pod of the pod network, with the labels of whom it stands for."""
 
-    def __init__(self, namespace, labels):
-        self.namespace, self.labels = namespace, labels
+    def __init__(self, namespace, labels, name="probe"):
+        self.namespace, self.labels, self.name = namespace, labels, name
 
     def __enter__(self):
         container = {
@@ -37,20 +37,20 @@ class Probe:
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": "probe", "labels": self.labels},
+            "metadata": {"name": self.name, "labels": self.labels},
             "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]},
         }
         where = f"--namespace={self.namespace}"
         kubectl("apply", where, "--filename=-", stdin=json.dumps(pod))
-        kubectl("wait", "pod/probe", where, "--for=condition=Ready", "--timeout=60s")
+        kubectl("wait", f"pod/{self.name}", where, "--for=condition=Ready", "--timeout=60s")
         return self
 
     def __exit__(self, *_):
-        kubectl("delete", "pod", "probe", f"--namespace={self.namespace}")
+        kubectl("delete", "pod", self.name, f"--namespace={self.namespace}")
 
     def reached(self, address, ports):
         """Return the ports of *address* that accept a connection."""
         script = ("--", "python3", "-c", CONNECT)
         return json.loads(
-            kubectl("exec", "probe", f"--namespace={self.namespace}", *script, address, *map(str, ports))
+            kubectl("exec", self.name, f"--namespace={self.namespace}", *script, address, *map(str, ports))
         )

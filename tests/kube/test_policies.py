@@ -13,8 +13,8 @@ PORTS = (OTLP, METRICS, TELEMETRY, HEALTH, STATUS, PROMETHEUS)
 
 @pytest.fixture
 def stranger(node):
-    """Return a probe in another namespace."""
-    with Probe(OTHER, {"app": "stranger"}) as probe:
+    """Return a pod in another namespace."""
+    with Probe(OTHER, {"app": "stranger"}, "stranger") as probe:
         yield probe
 
 
@@ -93,5 +93,5 @@ def test_egress(wire, release, stranger, component):
     release.install({"sidecar": {"interfaces": [wire]}, "collector": {"mode": "gateway"}})
     labels = dict(release.pod("gateway")["metadata"]["labels"], **{"app.kubernetes.io/component": component})
     api = get("service", "kubernetes", "--namespace=default")["spec"]["clusterIP"]
-    with Probe(release.namespace, labels) as probe:
+    with Probe(release.namespace, labels, "posing") as probe:
         assert probe.reached(api, [443]) == []
