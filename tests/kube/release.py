@@ -28,6 +28,7 @@ class Release:
         self.full = name if "xdp-otel" in name else f"{name}-xdp-otel"
         self.interfaces = []
         self.installed = False
+        self.selector = {"kubernetes.io/hostname": node.name}
 
     def install(self, values, *arguments, wait=True):
         """Install and wait until everything is ready; raise ClusterError with Helm's message."""
@@ -41,7 +42,7 @@ class Release:
 
     def _helm(self, verb, values, arguments, wait):
         common = {
-            "sidecar": {"interval": 0.5, "nodeSelector": {"kubernetes.io/hostname": self.node.name}},
+            "sidecar": {"interval": 0.5, "nodeSelector": self.selector},
             "prometheus": {
                 "image": {"repository": f"{PREFIX}/prometheus", "tag": "test"},
                 "scrapeInterval": "1s",
