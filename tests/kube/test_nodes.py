@@ -66,10 +66,13 @@ def test_test_asks_every_node(two, everywhere):
     release.uninstall()
     two[1].cut(WIRE)
     release.install(values("sidecar"), wait=False)
-    with pytest.raises(ClusterError, match=f"{two[1].name}: ") as failed:
+    with pytest.raises(ClusterError) as failed:
         release.test()
-    assert f"{two[0].name}: " not in str(failed.value)
     two[1].wire(WIRE)
+    # Before that, its log has what was still missing on the way; after it, Helm repeats the log.
+    missing = str(failed.value).partition("after 90 s:")[2].partition("level=INFO")[0]
+    assert f"{two[1].name}: " in missing
+    assert f"{two[0].name}: " not in missing
 
 
 @pytest.mark.parametrize(
