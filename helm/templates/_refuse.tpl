@@ -1,6 +1,94 @@
-{{- /* What values.schema.json cannot say: values that do not go together. */ -}}
+{{- /* Refuse a value that does not match: (list path value pattern words). In words, where a schema shows a pattern. */ -}}
+{{- define "xdp-otel.match" -}}
+{{- if not (regexMatch (index . 2) (toString (index . 1))) }}
+{{- fail (printf "%s: %v is not %s" (index . 0) (toString (index . 1) | quote) (index . 3)) }}
+{{- end }}
+{{- end }}
+
+{{- /* Refuse values that are malformed. */ -}}
+{{- define "xdp-otel.refuseMalformed" -}}
+{{- $duration := "^([0-9]+(ms|[smhdwy]))+$" }}
+{{- $durationWords := "a duration such as 15s or 2h" }}
+{{- $quantity := "^[0-9]+(\\.[0-9]+)?([EPTGMk]i?|m)?$" }}
+{{- $quantityWords := "a size such as 8Gi" }}
+{{- $url := "^(https?://\\S+)?$" }}
+{{- $urlWords := "a URL: http://… or https://…" }}
+{{- range list
+  (list "sidecar.interval" .Values.sidecar.interval "^(0\\.[1-9][0-9]*|[1-9][0-9]{0,4}(\\.[0-9]+)?)$" "a number of seconds from 0.1 to 86400")
+  (list "sidecar.state.hostPath" .Values.sidecar.state.hostPath "^((/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,})?$" "a path of at least two directories, such as /var/lib/xdp-otel-1, of letters, digits, . _ and -")
+  (list "sidecar.maxUnavailable" .Values.sidecar.maxUnavailable "^([1-9][0-9]*|([1-9][0-9]?|100)%)$" "a number from 1, or a percentage")
+  (list "collector.endpoint" .Values.collector.endpoint "^(https?://[^/\\s]+/?)?$" "http://HOST:PORT or https://HOST:PORT")
+  (list "gateway.remoteWrite.url" .Values.gateway.remoteWrite.url $url $urlWords)
+  (list "prometheus.scrapeInterval" .Values.prometheus.scrapeInterval $duration $durationWords)
+  (list "prometheus.retention.time" .Values.prometheus.retention.time $duration $durationWords)
+  (list "prometheus.retention.size" .Values.prometheus.retention.size "^([0-9]+[KMGTPE]?B)?$" "a size such as 8GB")
+  (list "prometheus.storage.size" .Values.prometheus.storage.size $quantity $quantityWords)
+  (list "prometheus.storage.hostPath" .Values.prometheus.storage.hostPath "^(/.+)?$" "an absolute path")
+  (list "grafana.storage.size" .Values.grafana.storage.size $quantity $quantityWords)
+  (list "grafana.prometheusUrl" .Values.grafana.prometheusUrl $url $urlWords)
+  (list "monitoring.podMonitor.interval" .Values.monitoring.podMonitor.interval $duration $durationWords)
+  (list "monitoring.serviceMonitor.interval" .Values.monitoring.serviceMonitor.interval $duration $durationWords)
+}}
+{{- include "xdp-otel.match" . }}
+{{- end }}
+{{- if gt (.Values.sidecar.interval | toString | float64) 86400.0 }}
+{{- fail (printf "sidecar.interval: %v is more than 86400 seconds" .Values.sidecar.interval) }}
+{{- end }}
+{{- range $name, $image := dict "sidecar" .Values.sidecar.image "collector" .Values.collector.image "prometheus" .Values.prometheus.image "grafana" .Values.grafana.image }}
+{{- include "xdp-otel.match" (list (printf "%s.image.digest" $name) $image.digest "^(sha256:[0-9a-f]{64})?$" "sha256: and 64 hexadecimal digits") }}
+{{- end }}
+{{- range (include "xdp-otel.sources" . | fromYaml).sources }}
+{{- with .interface }}
+{{- include "xdp-otel.match" (list "sidecar.interfaces" . "^[^\\s/]{1,15}$" "the name of an interface: at most 15 characters, no space or /") }}
+{{- end }}
+{{- with .pin }}
+{{- include "xdp-otel.match" (list "sidecar.maps" . "^/" "the absolute path of a pin") }}
+{{- end }}
+{{- end }}
+{{- range .Values.sidecar.capabilities }}
+{{- include "xdp-otel.match" (list "sidecar.capabilities" . "^[A-Z][A-Z_]+$" "a capability such as NET_ADMIN") }}
+{{- end }}
+{{- end }}
+
+{{- /* Refuse labels that would replace those that select the chart's objects: (list path labels). */ -}}
+{{- define "xdp-otel.refuseLabels" -}}
+{{- $path := index . 0 }}
+{{- range $key, $_ := index . 1 }}
+{{- if or (eq $key "helm.sh/chart") (has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/part-of" "app.kubernetes.io/managed-by")) }}
+{{- fail (printf "%s: %s is a label of the chart's own: choose another key" $path $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Bytes of a quantity, 0 if there is none. */ -}}
+{{- define "xdp-otel.bytes" -}}
+{{- $text := toString (. | default 0) }}
+{{- $number := regexFind "^[0-9.]+" $text | float64 }}
+{{- $factor := dict "" 1 "k" 1000 "Ki" 1024 "M" 1000000 "Mi" 1048576 "G" 1000000000 "Gi" 1073741824 "T" 1000000000000 "Ti" 1099511627776 }}
+{{- mulf $number (get $factor (regexFind "[A-Za-z]*$" $text) | default 0) | int64 }}
+{{- end }}
+
+{{- /* Refuse a Collector that would be killed before it refuses data: (list path values). */ -}}
+{{- define "xdp-otel.refuseMemory" -}}
+{{- $path := index . 0 }}
+{{- $values := index . 1 }}
+{{- $limit := ($values.resources.limits | default dict).memory }}
+{{- $bytes := include "xdp-otel.bytes" $limit | int64 }}
+{{- if and $bytes (ge (mul $values.memoryLimitMiB 1048576) $bytes) }}
+{{- fail (printf "%s.memoryLimitMiB: %v MiB is not below the container's limit, %v: set %s.resources.limits.memory higher, or this lower" $path $values.memoryLimitMiB $limit $path) }}
+{{- end }}
+{{- end }}
+
+{{- /* Refuse what values.schema.json cannot: malformed values, and values that do not go together. */ -}}
 {{- define "xdp-otel.refuse" -}}
 {{- $sidecar := .Values.sidecar }}
+{{- include "xdp-otel.refuseMalformed" . }}
+{{- include "xdp-otel.refuseLabels" (list "commonLabels" .Values.commonLabels) }}
+{{- range $name, $component := dict "sidecar" $sidecar "gateway" .Values.gateway "prometheus" .Values.prometheus "grafana" .Values.grafana }}
+{{- include "xdp-otel.refuseLabels" (list (printf "%s.podLabels" $name) $component.podLabels) }}
+{{- end }}
+{{- include "xdp-otel.refuseMemory" (list "collector" .Values.collector) }}
+{{- include "xdp-otel.refuseMemory" (list "gateway" .Values.gateway) }}
 {{- if and $sidecar.config (or $sidecar.interfaces $sidecar.maps) }}
 {{- fail "sidecar.config: interfaces or maps are set too: write them into config.sources" }}
 {{- end }}

@@ -31,9 +31,11 @@
 
 {{- /* The capabilities that the sources need: {add: [BPF, …]}. */ -}}
 {{- define "xdp-otel.capabilities" -}}
-{{- $add := .Values.sidecar.capabilities }}
-{{- if kindIs "invalid" $add }}
-{{- $add = list }}
+{{- $add := list }}
+{{- range .Values.sidecar.capabilities }}
+{{- $add = append $add (trimPrefix "CAP_" .) }}
+{{- end }}
+{{- if kindIs "invalid" .Values.sidecar.capabilities }}
 {{- range (include "xdp-otel.sources" . | fromYaml).sources }}
 {{- if .interface }}{{ $add = concat $add (list "BPF" "NET_ADMIN") }}
 {{- else if .pin }}{{ $add = append $add "BPF" }}

@@ -29,6 +29,7 @@ CASES = {
     "gateway": ["--set=collector.mode=gateway"],
     "scale": ["--values=helm/values-gateway.yaml"],
     "privileged": ["--values=helm/values-privileged.yaml"],
+    "limits": ["--values=helm/values-limits.yaml"],
 } | {path.stem: [f"--values={path.relative_to(ROOT)}"] for path in sorted(VALUES.glob("*.yaml"))}
 
 
@@ -55,7 +56,7 @@ def pod_spec(one):
     """Return the pod specification of an object, or None."""
     if one["kind"] == "Pod":
         return one["spec"]
-    return one["spec"]["template"]["spec"] if one["kind"] in ("DaemonSet", "Deployment", "Job") else None
+    return one["spec"]["template"]["spec"] if one["kind"] in ("DaemonSet", "Deployment") else None
 
 
 def containers(spec):
@@ -68,7 +69,9 @@ def one(objects, kind, name="xdp-xdp-otel"):
 
 def sidecar(objects):
     """Return the sidecar's DaemonSet and container."""
-    daemonset = next(it for it in objects if it["kind"] == "DaemonSet" and not name_of(it).endswith("-leave"))
+    daemonset = next(
+        it for it in objects if it["kind"] == "DaemonSet" and not name_of(it).endswith("-detach")
+    )
     return daemonset, next(it for it in containers(pod_spec(daemonset)) if it["name"] == "sidecar")
 
 

@@ -15,8 +15,8 @@ def test_least_rights(renders, case):
         spec = pod_spec(it)
         if spec is None:
             continue
-        # The job that waits for the uninstallation queries the API server.
-        assert spec["automountServiceAccountToken"] == (it["kind"] == "Job"), name_of(it)
+        # The pods of Helm's hooks query the API server.
+        assert spec["automountServiceAccountToken"] == (it["kind"] == "Pod"), name_of(it)
         for container in containers(spec):
             security = container["securityContext"]
             where = f"{name_of(it)} {container['name']}"
@@ -24,7 +24,7 @@ def test_least_rights(renders, case):
             if container["name"] == "mount-bpffs":
                 assert case == "everything", where
                 continue
-            if container["name"] in ("sidecar", "check", "leave") and case == "privileged":
+            if container["name"] in ("sidecar", "check", "detach") and case == "privileged":
                 assert security["privileged"], where
                 continue
             assert security["capabilities"]["drop"] == ["ALL"], where
@@ -33,10 +33,10 @@ def test_least_rights(renders, case):
             assert (security.get("seccompProfile") or spec["securityContext"]["seccompProfile"])[
                 "type"
             ] != "Unconfined"
-            if container["name"] not in ("sidecar", "check", "leave"):
+            if container["name"] not in ("sidecar", "check", "detach"):
                 assert "add" not in security["capabilities"], where
             if security.get("runAsUser") == 0:
-                assert container["name"] in ("sidecar", "check", "leave") or case == "scale", where
+                assert container["name"] in ("sidecar", "check", "detach") or case == "scale", where
             else:
                 assert security.get("runAsNonRoot") or spec["securityContext"]["runAsNonRoot"], where
 
@@ -62,6 +62,13 @@ def test_explicit_capabilities(renders):
     assert added_capabilities(renders["everything"]) == ["BPF", "NET_ADMIN", "PERFMON"]
 
 
+def test_capabilities_as_the_kernel_writes_them():
+    """Kubernetes leaves out CAP_, the kernel and its tools do not: both are understood."""
+    objects = render("--set=sidecar.capabilities={CAP_BPF,NET_ADMIN}")
+
+    assert added_capabilities(objects) == ["BPF", "NET_ADMIN"]
+
+
 def added_capabilities(objects):
     return sidecar(objects)[1]["securityContext"]["capabilities"]["add"]
 
@@ -78,7 +85,7 @@ def test_host_network(renders, case, expected):
 def test_pod_labels(renders, case):
     """A new chart version alone restarts no pod; every owner selects its pods."""
     for it in renders[case]:
-        if it["kind"] in ("DaemonSet", "Deployment", "Job"):
+        if it["kind"] in ("DaemonSet", "Deployment"):
             labels = it["spec"]["template"]["metadata"]["labels"]
             assert not {"helm.sh/chart", "app.kubernetes.io/version"} & set(labels)
             selector = it["spec"].get("selector", {}).get("matchLabels", {})
@@ -170,3 +177,30 @@ def test_config_rolls():
 
 def pod_annotations(*arguments):
     return one(render(*arguments), "DaemonSet")["spec"]["template"]["metadata"]["annotations"]
+
+
+def test_service_survives_every_change_of_mode():
+    """No Service of one name has a cluster IP in one mode and none in another: that field is immutable."""
+    headless = {}
+    for mode in ("sidecar", "gateway", "agent"):
+        for it in render(f"--set=collector.mode={mode}"):
+            if it["kind"] == "Service":
+                name, is_headless = name_of(it), it["spec"].get("clusterIP") == "None"
+                assert headless.setdefault(name, is_headless) == is_headless, (mode, name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_policies(renders, case):
+    """Every pod with a network of its own has a policy for both directions."""
+    policies = [it["spec"] for it in renders[case] if it["kind"] == "NetworkPolicy"]
+    for it in renders[case]:
+        spec = pod_spec(it)
+        if spec is None or spec.get("hostNetwork"):
+            continue
+        labels = (it if it["kind"] == "Pod" else it["spec"]["template"])["metadata"]["labels"]
+        own = [
+            policy for policy in policies if policy["podSelector"]["matchLabels"].items() <= labels.items()
+        ]
+        # What detaches talks to nobody, and needs no policy for that.
+        expected = [] if name_of(it).endswith("-detach") else [["Ingress", "Egress"]]
+        assert [policy["policyTypes"] for policy in own] == expected, name_of(it)

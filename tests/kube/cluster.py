@@ -41,7 +41,10 @@ def helm_here(*arguments, check=True):
 
 
 def ask(namespace, service, port, path, **query):
-    """Return the response of a Service, through the API server's proxy."""
-    query = f"?{urllib.parse.urlencode(query)}" if query else ""
-    proxy = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy"
-    return kubectl("get", "--raw", f"{proxy}/{path}{query}")
+    """Return the response of a Service to the probe of its namespace: policies shut the API's proxy out."""
+    url = f"http://{service}:{port}/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+    fetch = (
+        "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+    )
+    where = f"--namespace={namespace}"
+    return kubectl("exec", "probe", where, "--", "python3", "-c", fetch, url)

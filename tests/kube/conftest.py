@@ -13,37 +13,69 @@ KUBE_VALUES   a values file below those of the tests, for what the cluster needs
 import os
 import shlex
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.chart.chart import ROOT
-from tests.kube.cluster import helm_here, kubectl
+from tests.kube.cluster import get, helm_here, kubectl
 from tests.kube.node import NAMESPACE, Node
+from tests.kube.probe import Probe
 from tests.kube.release import Release
 
 collect_ignore_glob = [] if os.environ.get("XDP_OTEL_TEST_KUBE") else ["test_*.py"]
 
 OTHER = "xdp-otel-test-2"
+POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
 
 @pytest.fixture(scope="session")
-def node():
-    """Return the node under test, with the images loaded."""
+def nodes():
+    """Return the nodes, with the images loaded."""
     load = shlex.split(os.environ.get("IMAGE_LOAD", ""))
     archives = Path(os.environ.get("IMAGE_DIR", ROOT / ".build/images"))
     for archive in sorted(archives.glob("*.tar")) if load else ():
         subprocess.run([*load, str(archive)], check=True, capture_output=True)
+    remove_namespaces()  # of a run that was aborted
     for namespace in (NAMESPACE, OTHER):
-        kubectl("create", "namespace", namespace, check=False)
+        kubectl("create", "namespace", namespace)
         # Some clusters do not allow the sidecar's privileges by default.
-        label = "pod-security.kubernetes.io/enforce=privileged"
-        kubectl("label", "namespace", namespace, label, "--overwrite")
-    with Node() as made:
+        kubectl("label", "namespace", namespace, f"{POD_SECURITY}=privileged")
+    with ExitStack() as cleanup:
+        cleanup.callback(remove_namespaces)
+        names = [item["metadata"]["name"] for item in get("nodes")["items"]]
+        made = [cleanup.enter_context(Node(name)) for name in names]
+        for each in made:
+            each.uncover_bpffs()
+        for namespace in (NAMESPACE, OTHER):
+            cleanup.enter_context(Probe(namespace, {"app": "probe"}))
         yield made
+
+
+def remove_namespaces():
+    """Delete the namespaces of the tests; nothing in them needs its grace."""
     for namespace in (NAMESPACE, OTHER):
-        kubectl("delete", "namespace", namespace, "--timeout=180s")
+        kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=180s")
+
+
+@pytest.fixture
+def node(nodes):
+    """Return the node that most tests use."""
+    return nodes[0]
+
+
+@pytest.fixture
+def two(nodes):
+    """Return two nodes, each with an interface xdpt0."""
+    if len(nodes) < 2:
+        pytest.skip("the cluster has one node")
+    chosen = nodes[:2]
+    for each in chosen:
+        each.wire("xdpt0")
+    yield chosen
+    for each in chosen:
+        each.cut("xdpt0")
 
 
 @pytest.fixture

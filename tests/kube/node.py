@@ -6,9 +6,9 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from tests.kube.cluster import KUBECTL, PREFIX, VERSION, get, kubectl
+from tests.kube.cluster import KUBECTL, PREFIX, VERSION, kubectl
 
-NAME = "xdp-otel-test-node"
+POD = "xdp-otel-test-node"
 NAMESPACE = "xdp-otel-test"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TRAFFIC = (Path(__file__).parent / "traffic.py").read_text()
@@ -40,7 +40,7 @@ for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
 _POD = {
     "apiVersion": "v1",
     "kind": "Pod",
-    "metadata": {"name": NAME, "namespace": NAMESPACE},
+    "metadata": {"namespace": NAMESPACE},
     "spec": {
         "hostNetwork": True,
         "hostPID": True,
@@ -63,22 +63,26 @@ _POD = {
 class Node:
     """A context manager that makes the pod and removes everything at the end."""
 
-    def __init__(self):
-        self.name = get("nodes")["items"][0]["metadata"]["name"]
+    def __init__(self, name):
+        self.name = name
+        self._pod = f"{POD}-{name}"
         self._interfaces = []
 
     def __enter__(self):
         pod = json.loads(json.dumps(_POD))
+        pod["metadata"]["name"] = self._pod
         pod["spec"]["nodeName"] = self.name
-        kubectl("delete", "pod", NAME, f"--namespace={NAMESPACE}", "--ignore-not-found", "--wait")
+        kubectl("delete", "pod", self._pod, f"--namespace={NAMESPACE}", "--ignore-not-found", "--wait")
         kubectl("apply", "--filename=-", stdin=json.dumps(pod))
-        kubectl("wait", f"pod/{NAME}", f"--namespace={NAMESPACE}", "--for=condition=Ready", "--timeout=60s")
+        kubectl(
+            "wait", f"pod/{self._pod}", f"--namespace={NAMESPACE}", "--for=condition=Ready", "--timeout=60s"
+        )
         return self
 
     def __exit__(self, *_):
         for interface in self._interfaces:
             self.run("ip", "link", "delete", interface, check=False)
-        kubectl("delete", "pod", NAME, f"--namespace={NAMESPACE}", "--wait=false")
+        kubectl("delete", "pod", self._pod, f"--namespace={NAMESPACE}", "--wait=false", check=False)
 
     def run(self, *command, check=True):
         """Run a command on the node as root; return its output."""
@@ -86,6 +90,7 @@ class Node:
 
     def wire(self, name):
         """Make a veth pair on the node that carries only frames of `send`; return *name*."""
+        self.run("ip", "link", "delete", name, check=False)  # of a run that was aborted
         self.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p")
         self._interfaces.append(name)
         for end in (name, f"{name}p"):
@@ -107,6 +112,12 @@ class Node:
         command = [KUBECTL, *self._exec("-c", TRAFFIC), f"{wire}p", str(rounds), str(per_second)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
+    def uncover_bpffs(self):
+        """Unmount whatever a test, also of a run that was aborted, mounted over the node's bpffs."""
+        covered = ("findmnt", "--noheadings", "--output=FSTYPE", "--mountpoint=/sys/fs/bpf")
+        while "tmpfs" in self.run(*covered, check=False):
+            self.run("umount", "/sys/fs/bpf")
+
     def files(self, directory):
         """Return the names in a directory of the node, none if it does not exist."""
         return sorted(self.run("ls", "-A", directory, check=False).split())
@@ -121,7 +132,7 @@ class Node:
         return len(kubectl(*self._exec("-c", KILL), *words).split())
 
     def _exec(self, *python):
-        return ["exec", NAME, f"--namespace={NAMESPACE}", "--", "python3", *python]
+        return ["exec", self._pod, f"--namespace={NAMESPACE}", "--", "python3", *python]
 
 
 def arrived(said):

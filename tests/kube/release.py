@@ -28,6 +28,7 @@ class Release:
         self.full = name if "xdp-otel" in name else f"{name}-xdp-otel"
         self.interfaces = []
         self.installed = False
+        self.selector = {"kubernetes.io/hostname": node.name}
 
     def install(self, values, *arguments, wait=True):
         """Install and wait until everything is ready; raise ClusterError with Helm's message."""
@@ -41,7 +42,7 @@ class Release:
 
     def _helm(self, verb, values, arguments, wait):
         common = {
-            "sidecar": {"interval": 0.5, "nodeSelector": {"kubernetes.io/hostname": self.node.name}},
+            "sidecar": {"interval": 0.5, "nodeSelector": self.selector},
             "prometheus": {
                 "image": {"repository": f"{PREFIX}/prometheus", "tag": "test"},
                 "scrapeInterval": "1s",
@@ -59,10 +60,13 @@ class Release:
             return helm_here(verb, self.name, "helm", where, *arguments, *chosen, *waiting)
 
     def test(self):
-        """Run `helm test`; return its output."""
-        return helm_here(
-            "test", self.name, f"--namespace={self.namespace}", "--logs", "--timeout=120s"
-        ).stdout
+        """Run `helm test`; return its output, and raise ClusterError with it if the test fails."""
+        done = helm_here(
+            "test", self.name, f"--namespace={self.namespace}", "--logs", "--timeout=120s", check=False
+        )
+        if done.returncode != 0:
+            raise ClusterError(done.stdout + done.stderr)
+        return done.stdout
 
     def uninstall(self):
         """Uninstall, and assert that nothing is left in the cluster or on the node."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leave a node: detach the program, remove pins and state. Usage: leave.py STATE_DIRECTORY [INTERFACE...]."""
+"""Detach the program from a node, remove pins and state. Usage: detach.py STATE_DIRECTORY [INTERFACE...]."""
 
 import contextlib
 import fcntl
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 PINS = pathlib.Path("/sys/fs/bpf/xdp-otel")
 PATIENCE_S = 60
-# What the sidecar keeps in its state directory, and the Collector beside it. Whatever else is there is not
-# ours, even if somebody gave us a directory like /var/lib.
+# What the sidecar, and the Collector beside it, keep in the state directory. Anything else there belongs to
+# others: the directory may be one like /var/lib.
 JOURNALS = [f"{journal}{end}" for journal in ("journal", "journal.none") for end in ("", ".new", ".damaged")]
 OURS = (*JOURNALS, "instance-id", "instance-id.new")
 QUEUE = "queue"
@@ -28,7 +28,7 @@ def wait_for_sidecar(state: pathlib.Path) -> None:
     with opened(state) as directory:
         while not locked(directory):
             if time.monotonic() > deadline:
-                sys.exit(f"leave {state}: a sidecar still runs after {PATIENCE_S} s: delete its pod")
+                sys.exit(f"cannot remove {state}: a sidecar still runs after {PATIENCE_S} s: delete its pod")
             time.sleep(0.2)
 
 
@@ -43,7 +43,7 @@ def opened(directory: pathlib.Path) -> Iterator[int]:
 
 
 def locked(lock: int) -> bool:
-    """Return whether the lock could be had."""
+    """Return whether the lock could be taken."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -62,14 +62,14 @@ def counted_by_another(interface: str) -> bool:
         return not locked(directory)
 
 
-def leave(state: pathlib.Path, interfaces: list[str]) -> None:
+def remove(state: pathlib.Path, interfaces: list[str]) -> None:
     """Detach, remove pins and state, in this order: it can be tried again."""
     wait_for_sidecar(state)
     for interface in interfaces:
         if not pins_of(interface).exists():
             print(f"{interface}: not attached")
         elif counted_by_another(interface):
-            print(f"{interface}: another sidecar counts there: it stays attached")
+            print(f"{interface}: another sidecar counts on it, so the program stays attached")
         else:
             subprocess.run(["xdp-otel", "detach", "--interface", interface], check=True)
     shutil.rmtree(state / QUEUE, ignore_errors=True)
@@ -80,7 +80,7 @@ def leave(state: pathlib.Path, interfaces: list[str]) -> None:
     # Marks of maps of others stay as long as these: they keep a later install from counting twice.
     with contextlib.suppress(OSError):
         PINS.rmdir()
-    print(f"left {state}, {' '.join(interfaces) or 'no interface'}", flush=True)
+    print(f"removed {state}, detached from {' '.join(interfaces) or 'no interface'}", flush=True)
 
 
-leave(pathlib.Path(sys.argv[1]), sys.argv[2:])
+remove(pathlib.Path(sys.argv[1]), sys.argv[2:])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an uninstallation removes from a node."""
+"""What the uninstallation removes from a node."""
 
 import contextlib
 import subprocess
@@ -10,8 +10,8 @@ from sidecar.state.journal import Journal
 from tests.chart.chart import CHART
 
 
-def leave(state):
-    subprocess.run([sys.executable, CHART / "files/leave.py", state], check=True, capture_output=True)
+def detach(state):
+    subprocess.run([sys.executable, CHART / "files/detach.py", state], check=True, capture_output=True)
 
 
 def test_all_state_is_removed(tmp_path):
@@ -20,8 +20,8 @@ def test_all_state_is_removed(tmp_path):
     (state / "queue").mkdir(parents=True)
     for name in ("journal", "journal.damaged", "instance-id", "queue/batch"):
         (state / name).touch()
-    leave(state)
-    leave(state)
+    detach(state)
+    detach(state)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -30,7 +30,7 @@ def test_files_of_others_stay(tmp_path):
     """The state directory may be shared with other programs."""
     for name in ("journal", "etcd.db"):
         (tmp_path / name).touch()
-    leave(tmp_path)
+    detach(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["etcd.db"]
 
@@ -40,12 +40,12 @@ def test_uninstallation_waits_for_a_running_sidecar(tmp_path):
     state = tmp_path / "state"
     with contextlib.closing(Journal(state)):
         (state / "journal").touch()
-        leaving = subprocess.Popen(
-            [sys.executable, CHART / "files/leave.py", state], stdout=subprocess.DEVNULL
+        detaching = subprocess.Popen(
+            [sys.executable, CHART / "files/detach.py", state], stdout=subprocess.DEVNULL
         )
         time.sleep(1)
-        assert leaving.poll() is None
+        assert detaching.poll() is None
         assert (state / "journal").exists()
 
-    assert leaving.wait(30) == 0
+    assert detaching.wait(30) == 0
     assert not state.exists()
