@@ -48,11 +48,6 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(0, length - 1)] + "…"[:length]
 
 
-def plural(count: int, noun: str) -> str:
-    """Return the number with its noun: `1 key`, `2,000 keys`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _printable(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[printable(text, _LONGEST_CELL) for text in row] for row in (header, *rows)]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sidecar.commands import peek
-from sidecar.commands.table import bold, fitted, plural, shortened, table
+from sidecar.commands.table import bold, fitted, shortened, table
 from sidecar.errors import printable
 from sidecar.model import Attributes
+from sidecar.observe.summary import plural
 
 Order = Literal["rate", "total", "key"]
 

@@ -15,7 +15,7 @@ from sidecar.log_fields import about
 from sidecar.model import Baseline, Snapshot
 from sidecar.observe.delivered import Amount, Ledger, amount
 from sidecar.observe.falls import Falls
-from sidecar.observe.summary import Summary, amounts, shared_series, shown_rate
+from sidecar.observe.summary import Summary, amounts, plural, shared_series, shown_rate
 from sidecar.observe.telemetry import Telemetry
 from sidecar.schema import Schema
 
@@ -105,7 +105,7 @@ class CycleReport:
         since = self._telemetry.pending_since
         pending_s = 0.0 if since is None else self._now() - since
         sums = f"{amounts(part.sums)} | {shown_rate(part.sums, part.rate)} | " if part.sums else ""
-        points = f"{part.points:,} points" if part.points != 1 else "1 point"
+        points = plural(part.points, "point")
         log.info(
             "%s %s%s | pending: %s",
             verb,

@@ -36,8 +36,13 @@ class Summary:
         self._last[source] = snapshot.taken_ns, snapshot.boottime_ns, first
         seconds = snapshot.after_ns(wall_ns, boottime_ns) / 1e9
         rate = (first - before) / seconds if seconds else 0.0
-        keys = "" if sums.keys() == _PACKET_COUNTER else f"{len(snapshot.reading.cells):,} keys | "
+        keys = "" if sums.keys() == _PACKET_COUNTER else f"{plural(len(snapshot.reading.cells), 'key')} | "
         return f"{keys}{totals(sums)} | {shown_rate(sums, rate)}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 key`, `4,096 keys`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def totals(sums: Mapping[str, int]) -> str:
@@ -60,7 +65,7 @@ def shared_series(schema: Schema, keys: int, series: int) -> str:
     """Return a warning if keys share series although each was to have its own; otherwise an empty string."""
     if not schema.distinct_keys or keys <= series:
         return ""
-    return f"{keys:,} keys yield {series:,} series: keys that differ only in padding are aggregated"
+    return f"{plural(keys, 'key')} yield {series:,} series: keys that differ only in padding are aggregated"
 
 
 def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:

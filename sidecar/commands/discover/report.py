@@ -11,6 +11,7 @@ from sidecar.commands.table import bold, table
 from sidecar.describe.shape import Encoding, Part
 from sidecar.errors import printable
 from sidecar.kernel.pins import BPFFS
+from sidecar.observe.summary import plural
 
 WIDTH = 80
 """Columns that no line of the text exceeds; JSON has everything uncut."""
@@ -147,11 +148,6 @@ def _entries(found: FoundMap) -> str:
     if found.is_array or found.entries is None:
         return plural(found.info.max_entries, "key")
     return f"{'>' if found.more else ''}{found.entries:,} of {plural(found.info.max_entries, 'key')}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 key`, `4,096 keys`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _fields(parts: Sequence[Part]) -> str:

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from sidecar.commands.table import bold, fitted, plural, shortened, table
+from sidecar.commands.table import bold, fitted, shortened, table
 from sidecar.commands.top_view import Counted, Meter, View, plain, screen
 from sidecar.errors import printable
+from sidecar.observe.summary import plural
 
 FIVE = ("saddr", "daddr", "sport", "dport", "protocol")
 
