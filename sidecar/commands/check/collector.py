@@ -28,7 +28,9 @@ def check_collector(endpoint: Endpoint, rows: Rows) -> None:
         rows.ok(label, "accepts requests")
         return
     failure = _of_handshake(endpoint, label, rows) if endpoint.secure else None
-    rows.failed(label, failure or _cannot_reach(endpoint, outcome.reason, outcome.remedy))
+    rows.failed(
+        label, failure or _cannot_reach(endpoint, outcome.reason, f"{outcome.remedy}; --no-endpoint skips it")
+    )
 
 
 def _send_nothing(endpoint: Endpoint) -> Outcome:
