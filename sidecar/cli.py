@@ -20,7 +20,7 @@ log = logging.getLogger("sidecar")
 
 # The exit code that a shell reports for a program killed by SIGPIPE, as in `xdp-otel dump | head`.
 _BROKEN_PIPE = 128 + signal.SIGPIPE
-# Of a configuration file; whoever mends so many runs the command again.
+# Of a configuration file: fixing so many takes another run anyway.
 _MOST_ERRORS = 50
 
 

@@ -270,7 +270,7 @@ def boot_id() -> str:
 
 
 class OpenMap:
-    """A map that is held open: it exists as long as we hold it, whoever else closes it."""
+    """A map that is held open: it exists as long as we hold it, even if all others close it."""
 
     def __init__(
         self,
