@@ -32,7 +32,7 @@ def lines(shown: Inventory, whole: Inventory) -> Iterator[str]:
         yield from _map(found, shown)
         yield ""
     if not shown.attachments and not shown.maps and not shown.is_limited:
-        yield from _wrapped("No XDP or TCX program is attached there.")
+        yield from _wrapped("No XDP or TCX program is attached.")
     yield from _not_shown(shown, whole)
     if best := next_steps.best(shown.maps):
         yield f"Next, for map {printable(best.info.name) or best.info.id}:"

@@ -228,7 +228,7 @@ def test_an_empty_inventory_tells_what_to_do():
     empty = Inventory((), (), ())
     first, *_, last = report.lines(empty, empty)
 
-    assert first == "No XDP or TCX program is attached there."
+    assert first == "No XDP or TCX program is attached."
     assert last == "Next: `xdp-otel attach --interface IF` attaches the shipped program."
 
 
