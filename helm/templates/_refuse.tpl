@@ -38,11 +38,11 @@
 {{- include "xdp-otel.match" (list (printf "%s.image.digest" $name) $image.digest "^(sha256:[0-9a-f]{64})?$" "sha256: and 64 hexadecimal digits") }}
 {{- end }}
 {{- range (include "xdp-otel.sources" . | fromYaml).sources }}
-{{- with .interface }}
-{{- include "xdp-otel.match" (list "sidecar.interfaces" . "^[^\\s/]{1,15}$" "the name of an interface: at most 15 characters, no space or /") }}
+{{- if hasKey . "interface" }}
+{{- include "xdp-otel.match" (list "sidecar.interfaces" .interface "^[^\\s/]{1,15}$" "the name of an interface: at most 15 characters, no space or /") }}
 {{- end }}
-{{- with .pin }}
-{{- include "xdp-otel.match" (list "sidecar.maps" . "^/" "the absolute path of a pin") }}
+{{- if hasKey . "pin" }}
+{{- include "xdp-otel.match" (list "sidecar.maps" .pin "^/" "the absolute path of a pin") }}
 {{- end }}
 {{- end }}
 {{- range .Values.sidecar.capabilities }}
