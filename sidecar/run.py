@@ -144,8 +144,7 @@ def _log_endpoint(config: Config) -> None:
         config.temporality.value,
         config.interval_s,
     )
-    is_plain_delta = config.temporality is Temporality.DELTA and config.endpoint.target != NOWHERE
-    if is_plain_delta and not config.once:
+    if config.temporality is Temporality.DELTA and not config.once:
         log.info(
             "without --base-point, a Collector that restarts begins its counters again at 0: add it if this "
             "is the Collector that ships with xdp-otel; other backends must not get it"

@@ -37,6 +37,7 @@ class Capability(IntEnum):
 _IMPLIED_BY_SYS_ADMIN = {Capability.BPF, Capability.PERFMON}
 
 _VERSION_3 = 0x20080522
+_PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
@@ -108,7 +109,7 @@ def keep_only(wanted: AbstractSet[Capability]) -> tuple[Capability, ...]:
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     # EINVAL: past the last capability. EPERM: no CAP_SETPCAP, so no_new_privs has to suffice.
     for number in range(64):
-        if not _prctl(_PR_CAPBSET_DROP, number):
+        if _prctl(_PR_CAPBSET_DROP, number) != 0:
             break
     _, permitted = _sets()
     kept = sum(1 << capability for capability in wanted) & permitted
@@ -163,15 +164,20 @@ def _sets() -> tuple[int, int]:
     return low.effective | high.effective << 32, low.permitted | high.permitted << 32
 
 
+def is_known(capability: Capability) -> bool:
+    """Return whether the kernel has a capability of that number."""
+    return _prctl(_PR_CAPBSET_READ, capability) >= 0
+
+
 def _set(effective: int, permitted: int) -> None:
     """Set both sets, given as bit masks, and empty the inheritable one."""
     low, high = (_Half(effective >> at & 0xFFFFFFFF, permitted >> at & 0xFFFFFFFF, 0) for at in (0, 32))
     _check(_libc.capset(ctypes.byref(_Header(_VERSION_3, 0)), (_Half * 2)(low, high)))
 
 
-def _prctl(option: int, argument: int) -> bool:
+def _prctl(option: int, argument: int) -> int:
     zeros = (ctypes.c_ulong(0),) * 3
-    return bool(_libc.prctl(option, ctypes.c_ulong(argument), *zeros) == 0)
+    return int(_libc.prctl(option, ctypes.c_ulong(argument), *zeros))
 
 
 def _check(result: int) -> None:

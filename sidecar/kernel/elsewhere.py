@@ -7,7 +7,6 @@ namespace. So each namespace is entered, and its interfaces are asked for the pr
 """
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from sidecar.errors import RightsError, SidecarError
 from sidecar.kernel import netlink, netns, pins
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel.interface import Interface, no_such_interface
+from sidecar.kernel.interface import Interface, index_of
 
 _NAMED = Path("/run/netns")
 _PROC = Path("/proc")
@@ -44,10 +43,7 @@ class Place:
 def require_interface(interface: Interface, what: str) -> int:
     """Return the index of an interface; raise SidecarError if it or its network namespace is not there."""
     with netns.entered(interface.netns):
-        try:
-            return socket.if_nametoindex(interface.name)
-        except OSError:
-            raise no_such_interface(what, interface) from None
+        return index_of(interface, what)
 
 
 def place_of(link: bpf.LinkInfo, interface: Interface) -> Place | None:

@@ -14,17 +14,14 @@ from pathlib import Path
 from sidecar.errors import KernelError, explain
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
-from sidecar.kernel.capabilities import Capability
+from sidecar.kernel.capabilities import Capability, is_known
 
-_PR_CAPBSET_READ = 23
 _NO_BATCH = (errno.EINVAL, 524)  # 524: ENOTSUPP
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def knows_cap_bpf() -> bool:
     """Return whether the kernel has CAP_BPF (5.8); before it, CAP_SYS_ADMIN is needed in its place."""
-    return int(_libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(Capability.BPF))) >= 0
+    return is_known(Capability.BPF)
 
 
 def has_btf() -> bool:

@@ -53,6 +53,14 @@ class Interface:
         return self.pin_directory / "link"
 
 
+def index_of(interface: Interface, what: str) -> int:
+    """Return the index of the interface in the present network namespace, which is the interface's."""
+    try:
+        return socket.if_nametoindex(interface.name)
+    except OSError:
+        raise no_such_interface(what, interface) from None
+
+
 def no_such_interface(what: str, interface: Interface) -> SourceError:
     """Return the error for an interface that the present network namespace does not have."""
     known = (name for _, name in socket.if_nameindex())

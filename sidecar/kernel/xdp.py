@@ -20,7 +20,7 @@ from sidecar.errors import KernelError, SourceError
 from sidecar.kernel import dispatcher, elsewhere, libbpf, netns, path_lock, pins, reported, trusted, xdp_link
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability
-from sidecar.kernel.interface import Interface, no_such_interface
+from sidecar.kernel.interface import Interface, index_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def attach(interface: Interface) -> None:
     """
     what = f"attach to {interface.name}"
     with pins.file_errors(what), netns.entered(interface.netns):
-        ifindex = _ifindex(interface, what)
+        ifindex = index_of(interface, what)
         with _while_it_exists(interface, ifindex, what):
             if _is_counting(interface, ifindex):
                 return
@@ -267,21 +267,13 @@ def _unpin_map(interface: Interface) -> None:
             interface.map_pin.unlink()
 
 
-def _ifindex(interface: Interface, what: str) -> int:
-    """Return the index of the interface in the present network namespace, which is the interface's."""
-    try:
-        return socket.if_nametoindex(interface.name)
-    except OSError:
-        raise no_such_interface(what, interface) from None
-
-
 @contextmanager
 def _while_it_exists(interface: Interface, ifindex: int, what: str) -> Iterator[None]:
     """Raise SourceError in place of an error of the block if the interface has disappeared meanwhile."""
     try:
         yield
     except (OSError, KernelError):
-        if _ifindex(interface, what) != ifindex:
+        if index_of(interface, what) != ifindex:
             raise SourceError(what, "the interface was recreated meanwhile", "try again") from None
         raise
 

@@ -12,8 +12,9 @@ from sidecar.commands.discover.model import FoundMap
 from sidecar.config import DEFAULT_STATE_DIR
 from sidecar.describe.resolve import resolve
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import SidecarError
-from sidecar.kernel import path_lock
+from sidecar.errors import SidecarError, StateError
+from sidecar.state import rehearsal
+from sidecar.state.journal import journal_name
 
 _STATUS_ADDRESS = "localhost:9464"
 
@@ -94,19 +95,9 @@ def _state_directory() -> tuple[str, ...]:
 
 
 def _is_usable(directory: Path) -> bool:
-    """Return whether `run` could use a state directory: it is writable, and no sidecar has locked it."""
-    for path in (directory, *directory.parents):
-        if path.exists():
-            break
-    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
-        return False
-    if path != directory:
-        return True
+    """Return whether `run` could use a state directory."""
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
+        rehearsal.rehearse(directory, journal_name(sends=False))
+    except StateError:
         return False
-    try:
-        return path_lock.try_lock(fd)
-    finally:
-        os.close(fd)
+    return True
