@@ -14,13 +14,13 @@ BPF_OBJECT := sidecar/xdp_packet_counter.bpf.o
 SCRIPTS = $(shell grep -rlI '^\#!/usr/bin/env bash' .ci bench bpf demo deploy tests tools 2>/dev/null)
 # The builder must have the version of what it builds; this is the only place that defines it.
 OCB := go.opentelemetry.io/collector/cmd/builder@v$(shell sed -n 's/^  version: //p' collector/builder-config.yaml)
-# Module v0.315.0 is Prometheus 3.15.0. Without its version Grafana does not know which functions it has.
+# Module v0.316.0 is Prometheus 3.16.0. Without its version Grafana does not know which functions it has.
 PROMETHEUS_VERSION := $(shell sed -nE 's|^.*prometheus/prometheus v0\.([0-9])0?([0-9.]+).*|\1.\2|p' \
 	tools/prometheus/go.mod)
 STEP := tools/run-step
 
 # Helm for the chart's tests: built, unless an existing one is named (HELM=/usr/local/bin/helm).
-HELM_VERSION := v4.3.1
+HELM_VERSION := v4.3.2
 HELM ?= $(BIN)/helm-$(HELM_VERSION)
 export HELM
 

@@ -103,7 +103,7 @@ def test_custom_values(node, wire, release):
         },
         "ports": {"otlp": 14317, "metrics": 18889, "telemetry": 18888, "health": 23133, "status": 19464},
         "tls": {"enabled": True},
-        "collector": {"extraConfig": {"processors": {"deltatocumulative": {"max_streams": 1000}}}},
+        "collector": {"extraConfig": {"processors": {"delta_to_cumulative": {"max_streams": 1000}}}},
     }
     release.install(values)
     release.interfaces = [wire]

@@ -2,7 +2,7 @@
 """
 What adds up the points, as frozen values: the Collector and Prometheus.
 
-The Collector follows `deltatocumulative` and the prometheus exporter of contrib v0.155.0 rule by rule:
+The Collector follows `delta_to_cumulative` and the prometheus exporter of contrib v0.165.1 rule by rule:
 `Aggregate` in internal/delta/delta.go and `accumulateSum` in accumulator.go.
 """
 
@@ -48,7 +48,7 @@ def points(request: bytes) -> tuple[Point, ...]:
 
 
 class Stream(NamedTuple):
-    """The state of a stream in `deltatocumulative`."""
+    """The state of a stream in `delta_to_cumulative`."""
 
     start: int
     end: int
@@ -56,7 +56,7 @@ class Stream(NamedTuple):
 
 
 class Collector(NamedTuple):
-    """`deltatocumulative`, and after it the prometheus exporter with the time and value that it serves."""
+    """`delta_to_cumulative`, and after it the prometheus exporter with the time and value that it serves."""
 
     streams: tuple[Stream | None, ...]
     served: tuple[tuple[int, int] | None, ...]

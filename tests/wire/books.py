@@ -21,7 +21,7 @@ class Books:
     """
     The books of two Collectors behind one address; only one is reachable at a time.
 
-    Each adds up as `deltatocumulative` does (tests/model/receiver.py): a delta point is dropped if its time
+    Each adds up as `delta_to_cumulative` does (tests/model/receiver.py): a delta point is dropped if its time
     is not newer than the stream's last or its start is older than the stream's first; any other is added in
     full. A cumulative point replaces the one before.
     """

@@ -9,7 +9,7 @@ connection is also read from.
 import os
 import socket
 import ssl
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,15 +65,16 @@ def attempt(endpoint: Endpoint, timeout_s: float) -> Handshake:
 def _answer(encrypted: ssl.SSLSocket, endpoint: Endpoint) -> Handshake:
     """Send the beginning of HTTP/2 and wait for an answer, which may be that the certificate is refused."""
     try:
-        encrypted.sendall(_PREFACE)
+        with suppress(ssl.SSLEOFError, ConnectionError):
+            encrypted.sendall(_PREFACE)  # if it has closed already, its alert may still be read
         if not encrypted.recv(1):
             return _closed(endpoint)
     except TimeoutError:
         pass  # so it was not refused
+    except (ssl.SSLEOFError, ConnectionError):
+        return _closed(endpoint)  # by a reset, which may overtake the alert
     except ssl.SSLError as error:
         return _refused(error, endpoint, server_verified=True)
-    except ConnectionError:
-        return _closed(endpoint)
     return Handshake(server_verified=True)
 
 
