@@ -70,7 +70,7 @@ def start(tmp_path):
 
 @pytest.mark.parametrize("case", ["accepted", "none", "another CA", "another server"])
 def test_check_tells_whose_certificate_is_refused(tmp_path, counter, authority, start, case):
-    """By the alert that the Collector sends, in TLS 1.3 after the handshake, unless its reset overtakes that."""
+    """By the alert that the Collector sends, in TLS 1.3 after the handshake, unless its reset is faster."""
     ours, theirs = authority("ours"), authority("theirs")
     ports = start("agent", ["config.yaml", "tls.yaml"], server_settings(*ours.issue("agent"), ours.ca))
     pair = {"none": None, "another CA": theirs.issue("client")}.get(case, ours.issue("client"))
