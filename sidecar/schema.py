@@ -73,6 +73,7 @@ class Schema:
         cpu: Attribute that holds the number of the CPU; None to add the CPUs up.
         series_limit: How many series there may be; the rest is aggregated into one overflow series.
         labels: Names of the attributes that *label* may return.
+        only_used: Whether an entry of zeros is not read: a row of an array that was never used is no series.
         distinct_keys: Whether each key is to have its own series: keys that share one differ in padding.
         notes: Choices made for the user, for the log.
         warnings: The same, of guesses that may be wrong.
@@ -88,6 +89,7 @@ class Schema:
     cpu: str | None = None
     series_limit: int = LARGEST_CARDINALITY
     labels: tuple[str, ...] = ()
+    only_used: bool = False
     distinct_keys: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

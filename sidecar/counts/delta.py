@@ -15,6 +15,7 @@ from sidecar.counts.aggregate import Aggregated, add_to, aggregate
 from sidecar.counts.cells import growth, values
 from sidecar.counts.columns import columnar_window
 from sidecar.counts.resets import Counters, Resets
+from sidecar.counts.unused import completed
 from sidecar.counts.window import NextWindow
 from sidecar.model import Attributes, Baseline, Reading, Series, Snapshot, StreamState
 from sidecar.schema import OVERFLOW, Schema
@@ -43,6 +44,8 @@ def advance(
     the wall clock was stepped back, because a data point that is not newer than the last one is dropped as a
     duplicate. Rates are divided by `Snapshot.after_ns` instead.
     """
+    if schema.only_used:
+        baseline, snapshots = completed(baseline, snapshots)
     newest = snapshots[-1]
     maps = dict(baseline.maps)
     for snapshot in snapshots:

@@ -16,7 +16,8 @@ def build_reading(chunks: Iterator[Chunk], key_size: int, cpus: Sequence[int], s
     """
     Return the reading of a map, in columns if it has many entries.
 
-    Where the schema tells CPUs apart, each CPU's slot of a value becomes an entry of its own.
+    Where the schema tells CPUs apart, each CPU's slot of a value becomes an entry of its own. Where it wants
+    used rows only, entries whose fields are all zero are left out; `counts.unused` brings known ones back.
 
     Args:
         chunks: All entries, some at a time.
@@ -36,7 +37,8 @@ def build_reading(chunks: Iterator[Chunk], key_size: int, cpus: Sequence[int], s
         read = [(_split_by_cpu(keys, key_size, cpus), raw_values) for keys, raw_values in read]
         key_size += CPU_BYTES
     by_key = (entry for keys, raw_values in read for entry in _entries(keys, raw_values, key_size))
-    return Reading(columns, {key: cells(raw, schema.layout, slots) for key, raw in by_key})
+    by_key_cells = ((key, cells(raw, schema.layout, slots)) for key, raw in by_key)
+    return Reading(columns, {key: each for key, each in by_key_cells if any(each) or not schema.only_used})
 
 
 def sum_fields(reading: Reading) -> tuple[int, ...]:

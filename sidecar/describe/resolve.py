@@ -79,6 +79,7 @@ def resolve(
     errors = Collector()
     errors.add(clashes(source))
     errors.take(lambda: _refuse_cpu(source, info), None)
+    errors.take(lambda: _refuse_rows(spec, info), None)
     summed = info.kind.is_per_cpu and not source.cpu
     fields, instruments = errors.take(
         lambda: build_instruments(source.metrics or (), described.value, what, summed=summed), ((), ())
@@ -95,6 +96,7 @@ def resolve(
         cpu=source.cpu,
         series_limit=source.series_limit,
         labels=tuple(part.attribute for part in source.key or ()),
+        only_used=info.kind.is_array and info.max_entries > 1 and source.rows != "all",
         distinct_keys=keeps_keys_distinct(source.key or (), described.key),
         notes=notes,
         warnings=(
@@ -165,3 +167,9 @@ def _refuse_cpu(source: SourceSpec, info: MapInfo) -> None:
             f"map {title(info)} is {info.kind.name}, not per CPU",
             "leave it out",
         )
+
+
+def _refuse_rows(spec: SourceSpec, info: MapInfo) -> None:
+    if spec.rows and not info.kind.is_array:
+        cause = f"map {title(info)} is {info.kind.name}, whose keys are all used"
+        raise entry_error(spec.at, "rows", cause, "leave it out")

@@ -15,6 +15,7 @@ from sidecar.model import Attributes
 from sidecar.schema import LARGEST_CARDINALITY
 
 MapRefKind = Literal["interface", "pin", "name", "id"]
+RowsShown = Literal["used", "all"]
 
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
 """OpenTelemetry specification, `metrics/api.md`, "Instrument name syntax"."""
@@ -158,6 +159,7 @@ class ProfileSpec:
         match: The maps that it applies to by default; None: none.
         layout: The key and the value, for a map without BTF.
         cpu: Attribute with the CPU's number; None: the CPUs are summed.
+        rows: Of an array: `used`, or `all` for a series of zeros for each row that was never used.
         key: The parts of the key that become attributes; None: all of them, empty: none.
         metrics: The metrics; None: one for each integer field.
         at: The file.
@@ -168,6 +170,7 @@ class ProfileSpec:
     match: MatchSpec | None = None
     layout: LayoutSpec | None = None
     cpu: str | None = None
+    rows: RowsShown | None = None
     key: tuple[KeySpec, ...] | None = None
     metrics: tuple[MetricSpec, ...] | None = None
     at: str = dataclasses.field(default="", compare=False)
@@ -184,6 +187,7 @@ class SourceSpec:
         attributes: Attributes of each data point of the source.
         series_limit: Most series; the rest is aggregated into one overflow series.
         cpu: As in a profile.
+        rows: As in a profile.
         layout: The key and the value; takes precedence over BTF.
         key: As in a profile.
         metrics: As in a profile.
@@ -196,6 +200,7 @@ class SourceSpec:
     attributes: Attributes = ()
     series_limit: int = LARGEST_CARDINALITY
     cpu: str | None = None
+    rows: RowsShown | None = None
     layout: LayoutSpec | None = None
     key: tuple[KeySpec, ...] | None = None
     metrics: tuple[MetricSpec, ...] | None = None
@@ -209,6 +214,7 @@ class SourceSpec:
             self,
             profile=profile,
             cpu=self.cpu or profile.cpu,
+            rows=self.rows or profile.rows,
             layout=self.layout or profile.layout,
             key=profile.key if self.key is None else self.key,
             metrics=self.metrics or profile.metrics,

@@ -35,6 +35,7 @@ __all__ = [
     "columnar_sums",
     "columnar_table",
     "columnar_window",
+    "columnar_with_rows",
     "common_prefix",
     "key_size",
     "packed",
@@ -67,6 +68,15 @@ def columnar_window(
     if not delta.fits(baseline, snapshots, schema):
         return None
     return delta.window(baseline, snapshots, schema, after, include_idle=include_idle)
+
+
+def columnar_with_rows(now: "Reading", other: "Reading") -> Table | None:
+    """Return the cells of *now* with a row of zeros for each key that only *other* has (`counts.unused`)."""
+    if not isinstance(now.cells, Table):
+        return None
+    from sidecar.counts.columns.cells import with_rows_of  # noqa: PLC0415
+
+    return with_rows_of(now.cells, Table.of(other.cells, now.cells.key_size), now.columns)
 
 
 def columnar_sums(reading: "Reading") -> tuple[int, ...] | None:

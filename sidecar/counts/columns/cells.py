@@ -8,6 +8,7 @@ import numpy as np
 
 from sidecar.counts.cells import locate
 from sidecar.counts.columns.arrays import Mask, U64Array, cells_of
+from sidecar.counts.columns.match import find_rows
 from sidecar.counts.columns.table import Table
 from sidecar.model import Column, Field, Layout
 from sidecar.schema import CPU_BYTES, Schema
@@ -17,18 +18,31 @@ _NATIVE_WIDTHS = (8, 16, 32, 64)
 
 def table(chunks: Iterable[tuple[bytes, bytes]], key_size: int, cpus: Sequence[int], schema: Schema) -> Table:
     """Return the cells of a map; the arguments are those of `reading.build_reading`."""
+    size = key_size + (CPU_BYTES if schema.cpu is not None else 0)
     keys: list[bytes] = []
     parts: list[U64Array] = []
-    for some_keys, raw in chunks:
-        count = len(some_keys) // key_size
+    for map_keys, raw in chunks:
+        count, some_keys = len(map_keys) // key_size, map_keys
         if schema.cpu is None:
-            keys.append(some_keys)
-            parts.append(cells(raw, count, schema.layout, len(cpus)))
+            part = cells(raw, count, schema.layout, len(cpus))
         else:
-            keys.append(split_by_cpu(some_keys, key_size, cpus))
-            parts.append(cells(raw, count * len(cpus), schema.layout, 1))
-    size = key_size + (CPU_BYTES if schema.cpu is not None else 0)
+            some_keys = split_by_cpu(map_keys, key_size, cpus)
+            part = cells(raw, count * len(cpus), schema.layout, 1)
+        used = part.any(axis=0) if schema.only_used else None
+        keys.append(some_keys if used is None else np.frombuffer(some_keys, f"V{size}")[used].tobytes())
+        parts.append(part if used is None else part[:, used])
     return Table(b"".join(keys), size, b"".join(chain.from_iterable(zip(*parts, strict=True))))
+
+
+def with_rows_of(now: Table, other: Table, columns: Sequence[Column]) -> Table:
+    """Return *now* with a row of zeros, at the end, for each key of *other* that it lacks."""
+    if now.key_bytes == other.key_bytes:
+        return now
+    missing = find_rows(other.key_bytes, now.key_bytes, now.key_size) < 0
+    keys = np.frombuffer(other.key_bytes, f"V{now.key_size}")[missing].tobytes()
+    cells = cells_of(now, columns)
+    zeros = np.zeros((len(cells), np.count_nonzero(missing)), np.uint64)
+    return Table(now.key_bytes + keys, now.key_size, np.hstack([cells, zeros]).tobytes())
 
 
 def cells(raw: bytes, count: int, layout: Layout, slots: int) -> U64Array:

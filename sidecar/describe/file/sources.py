@@ -11,7 +11,7 @@ from sidecar.describe.file.layout import layout
 from sidecar.describe.file.metrics import attributes, key, metrics
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node, read
-from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, SourceSpec
+from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, RowsShown, SourceSpec
 from sidecar.errors import each, placed
 from sidecar.kernel import map_kinds
 from sidecar.kernel.interface import is_interface_name
@@ -20,7 +20,8 @@ from sidecar.suggest import suggest
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
 _MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
-_PROFILE_KEYS = ("match", "layout", "cpu", "key", "metrics")
+_PROFILE_KEYS = ("match", "layout", "cpu", "rows", "key", "metrics")
+_ROWS: Mapping[str, RowsShown] = {"used": "used", "all": "all"}
 _SOURCE_KEYS = (*_MAP_REFS, "netns", "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
 _U32 = (1 << 32) - 1
 # Never leaves this module: an error was found.
@@ -110,6 +111,7 @@ def _profile(node: Node, name: str, file: str) -> ProfileSpec:
         match=section.take("match", _match, None),
         layout=section.take("layout", layout, None),
         cpu=section.text("cpu"),
+        rows=section.take("rows", _rows, None),
         key=section.take("key", key, None),
         metrics=section.take("metrics", metrics, None),
         at=file,
@@ -130,6 +132,10 @@ def _match(node: Node) -> MatchSpec:
     return spec
 
 
+def _rows(node: Node) -> RowsShown:
+    return _ROWS[node.choice("rows", list(_ROWS))]
+
+
 def _types(node: Node) -> tuple[str, ...]:
     return tuple(each(lambda item: item.choice("map type", map_kinds.READABLE), node.sequence("types")))
 
@@ -144,6 +150,7 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
         attributes=section.take("attributes", attributes, ()),
         series_limit=section.take("series_limit", _series_limit, LARGEST_CARDINALITY),
         cpu=section.text("cpu"),
+        rows=section.take("rows", _rows, None),
         layout=section.take("layout", layout, None),
         key=section.take("key", key, None),
         metrics=section.take("metrics", metrics, None),

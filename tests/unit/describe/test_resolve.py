@@ -474,3 +474,34 @@ def test_a_guess_without_btf_is_a_warning():
     )
     for map_ref in (MapRef("interface", "eth0"), MapRef("pin", "/sys/fs/bpf/xdp-otel/eth0/stats_map")):
         assert resolve(SourceSpec(map_ref), stats, None).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("map_type", "entries", "rows", "only_used"),
+    [
+        (uapi.MAP_PERCPU_ARRAY, 64, None, True),
+        (uapi.MAP_ARRAY, 64, "used", True),
+        (uapi.MAP_ARRAY, 64, "all", False),
+        (uapi.MAP_PERCPU_ARRAY, 1, None, False),
+        (uapi.MAP_HASH, 64, None, False),
+    ],
+)
+def test_rows_of_zeros_are_no_series_unless_there_is_one_row_or_they_are_wanted(
+    map_type, entries, rows, only_used
+):
+    """The shipped program's map has one row: it shows zeros from the start."""
+    info = MapInfo(7, map_type, "m", 4, 8, entries, 0, 0, 0)
+    source = SourceSpec(MapRef("name", "m"), layout=LayoutSpec((Member("value", "u64"),)), rows=rows)
+
+    assert resolve(source, info, None, profiles=()).only_used == only_used
+
+
+def test_rows_of_a_hash_are_refused():
+    """All its keys were made by the program."""
+    info = MapInfo(7, uapi.MAP_HASH, "m", 4, 8, 64, 0, 0, 0)
+    source = SourceSpec(
+        MapRef("name", "m"), layout=LayoutSpec((Member("value", "u64"),)), rows="all", at="f:3"
+    )
+
+    with pytest.raises(ConfigError, match="rows: map m is HASH, whose keys are all used: leave it out"):
+        resolve(source, info, None, profiles=())

@@ -88,6 +88,7 @@ def schemas(draw):
         draw(st.sampled_from([(), (("site", "x"),)])),
         draw(st.sampled_from([None, None, "cpu"])),
         draw(limits),
+        only_used=draw(st.booleans()),
     )
 
 
@@ -142,7 +143,8 @@ class World:
 
     def snapshot(self, schema, map_id, now):
         identity = MapIdentity("boot-1", map_id, 5, self.key_size, 64, 1000)
-        reading = Reading(columns_of(schema), dict(self.maps[map_id]))
+        held = {key: row for key, row in self.maps[map_id].items() if any(row) or not schema.only_used}
+        reading = Reading(columns_of(schema), held)
         return Snapshot(identity, 10**14, now, reading, self.uptime)
 
     def in_columns(self, snapshot, schema):

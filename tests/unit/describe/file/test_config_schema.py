@@ -24,6 +24,7 @@ CHECK = jsonschema.Draft7Validator(SCHEMA)
 GOOD = [
     "sources: [{id: 1}]",
     "sources: [{pin: /a, series_limit: 5, cpu: cpu, key: []}, {name: b}]",
+    "sources: [{id: 1, rows: all}, {id: 2, rows: used}]",
     "sources: [{interface: eth0, netns: blue, profile: packet-counter}]",
     "sources: [{id: 1, attributes: {a: b, c: 1, d: true, e: -9223372036854775808}}]",
     'sources: [{id: 1, layout: {value: "u64[4]", key: "be16 @ 2", packed: true}}]',
@@ -51,6 +52,7 @@ BAD = [
     "sources: [{id: 1, series_limit: 0}]",
     "sources: [{id: 1, series_limit: 1.5}]",
     "sources: [{id: 1, cpu: true}]",
+    "sources: [{id: 1, rows: some}]",
     'sources: [{id: 1, cpu: ""}]',
     "sources: [{id: 1, cpu: null}]",
     "sources: [{id: 1, match: {}}]",
