@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * Counts every frame of an interface by protocol and lets it pass.
+ * Counts every frame of an interface by protocol and lets it pass: received frames in XDP, transmitted ones at the
+ * egress hook of TCX. One parser serves both.
  *
  * What each kind of frame counts as, and why, is the table in README.md.
  */
@@ -10,6 +11,7 @@
 #include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
 #include <stdbool.h>
 
 #include <bpf/bpf_endian.h>
@@ -24,6 +26,8 @@
 #define TCP_HEADER_BYTES 20
 #define UDP_HEADER_BYTES 8
 #define ICMP_HEADER_BYTES 8
+
+#define TCP_DATA_OFFSET 12 /* of the byte that has the header's length */
 
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 #define IPV6_FRAGMENT_OFFSET 0xfff8
@@ -47,8 +51,8 @@ struct extension_header {
 
 /*
  * Key: 0. Value: everything counted since the program was loaded, one record for each possible CPU.
- * Writer: the programs below, each CPU its own record. XDP runs in softirq, where no other XDP program
- * interrupts it on the same CPU, so plain additions lose nothing.
+ * Writer: one of the programs below, each CPU its own record. XDP runs in softirq and TCX with softirqs disabled, so
+ * neither is interrupted by itself on the same CPU, and plain additions lose nothing.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -62,17 +66,20 @@ enum transport { TCP, UDP, ICMP, OTHER };
 /* How headers are read. Always a compile-time constant, so each way gets its own code. */
 enum reading {
 	LINEAR, /* in place; the whole frame is linear */
-	COPIED, /* from a copy made by a helper, wherever they are in the frame */
+	COPIED_FROM_XDP, /* from a copy made by a helper, wherever they are in the frame */
+	COPIED_FROM_SKB,
 };
 
 /* Where the next header is. */
 struct cursor {
 	enum reading reading;
-	struct xdp_md *ctx;
+	void *ctx; /* of the program: struct xdp_md or struct __sk_buff */
+	__u64 packets; /* that the frame becomes on the wire: more than 1 only before segmentation */
 	__u64 frame_bytes;
 	__u64 offset; /* from the first byte of the frame */
 	void *header; /* LINEAR only */
 	void *linear_end; /* LINEAR only */
+	__u32 tags_left; /* VLAN tags that may follow */
 };
 
 /* Reads the header at the cursor and moves past it; false if the frame ends first. */
@@ -82,8 +89,10 @@ static __always_inline bool read_header(struct cursor *cur, void *header, __u32 
 
 	cur->offset += size;
 	cur->header += size;
-	if (cur->reading == COPIED)
+	if (cur->reading == COPIED_FROM_XDP)
 		return bpf_xdp_load_bytes(cur->ctx, cur->offset - size, header, size) == 0;
+	if (cur->reading == COPIED_FROM_SKB)
+		return bpf_skb_load_bytes(cur->ctx, cur->offset - size, header, size) == 0;
 	if (cur->header > cur->linear_end)
 		return false;
 	/* Addresses are even, as in the network stack; without this, clang loads byte by byte. */
@@ -119,7 +128,7 @@ static __always_inline enum transport ipv4_transport(struct cursor *cur, struct 
 		return OTHER;
 	if (ip.version != 4 || ip.ihl < 5)
 		return OTHER;
-	stats->ipv4_packets++;
+	stats->ipv4_packets += cur->packets;
 	if (ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET))
 		return OTHER;
 	skip(cur, ip.ihl * 4 - sizeof(ip));
@@ -174,7 +183,7 @@ static __always_inline enum transport ipv6_transport(struct cursor *cur, struct 
 		return OTHER;
 	if (ip.version != 6)
 		return OTHER;
-	stats->ipv6_packets++;
+	stats->ipv6_packets += cur->packets;
 	if (!skip_extensions(cur, &ip.nexthdr))
 		return OTHER;
 	return transport_at(cur, ip.nexthdr, IPPROTO_ICMPV6);
@@ -189,7 +198,7 @@ static __always_inline bool skip_vlan_tags(struct cursor *cur, __be16 *ethertype
 {
 	struct vlan_tag tag;
 
-	for (int i = 0; i < MAX_VLAN_TAGS && is_vlan(*ethertype); i++) {
+	for (__u32 i = 0; i < MAX_VLAN_TAGS && i < cur->tags_left && is_vlan(*ethertype); i++) {
 		if (!read_header(cur, &tag, sizeof(tag)))
 			return false;
 		*ethertype = tag.ethertype;
@@ -197,59 +206,51 @@ static __always_inline bool skip_vlan_tags(struct cursor *cur, __be16 *ethertype
 	return true;
 }
 
-/* Counts the frame as IPv4, IPv6 or neither. */
-static __always_inline enum transport frame_transport(struct xdp_md *ctx, enum reading reading,
-						      __u64 frame_bytes, struct pkt_stats *stats)
+/* Counts the frame as IPv4, IPv6 or neither; leaves the cursor behind the last header that it read. */
+static __always_inline enum transport frame_transport(struct cursor *cur, struct pkt_stats *stats)
 {
-	struct cursor cur = {
-		.reading = reading,
-		.ctx = ctx,
-		.frame_bytes = frame_bytes,
-		.header = (void *)(long)ctx->data,
-		.linear_end = (void *)(long)ctx->data_end,
-	};
 	struct ethhdr ethernet;
 	__be16 ethertype;
 
-	if (!read_header(&cur, &ethernet, sizeof(ethernet)))
+	if (!read_header(cur, &ethernet, sizeof(ethernet)))
 		return OTHER;
 	ethertype = ethernet.h_proto;
-	if (!skip_vlan_tags(&cur, &ethertype))
+	if (!skip_vlan_tags(cur, &ethertype))
 		return OTHER;
 	if (ethertype == bpf_htons(ETH_P_IP))
-		return ipv4_transport(&cur, stats);
+		return ipv4_transport(cur, stats);
 	if (ethertype == bpf_htons(ETH_P_IPV6))
-		return ipv6_transport(&cur, stats);
+		return ipv6_transport(cur, stats);
 	return OTHER;
 }
 
-static __always_inline void count_frame(__u64 frame_bytes, struct pkt_stats *stats)
+static __always_inline void count_frame(__u64 packets, __u64 bytes, struct pkt_stats *stats)
 {
-	stats->total_packets++;
-	stats->total_bytes += frame_bytes;
+	stats->total_packets += packets;
+	stats->total_bytes += bytes;
 }
 
 /*
  * Each barrier keeps the compiler (clang 14) from merging the additions into one at a variable offset in the
  * record, which the verifier rejects without CAP_PERFMON.
  */
-static __always_inline void count_transport(enum transport transport, struct pkt_stats *stats)
+static __always_inline void count_transport(enum transport transport, __u64 packets, struct pkt_stats *stats)
 {
 	switch (transport) {
 	case TCP:
-		stats->tcp_packets++;
+		stats->tcp_packets += packets;
 		barrier();
 		break;
 	case UDP:
-		stats->udp_packets++;
+		stats->udp_packets += packets;
 		barrier();
 		break;
 	case ICMP:
-		stats->icmp_packets++;
+		stats->icmp_packets += packets;
 		barrier();
 		break;
 	default:
-		stats->other_packets++;
+		stats->other_packets += packets;
 		barrier();
 	}
 }
@@ -261,35 +262,37 @@ static __always_inline void count_transport(enum transport transport, struct pkt
  */
 
 /* Counts a packet with at least TCP_HEADER_BYTES after its IP header. */
-static __always_inline void count_protocol(__u8 protocol, __u8 icmp, struct pkt_stats *stats)
+static __always_inline void count_protocol(__u8 protocol, __u8 icmp, __u64 packets, struct pkt_stats *stats)
 {
 	if (protocol == IPPROTO_TCP) {
-		count_transport(TCP, stats);
+		count_transport(TCP, packets, stats);
 		return;
 	}
 	barrier_var(protocol);
 	if (protocol == IPPROTO_UDP)
-		count_transport(UDP, stats);
+		count_transport(UDP, packets, stats);
 	else
-		count_transport(protocol == icmp ? ICMP : OTHER, stats);
+		count_transport(protocol == icmp ? ICMP : OTHER, packets, stats);
 }
 
-static __always_inline bool count_plain_ipv4(void *header, void *linear_end, struct pkt_stats *stats)
+static __always_inline bool count_plain_ipv4(void *header, void *linear_end, __u64 packets,
+					     struct pkt_stats *stats)
 {
 	struct iphdr *ip = header;
 
 	/* Version and length in one byte: no options. */
 	if (header + sizeof(*ip) + TCP_HEADER_BYTES > linear_end || *(__u8 *)header != 0x45)
 		return false;
-	stats->ipv4_packets++;
+	stats->ipv4_packets += packets;
 	if (!(ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET)))
-		count_protocol(ip->protocol, IPPROTO_ICMP, stats);
+		count_protocol(ip->protocol, IPPROTO_ICMP, packets, stats);
 	else
-		count_transport(OTHER, stats);
+		count_transport(OTHER, packets, stats);
 	return true;
 }
 
-static __always_inline bool count_plain_ipv6(void *header, void *linear_end, struct pkt_stats *stats)
+static __always_inline bool count_plain_ipv6(void *header, void *linear_end, __u64 packets,
+					     struct pkt_stats *stats)
 {
 	struct ipv6hdr *ip = header;
 	__u8 protocol;
@@ -302,8 +305,8 @@ static __always_inline bool count_plain_ipv6(void *header, void *linear_end, str
 		if (is_extension(protocol))
 			return false;
 	}
-	stats->ipv6_packets++;
-	count_protocol(protocol, IPPROTO_ICMPV6, stats);
+	stats->ipv6_packets += packets;
+	count_protocol(protocol, IPPROTO_ICMPV6, packets, stats);
 	return true;
 }
 
@@ -315,14 +318,13 @@ static __always_inline __be16 ethertype_before(void *header)
 
 /*
  * Counts nearly every frame: headers of fixed size, read in place in the linear part. False if the frame is left to
- * count_copied().
+ * be counted by copies of its headers.
  *
  * One comparison covers the headers of TCP over IPv4, two tags and an IPv4 header, or an IPv6 header.
  */
-static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *stats)
+static __always_inline bool count_plain(void *frame, void *linear_end, __u32 tags_left, __u64 packets,
+					struct pkt_stats *stats)
 {
-	void *linear_end = (void *)(long)ctx->data_end;
-	void *frame = (void *)(long)ctx->data;
 	void *header = frame + sizeof(struct ethhdr);
 	__be16 ethertype;
 
@@ -331,26 +333,34 @@ static __always_inline bool count_plain(struct xdp_md *ctx, struct pkt_stats *st
 	ethertype = ethertype_before(header);
 	/* Tested here and again below, so that the most common frames skip the search for tags. */
 	if (ethertype == bpf_htons(ETH_P_IP))
-		return count_plain_ipv4(header, linear_end, stats);
+		return count_plain_ipv4(header, linear_end, packets, stats);
 	barrier_var(ethertype);
 	barrier_var(frame);
 	header = frame + sizeof(struct ethhdr);
-	for (int i = 0; i < MAX_VLAN_TAGS && is_vlan(ethertype); i++) {
+	for (__u32 i = 0; i < MAX_VLAN_TAGS && i < tags_left && is_vlan(ethertype); i++) {
 		header += sizeof(struct vlan_tag);
 		ethertype = ethertype_before(header);
 	}
 	if (ethertype == bpf_htons(ETH_P_IP))
-		return count_plain_ipv4(header, linear_end, stats);
+		return count_plain_ipv4(header, linear_end, packets, stats);
 	if (ethertype == bpf_htons(ETH_P_IPV6))
-		return count_plain_ipv6(header, linear_end, stats);
-	count_transport(OTHER, stats);
+		return count_plain_ipv6(header, linear_end, packets, stats);
+	count_transport(OTHER, packets, stats);
 	return true;
 }
 
 /* Not inlined, to leave the registers to the caller, which handles most frames. */
-static __noinline void count_copied(struct xdp_md *ctx, __u64 frame_bytes, struct pkt_stats *stats)
+static __noinline void count_copied_from_xdp(struct xdp_md *ctx, __u64 frame_bytes, struct pkt_stats *stats)
 {
-	count_transport(frame_transport(ctx, COPIED, frame_bytes, stats), stats);
+	struct cursor cur = {
+		.reading = COPIED_FROM_XDP,
+		.ctx = ctx,
+		.packets = 1,
+		.frame_bytes = frame_bytes,
+		.tags_left = MAX_VLAN_TAGS,
+	};
+
+	count_transport(frame_transport(&cur, stats), 1, stats);
 }
 
 /*
@@ -374,9 +384,9 @@ int xdp_count_frags(struct xdp_md *ctx)
 	if (!stats)
 		return XDP_PASS;
 	frame_bytes = bpf_xdp_get_buff_len(ctx);
-	count_frame(frame_bytes, stats);
-	if (!count_plain(ctx, stats))
-		count_copied(ctx, frame_bytes, stats);
+	count_frame(1, frame_bytes, stats);
+	if (!count_plain((void *)(long)ctx->data, (void *)(long)ctx->data_end, MAX_VLAN_TAGS, 1, stats))
+		count_copied_from_xdp(ctx, frame_bytes, stats);
 	return XDP_PASS;
 }
 
@@ -385,14 +395,88 @@ SEC("xdp")
 int xdp_count(struct xdp_md *ctx)
 {
 	struct pkt_stats *stats = stats_of_this_cpu();
-	__u64 frame_bytes;
+	struct cursor cur = {
+		.reading = LINEAR,
+		.packets = 1,
+		.frame_bytes = ctx->data_end - ctx->data,
+		.header = (void *)(long)ctx->data,
+		.linear_end = (void *)(long)ctx->data_end,
+		.tags_left = MAX_VLAN_TAGS,
+	};
 
 	if (!stats)
 		return XDP_PASS;
-	frame_bytes = ctx->data_end - ctx->data;
-	count_frame(frame_bytes, stats);
-	count_transport(frame_transport(ctx, LINEAR, frame_bytes, stats), stats);
+	count_frame(1, cur.frame_bytes, stats);
+	count_transport(frame_transport(&cur, stats), 1, stats);
 	return XDP_PASS;
+}
+
+/* The tag that the kernel keeps beside the frame, until the network card or segmentation inserts it, is one of them. */
+static __always_inline __u32 tags_left_in(const struct __sk_buff *skb)
+{
+	return skb->vlan_present ? MAX_VLAN_TAGS - 1 : MAX_VLAN_TAGS;
+}
+
+static __noinline void count_copied_from_skb(struct __sk_buff *skb, __u64 packets, struct pkt_stats *stats)
+{
+	struct cursor cur = {
+		.reading = COPIED_FROM_SKB,
+		.ctx = skb,
+		.packets = packets,
+		.frame_bytes = skb->len,
+		.tags_left = tags_left_in(skb),
+	};
+
+	count_transport(frame_transport(&cur, stats), packets, stats);
+}
+
+/*
+ * The number of segments of a packet that a virtual machine left to us to segment (SKB_GSO_DODGY): the kernel counts
+ * them only after TCX, as tcp_gso_segment() and __udp_gso_segment() do.
+ */
+static __noinline __u64 count_segments(struct __sk_buff *skb)
+{
+	struct cursor cur = {
+		.reading = COPIED_FROM_SKB,
+		.ctx = skb,
+		.frame_bytes = skb->len,
+		.tags_left = tags_left_in(skb),
+	};
+	struct pkt_stats unused = {};
+	enum transport transport = frame_transport(&cur, &unused);
+	__u32 size = skb->gso_size, headers = cur.offset + UDP_HEADER_BYTES;
+	__u8 data_offset;
+
+	if (transport == TCP) {
+		if (bpf_skb_load_bytes(skb, cur.offset + TCP_DATA_OFFSET, &data_offset, sizeof(data_offset)))
+			return 1;
+		headers = cur.offset + (data_offset >> 4) * 4;
+	} else if (transport != UDP) {
+		return 1;
+	}
+	if (!size || skb->len <= headers)
+		return 1;
+	return (skb->len - headers + size - 1) / size;
+}
+
+/* Transmitted frames, before segmentation. TCX_NEXT, by a name that headers before Linux 6.6 have as well. */
+SEC("tcx/egress")
+int tcx_count(struct __sk_buff *skb)
+{
+	struct pkt_stats *stats = stats_of_this_cpu();
+	__u64 packets = skb->gso_segs, bytes = skb->wire_len;
+
+	if (!stats)
+		return TC_ACT_UNSPEC;
+	if (!packets)
+		packets = skb->gso_size ? count_segments(skb) : 1;
+	if (skb->vlan_present)
+		bytes += packets * sizeof(struct vlan_tag);
+	count_frame(packets, bytes, stats);
+	if (!count_plain((void *)(long)skb->data, (void *)(long)skb->data_end, tags_left_in(skb), packets,
+			 stats))
+		count_copied_from_skb(skb, packets, stats);
+	return TC_ACT_UNSPEC;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -90,10 +90,27 @@ def prog_test_run(prog_fd: int, data: bytes, *, repeat: int = 1, linear: int | N
     A frame that does not fit in one page is run as a multi-buffer packet if the program accepts those; with
     *linear* only so many bytes lie in its linear part, whatever its size.
     """
+    # struct xdp_md: the first two of its six u32 are data and data_end.
+    context = b"" if linear is None else struct.pack("=6I", 0, linear, 0, 0, 0, 0)
+    return _run(prog_fd, data, repeat, context)
+
+
+def tcx_test_run(
+    prog_fd: int, data: bytes, *, repeat: int = 1, gso: tuple[int, int, int] = (0, 0, 0)
+) -> RunResult:
+    """
+    Run a TCX program on a frame, on this thread's CPU.
+
+    *gso* is `wire_len`, `gso_segs` and `gso_size` of `struct __sk_buff`: bytes on the wire (0: as in the
+    frame), segments, and the payload of each in bytes.
+    """
+    return _run(prog_fd, data, repeat, struct.pack("=160xII8xI12x", *gso))
+
+
+def _run(prog_fd: int, data: bytes, repeat: int, context: bytes) -> RunResult:
     frame = ctypes.create_string_buffer(data, len(data))
     out = ctypes.create_string_buffer(len(data) + 256)
-    # struct xdp_md: the first two of its six u32 are data and data_end.
-    ctx = ctypes.create_string_buffer(b"" if linear is None else struct.pack("=6I", 0, linear, 0, 0, 0, 0))
+    ctx = ctypes.create_string_buffer(context, len(context))
     attr = _ProgTestRun(
         prog_fd=prog_fd,
         data_size_in=len(data),
@@ -101,8 +118,8 @@ def prog_test_run(prog_fd: int, data: bytes, *, repeat: int = 1, linear: int | N
         data_in=ctypes.addressof(frame),
         data_out=ctypes.addressof(out),
         repeat=repeat,
-        ctx_size_in=0 if linear is None else 24,
-        ctx_in=0 if linear is None else ctypes.addressof(ctx),
+        ctx_size_in=len(context),
+        ctx_in=ctypes.addressof(ctx) if context else 0,
     )
     syscall.call(_PROG_TEST_RUN, attr)
     return RunResult(attr.retval, attr.duration, out.raw[: attr.data_size_out])

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from sidecar.describe import directions
+from sidecar.describe.directions import in_directions
 from sidecar.describe.file import sources
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError, each
@@ -129,6 +131,23 @@ def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
     return tuple(Interface(name, flags.netns) for name in names)
 
 
+def direction_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    """Return which of `directions.CHOICES` the interfaces of the flags are counted in; raise ConfigError."""
+    name, choice = "--direction", str(flags.direction or "")
+    if not choice:
+        name, choice = "XDP_OTEL_DIRECTION", environ.get("XDP_OTEL_DIRECTION") or directions.DEFAULT
+    elif not flags.interface:
+        raise ConfigError(
+            f"use {name} {choice}",
+            "it goes with --interface",
+            "in a configuration file, write `direction:` in the source",
+        )
+    if choice not in directions.CHOICES:
+        remedy = f"set it to {', '.join(directions.CHOICES)}"
+        raise ConfigError(f"use {name}={choice!r}", "unknown direction", remedy)
+    return choice
+
+
 def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
     """
     Return the sources: those of the flags, then those of the configuration files.
@@ -148,7 +167,8 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
             "in a configuration file, write `profile:` in the source",
         )
     profile = sources.profile(flags.profile) if flags.profile else None
-    specs = [SourceSpec(map_ref, profile) for map_ref in map_refs]
+    direction = direction_from(flags, os.environ)
+    specs = [spec for map_ref in map_refs for spec in in_directions(SourceSpec(map_ref, profile), direction)]
     by_variable = os.environ.get("XDP_OTEL_CONFIG")
     by, files = "--config", flags.config
     if by_variable and not files:

@@ -93,9 +93,9 @@ def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None
 
 def _last_line(specs: Sequence[SourceSpec]) -> str:
     """Return what stays when the process ends, and how to remove it."""
-    by_netns: dict[str | None, list[str]] = {}
+    by_netns: dict[str | None, dict[str, None]] = {}
     for interface in filter(None, (locate.interface_of(spec.map_ref) for spec in specs)):
-        by_netns.setdefault(interface.netns, []).append(f"--interface {interface.name}")
+        by_netns.setdefault(interface.netns, {})[f"--interface {interface.name}"] = None
     commands = [
         " ".join(["xdp-otel detach", *([f"--netns {netns}"] if netns else []), *names])
         for netns, names in by_netns.items()

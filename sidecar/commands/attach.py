@@ -3,8 +3,11 @@
 
 import argparse
 import logging
+import os
+from dataclasses import replace
 
-from sidecar.config import interfaces_from
+from sidecar.config import direction_from, interfaces_from
+from sidecar.describe.directions import CHOICES, DEFAULT
 from sidecar.errors import SidecarError
 from sidecar.kernel import elsewhere, xdp
 from sidecar.kernel.interface import Interface
@@ -14,9 +17,12 @@ log = logging.getLogger(__name__)
 
 def attach(flags: argparse.Namespace) -> int:
     """Attach to each interface; raise SidecarError at the first failure."""
+    direction = direction_from(flags, os.environ)
+    export = "" if direction == DEFAULT else f" --direction {direction}"
     for interface in interfaces_from(flags):
-        xdp.attach(interface)
-        log.info("%s: counting; export with `xdp-otel --interface %s`", interface, interface.name)
+        for each in CHOICES[direction]:
+            xdp.attach(replace(interface, direction=each))
+        log.info("%s: counting; export with `xdp-otel --interface %s%s`", interface, interface.name, export)
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from sidecar.commands.log_flags import add_log_flags
 from sidecar.commands.usage import MisuseError
 from sidecar.config import OTLP_FLAGS
+from sidecar.describe.directions import CHOICES
 from sidecar.otlp.endpoint import flag_name
 
 _Group = argparse._ArgumentGroup  # noqa: SLF001  # what `add_argument_group` returns has no public name
@@ -88,7 +89,19 @@ def top_flags(command: argparse.ArgumentParser) -> None:
 
 
 def attach_flags(command: argparse.ArgumentParser) -> None:
-    """Declare the flags of `attach` and `detach`."""
+    """Declare the flags of `attach`."""
+    _add_interfaces(command)
+    _add_direction(command)
+    add_log_flags(command)
+
+
+def detach_flags(command: argparse.ArgumentParser) -> None:
+    """Declare the flags of `detach`."""
+    _add_interfaces(command)
+    add_log_flags(command)
+
+
+def _add_interfaces(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--interface",
         action="append",
@@ -97,7 +110,6 @@ def attach_flags(command: argparse.ArgumentParser) -> None:
         help="interface of the shipped program; repeatable",
     )
     _add_netns(command)
-    add_log_flags(command)
 
 
 def completion_flags(command: argparse.ArgumentParser) -> None:
@@ -129,6 +141,15 @@ def _add_netns(to: argparse.ArgumentParser | _Group) -> None:
     to.add_argument("--netns", action=_Once, metavar="NETNS", help="network namespace of the interfaces")
 
 
+def _add_direction(to: argparse.ArgumentParser | _Group) -> None:
+    to.add_argument(
+        "--direction",
+        action=_Once,
+        choices=tuple(CHOICES),
+        help="packets that the interfaces receive (default), transmit, or both (XDP_OTEL_DIRECTION)",
+    )
+
+
 def _add_sources(command: argparse.ArgumentParser) -> None:
     """Declare which maps to read and which metrics they yield: `config.source_specs` reads them."""
     group = command.add_argument_group("what to read (any number of sources)")
@@ -139,6 +160,7 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         help="the map of the shipped program on that interface; `run` attaches the program",
     )
     _add_netns(group)
+    _add_direction(group)
     group.add_argument(
         "--map-path",
         action="append",

@@ -56,6 +56,7 @@ def source(spec: SourceSpec) -> Source:
         what = f"read the counts of {interface}"
         elsewhere.require_interface(interface, what)
         where = f" --netns {interface.netns}" if interface.netns else ""
+        where += "" if interface.direction == "receive" else f" --direction {interface.direction}"
         raise SourceError(
             what,
             "xdp-otel has no map there",

@@ -17,6 +17,7 @@ from sidecar.commands.flags import (
     attach_flags,
     check_flags,
     completion_flags,
+    detach_flags,
     discover_flags,
     dump_flags,
     run_flags,
@@ -142,6 +143,7 @@ COMMANDS = (
         """\
   xdp-otel --interface eth0                    export to localhost:4317
   xdp-otel --interface eth0 --otel-endpoint http://collector:4317
+  xdp-otel --interface eth0 --direction both   what it transmits, too
   xdp-otel --map-path /sys/fs/bpf/flows        read the map of your own program
   xdp-otel --map-name stats_map --interval 5   find the map by name
   xdp-otel --config flows.yaml --once          one cycle of the file's sources""",
@@ -177,6 +179,7 @@ keys:
         "attach the shipped program to interfaces and leave it counting",
         """\
   xdp-otel attach --interface eth0                count now, export later
+  xdp-otel attach --interface eth0 --direction both
   xdp-otel attach --interface lo --netns blue""",
         attach_flags,
         _later("attach"),
@@ -186,8 +189,8 @@ keys:
         "detach",
         "detach the shipped program, remove its pins and its map",
         """\
-  xdp-otel detach --interface eth0                stop counting""",
-        attach_flags,
+  xdp-otel detach --interface eth0                stop, in both directions""",
+        detach_flags,
         _later("detach", module="attach"),
         logs_time=True,
     ),

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sidecar.kernel.interface import Direction
 from sidecar.kinds import Kind
 from sidecar.model import Attributes
 from sidecar.schema import LARGEST_CARDINALITY
@@ -30,16 +31,19 @@ class MapRef:
         kind: Which of the four ways.
         value: The interface's name, the pin's path, the map's name, or its id in decimal.
         netns: Network namespace of an interface: a name, a path, or None for the sidecar's own.
+        direction: Which packets of an interface.
 
     """
 
     kind: MapRefKind
     value: str
     netns: str | None = None
+    direction: Direction = "receive"
 
     def __str__(self) -> str:
-        """Return `pin:/sys/fs/bpf/flows`, `interface:eth0`, `interface:eth0@blue`."""
-        return f"{self.kind}:{self.value}" + (f"@{self.netns}" if self.netns else "")
+        """Return `pin:/sys/fs/bpf/flows`, `interface:eth0`, `interface:eth0/transmit@blue`."""
+        direction = "" if self.direction == "receive" else f"/{self.direction}"
+        return f"{self.kind}:{self.value}{direction}" + (f"@{self.netns}" if self.netns else "")
 
 
 @dataclass(frozen=True)

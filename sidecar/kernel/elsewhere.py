@@ -2,8 +2,8 @@
 """
 Find a program that is attached in another network namespace than ours.
 
-The kernel's info on an XDP link has the interface's index, which each namespace counts anew, and not the
-namespace. So each namespace is entered, and its interfaces are asked for the program, whose id is unique.
+The kernel's info on an XDP or TCX link has the interface's index, which each namespace counts anew, and not
+the namespace. So each namespace is entered, and its interfaces are asked for the program, whose id is unique.
 """
 
 import os
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import RightsError, SidecarError
-from sidecar.kernel import netlink, netns, pins
+from sidecar.kernel import netlink, netns, pins, uapi
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel.interface import Interface, index_of
+from sidecar.kernel.interface import Direction, Interface, index_of
 
 _NAMED = Path("/run/netns")
 _PROC = Path("/proc")
@@ -52,12 +52,12 @@ def place_of(link: bpf.LinkInfo, interface: Interface) -> Place | None:
 
     *interface* is what its pins are named after.
     """
-    if not link.ifindex or link.prog_id in _programs():
+    if not link.ifindex or link.prog_id in _programs(interface.direction):
         return None
     for namespace, path in _namespaces():
         try:
             with netns.entered(str(path)):
-                found = _programs().get(link.prog_id)
+                found = _programs(interface.direction).get(link.prog_id)
         except RightsError:
             break
         except SidecarError:
@@ -85,9 +85,19 @@ def describe(twin: Interface) -> str:
     return f"{twin.name} in network namespace {twin.netns}" if twin.netns else f"{twin.name} without --netns"
 
 
-def _programs() -> dict[int, str]:
-    """Return the interface of each XDP program in this thread's network namespace."""
-    return {program: link.name for link in netlink.links() for _, program in link.programs}
+def _programs(direction: Direction) -> dict[int, str]:
+    """Return the interface of each XDP program, or TCX egress program, in this thread's network namespace."""
+    links = netlink.links()
+    if direction == "receive":
+        return {program: link.name for link in links for _, program in link.programs}
+    return {program: link.name for link in links for program in _tcx_programs(link.ifindex)}
+
+
+def _tcx_programs(ifindex: int) -> tuple[int, ...]:
+    try:
+        return bpf.tcx_prog_ids(ifindex, uapi.ATTACH_TCX_EGRESS)
+    except OSError:
+        return ()  # it is gone, or we may not know
 
 
 def _namespaces() -> Iterator[tuple[str, Path]]:

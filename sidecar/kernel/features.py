@@ -11,10 +11,10 @@ import os
 import socket
 from pathlib import Path
 
-from sidecar.errors import KernelError, explain
+from sidecar.errors import KernelError, explain, from_os_error
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
-from sidecar.kernel.capabilities import Capability, is_known
+from sidecar.kernel.capabilities import Capability, is_known, remedy
 
 _NO_BATCH = (errno.EINVAL, 524)  # 524: ENOTSUPP
 
@@ -34,6 +34,26 @@ def reads_in_batches(map_fd: int, info: bpf.MapInfo) -> bool:
     cursor = ctypes.create_string_buffer(max(4, info.key_size))
     _, code = bpf.map_lookup_batch(map_fd, None, cursor, 0, 0, 0)
     return code not in _NO_BATCH
+
+
+def require_tcx(what: str) -> None:
+    """
+    Raise KernelError unless the kernel has TCX, the hooks for programs beside qdiscs (6.6).
+
+    Listing the programs on the loopback interface tells; it needs CAP_NET_ADMIN.
+    """
+    try:
+        bpf.tcx_prog_ids(socket.if_nametoindex("lo"), uapi.ATTACH_TCX_EGRESS)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise KernelError(
+                what,
+                "the kernel has no TCX, where transmitted packets are counted",
+                "count received packets alone (--direction receive), or upgrade it (mainline: 6.6 or newer)",
+            ) from None
+        raise from_os_error(
+            what, error, rights=remedy(Capability.NET_ADMIN), otherwise="look at the kernel's log"
+        ) from error
 
 
 def require_xdp_link(prog_fd: int, what: str) -> None:

@@ -2,14 +2,18 @@
 """A network interface, and where its pins are in bpffs."""
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from sidecar.errors import SourceError
 from sidecar.kernel import libbpf, pins
 from sidecar.suggest import did_you_mean
 
 _MAX_NAME_BYTES = 15  # IFNAMSIZ, without the NUL
+
+Direction = Literal["receive", "transmit"]
+"""Of packets, as seen from the interface: the values of OpenTelemetry's attribute `network.io.direction`."""
 
 
 def is_interface_name(name: str) -> bool:
@@ -20,18 +24,37 @@ def is_interface_name(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Interface:
-    """An interface by name, in the network namespace *netns* (None: the sidecar's own)."""
+    """
+    One direction of an interface, where the shipped program counts.
+
+    Attributes:
+        name: The interface's name.
+        netns: Its network namespace; None: the sidecar's own.
+        direction: Which of its packets: both directions have the same directory of pins.
+
+    """
 
     name: str
     netns: str | None = None
+    direction: Direction = "receive"
 
     def __str__(self) -> str:
+        """Return `eth0`, `blue:eth0`, `eth0/transmit`: no name of an interface has a colon or a slash."""
+        return self._qualified + ("" if self.direction == "receive" else f"/{self.direction}")
+
+    @property
+    def in_both_directions(self) -> "tuple[Interface, Interface]":
+        """The interface as it receives, and as it transmits."""
+        return replace(self, direction="receive"), replace(self, direction="transmit")
+
+    @property
+    def _qualified(self) -> str:
         return f"{self.netns}:{self.name}" if self.netns else self.name
 
     @property
     def pin_directory(self) -> Path:
         """The directory in bpffs that holds the interface's pins; bpffs allows no dot in a name."""
-        return pins.PIN_ROOT / str(self).replace("%", "%25").replace("/", "%2F").replace(".", "%2E")
+        return pins.PIN_ROOT / self._qualified.replace("%", "%25").replace("/", "%2F").replace(".", "%2E")
 
     @classmethod
     def from_pin_name(cls, name: str) -> "Interface":
@@ -45,12 +68,12 @@ class Interface:
     @property
     def map_pin(self) -> Path:
         """Where the map of counters is pinned."""
-        return self.pin_directory / libbpf.MAP_NAME
+        return self.pin_directory / (libbpf.MAP_NAME if self.direction == "receive" else "transmit_map")
 
     @property
     def link_pin(self) -> Path:
         """Where the attachment is pinned."""
-        return self.pin_directory / "link"
+        return self.pin_directory / ("link" if self.direction == "receive" else "transmit_link")
 
 
 def index_of(interface: Interface, what: str) -> int:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Load the shipped XDP program through the system's libbpf 1.x.
+Load the shipped programs through the system's libbpf 1.x.
 
 libbpf is needed only to load (ELF, relocations, BTF) and to query the program on an interface (netlink), not
 to read maps. Functions and structures follow `bpf/libbpf.h`.
@@ -26,10 +26,12 @@ OBJECT_NAME = b"xdp_otel"
 # Multi-buffer XDP came with Linux 5.18; older kernels get the linear program.
 _PROGRAM_FRAGS = "xdp_count_frags"
 _PROGRAM_LINEAR = "xdp_count"
-PROGRAM_NAMES = (_PROGRAM_FRAGS, _PROGRAM_LINEAR)
+_PROGRAM_TCX = "tcx_count"
+XDP_PROGRAM_NAMES = (_PROGRAM_FRAGS, _PROGRAM_LINEAR)
+_SCHED_CLS = 3  # enum bpf_prog_type
 
 LOAD_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
-"""What loading and attaching the program need; before Linux 5.18 the verifier needs CAP_PERFMON as well."""
+"""What loading and attaching a program need; before Linux 5.18 the verifier needs CAP_PERFMON as well."""
 
 
 @dataclass
@@ -108,7 +110,7 @@ def object_bytes() -> bytes:
 
 def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None = None) -> LoadedProgram:
     """
-    Load the packet counter.
+    Load the packet counter for XDP.
 
     Args:
         reuse_map_fd: A map of the same shape in which to continue counting; by default a new one.
@@ -130,6 +132,11 @@ def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None =
         return _load(_PROGRAM_LINEAR, reuse_map_fd)
 
 
+def load_transmit_counter(*, reuse_map_fd: int | None = None) -> LoadedProgram:
+    """Load the packet counter for TCX egress; argument and errors are those of `load_packet_counter`."""
+    return _load(_PROGRAM_TCX, reuse_map_fd)
+
+
 @contextmanager
 def opened(map_fd: int, *, frags: bool) -> Iterator[ctypes.c_void_p]:
     """Open the shipped program, set to count in an existing map, for another library to load in the block."""
@@ -141,7 +148,7 @@ def opened(map_fd: int, *, frags: bool) -> Iterator[ctypes.c_void_p]:
 
 def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
     library = _library()
-    what = f"load XDP program {program_name}"
+    what = f"load {'TCX' if program_name == _PROGRAM_TCX else 'XDP'} program {program_name}"
     with LibraryLog(_library().libbpf_set_print) as log:
         handle = _open(what)
         loaded = LoadedProgram(-1, -1, program_name == _PROGRAM_FRAGS, handle)
@@ -183,8 +190,10 @@ def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
 
 def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:
     library = _library()
-    for name in PROGRAM_NAMES:
+    for name in (*XDP_PROGRAM_NAMES, _PROGRAM_TCX):
         library.bpf_program__set_autoload(_program(handle, name), ctypes.c_bool(name == program_name))
+    # libbpf knows the section tcx/egress only from 1.3 on.
+    library.bpf_program__set_type(_program(handle, _PROGRAM_TCX), _SCHED_CLS)
     if reuse_map_fd is not None:
         code = -library.bpf_map__reuse_fd(_map(handle), reuse_map_fd)
         if code:

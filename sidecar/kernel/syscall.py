@@ -53,7 +53,7 @@ class ProgInfo:
 
 @dataclass(frozen=True)
 class LinkInfo:
-    """`struct bpf_link_info` of an XDP link; `ifindex` is 0 once the interface is gone."""
+    """`struct bpf_link_info` of an XDP or TCX link; `ifindex` is 0 once the interface is gone."""
 
     id: int
     prog_id: int
@@ -296,7 +296,7 @@ def tcx_prog_ids(ifindex: int, attach_type: int) -> tuple[int, ...]:
 
 
 def link_info(link_fd: int) -> LinkInfo:
-    """Return the info of an open XDP link."""
+    """Return the info of an open XDP or TCX link."""
     raw = uapi.RawLinkInfo()
     _info(link_fd, raw)
     return LinkInfo(id=raw.id, prog_id=raw.prog_id, ifindex=raw.ifindex)
@@ -305,6 +305,11 @@ def link_info(link_fd: int) -> LinkInfo:
 def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
     """Attach a program to an interface by a bpf_link; raise OSError EBUSY if it has another program."""
     return call(uapi.LINK_CREATE, uapi.LinkCreate(prog_fd, ifindex, uapi.ATTACH_XDP, flags))
+
+
+def link_create_tcx(prog_fd: int, ifindex: int, attach_type: int, flags: int) -> int:
+    """Attach a program to a TCX hook of an interface by a bpf_link, next to the programs there."""
+    return call(uapi.LINK_CREATE, uapi.LinkCreate(prog_fd, ifindex, attach_type, flags))
 
 
 def link_update(link_fd: int, prog_fd: int) -> None:

@@ -85,6 +85,7 @@ OBJ_NAME_LEN = 16
 MPROG_MAX = 64  # BPF_MPROG_MAX, include/linux/bpf_mprog.h
 BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 F_RDONLY = 1 << 3
+F_BEFORE = 1 << 3  # of BPF_LINK_CREATE, without a program that it refers to: before all others
 
 # enum bpf_attach_type
 ATTACH_XDP = 37
@@ -231,6 +232,6 @@ class RawLinkInfo(ctypes.Structure):
         ("id", ctypes.c_uint32),
         ("prog_id", ctypes.c_uint32),
         ("_pad", ctypes.c_uint32),
-        ("ifindex", ctypes.c_uint32),  # the xdp member of the union
+        ("ifindex", ctypes.c_uint32),  # first of the xdp and of the tcx member of the union
         ("_rest", ctypes.c_uint8 * 60),
     )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Attach the shipped program to an interface, and detach it.
+Attach the shipped program to one direction of an interface, and detach it.
 
-It is attached alone (`xdp_link`), or next to others where libxdp manages the interface (`dispatcher`). The
+XDP counts what the interface receives: attached alone (`program_link`), or next to others where libxdp
+manages the interface (`dispatcher`). TCX egress counts what it transmits, before all others there. The
 attachment and the map are pinned in bpffs, so the kernel keeps counting while no sidecar runs, and the next
 sidecar finds the same map. A program of another owner is never replaced.
 """
@@ -17,7 +18,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sidecar.errors import KernelError, SourceError
-from sidecar.kernel import dispatcher, elsewhere, libbpf, netns, path_lock, pins, reported, trusted, xdp_link
+from sidecar.kernel import (
+    dispatcher,
+    elsewhere,
+    features,
+    libbpf,
+    netns,
+    path_lock,
+    pins,
+    program_link,
+    reported,
+    trusted,
+    uapi,
+)
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability
 from sidecar.kernel.interface import Interface, index_of
@@ -30,16 +43,16 @@ _DETACH_TIMEOUT_S = 0.5
 
 def attach(interface: Interface) -> None:
     """
-    Ensure that the program counts on the interface; do nothing if it already does.
+    Ensure that the program counts in that direction of the interface; do nothing if it already does.
 
-    The attachment of an earlier sidecar is kept, and so is a map that outlived its interface. Alone, the
+    The attachment of an earlier sidecar is kept, and so is a map that outlived its interface. Alone, the XDP
     program is attached in native mode, or in generic mode if the driver has no other; next to others, in
     their mode.
 
     Raises:
-        SourceError: There is no such interface, or it carries another owner's program.
+        SourceError: There is no such interface, or it carries another owner's XDP program.
         RightsError: A capability is missing, or the pins belong to another user.
-        KernelError: There is no bpffs or no libbpf, or the kernel refused the program.
+        KernelError: There is no bpffs, no libbpf or no TCX, or the kernel refused the program.
 
     """
     what = f"attach to {interface.name}"
@@ -56,9 +69,9 @@ def attach(interface: Interface) -> None:
 
 def detach(interface: Interface) -> bool:
     """
-    Detach the program and remove the pins; return False if there was nothing to detach.
+    Detach the programs of both directions and remove the pins; return False if there was nothing to detach.
 
-    Programs next to ours stay. The map ends with its pin, unless another process holds it open. Pins whose
+    Programs next to ours stay. A map ends with its pin, unless another process holds it open. Pins whose
     interface is gone are removed all the same.
 
     Raises:
@@ -84,9 +97,10 @@ def detach(interface: Interface) -> bool:
                 if not path_lock.try_lock(fd):
                     cause = f"a sidecar counts there ({path_lock.holder(fd)})"
                     raise SourceError(what, cause, "stop it first; it would only attach again")
-                xdp_link.detach(interface.link_pin, what)
-                _leave_dispatcher(interface, what)
-                _unpin_map(interface)
+                for each in interface.in_both_directions:
+                    program_link.detach(each.link_pin, what)
+                    _leave_dispatcher(each, what)
+                    _unpin_map(each)
                 directory.rmdir()
             finally:
                 os.close(fd)
@@ -111,8 +125,8 @@ def _refuse_elsewhere(interface: Interface, what: str) -> None:
     """Raise SourceError if the pins are those of an interface of that name in another network namespace."""
     if interface.netns is not None:
         return  # the pins are named after the namespace
-    link = xdp_link.pinned(interface.link_pin)
-    place = elsewhere.place_of(link, interface) if link else None
+    links = [(each, program_link.pinned(each.link_pin)) for each in interface.in_both_directions]
+    place = next(filter(None, (elsewhere.place_of(link, each) for each, link in links if link)), None)
     if place:
         enter = f"nsenter --net={place.path}" if place.path else "nsenter --net=… (`lsns -t net` lists them)"
         remedy = f"detach it there: `{enter} xdp-otel detach --interface {interface.name}`"
@@ -135,11 +149,18 @@ def _is_counting(interface: Interface, ifindex: int) -> bool:
     """Return whether our program is on the interface and its map is pinned."""
     if not _exists(interface.map_pin):
         return False
-    link = xdp_link.pinned(interface.link_pin)
+    link = program_link.pinned(interface.link_pin)
     if link and link.ifindex == ifindex:
         # Another network namespace may have an interface with the same name and index.
-        return libbpf.attached_prog_id(ifindex) == link.prog_id
+        return link.prog_id in _programs_on(interface, ifindex)
     return _dispatched(interface, ifindex) is not None
+
+
+def _programs_on(interface: Interface, ifindex: int) -> tuple[int, ...]:
+    """Return the ids of the programs at the hook of that direction."""
+    if interface.direction == "transmit":
+        return bpf.tcx_prog_ids(ifindex, uapi.ATTACH_TCX_EGRESS)
+    return (libbpf.attached_prog_id(ifindex),)
 
 
 def _exists(path: Path) -> bool:
@@ -153,13 +174,32 @@ def _exists(path: Path) -> bool:
 
 def _start_counting(interface: Interface, ifindex: int, what: str) -> None:
     """Attach the program, or pin its map again if it is already attached."""
-    link = xdp_link.pinned(interface.link_pin)
+    link = program_link.pinned(interface.link_pin)
     if link and link.ifindex == ifindex:
-        if link.prog_id != libbpf.attached_prog_id(ifindex):
+        if link.prog_id not in _programs_on(interface, ifindex):
             cause = f"{interface.pin_directory} belongs to an interface of that name in another netns"
             raise SourceError(what, cause, "run it outside of both, with --netns, or detach that one")
         _repin_map(interface)
-        return
+    elif interface.direction == "transmit":
+        _count_transmitted(interface, ifindex, what)
+    else:
+        _count_received(interface, ifindex, what)
+
+
+def _count_transmitted(interface: Interface, ifindex: int, what: str) -> None:
+    features.require_tcx(what)
+    os.close(pins.directory(interface.pin_directory))
+    with (
+        pins.opened("map", interface.map_pin) as map_fd,
+        libbpf.load_transmit_counter(reuse_map_fd=map_fd) as program,
+    ):
+        if map_fd is None:
+            pins.pin(program.map_fd, interface.map_pin)
+        program_link.attach_tcx_egress(program.prog_fd, ifindex, interface.link_pin, what)
+    log.info("attached to %s at TCX egress, pinned at %s", interface.name, interface.pin_directory)
+
+
+def _count_received(interface: Interface, ifindex: int, what: str) -> None:
     present = _settled(ifindex)
     is_shared = bool(present.prog_id and dispatcher.pins_of(ifindex, present.prog_id))
     if present.prog_id and not is_shared:
@@ -189,7 +229,7 @@ def _start_counting(interface: Interface, ifindex: int, what: str) -> None:
 
 def _attach_alone(interface: Interface, program: libbpf.LoadedProgram, ifindex: int, what: str) -> str:
     try:
-        return xdp_link.attach(program.prog_fd, ifindex, interface.link_pin, what)
+        return program_link.attach_xdp(program.prog_fd, ifindex, interface.link_pin, what)
     except KernelError:
         winner = libbpf.attached_prog_id(ifindex)
         if winner:
@@ -203,7 +243,7 @@ def _repin_map(interface: Interface) -> None:
         if link_fd is None:
             raise FileNotFoundError(errno.ENOENT, "", str(interface.link_pin))
         try:
-            map_fd = xdp_link.map_of(link_fd, libbpf.MAP_NAME)
+            map_fd = program_link.map_of(link_fd, libbpf.MAP_NAME)
         except PermissionError:
             _replace_map(interface, link_fd)
             return
@@ -216,7 +256,8 @@ def _repin_map(interface: Interface) -> None:
 
 def _replace_map(interface: Interface, link_fd: int) -> None:
     """Continue in a new map, because the old one cannot be found by its program."""
-    with libbpf.load_packet_counter() as program:
+    load = libbpf.load_packet_counter if interface.direction == "receive" else libbpf.load_transmit_counter
+    with load() as program:
         bpf.link_update(link_fd, program.prog_fd)
         pins.pin(program.map_fd, interface.map_pin)
     log.warning(
@@ -239,6 +280,8 @@ def _settled(ifindex: int) -> libbpf.Attached:
 
 def _dispatched(interface: Interface, ifindex: int) -> Path | None:
     """Return libxdp's pin of our program, or None if no dispatcher on the interface calls it."""
+    if interface.direction == "transmit":
+        return None
     with pins.opened("map", interface.map_pin) as map_fd:
         if map_fd is None:
             return None
@@ -292,7 +335,7 @@ def _foreign(interface: Interface, prog_id: int, what: str) -> SourceError:
 
 
 def _is_ours(prog_id: int) -> bool:
-    return bool(prog_id) and _prog_name(prog_id) in libbpf.PROGRAM_NAMES
+    return bool(prog_id) and _prog_name(prog_id) in libbpf.XDP_PROGRAM_NAMES
 
 
 def _prog_name(prog_id: int) -> str | None:

@@ -42,7 +42,9 @@ def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
 
 def interface_of(map_ref: MapRef) -> Interface | None:
     """Return the interface that *map_ref* names; None if it names a map."""
-    return Interface(map_ref.value, map_ref.netns) if map_ref.kind == "interface" else None
+    if map_ref.kind != "interface":
+        return None
+    return Interface(map_ref.value, map_ref.netns, map_ref.direction)
 
 
 def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | None) -> Source:

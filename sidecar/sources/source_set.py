@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sidecar.describe.spec import SourceSpec
 from sidecar.errors import each
@@ -11,9 +11,6 @@ from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.sources import locate
 from sidecar.sources.distinct import tell_apart
 from sidecar.sources.source import Source
-
-if TYPE_CHECKING:
-    from sidecar.kernel.interface import Interface
 
 
 class SourceSet:
@@ -30,7 +27,8 @@ class SourceSet:
         """Open nothing yet."""
         self.specs: Sequence[SourceSpec] = ()
         self.sources: Sequence[Source] = ()
-        self._locks: dict[Interface, InterfaceLock] = {}
+        # By directory of pins: an interface has one lock for both directions.
+        self._locks: dict[Path, InterfaceLock] = {}
 
     def open(self, specs: Sequence[SourceSpec]) -> None:
         """
@@ -79,10 +77,12 @@ class SourceSet:
     def _lock(self, spec: SourceSpec) -> InterfaceLock | None:
         interface = locate.interface_of(spec.map_ref)
         # A second lock of ours would be refused as another sidecar's.
-        return self._locks.setdefault(interface, InterfaceLock(interface)) if interface else None
+        return (
+            self._locks.setdefault(interface.pin_directory, InterfaceLock(interface)) if interface else None
+        )
 
     def _release_locks(self) -> None:
         """Release the locks of interfaces that no open source has."""
-        held = {locate.interface_of(spec.map_ref) for spec in self.specs}
-        for interface in self._locks.keys() - held:
-            self._locks.pop(interface).close()
+        interfaces = filter(None, (locate.interface_of(spec.map_ref) for spec in self.specs))
+        for directory in self._locks.keys() - {interface.pin_directory for interface in interfaces}:
+            self._locks.pop(directory).close()

@@ -126,16 +126,20 @@ def test_by_id_or_name_needs_sys_admin(run, server, counted, by):
     assert server.calls == []
 
 
-def test_attaching_needs_bpf_and_net_admin(run, server, veth):
+@pytest.mark.parametrize("direction", ["receive", "both"])
+def test_attaching_needs_bpf_and_net_admin(run, server, veth, direction):
     """With these two alone root attaches the shipped program, counts and exports."""
-    assert_delivered(server, run(ROOT, ATTACH, "run", "--interface", veth.name))
+    arguments = ("run", "--interface", veth.name, "--direction", direction)
+    assert_delivered(server, run(ROOT, ATTACH, *arguments))
 
 
 @pytest.mark.parametrize("lost", ["BPF", "NET_ADMIN"])
-def test_attaching_without_one_of_them_names_it(run, veth, lost):
+@pytest.mark.parametrize("direction", ["receive", "transmit"])
+def test_attaching_without_one_of_them_names_it(run, veth, direction, lost):
     """Each of the two is refused without the other."""
     left = ",".join(name for name in ATTACH.split(",") if name != lost)
-    assert f"CAP_{lost} is missing" in refused(run(ROOT, left, "run", "--interface", veth.name))
+    arguments = ("run", "--interface", veth.name, "--direction", direction)
+    assert f"CAP_{lost} is missing" in refused(run(ROOT, left, *arguments))
     assert not veth.link_pin.exists()
 
 

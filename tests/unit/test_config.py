@@ -83,6 +83,40 @@ def test_sources_come_from_flags():
     assert config("--once").once
 
 
+def test_an_interface_in_both_directions_is_two_sources():
+    """Each says on its points which one it is; received packets alone, the default, do not."""
+    (plain, _), (only, _), (received, transmitted, _) = (
+        config("--interface", "eth0", "--netns", "blue", *flags).sources
+        for flags in ((), ("--direction", "transmit"), ("--direction", "both"))
+    )
+
+    assert (plain.map_ref, plain.attributes) == (MapRef("interface", "eth0", "blue"), ())
+    assert only == transmitted
+    assert received.map_ref == plain.map_ref
+    assert received.attributes == (("network.io.direction", "receive"),)
+    assert transmitted.map_ref == MapRef("interface", "eth0", "blue", "transmit")
+    assert transmitted.attributes == (("network.io.direction", "transmit"),)
+
+
+def test_the_direction_of_a_variable_is_that_of_the_flag(monkeypatch):
+    """The flag wins; a map has none."""
+    monkeypatch.setenv("XDP_OTEL_DIRECTION", "transmit")
+    assert [spec.map_ref.direction for spec in config("--interface", "a").sources] == ["transmit", "receive"]
+    assert config("--interface", "a", "--direction", "receive").sources[0].map_ref.direction == "receive"
+    monkeypatch.setenv("XDP_OTEL_DIRECTION", "out")
+    assert refusal("--interface", "a") == (
+        "cannot use XDP_OTEL_DIRECTION='out': unknown direction: set it to receive, transmit, both"
+    )
+
+
+def test_a_direction_needs_an_interface():
+    """In a configuration file it is in the source."""
+    assert refusal("--direction", "both") == (
+        "cannot use --direction both: it goes with --interface: "
+        "in a configuration file, write `direction:` in the source"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("5", 5.0), ("0.1", 0.1), ("2.5", 2.5), ("86400", 86400.0), ("1e1", 10)]
 )

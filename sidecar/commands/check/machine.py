@@ -16,8 +16,12 @@ def check_features(sources: Sequence[Source], to_attach: Sequence[Interface], ro
     for source in sources:
         if not (source.info.kind.is_array and source.info.max_entries == 1):
             rows.step(f"kernel, {source.name}", partial(_batches, source))
-    if to_attach:
-        rows.step("kernel, shipped program", partial(_to_attach, to_attach[0]))
+    # One of each direction tells for all.
+    for interface in {interface.direction: interface for interface in to_attach}.values():
+        if interface.direction == "transmit":
+            rows.step("kernel, shipped TCX program", partial(_to_attach_tcx, interface))
+        else:
+            rows.step("kernel, shipped program", partial(_to_attach, interface))
 
 
 def _to_read() -> Iterator[str]:
@@ -41,3 +45,9 @@ def _to_attach(interface: Interface) -> Iterator[str]:
         yield f"loads, {frags} multi-buffer packets, and with a per-CPU array"
         features.require_xdp_link(program.prog_fd, f"attach to {interface.name}")
         yield "can be attached by a bpf_link, which outlives the process"
+
+
+def _to_attach_tcx(interface: Interface) -> Iterator[str]:
+    """Load the shipped TCX program, without attaching it, and yield what the kernel makes of it."""
+    with netns.entered(interface.netns), libbpf.load_transmit_counter():
+        yield "loads, for TCX egress, where it can be attached by a bpf_link"

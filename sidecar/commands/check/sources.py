@@ -10,9 +10,9 @@ from sidecar.commands import peek
 from sidecar.commands.check.rows import Rows
 from sidecar.describe.spec import SourceSpec
 from sidecar.errors import RightsError, SidecarError, SourceError, placed
-from sidecar.kernel import dispatcher, netlink, netns, path_lock, trusted
-from sidecar.kernel.capabilities import missing
-from sidecar.kernel.interface import Interface, no_such_interface
+from sidecar.kernel import dispatcher, features, netlink, netns, path_lock, trusted
+from sidecar.kernel.capabilities import Capability, missing
+from sidecar.kernel.interface import Interface, index_of, no_such_interface
 from sidecar.kernel.libbpf import LOAD_RIGHTS
 from sidecar.observe.summary import shared_series
 from sidecar.schema import Schema
@@ -87,6 +87,12 @@ def _require_unlocked(interface: Interface) -> None:
 def _require_attachable(interface: Interface) -> None:
     """Raise SidecarError if `run` could not attach: no interface, a foreign program, missing rights."""
     what = f"attach to {interface.name}"
+    if interface.direction == "transmit":
+        with netns.entered(interface.netns):
+            index_of(interface, what)
+            features.require_tcx(what)
+        _require_rights(LOAD_RIGHTS, what)
+        return
     with netns.entered(interface.netns):
         link = next((link for link in netlink.links() if link.name == interface.name), None)
         if link is None:
@@ -98,7 +104,11 @@ def _require_attachable(interface: Interface) -> None:
                 f"it carries another XDP program (id {prog_id}), which is not replaced",
                 "read its maps instead: `xdp-otel discover` shows how",
             )
-    lacking = missing(*(dispatcher.RIGHTS if link.programs else LOAD_RIGHTS))
+    _require_rights(dispatcher.RIGHTS if link.programs else LOAD_RIGHTS, what)
+
+
+def _require_rights(rights: Sequence[Capability], what: str) -> None:
+    lacking = missing(*rights)
     if lacking:
         names = " and ".join(map(str, lacking))
         raise RightsError(what, f"without {names}", "run as root, or add the missing capabilities")

@@ -6,6 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from sidecar.describe.clashes import clashes
+from sidecar.describe.directions import CHOICES, DEFAULT, in_directions
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.file.layout import layout
 from sidecar.describe.file.metrics import attributes, key, metrics
@@ -22,7 +23,9 @@ BUILT_IN = Path(__file__).parents[1] / "profiles"
 _MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
 _PROFILE_KEYS = ("match", "layout", "cpu", "rows", "key", "metrics")
 _ROWS: Mapping[str, RowsShown] = {"used": "used", "all": "all"}
-_SOURCE_KEYS = (*_MAP_REFS, "netns", "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
+# Of the sources that name an interface only.
+_OF_INTERFACES = ("netns", "direction")
+_SOURCE_KEYS = (*_MAP_REFS, *_OF_INTERFACES, "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
 _U32 = (1 << 32) - 1
 # Never leaves this module: an error was found.
 _NO_MAP = MapRef("name", "")
@@ -53,11 +56,11 @@ def _sources(node: Node, near: Path) -> tuple[SourceSpec, ...]:
     profiles: dict[str, ProfileSpec | None] = {}
 
     def add(item: Node) -> None:
-        source = _source(item, near, profiles)
-        if source.map_ref in specs:
-            cause = f"also at {specs[source.map_ref].at}"
-            raise item.refuse(f"source {source.map_ref}", cause, "keep one of the two")
-        specs[source.map_ref] = source
+        for source in _source(item, near, profiles):
+            if source.map_ref in specs:
+                cause = f"also at {specs[source.map_ref].at}"
+                raise item.refuse(f"source {source.map_ref}", cause, "keep one of the two")
+            specs[source.map_ref] = source
 
     each(add, items)
     return tuple(specs.values())
@@ -140,8 +143,12 @@ def _types(node: Node) -> tuple[str, ...]:
     return tuple(each(lambda item: item.choice("map type", map_kinds.READABLE), node.sequence("types")))
 
 
-def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> SourceSpec:
-    """Return a source; *profiles* caches the profiles by name: a file that many sources name is read once."""
+def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> tuple[SourceSpec, ...]:
+    """
+    Return a source; an interface in both directions is two.
+
+    *profiles* caches the profiles by name: a file that many sources name is read once.
+    """
     section = Section(node, "source", _SOURCE_KEYS)
     map_ref = section.errors.take(lambda: _map_ref(section), _NO_MAP)
     spec = SourceSpec(
@@ -156,10 +163,12 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
         metrics=section.take("metrics", metrics, None),
         at=section.values.get(map_ref.kind, node).at,
     )
+    direction = section.take("direction", lambda text: text.choice("direction", CHOICES), DEFAULT)
+    specs = in_directions(spec, direction)
     if not section.errors:
-        section.errors.add(clashes(spec.with_profile(spec.profile)))
+        section.errors.add(clashes(specs[0].with_profile(spec.profile)))
     section.errors.raise_all()
-    return spec
+    return specs
 
 
 def _series_limit(node: Node) -> int:
@@ -185,8 +194,9 @@ def _map_ref(of: Section) -> MapRef:
         remedy = f"write exactly one of {', '.join(_MAP_REFS)}"
         raise node.refuse("source", " and ".join(kinds) if kinds else "it names no map", remedy)
     kind = _MAP_REFS[kinds[0]]
-    if "netns" in section and kind != "interface":
-        raise section["netns"].refuse("netns", f"it goes with interface, not with {kind}", "leave it out")
+    for name in _OF_INTERFACES:
+        if name in section and kind != "interface":
+            raise section[name].refuse(name, f"it goes with interface, not with {kind}", "leave it out")
     if kind == "id":
         return MapRef(kind, str(section[kind].integer("id", 1, _U32)))
     value = _without_nul(section[kind], kind)

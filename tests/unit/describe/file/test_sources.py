@@ -79,6 +79,43 @@ def test_every_key_of_a_source_is_read(tmp_path):
     )
 
 
+def test_an_interface_in_both_directions_is_two_sources(tmp_path):
+    """With the same settings, and an attribute that tells them apart unless the user set it."""
+    both = "{interface: a, direction: both, attributes: {site: x}}"
+    received, transmitted, plain = loaded(
+        tmp_path, f"sources: [{both}, {{interface: b, direction: receive}}]"
+    )
+
+    assert (received.map_ref, received.attributes) == (
+        MapRef("interface", "a"),
+        (("network.io.direction", "receive"), ("site", "x")),
+    )
+    assert (transmitted.map_ref, transmitted.attributes) == (
+        MapRef("interface", "a", direction="transmit"),
+        (("network.io.direction", "transmit"), ("site", "x")),
+    )
+    assert (plain.map_ref, plain.attributes) == (MapRef("interface", "b"), ())
+    text = "sources: [{interface: a, direction: transmit, attributes: {network.io.direction: out}}]"
+    assert loaded(tmp_path, text)[0].attributes == (("network.io.direction", "out"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{pin: /sys/fs/bpf/x, direction: both}", "direction: it goes with interface, not with pin"),
+        ("{interface: a, direction: out}", "direction 'out': unknown"),
+        ("{interface: a, direction: both}, {interface: a}", "source interface:a: also at flows.yaml:1"),
+        (
+            "{interface: a, direction: both}, {interface: a, direction: transmit}",
+            "source interface:a/transmit: also at flows.yaml:1",
+        ),
+    ],
+)
+def test_a_direction_that_makes_no_sense_is_refused(tmp_path, text, message):
+    """With its line."""
+    assert message in refusal(tmp_path, f"sources: [{text}]")
+
+
 def test_a_source_may_leave_all_but_its_map_open(tmp_path):
     """It then has neither key nor metrics, and the default limit."""
     (source,) = loaded(tmp_path, "sources: [{id: 1}]")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attach a program to an interface by a pinned bpf_link, as the only one there."""
+"""Attach a program to an interface by a pinned bpf_link: to XDP, as the only one there, or to TCX."""
 
 import errno
 import logging
 import os
 from pathlib import Path
 
-from sidecar.errors import explain, from_os_error
+from sidecar.errors import explain, from_os_error, translated
 from sidecar.kernel import pins, uapi
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import remedy
@@ -51,19 +51,34 @@ def map_of(link_fd: int, name: str) -> int:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
-def attach(prog_fd: int, ifindex: int, link_pin: Path, what: str) -> str:
+def attach_xdp(prog_fd: int, ifindex: int, link_pin: Path, what: str) -> str:
     """
     Attach in native mode, or in generic mode if the driver has no other, and pin; return the mode's name.
 
     An existing pin is replaced. *what* begins the messages of RightsError and KernelError.
     """
-    link_fd, mode = _create_link(prog_fd, ifindex, what)
+    link_fd, mode = _create_xdp_link(prog_fd, ifindex, what)
+    _pin(link_fd, link_pin)
+    return mode
+
+
+def attach_tcx_egress(prog_fd: int, ifindex: int, link_pin: Path, what: str) -> None:
+    """
+    Attach before the programs that are there, and pin: one that accepts a packet ends their sequence.
+
+    An existing pin is replaced. *what* begins the messages of RightsError and KernelError.
+    """
+    with translated(what, rights=remedy(*LOAD_RIGHTS), otherwise="look at the kernel's log"):
+        link_fd = bpf.link_create_tcx(prog_fd, ifindex, uapi.ATTACH_TCX_EGRESS, uapi.F_BEFORE)
+    _pin(link_fd, link_pin)
+
+
+def _pin(link_fd: int, link_pin: Path) -> None:
     try:
         link_pin.unlink(missing_ok=True)
         pins.pin(link_fd, link_pin)
     finally:
         os.close(link_fd)
-    return mode
 
 
 def detach(link_pin: Path, what: str) -> None:
@@ -82,7 +97,7 @@ def detach(link_pin: Path, what: str) -> None:
     link_pin.unlink(missing_ok=True)
 
 
-def _create_link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:
+def _create_xdp_link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:
     try:
         return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_DRV_MODE), "native"
     except OSError as error:
