@@ -24,12 +24,13 @@ class Kind:
         word: Its name in a configuration file.
         read: From a series and the index of a field to the value at the end of the window: an integer modulo
             2^64, or a float. Given a `SeriesTable`, it returns the values of all series as an array.
-        is_sum: Whether it is a sum in OTLP, so an idle series may be omitted. Otherwise it is a gauge, whose
-            last point holds until the next one.
+        is_sum: Whether its points count what happened in a window, so an idle series may be omitted.
+            Otherwise it is a gauge, whose last point holds until the next one.
         is_monotonic: Whether it never decreases: `is_monotonic` in OTLP, `counter` in Prometheus.
         counts_up: Whether its field only grows, so that a fall is a wrap or a reset.
         needs_values: Whether it exports what the field holds at the end of the window.
         is_double: Whether its points are floats.
+        is_histogram: Whether its points count in buckets.
         signed: Whether its integers are in two's complement; None: as its field is.
 
     """
@@ -41,12 +42,15 @@ class Kind:
     counts_up: bool = False
     needs_values: bool = False
     is_double: bool = False
+    is_histogram: bool = False
     signed: bool | None = False
 
     COUNTER: ClassVar["Kind"]
     UPDOWNCOUNTER: ClassVar["Kind"]
     GAUGE: ClassVar["Kind"]
     RATE: ClassVar["Kind"]
+    HISTOGRAM: ClassVar["Kind"]
+    EXPONENTIAL: ClassVar["Kind"]
 
     def __repr__(self) -> str:
         return f"Kind.{self.word.upper()}"
@@ -54,6 +58,8 @@ class Kind:
     @property
     def prometheus_type(self) -> str:
         """The type in Prometheus' text format."""
+        if self.is_histogram:
+            return "histogram"
         return "counter" if self.is_monotonic else "gauge"
 
     def is_signed(self, field: Field) -> bool:
@@ -93,6 +99,13 @@ Kind.UPDOWNCOUNTER = Kind("updowncounter", _total, is_sum=True, signed=True)
 Kind.GAUGE = Kind("gauge", _value, needs_values=True, signed=None)
 # The mean growth over the window, per second.
 Kind.RATE = Kind("rate", _rate, counts_up=True, is_double=True)
+Kind.HISTOGRAM = Kind("histogram", _total, is_sum=True, is_monotonic=True, counts_up=True, is_histogram=True)
+# The same in a configuration file; an ExponentialHistogram in OTLP, which Prometheus stores as native.
+Kind.EXPONENTIAL = Kind(
+    "histogram", _total, is_sum=True, is_monotonic=True, counts_up=True, is_histogram=True
+)
 
-KINDS = {kind.word: kind for kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER, Kind.GAUGE, Kind.RATE)}
+KINDS = {
+    kind.word: kind for kind in (Kind.COUNTER, Kind.UPDOWNCOUNTER, Kind.GAUGE, Kind.RATE, Kind.HISTOGRAM)
+}
 """All kinds by their names in a configuration file."""

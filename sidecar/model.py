@@ -216,10 +216,14 @@ class Temporality(Enum):
     CUMULATIVE = "cumulative"
 
 
+ALL_VIEWS = -1
+"""The views of a series that has all metrics of its schema."""
+
+
 @dataclass(frozen=True)
 class Series:
     """
-    One window of one series: a number for each field, in the order of the schema's layout.
+    One window of one series: its numbers, in the order of the schema's (`Schema.numbers`).
 
     Attributes:
         attributes: Attributes of its data points.
@@ -231,6 +235,7 @@ class Series:
         totals: Counts in (start_time_ns, end_ns], modulo 2^64.
         values: Values of the fields at *end_ns*, modulo 2^64; empty if no instrument is a gauge.
         elapsed_ns: The true length of the window, ns, whatever happened to the wall clock; 0 if unknown.
+        views: The views of the schema in which it has a key, as bits; it has points of their metrics only.
 
     """
 
@@ -243,6 +248,7 @@ class Series:
     totals: tuple[int, ...]
     values: tuple[int, ...] = ()
     elapsed_ns: int = 0
+    views: int = ALL_VIEWS
 
     def rate(self, at: int) -> float:
         """Return the mean growth of a field over the window, per second; 0 if its length is unknown."""

@@ -2,13 +2,17 @@
 """Which metrics a map yields: the fields that are read, their instruments, and their attributes (pure)."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
 
 from sidecar.attributes import encode_attributes
+from sidecar.histogram import Histogram, Places
 from sidecar.kinds import Kind
-from sidecar.model import Attribute, Attributes, Column, Layout, Series
+from sidecar.model import ALL_VIEWS, Attribute, Attributes, Column, Field, Layout, Series
+from sidecar.scale import Scale
 
 Label = Callable[[bytes], Attributes]
 """From a key's raw bytes to the attributes of its series."""
@@ -35,9 +39,13 @@ class Instrument:
         name: OpenTelemetry name.
         unit: UCUM.
         description: One sentence.
-        field: The name of the field.
-        kind: Counter, updowncounter, gauge or rate.
+        field: The name of the field; of a histogram, of the field or array that counts its buckets.
+        kind: Counter, updowncounter, gauge, rate or histogram.
         attributes: Attributes of its points in addition to those of the series.
+        view: The name of the view that its numbers belong to.
+        scale: The factor that makes its numbers floats in its unit; None: they stay integers.
+        histogram: What the points of a histogram are made of.
+        reads: The fields of the layout that it uses, if it is a histogram.
 
     """
 
@@ -47,6 +55,36 @@ class Instrument:
     field: str
     kind: Kind = Kind.COUNTER
     attributes: Attributes = ()
+    view: str = ""
+    scale: Scale | None = None
+    histogram: Histogram | None = None
+    reads: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of the layout that it uses."""
+        return self.reads or (self.field,)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The names of its numbers; of a histogram, the buckets come first."""
+        if self.histogram is None:
+            return (self.field + self.view,)
+        return (*self.histogram.counts, *self.histogram.sums)
+
+    @property
+    def is_double(self) -> bool:
+        """Whether its points are floats."""
+        return self.kind.is_double or self.scale is not None
+
+    @cached_property
+    def size(self) -> int:
+        """How many points of a sum are about as large as one of its points."""
+        return 1 + len(self.histogram.counts) // 5 if self.histogram else 1
+
+    def scaled(self, value: float) -> float:
+        """Return a value in the metric's unit: the same integer if it has no scale, else a float."""
+        return value if self.scale is None else self.scale(value)
 
     @cached_property
     def metric(self) -> tuple[str, str, Kind]:
@@ -60,6 +98,66 @@ class Instrument:
 
 
 @dataclass(frozen=True)
+class View:
+    """
+    Which keys some of the metrics are about, and which series these keys belong to.
+
+    The numbers of a view are the fields of its keys; where the key has the number of a histogram's bucket,
+    its fields once for each bucket.
+
+    Attributes:
+        name: What follows the name of a field in the names of the view's numbers: `@0`, `@proto=6`, `@slot`.
+            Empty for the view of all keys.
+        label: From a key to attributes.
+        fields: The fields of the layout that its metrics use, each signed if it is for them; None: all.
+        selects: Whether a key belongs to the view; None: every key does.
+        bucket: From a key to the number of its bucket, below *buckets*.
+        buckets: How many buckets the keys tell apart; 0: the key has no number of a bucket.
+        row: The key of the row of an array that the view is about: it has a series before it ever counted.
+
+    """
+
+    name: str
+    label: Label
+    fields: tuple[Field, ...] | None = None
+    selects: Callable[[bytes], bool] | None = None
+    bucket: Callable[[bytes], int] | None = None
+    buckets: int = 0
+    row: bytes | None = None
+
+    def number(self, field: str, bucket: int | None = None) -> str:
+        """Return the name of one of its numbers: `packets`, `value@0`, `value@slot[3]`."""
+        return f"{field}{self.name}" if bucket is None else f"{field}{self.name}[{bucket}]"
+
+
+class Part(NamedTuple):
+    """
+    The numbers of one view within those of a series.
+
+    Attributes:
+        view: The view.
+        bit: Its bit in `Series.views`.
+        first: The index of its first number.
+        fields: Its fields.
+        picks: Their indices in the layout.
+
+    """
+
+    view: View
+    bit: int
+    first: int
+    fields: tuple[Field, ...]
+    picks: tuple[int, ...]
+
+    @property
+    def numbers(self) -> Iterator[Field]:
+        """Its numbers, in their order, each like the field that it comes from."""
+        for bucket in range(self.view.buckets) if self.view.buckets else (None,):
+            for each in self.fields:
+                yield replace(each, name=self.view.number(each.name, bucket))
+
+
+@dataclass(frozen=True)
 class Schema:
     """
     Which metrics one map yields.
@@ -68,7 +166,7 @@ class Schema:
         name: Of the profile, or of the map.
         layout: The fields that some instrument uses.
         instruments: The metrics.
-        label: From a key to attributes.
+        label: From a key to attributes, in the view of all keys.
         attributes: Attributes of all its series.
         cpu: Attribute that holds the number of the CPU; None to add the CPUs up.
         series_limit: How many series there may be; the rest is aggregated into one overflow series.
@@ -78,6 +176,7 @@ class Schema:
         notes: Choices made for the user, for the log.
         warnings: The same, of guesses that may be wrong.
         unfit: Why only some of the metrics are there that were asked for; empty if all are.
+        views: Which keys the metrics are about; empty: all of them are about every key.
 
     """
 
@@ -94,26 +193,38 @@ class Schema:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unfit: str = ""
+    views: tuple[View, ...] = ()
     _columns: dict[int, tuple[Column, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _places: dict[Instrument, Places] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def needs_values(self) -> bool:
         """Whether some instrument exports what a field holds, not only what it counted."""
         return any(instrument.kind.needs_values for instrument in self.instruments)
 
+    @cached_property
+    def size(self) -> int:
+        """How many points of a sum are about as large as all points of a series."""
+        return sum(instrument.size for instrument in self.instruments)
+
     @property
     def has_gauges(self) -> bool:
         """Whether some instrument is a gauge in OTLP."""
         return not all(instrument.kind.is_sum for instrument in self.instruments)
 
-    def attributes_of(self, key: bytes) -> Attributes:
-        """Return the attributes of a key's series; with an attribute for the CPU, its number ends the key."""
+    def attributes_of(self, key: bytes, label: Label | None = None) -> Attributes:
+        """
+        Return the attributes of a key's series, in the view of all keys unless *label* is another's.
+
+        With an attribute for the CPU, its number ends the key.
+        """
+        label = label or self.label
         if self.cpu is None:
-            return (*self.attributes, *self.label(key))
+            return (*self.attributes, *label(key))
         number = int.from_bytes(key[-CPU_BYTES:], sys.byteorder)
-        return (*self.attributes, *self.label(key[:-CPU_BYTES]), (self.cpu, number))
+        return (*self.attributes, *label(key[:-CPU_BYTES]), (self.cpu, number))
 
     def with_lost_sums(self, before: "Schema") -> "Schema":
         """
@@ -121,24 +232,74 @@ class Schema:
 
         So the last counts of a map are reported whose successor lost fields. A gauge holds no more.
         """
-        names = {each.name for each in self.layout.fields}
-        lost = {each.name: each for each in before.layout.fields if each.name not in names}
+        names = {each.name for each in self.numbers}
+        lost = {each.name for each in before.numbers} - names
         if not lost:
             return self
+        known = {each.name for each in self.layout.fields}
+        gone = (each for each in before.layout.fields if each.name not in known)
         metrics = {instrument.name for instrument in self.instruments}
         sums = (
             instrument
             for instrument in before.instruments
-            if instrument.field in lost and instrument.kind.is_sum and instrument.name not in metrics
+            if lost.intersection(instrument.numbers)
+            and instrument.kind.is_sum
+            and instrument.name not in metrics
         )
-        layout = replace(self.layout, fields=(*self.layout.fields, *lost.values()))
-        return replace(self, layout=layout, instruments=(*self.instruments, *sums))
+        return replace(
+            self,
+            layout=replace(self.layout, fields=(*self.layout.fields, *gone)),
+            instruments=(*self.instruments, *sums),
+            views=_merged(self.parts, before.parts) if self.views or before.views else (),
+        )
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Where the numbers of each view are in a series."""
+        index = {field.name: at for at, field in enumerate(self.layout.fields)}
+        parts: list[Part] = []
+        first = 0
+        for at, view in enumerate(self.views or (View("", self.label),)):
+            fields = self.layout.fields if view.fields is None else view.fields
+            parts.append(Part(view, 1 << at, first, fields, tuple(index[field.name] for field in fields)))
+            first += len(fields) * (view.buckets or 1)
+        return tuple(parts)
+
+    @cached_property
+    def numbers(self) -> tuple[Field, ...]:
+        """The numbers of a series, each like the field that it comes from."""
+        if not self.views:
+            return self.layout.fields
+        return tuple(chain.from_iterable(part.numbers for part in self.parts))
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """The index of each number in a series, by its name."""
+        return {number.name: at for at, number in enumerate(self.numbers)}
 
     @cached_property
     def positions(self) -> tuple[tuple[int, Instrument], ...]:
-        """Each instrument, after the index of its field in a series."""
-        index = {field.name: at for at, field in enumerate(self.layout.fields)}
-        return tuple((index[instrument.field], instrument) for instrument in self.instruments)
+        """Each instrument, after the index of its number in a series; of a histogram, of its first bucket."""
+        return tuple((self.index[each.numbers[0]], each) for each in self.instruments)
+
+    def places(self, instrument: Instrument) -> Places:
+        """Return where the numbers of a histogram are in a series."""
+        if instrument not in self._places:
+            histogram = instrument.histogram
+            assert histogram is not None  # noqa: S101  # the caller knows its kind
+            counts, sums = (
+                tuple(self.index[name] for name in names) for names in (histogram.counts, histogram.sums)
+            )
+            self._places[instrument] = Places(counts, sums)
+        return self._places[instrument]
+
+    def applies(self, instrument: Instrument, views: int) -> bool:
+        """Return whether a series that belongs to *views* (`Series.views`) has a point of an instrument."""
+        return views == ALL_VIEWS or bool(views & self._bits[instrument.view])
+
+    @cached_property
+    def _bits(self) -> Mapping[str, int]:
+        return {part.view.name: part.bit for part in self.parts}
 
     def columns(self, slots: int) -> tuple[Column, ...]:
         """Return the columns of a reading of a map that has *slots* values for each key."""
@@ -147,10 +308,49 @@ class Schema:
         return self._columns[slots]
 
     def _build_columns(self, slots: int) -> Iterator[Column]:
-        growing = {instrument.field for instrument in self.instruments if instrument.kind.counts_up}
+        growing = {
+            name for instrument in self.instruments if instrument.kind.counts_up for name in instrument.fields
+        }
         for each in self.layout.fields:
             monotonic = not each.signed and each.name in growing
             yield Column(each.name, each.bits, each.signed, monotonic, 1 if each.bits == 64 else slots)
+
+    def columns_in(self, views: int, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """
+        Return the columns of a reading as they are for a key of some *views*: bits, as in `Series.views`.
+
+        A row of an array may be a counter where another one is a gauge.
+        """
+        if len(self.parts) == 1:
+            return columns
+        parts = [part for part in self.parts if part.bit & views]
+        names = {part.view.name for part in parts}
+        growing = {
+            name
+            for instrument in self.instruments
+            if instrument.view in names and instrument.kind.counts_up
+            for name in instrument.fields
+        }
+        signed = {field.name for part in parts for field in part.fields if field.signed}
+        return tuple(
+            column._replace(
+                signed=column.signed or column.field in signed,
+                monotonic=column.monotonic and column.field in growing - signed,
+            )
+            for column in columns
+        )
+
+
+def _merged(parts: Sequence[Part], before: Sequence[Part]) -> tuple[View, ...]:
+    """Return the views of *parts*, with those views, fields and buckets of *before* that they lack."""
+    views = {part.view.name: replace(part.view, fields=part.fields) for part in parts}
+    for part in before:
+        view = views.setdefault(part.view.name, replace(part.view, fields=part.fields))
+        fields = {field.name: field for field in (*part.fields, *(view.fields or ()))}
+        views[view.name] = replace(
+            view, fields=tuple(fields.values()), buckets=max(view.buckets, part.view.buckets)
+        )
+    return tuple(views.values())
 
 
 SourceSeries = Sequence[tuple[Schema, Sequence[Series]]]

@@ -31,7 +31,7 @@ def dump(flags: argparse.Namespace) -> int:
 
 def _objects(source: Source, snapshot: Snapshot) -> Iterator[dict[str, object]]:
     schema, info = source.schema, source.info
-    names = [field.name for field in schema.layout.fields]
+    bits = {number.name: part.bit for part in schema.parts for number in part.numbers}
     for row in peek.rows(schema, snapshot):
         yield {
             "source": source.name,
@@ -39,7 +39,11 @@ def _objects(source: Source, snapshot: Snapshot) -> Iterator[dict[str, object]]:
             "map_id": info.id,
             "unix_ns": snapshot.taken_ns,
             "attributes": dict(row.attributes),
-            "fields": dict(zip(names, row.numbers, strict=True)),
+            "fields": {
+                name: number
+                for (name, bit), number in zip(bits.items(), row.numbers, strict=True)
+                if bit & row.views
+            },
         }
 
 
@@ -61,7 +65,14 @@ def _lines(source: Source, snapshot: Snapshot) -> Iterator[str]:
     if shared := shared_series(source.schema, keys, len(rows)):
         yield shared
     names = peek.columns(rows)
-    header = [*names, *(field.name for field in source.schema.layout.fields)]
-    body = [[*peek.values(row, names), *(f"{number:,}" for number in row.numbers)] for row in rows]
+    columns = peek.shown(source.schema)
+    header = [*names, *(column.title for column in columns)]
+    body = [
+        [
+            *peek.values(row, names),
+            *(column.text(row.numbers) if column.bit & row.views else "" for column in columns),
+        ]
+        for row in rows
+    ]
     if body:
         yield from table(header, body, numbers=range(len(names), len(header)))

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from sidecar.counts import delta
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SourceError, each, placed
+from sidecar.histogram import Histogram
 from sidecar.kernel import elsewhere, pins
 from sidecar.kernel.interface import Interface
-from sidecar.model import Attributes, Snapshot
+from sidecar.model import ALL_VIEWS, Attributes, Snapshot
 from sidecar.schema import Schema
 from sidecar.sources import locate
 from sidecar.sources.distinct import tell_apart
@@ -24,10 +25,67 @@ from sidecar.u64 import signed
 
 @dataclass(frozen=True)
 class Row:
-    """A series: its attributes, and a number for each field of the layout."""
+    """A series: its attributes, its numbers as in `Schema.numbers`, and its views as in `model.Series`."""
 
     attributes: Attributes
     numbers: tuple[int, ...]
+    views: int = ALL_VIEWS
+
+
+@dataclass(frozen=True)
+class Column:
+    """
+    What is shown of a series under one title: a number, or the buckets of a histogram.
+
+    Attributes:
+        title: The name of the number; of a histogram, of what counts its buckets.
+        bit: The view that it belongs to, as a bit.
+        places: The indices of its numbers.
+        histogram: The histogram; None for a number.
+
+    """
+
+    title: str
+    bit: int
+    places: tuple[int, ...]
+    histogram: Histogram | None = None
+
+    def number(self, numbers: Sequence[int]) -> int:
+        """Return the number; of a histogram, how many it counted."""
+        return sum(numbers[at] for at in self.places)
+
+    def text(self, numbers: Sequence[int]) -> str:
+        """Return the number as text; of a histogram also each bucket that counted: `7 (≤15: 5, ≤31: 2)`."""
+        total = f"{self.number(numbers):,}"
+        if self.histogram is None:
+            return total
+        bounds = (*(f"≤{bound:g}" for bound in self.histogram.bounds), "more")
+        counts = zip(bounds, (numbers[at] for at in self.places), strict=True)
+        shown = ", ".join(f"{bound}: {count:,}" for bound, count in counts if count)
+        return f"{total} ({shown})" if shown else total
+
+
+def shown(schema: Schema, views: int = ALL_VIEWS) -> list[Column]:
+    """Return what is shown of a series that has these views: histograms stand for what counts in them."""
+    histograms = [each for each in schema.instruments if each.histogram]
+    hidden = {name for each in histograms for name in each.numbers}
+    bits = {part.view.name: part.bit for part in schema.parts}
+    columns = [
+        Column(
+            instrument.field + instrument.view,
+            bits[instrument.view],
+            schema.places(instrument).counts,
+            instrument.histogram,
+        )
+        for instrument in histograms
+    ]
+    columns += [
+        Column(number.name, part.bit, (schema.index[number.name],))
+        for part in schema.parts
+        for number in part.numbers
+        if number.name not in hidden
+    ]
+    return [column for column in columns if column.bit & views]
 
 
 @contextmanager
@@ -78,7 +136,13 @@ def is_counted(interface: Interface) -> bool:
 def rows(schema: Schema, snapshot: Snapshot) -> list[Row]:
     """Return the series of a snapshot with their totals since the map was created, sorted by attributes."""
     series = delta.advance(delta.baseline_from_zero(snapshot), [snapshot], schema).series
-    return sorted((Row(each.attributes, with_sign(schema, each.totals)) for each in series), key=sort_key)
+    read = (Row(each.attributes, with_sign(schema, each.totals), each.views) for each in series)
+    return sorted(read, key=sort_key)
+
+
+def numbers(columns: Sequence[Column], of_series: Sequence[int]) -> tuple[int, ...]:
+    """Return the number of each column, given all numbers of a series."""
+    return tuple([column.number(of_series) for column in columns])
 
 
 def sort_key(row: Row) -> list[tuple[str, bool, str | int]]:
@@ -87,8 +151,8 @@ def sort_key(row: Row) -> list[tuple[str, bool, str | int]]:
 
 
 def with_sign(schema: Schema, numbers: Sequence[int]) -> tuple[int, ...]:
-    """Return *numbers*, one per field modulo 2^64, with those of signed fields as signed integers."""
-    fields = schema.layout.fields
+    """Return *numbers*, modulo 2^64 as in a series, with those of signed fields as signed integers."""
+    fields = schema.numbers
     if not any(field.signed for field in fields):
         return tuple(numbers)
     return tuple(

@@ -34,15 +34,16 @@ class _Watched:
         before = self._baseline
         window = delta.advance(before, snapshots, schema)
         self._baseline = window.baseline
+        columns = peek.shown(schema)
         return Meter(
             f"{self._source.name}: {peek.describe(self._source)}",
             len(snapshots[-1].reading.cells),
-            tuple(field.name for field in schema.layout.fields),
+            tuple(column.title for column in columns),
             tuple(
                 Counted(
                     series.attributes,
-                    peek.with_sign(schema, series.counts),
-                    peek.with_sign(schema, series.totals),
+                    peek.numbers(columns, peek.with_sign(schema, series.counts)),
+                    peek.numbers(columns, peek.with_sign(schema, series.totals)),
                 )
                 for series in window.series
             ),

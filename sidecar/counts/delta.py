@@ -14,11 +14,12 @@ from sidecar.counts import fields, idle
 from sidecar.counts.aggregate import Aggregated, add_to, aggregate
 from sidecar.counts.cells import growth, values
 from sidecar.counts.columns import columnar_window
+from sidecar.counts.placing import Placed
 from sidecar.counts.resets import Counters, Resets
 from sidecar.counts.unused import completed
 from sidecar.counts.window import NextWindow
-from sidecar.model import Attributes, Baseline, Reading, Series, Snapshot, StreamState
-from sidecar.schema import OVERFLOW, Schema
+from sidecar.model import ALL_VIEWS, Attributes, Baseline, Column, Reading, Series, Snapshot, StreamState
+from sidecar.schema import OVERFLOW, Part, Schema
 from sidecar.u64 import added
 
 # The current map, and the one before it, which a rollback brings back; besides all that can still be read.
@@ -56,7 +57,7 @@ def advance(
         baseline.start_time_ns,
         max(newest.taken_ns, baseline.end_ns + 1),
         dict(list(maps.items())[-max(_MAPS_REMEMBERED, len(snapshots)) :]),
-        fields.names(newest.reading),
+        tuple(schema.index) if schema.views else fields.names(newest.reading),
         baseline.streams,
         newest.boottime_ns,
     )
@@ -78,25 +79,35 @@ def _window_by_key(
     newest = snapshots[-1]
     maps = dict(baseline.maps)
     counts: list[tuple[Attributes, tuple[int, ...]]] = []
+    placed = Placed(schema)
     resets = Resets()
     vanished: list[bytes] = []
     for snapshot in snapshots:
         known, columns = fields.known_cells(maps.pop(snapshot.identity, None), snapshot.reading)
-        vanished += known.keys() - snapshot.reading.cells.keys()
-        counters = Counters(columns)
-        reordered = fields.reorder(fields.names(snapshot.reading), after.fields)
+        vanished += filter(placed.has, known.keys() - snapshot.reading.cells.keys())
+        counting = _Counting(schema, columns)
+        reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
         # The labels of the current map cannot decode the keys of one that had others.
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
         for key, now in snapshot.reading.cells.items():
+            parts = placed.parts(key)
+            if not parts:
+                continue
+            of_key, counters = counting.of(parts)
             was = known.get(key)
             if was is not None and counters.may_have_fallen(now, was):
                 was = resets.start_of(key, now, was, counters)
-            attributes = schema.attributes_of(key) if is_decodable else (*schema.attributes, OVERFLOW)
-            counts.append((attributes, reordered(growth(now, was, columns))))
-    aggregated = aggregate(fields.streams_of(baseline, after.fields), counts, schema)
+            grown = reordered(growth(now, was, of_key))
+            if schema.views:
+                placed.add(key, parts, grown, is_decodable=is_decodable)
+            else:
+                attributes = schema.attributes_of(key) if is_decodable else (*schema.attributes, OVERFLOW)
+                counts.append((attributes, grown))
+    placed.add_unused_rows(newest.reading.cells)
+    aggregated = aggregate(fields.streams_of(baseline, after.fields), counts or placed.items(), schema)
     elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
     held = _values(snapshots, schema, aggregated.counts)
-    series = _series(baseline, after.end_ns, aggregated, held, elapsed_ns)
+    series = _series(baseline, after.end_ns, aggregated, held, elapsed_ns, placed.views)
     to_export = series if include_idle or not idle.can_omit_idle(schema, len(series)) else idle.select(series)
     # An omitted series counted nothing, so its state stays as it is.
     exported = {window.attributes: StreamState(window.totals, after.end_ns) for window in to_export}
@@ -163,6 +174,7 @@ def _series(
     aggregated: Aggregated,
     held: Mapping[Attributes, tuple[int, ...]],
     elapsed_ns: int,
+    views: Mapping[Attributes, int],
 ) -> list[Series]:
     series = []
     for attributes, counts in aggregated.counts.items():
@@ -178,6 +190,7 @@ def _series(
                 totals=added(state.totals, counts) if state else counts,
                 values=held.get(attributes, ()),
                 elapsed_ns=elapsed_ns,
+                views=views.get(attributes, ALL_VIEWS),
             )
         )
     return series
@@ -208,11 +221,38 @@ def _values(
     newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
     for snapshot in snapshots:
         in_map: dict[Attributes, tuple[int, ...]] = {}
+        of_views = Placed(schema)
         columns = snapshot.reading.columns
-        reordered = fields.reorder(fields.names(snapshot.reading), fields.names(newest.reading))
+        counting = _Counting(schema, columns)
+        reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
         for key, now in snapshot.reading.cells.items():
+            parts = of_views.parts(key)
+            if schema.views:
+                if parts:
+                    holds = reordered(values(now, counting.of(parts)[0]))
+                    of_views.add(key, parts, holds, is_decodable=is_decodable)
+                continue
             attributes = schema.attributes_of(key) if is_decodable else overflow
             add_to(in_map, attributes if attributes in placed else overflow, reordered(values(now, columns)))
+        if snapshot is newest:
+            of_views.add_unused_rows(snapshot.reading.cells)
+        for attributes, numbers in of_views.items():
+            add_to(in_map, attributes if attributes in placed else overflow, numbers)
         held |= in_map
     return held
+
+
+class _Counting:
+    """The columns of a reading and their counters, as they are for the keys of some views."""
+
+    def __init__(self, schema: Schema, columns: tuple[Column, ...]) -> None:
+        self._schema, self._columns = schema, columns
+        self._known: dict[int, tuple[tuple[Column, ...], Counters]] = {}
+
+    def of(self, parts: Sequence[Part]) -> tuple[tuple[Column, ...], Counters]:
+        views = sum([part.bit for part in parts])
+        if views not in self._known:
+            columns = self._schema.columns_in(views, self._columns)
+            self._known[views] = columns, Counters(columns)
+        return self._known[views]

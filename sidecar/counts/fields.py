@@ -11,11 +11,17 @@ from itertools import chain
 
 from sidecar.counts.columns import Table, key_size, packed
 from sidecar.model import Attributes, Baseline, Cells, Column, Field, Reading, StreamState
+from sidecar.schema import Schema
 
 
 def names(reading: Reading) -> tuple[str, ...]:
     """Return the names of the fields, in their order."""
     return tuple(column.field for column in reading.columns)
+
+
+def read(schema: Schema, reading: Reading) -> tuple[str, ...]:
+    """Return the names of the fields in the order that the views of a schema expect."""
+    return tuple(field.name for field in schema.layout.fields) if schema.views else names(reading)
 
 
 def reorder(old: tuple[str, ...], new: tuple[str, ...]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
@@ -68,6 +74,12 @@ def renamed(baseline: Baseline, names: Mapping[str, str]) -> Baseline:
     """Return the baseline with other names for its fields, from old to new: they go on counting."""
     if not names:
         return baseline
+
+    def renamed_number(number: str) -> str:
+        # `value@0` and `value@slot[3]` are numbers of the field `value`.
+        name, at, view = number.partition("@")
+        return names.get(name, name) + at + view
+
     maps = {
         identity: replace(
             reading,
@@ -77,7 +89,7 @@ def renamed(baseline: Baseline, names: Mapping[str, str]) -> Baseline:
         )
         for identity, reading in baseline.maps.items()
     }
-    return replace(baseline, maps=maps, fields=tuple(names.get(field, field) for field in baseline.fields))
+    return replace(baseline, maps=maps, fields=tuple(map(renamed_number, baseline.fields)))
 
 
 def known_cells(before: Reading | None, now: Reading) -> tuple[Cells, tuple[Column, ...]]:

@@ -44,14 +44,15 @@ def _same_stream(metrics: Iterable[MetricSpec]) -> Iterator[SidecarError]:
     for metric in metrics:
         entry = f"metric {metric.name!r}"
         in_prometheus = prometheus_names.metric(metric.name)
-        other = first.setdefault(in_prometheus, metric)
+        others = [
+            first.setdefault(name, metric) for name in prometheus_names.series(metric.name, metric.kind)
+        ]
+        other = next((other for other in others if other.name != metric.name), others[0])
         if metric.name != other.name:
-            yield entry_error(
-                metric.at,
-                entry,
-                f"in Prometheus it is the same as {other.name!r}",
-                "give one of them another name",
-            )
+            same = f"in Prometheus it is the same as {other.name!r}"
+            if in_prometheus != prometheus_names.metric(other.name):
+                same = f"in Prometheus a series of it has the name of one of {other.name!r}"
+            yield entry_error(metric.at, entry, same, "give one of them another name")
             continue
         stream = (in_prometheus, frozenset(map(prometheus_names.label_pair, metric.attributes)))
         if stream in streams:
@@ -63,7 +64,7 @@ def _same_stream(metrics: Iterable[MetricSpec]) -> Iterator[SidecarError]:
             )
             continue
         streams[stream] = metric
-        for aspect in ("unit", "kind", "description"):
+        for aspect in ("unit", "kind", "description", "buckets", "scale"):
             if getattr(metric, aspect) != getattr(other, aspect):
                 yield entry_error(
                     metric.at,

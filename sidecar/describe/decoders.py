@@ -163,6 +163,11 @@ def _misfit(decoder: Decoder, part: Part) -> str:
     return ""
 
 
+def number_of(part: Part) -> Callable[[bytes], int]:
+    """Return the function that reads a part of up to 64 bits of a key as the number that it is."""
+    return _number_reader(part, big_endian=part.big_endian)
+
+
 def _number_reader(part: Part, *, big_endian: bool) -> Callable[[bytes], int]:
     """Return the function that reads a part as a number, in two's complement if it is signed."""
     first, shift = divmod(part.bit_offset, 8)

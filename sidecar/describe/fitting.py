@@ -29,7 +29,7 @@ def resolve_fitting(
     if shape is None:
         raise refusal
     wanted = spec.with_profile(spec.profile)
-    metrics = [
+    metrics = wanted.metrics or [
         MetricSpec(each.name, each.field, each.unit, each.description, each.kind, each.attributes)
         for each in before.instruments
     ]

@@ -10,8 +10,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
+from sidecar.kinds import Kind
 from sidecar.model import Attribute
 
+# Prometheus tells the buckets of a histogram, and the quantiles of a summary, apart by these.
+_OF_BUCKETS = frozenset(("le", "quantile"))
 # The exporter derives these from the resource (service.name, service.instance.id).
 _FROM_RESOURCE = frozenset(("instance", "job"))
 
@@ -19,6 +22,13 @@ _FROM_RESOURCE = frozenset(("instance", "job"))
 def metric(name: str) -> str:
     """Return the exporter's name of a metric, without its namespace."""
     return "_".join(filter(None, re.split(r"[^A-Za-z0-9_:]+", name)))
+
+
+def series(name: str, kind: Kind) -> tuple[str, ...]:
+    """Return the names of the series of a metric: a histogram has several."""
+    exported = metric(name)
+    suffixes = ("", "_bucket", "_count", "_sum") if kind.is_histogram else ("",)
+    return tuple(exported + suffix for suffix in suffixes)
 
 
 @lru_cache(maxsize=1024)
@@ -44,6 +54,8 @@ def refused(attribute: str) -> str:
     name = label(attribute)
     if name in _FROM_RESOURCE:
         return f"Prometheus sets {name!r} itself, from the resource"
+    if name in _OF_BUCKETS:
+        return f"Prometheus tells the parts of a histogram apart by the label {name!r}"
     if name.startswith("__") or not name.strip("_"):
         return f"Prometheus reserves the label {name!r}"
     return ""

@@ -12,13 +12,15 @@ from sidecar.describe.decoders import NameOf
 from sidecar.describe.defaults import title, with_defaults
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.file import sources
-from sidecar.describe.instruments import build_instruments
+from sidecar.describe.instruments import Built, build_instruments
 from sidecar.describe.labels import build_label, keeps_keys_distinct
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import matching_profile
+from sidecar.describe.selection import MapKeys
 from sidecar.describe.shape import ARRAY_INDEX, Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, MapRef, ProfileSpec, SourceSpec
 from sidecar.describe.stale import refuse_stale
+from sidecar.describe.views import build_views
 from sidecar.errors import Collector, RightsError, SourceError
 from sidecar.kernel import map_kinds, pins
 from sidecar.kernel.capabilities import Capability
@@ -73,31 +75,39 @@ def resolve(
             _shape_of_layout(source.layout, info) if source.layout else _refuse_undescribed(info, unusable)
         )
     if not described.key or (described is shape and info.kind.is_array):
-        # The index of an array is a number, whatever its type.
-        described = replace(described, key=(_opaque_key(info),))
+        # The index of an array is a number, whatever its type; `at` and `where` may use its names.
+        names = described.key[0].names if len(described.key) == 1 else {}
+        described = replace(described, key=(replace(_opaque_key(info), names=names),))
     source, notes = with_defaults(source, info, described)
     errors = Collector()
     errors.add(clashes(source))
     errors.take(lambda: _refuse_cpu(source, info), None)
     errors.take(lambda: _refuse_rows(spec, info), None)
     summed = info.kind.is_per_cpu and not source.cpu
-    fields, instruments = errors.take(
-        lambda: build_instruments(source.metrics or (), described.value, what, summed=summed), ((), ())
+    entries = info.max_entries if info.kind.is_array else 0
+    built = errors.take(
+        lambda: build_instruments(
+            source.metrics or (), described.value, what, summed=summed, entries=entries
+        ),
+        Built((), (), {}),
     )
     label = errors.take(lambda: build_label(source.key or (), described.key, what, name_of), None)
+    keys = MapKeys(described.key, entries, what, name_of)
+    views = errors.take(lambda: build_views(source, built.views, keys), ())
     errors.raise_all()
     assert label is not None  # noqa: S101  # or there was an error
     return Schema(
         name=profile.name if profile else info.name,
-        layout=Layout(info.value_size, fields),
-        instruments=instruments,
+        layout=Layout(info.value_size, built.fields),
+        instruments=built.instruments,
         label=label,
         attributes=source.attributes,
         cpu=source.cpu,
         series_limit=source.series_limit,
         labels=tuple(part.attribute for part in source.key or ()),
         only_used=info.kind.is_array and info.max_entries > 1 and source.rows != "all",
-        distinct_keys=keeps_keys_distinct(source.key or (), described.key),
+        distinct_keys=not views and keeps_keys_distinct(source.key or (), described.key),
+        views=views,
         notes=notes,
         warnings=(
             *([f"cannot use the BTF of {what}: {unusable}"] if unusable else []),

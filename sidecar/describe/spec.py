@@ -13,6 +13,7 @@ from typing import Literal
 from sidecar.kernel.interface import Direction
 from sidecar.kinds import Kind
 from sidecar.model import Attributes
+from sidecar.scale import Scale
 from sidecar.schema import LARGEST_CARDINALITY
 
 MapRefKind = Literal["interface", "pin", "name", "id"]
@@ -67,6 +68,35 @@ class KeySpec:
     at: str = dataclasses.field(default="", compare=False)
 
 
+Wanted = tuple["str | int | bool", ...]
+"""The values of which a part of the key is to have one: numbers, names of an enum, decoded text."""
+
+
+@dataclass(frozen=True)
+class BucketsSpec:
+    """
+    The buckets of a histogram.
+
+    Attributes:
+        form: `log2`: bucket i counts from 2^i to 2^(i+1)-1. `log2_zero`: the first counts zeros, the others
+            as log2. `linear`: each counts *width* numbers, the first from *start*. `bounds`: up to each of
+            *bounds*.
+        start: The least number that the first linear bucket counts.
+        width: How many numbers a linear bucket counts.
+        bounds: Inclusive upper bounds, in ascending order; the bucket after the last has none.
+
+    """
+
+    form: Literal["log2", "log2_zero", "linear", "bounds"]
+    start: int = 0
+    width: int = 1
+    bounds: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        """Return `log2`, `linear`."""
+        return self.form
+
+
 @dataclass(frozen=True)
 class MetricSpec:
     """
@@ -74,11 +104,18 @@ class MetricSpec:
 
     Attributes:
         name: OpenTelemetry name.
-        field: The field's dotted name; `value` for a bare integer.
+        field: The field's dotted name; `value` for a bare integer. Of a histogram it may be an array.
         unit: UCUM.
         description: One sentence.
         kind: Which kind of metric the field yields.
         attributes: Attributes of each of its data points.
+        row: The only key that it is about, which is no attribute then: a number or the name of an enum.
+        where: The parts of the key that choose which keys it is about, each with the wanted values.
+        scale: From the field's unit to the metric's.
+        buckets: The buckets of a histogram.
+        bucket: The part of the key that is the number of the bucket; empty: the field is an array.
+        slots: How many buckets the key tells apart; 0: as many as *sum* and *buckets* say.
+        sum: What holds the sum: a field, or the number of a bucket; None: nothing does.
         at: `file:line`.
 
     """
@@ -89,7 +126,26 @@ class MetricSpec:
     description: str = ""
     kind: Kind = Kind.COUNTER
     attributes: Attributes = ()
+    row: str | int | None = None
+    where: tuple[tuple[str, Wanted], ...] = ()
+    scale: Scale | None = None
+    buckets: BucketsSpec | None = None
+    bucket: str = ""
+    slots: int = 0
+    sum: str | int | None = None
     at: str = dataclasses.field(default="", compare=False)
+
+
+def view_name(metric: MetricSpec) -> str:
+    """
+    Return the name of the view that a metric is about: `@0`, `@proto=6|17`, `@slot`.
+
+    It is empty for the view of all keys of the source.
+    """
+    names = [] if metric.row is None else [str(metric.row)]
+    names += [f"{field}={'|'.join(map(str, wanted))}" for field, wanted in metric.where]
+    names += [metric.bucket] if metric.bucket else []
+    return "".join(f"@{name}" for name in names)
 
 
 @dataclass(frozen=True)
@@ -195,6 +251,7 @@ class SourceSpec:
         layout: The key and the value; takes precedence over BTF.
         key: As in a profile.
         metrics: As in a profile.
+        where: As in a metric, for all metrics.
         at: `file:line`; empty if the source comes from a flag.
 
     """
@@ -208,6 +265,7 @@ class SourceSpec:
     layout: LayoutSpec | None = None
     key: tuple[KeySpec, ...] | None = None
     metrics: tuple[MetricSpec, ...] | None = None
+    where: tuple[tuple[str, Wanted], ...] = ()
     at: str = dataclasses.field(default="", compare=False)
 
     def with_profile(self, profile: ProfileSpec | None) -> "SourceSpec":

@@ -17,7 +17,8 @@ class Amount:
     What some windows of one source contain.
 
     Attributes:
-        sums: The counts of each field that is exported as a sum, over all series.
+        sums: The counts of each field that is exported as a sum, over all series; of a histogram, how many
+            it counted.
         points: Number of points, without base points.
         span_ns: Length of the windows together, ns; 0 if it is unknown.
 
@@ -41,11 +42,13 @@ class Amount:
 
 def amount(schema: Schema, before: Baseline, window: NextWindow) -> Amount:
     """Return what a window contains; *before* is the baseline that it follows."""
-    counts = _sums(window, len(schema.layout.fields))
+    counts = _sums(window, len(schema.numbers))
     sums = {}
     for at, instrument in schema.positions:
-        if instrument.kind.is_sum:
-            each = schema.layout.fields[at]
+        if instrument.histogram:
+            sums[instrument.field + instrument.view] = sum(schema.places(instrument).buckets(counts))
+        elif instrument.kind.is_sum:
+            each = schema.numbers[at]
             sums[each.name] = signed(counts[at]) if instrument.kind.is_signed(each) else counts[at]
     span_ns = window.snapshots[-1].after_ns(before.end_ns, before.boottime_ns)
     return Amount(sums, len(window.to_export) * len(schema.instruments), span_ns)

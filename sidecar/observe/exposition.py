@@ -6,8 +6,10 @@ Written here since prometheus_client turns every counter into a float, requires 
 takes 2 MB; it is the oracle in the tests. Format: prometheus.io/docs/instrumenting/exposition_formats.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
@@ -15,6 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from sidecar.attributes import from_key_values, split_attributes
 from sidecar.counts.columns import EncodedAttributes, SeriesTable, common_prefix
 from sidecar.describe import prometheus_names
+from sidecar.histogram import Histogram
 from sidecar.model import Attribute, Series
 from sidecar.observe.telemetry import Family
 from sidecar.schema import Instrument, Schema, SourceSeries
@@ -64,7 +67,10 @@ class Exposition:
             header = _header(name, first.kind.prometheus_type, first.description)
             yield "".join(f"{line}\n" for line in header)
             for at, instrument, source in parts:
-                yield from source.samples(name, at, instrument)
+                if instrument.histogram:
+                    yield from source.histogram(name, instrument, instrument.histogram)
+                else:
+                    yield from source.samples(name, at, instrument)
 
     def _cached_labels(self, sources: SourceSeries) -> list[list[str]]:
         """Return, for each source, the labels of its series, empty where not rendered yet."""
@@ -105,12 +111,34 @@ class _Source:
             )
             yield "".join([f"{name}{labels}{value}\n" for labels, value in lines])
 
+    def histogram(self, name: str, instrument: Instrument, of: Histogram) -> Iterator[str]:
+        """Yield the lines of a histogram in pieces: for each series its buckets, its sum and its count."""
+        places = self._schema.places(instrument)
+        bounds = [f'le="{_bound(bound)}"' for bound in (*of.bounds, math.inf)]
+        for first in range(0, len(self._series), _SERIES_PER_PIECE):
+            lines = []
+            for each in self._series[first : first + _SERIES_PER_PIECE]:
+                if not self._schema.applies(instrument, each.views):
+                    continue
+                labels = list(_labels(dict((*each.attributes, *instrument.attributes))))
+                counts = [*accumulate(places.buckets(each.totals))]
+                lines += [
+                    f"{name}_bucket{_braced([*labels, bound])}{count}\n"
+                    for bound, count in zip(bounds, counts, strict=True)
+                ]
+                if places.sums:
+                    lines.append(f"{name}_sum{_braced(labels)}{of.scale(places.total(each.totals))}\n")
+                lines.append(f"{name}_count{_braced(labels)}{counts[-1]}\n")
+            yield "".join(lines)
+
     def _plain(
         self, series: Sequence[Series], at: int, instrument: Instrument
     ) -> Iterable[tuple[str, float]]:
         for each in series:
-            labels = _labels(dict((*each.attributes, *instrument.attributes)))
-            yield _braced(labels), instrument.kind.value(each, at, self._schema.layout.fields[at])
+            if self._schema.applies(instrument, each.views):
+                labels = _labels(dict((*each.attributes, *instrument.attributes)))
+                value = instrument.kind.value(each, at, self._schema.numbers[at])
+                yield _braced(labels), instrument.scaled(value)
 
     def _in_columns(
         self, series: SeriesTable, at: int, instrument: Instrument
@@ -152,10 +180,19 @@ def _own(families: Iterable[Family]) -> Iterator[str]:
 def _values(schema: Schema, instrument: Instrument, at: int, series: SeriesTable) -> list[float]:
     """Return `Kind.value` of each series."""
     values: NDArray[np.generic] = instrument.kind.read(series, at)
-    if instrument.kind.is_signed(schema.layout.fields[at]):
+    if instrument.kind.is_signed(schema.numbers[at]):
         values = values.view("i8")
+    if instrument.scale is not None:
+        values = instrument.scale(values.astype("f8"))
     numbers: list[float] = values.tolist()
     return numbers
+
+
+def _bound(bound: float) -> str:
+    """Return the upper bound of a bucket as the Collector writes it."""
+    if bound == math.inf:
+        return "+Inf"
+    return str(int(bound)) if bound.is_integer() and abs(bound) < 1e21 else repr(bound)
 
 
 def _header(name: str, kind: str, text: str) -> Iterator[str]:

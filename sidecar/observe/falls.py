@@ -68,5 +68,8 @@ def _alone(fall: Fall, bits: int) -> str:
 
 
 def _remedy(schema: Schema, field: str) -> str:
-    name = next(each.name for each in schema.instruments if each.field == field)
+    instrument = next(each for each in schema.instruments if field in each.fields)
+    if instrument.histogram:
+        return f"check that it counts a bucket of {instrument.name}"
+    name = instrument.name
     return f"write {{name: {scalar(name)}, field: {scalar(field)}, kind: gauge}} under metrics:"

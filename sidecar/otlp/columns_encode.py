@@ -24,6 +24,8 @@ _AT_ONCE = 8192
 
 def is_encodable(temporality: Temporality, schema: Schema, series: SeriesTable) -> bool:
     """Return whether every value fits its point and no time is zero, which protobuf would omit."""
+    if len(schema.parts) > 1 or any(each.histogram or each.scale for each in schema.instruments):
+        return False
     if not schema.instruments or not series or not series.start_time_ns or not series.start_ns.all():
         return False
     return all(_fits(temporality, schema, series, at, instrument) for at, instrument in schema.positions)
@@ -33,7 +35,7 @@ def _fits(
     temporality: Temporality, schema: Schema, series: SeriesTable, at: int, instrument: Instrument
 ) -> bool:
     kind = instrument.kind
-    if kind.is_double or kind.is_signed(schema.layout.fields[at]):
+    if kind.is_double or kind.is_signed(schema.numbers[at]):
         return True
     if not kind.is_sum:
         return bool(kind.read(series, at).max() <= _LARGEST_COUNT)
@@ -49,7 +51,7 @@ class _Encoder:
 
     def __init__(self, resource: Sequence[Attribute], temporality: Temporality, schema: Schema) -> None:
         self._resource, self._temporality = resource, temporality
-        self.most = max(1, message.POINTS_PER_REQUEST // len(schema.instruments))
+        self.most = max(1, message.POINTS_PER_REQUEST // schema.size)
         self._groups: dict[object, Group] = {}
         # Of each metric an instrument, and where its points are: the group and the row there.
         self._metrics = [(placed[0][1], *self._place(placed)) for placed in _by_metric(schema)]

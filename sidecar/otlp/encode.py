@@ -6,16 +6,20 @@ Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-prot
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from sidecar.attributes import encode_attributes
 from sidecar.counts.columns import SeriesTable
-from sidecar.model import Series, Temporality
+from sidecar.kinds import Kind
+from sidecar.model import Field, Series, Temporality
 from sidecar.otlp import message, points
 from sidecar.otlp.message import ResourceAttributes
 from sidecar.schema import Instrument, Schema, SourceSeries
-from sidecar.u64 import U64
+from sidecar.u64 import U64, signed
 
 _SeriesOfSchema = tuple[Schema, Series]
+_Window = tuple[bytes, tuple[int, ...]]
+"""The times of a point, and the counts of all numbers."""
 
 
 def encode(
@@ -60,11 +64,11 @@ def _chunks(sources: SourceSeries) -> Iterator[list[_SeriesOfSchema]]:
     size = 0
     for schema, many in sources:
         for series in many:
-            if chunk and size + len(schema.instruments) > message.POINTS_PER_REQUEST:
+            if chunk and size + schema.size > message.POINTS_PER_REQUEST:
                 yield chunk
                 chunk, size = [], 0
             chunk.append((schema, series))
-            size += len(schema.instruments)
+            size += schema.size
     if chunk:
         yield chunk
 
@@ -83,22 +87,14 @@ def _metrics(temporality: Temporality, chunk: Iterable[_SeriesOfSchema]) -> list
     metrics: dict[object, tuple[Instrument, list[bytes]]] = {}
     for schema, series in chunk:
         encoded, windows = encode_attributes(series.attributes), _windows(series, temporality)
-        for at, instrument in schema.positions:
+        for placed in schema.positions:
+            instrument = placed[1]
+            if not schema.applies(instrument, series.views):
+                continue
             metric = metrics.get(instrument.metric)
             if metric is None:
                 metric = metrics[instrument.metric] = instrument, []
-            data_points = metric[1]
-            attributes = encoded + instrument.encoded_attributes
-            kind, field = instrument.kind, schema.layout.fields[at]
-            if kind.is_sum:
-                for times, counts in windows:
-                    kind.check(counts[at], field)
-                    data_points.append(points.integer(times, counts[at], attributes))
-            else:
-                value = kind.read(series, at)
-                kind.check(value, field)
-                encode = points.double if kind.is_double else points.integer
-                data_points.append(encode(points.times(0, series.end_ns), value, attributes))
+            metric[1].extend(_points(schema, placed, series, windows, encoded))
     return [
         part
         for instrument, data_points in metrics.values()
@@ -106,7 +102,44 @@ def _metrics(temporality: Temporality, chunk: Iterable[_SeriesOfSchema]) -> list
     ]
 
 
-def _windows(series: Series, temporality: Temporality) -> Sequence[tuple[bytes, tuple[int, ...]]]:
+def _points(
+    schema: Schema, placed: tuple[int, Instrument], series: Series, windows: Sequence[_Window], name: bytes
+) -> Iterator[bytes]:
+    """Yield the points of an instrument, after the index of its number, for a series, by its encoded name."""
+    at, instrument = placed
+    kind, field, attributes = instrument.kind, schema.numbers[at], name + instrument.encoded_attributes
+    if instrument.histogram:
+        for times, counts in windows:
+            yield _histogram(schema, instrument, times, counts, attributes)
+    elif kind.is_sum:
+        for times, counts in windows:
+            kind.check(counts[at], field)
+            yield _point(instrument, field, times, counts[at], attributes)
+    else:
+        value = kind.read(series, at)
+        kind.check(value, field)
+        yield _point(instrument, field, points.times(0, series.end_ns), value, attributes)
+
+
+def _point(instrument: Instrument, field: Field, times: bytes, value: Any, attributes: bytes) -> bytes:
+    if instrument.scale is not None:
+        value = signed(value) if instrument.kind.is_signed(field) and not instrument.kind.is_double else value
+        return points.double(times, instrument.scale(value), attributes)
+    encode = points.double if instrument.kind.is_double else points.integer
+    return encode(times, value, attributes)
+
+
+def _histogram(
+    schema: Schema, instrument: Instrument, times: bytes, numbers: Sequence[int], attributes: bytes
+) -> bytes:
+    histogram, places = instrument.histogram, schema.places(instrument)
+    assert histogram is not None  # noqa: S101  # the caller looked
+    total = histogram.scale(places.total(numbers)) if places.sums else None
+    encode = points.exponential if instrument.kind is Kind.EXPONENTIAL else points.histogram
+    return encode(times, places.buckets(numbers), total, histogram, attributes)
+
+
+def _windows(series: Series, temporality: Temporality) -> Sequence[_Window]:
     """Return the times of each point of a sum, and the counts of all fields modulo 2^64."""
     if temporality is Temporality.CUMULATIVE:
         return [(points.times(series.start_time_ns, series.end_ns), series.totals)]

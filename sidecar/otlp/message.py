@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
+    Histogram,
     Metric,
     ResourceMetrics,
     ScopeMetrics,
@@ -37,7 +38,8 @@ ResourceAttributes = Sequence[Attribute]
 Part = bytes | memoryview
 """A piece of a message; pieces are joined only once."""
 
-_RESOURCE_METRICS, _SCOPE_METRICS, _METRIC, _GAUGE, _SUM = b"\x0a", b"\x12", b"\x12", b"\x2a", b"\x3a"
+_RESOURCE_METRICS, _SCOPE_METRICS, _METRIC = b"\x0a", b"\x12", b"\x12"
+_GAUGE, _SUM, _HISTOGRAM, _EXPONENTIAL = b"\x2a", b"\x3a", b"\x4a", b"\x52"
 
 
 def encode_metrics(resource: ResourceAttributes, metrics: Iterable[Metric]) -> bytes:
@@ -58,7 +60,7 @@ def metric(instrument: Instrument, temporality: Temporality, points: Part) -> li
     """Return the metric of an instrument with these points, as parts of a request."""
     cumulative = temporality is Temporality.CUMULATIVE
     head, tail = _frame(instrument.name, instrument.unit, instrument.description, instrument.kind, cumulative)
-    data = (_SUM if instrument.kind.is_sum else _GAUGE) + varint(len(points) + len(tail))
+    data = _data_tag(instrument.kind) + varint(len(points) + len(tail))
     size = len(head) + len(data) + len(points) + len(tail)
     return [_METRIC + varint(size) + head + data, points, tail]
 
@@ -105,13 +107,23 @@ def _frame(name: str, unit: str, description: str, kind: Kind, cumulative: bool)
     head = empty.SerializeToString()
     if not kind.is_sum:
         return head, b""
-    empty.sum.is_monotonic = kind.is_monotonic
-    empty.sum.aggregation_temporality = (
+    temporality = (
         AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
         if cumulative
         else AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
     )
+    if kind.is_histogram:
+        # The field has the same number in the exponential one.
+        return head, Histogram(aggregation_temporality=temporality).SerializeToString()
+    empty.sum.is_monotonic = kind.is_monotonic
+    empty.sum.aggregation_temporality = temporality
     return head, empty.sum.SerializeToString()
+
+
+def _data_tag(kind: Kind) -> bytes:
+    if kind.is_histogram:
+        return _EXPONENTIAL if kind is Kind.EXPONENTIAL else _HISTOGRAM
+    return _SUM if kind.is_sum else _GAUGE
 
 
 def _framed(tag: bytes, parts: list[Part]) -> list[Part]:

@@ -4,14 +4,21 @@ Data points as bytes (pure).
 
     point = tag 1 · length · numbers · attributes (tag 7)
     numbers of a sum = tag 2 · start · tag 3 · time · tag 6 · as_int
+    numbers of a histogram = tag 2 · start · tag 3 · time · tag 4 · count · tag 5 · sum · tag 6 · counts ·
+                             tag 7 · bounds
 
-Start, time and value are fixed64, so their offsets never change (`metrics.proto`, NumberDataPoint). The
-fields are in the order of their numbers, as the generated classes write them.
+Start, time and values are fixed64, so their offsets never change (`metrics.proto`, NumberDataPoint and
+HistogramDataPoint). The fields are in the order of their numbers, as the generated classes write them. The
+attributes have another tag in each message: 7, in a histogram 9, in an exponential one 1.
 """
 
 import struct
+from collections.abc import Sequence
+from functools import lru_cache
 
-from sidecar.attributes import framed, varint
+from sidecar.attributes import framed, split_attributes, varint
+from sidecar.histogram import Histogram
+from sidecar.u64 import U64
 
 BASE_NS = 1
 """Length of the window of a base point, ns: only a receiver without state of the stream takes it."""
@@ -19,6 +26,8 @@ BASE_NS = 1
 _TAG = b"\x0a"
 _START_TAG, _TIME_TAG = b"\x11", b"\x19"
 _DOUBLE_TAG, _INTEGER_TAG = b"\x21", b"\x31"
+_COUNT_TAG, _SUM_TAG, _COUNTS_TAG, _BOUNDS_TAG, _ZEROS_TAG = b"\x21", b"\x29", b"\x32", b"\x3a", b"\x39"
+_HISTOGRAM_ATTRIBUTE = b"\x4a"
 _NO_RECORDED_VALUE = b"\x40\x01"  # flags, DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 _ZERO = bytes(8)
 _pack_double = struct.Struct("<d").pack
@@ -39,6 +48,52 @@ def integer(times: bytes, value: int, attributes: bytes) -> bytes:
 def double(times: bytes, value: float, attributes: bytes) -> bytes:
     """Return a point whose value is a float."""
     return framed(_TAG, times + _DOUBLE_TAG + _pack_double(value) + attributes)
+
+
+def histogram(
+    times: bytes, counts: Sequence[int], total: float | None, of: Histogram, attributes: bytes
+) -> bytes:
+    """
+    Return a point of a histogram.
+
+    Args:
+        times: Its start and end.
+        counts: The count of each bucket, modulo 2^64.
+        total: The sum of the observations in the metric's unit; None if it is unknown.
+        of: Has the bounds.
+        attributes: As for the point of a sum.
+
+    """
+    known = b"" if total is None else _SUM_TAG + _pack_double(total)
+    buckets = framed(_COUNTS_TAG, struct.pack(f"<{len(counts)}Q", *counts))
+    number = _COUNT_TAG + (sum(counts) & U64).to_bytes(8, "little")
+    return framed(_TAG, times + number + known + buckets + bounds(of.bounds) + in_histogram(attributes))
+
+
+def exponential(
+    times: bytes, counts: Sequence[int], total: float | None, of: Histogram, attributes: bytes
+) -> bytes:
+    """Return a point of an exponential histogram of scale 0, whose bounds are the powers of two."""
+    known = b"" if total is None else _SUM_TAG + _pack_double(total)
+    number = _COUNT_TAG + (sum(counts) & U64).to_bytes(8, "little")
+    zeros = b""
+    if of.counts_zeros:
+        zeros, counts = _ZEROS_TAG + counts[0].to_bytes(8, "little"), counts[1:]
+    offset = b"\x08" + varint(of.first_exponent << 1 ^ of.first_exponent >> 63)
+    positive = framed(b"\x42", offset + framed(b"\x12", b"".join(map(varint, counts))))
+    named = b"".join(framed(_TAG, pair) for pair in split_attributes(attributes))
+    return framed(_TAG, named + times + number + known + zeros + positive)
+
+
+@lru_cache(maxsize=256)
+def bounds(of: tuple[float, ...]) -> bytes:
+    """Return the upper bounds of the buckets as part of a point."""
+    return framed(_BOUNDS_TAG, struct.pack(f"<{len(of)}d", *of)) if of else b""
+
+
+def in_histogram(attributes: bytes) -> bytes:
+    """Return attributes as they are in the point of a histogram."""
+    return b"".join(framed(_HISTOGRAM_ATTRIBUTE, pair) for pair in split_attributes(attributes))
 
 
 def without_value(time_ns: int, attributes: bytes) -> bytes:

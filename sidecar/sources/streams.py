@@ -38,7 +38,11 @@ def streams_of(schema: Schema) -> Streams:
         *([schema.cpu] if schema.cpu else ()),
     ]
     return Streams(
-        frozenset(prometheus_names.metric(instrument.name) for instrument in schema.instruments),
+        frozenset(
+            name
+            for instrument in schema.instruments
+            for name in prometheus_names.series(instrument.name, instrument.kind)
+        ),
         frozenset(map(prometheus_names.label_pair, schema.attributes)),
         frozenset(map(prometheus_names.label, names)),
     )
@@ -70,17 +74,22 @@ def _in_conflict(claims: Sequence[tuple[str, Streams]]) -> Iterable[str]:
 
 
 def refuse_two_kinds(schemas: Iterable[tuple[str, Schema]]) -> None:
-    """Raise ConfigError if a metric is a counter in one source only: Prometheus would show one of the two."""
-    first: dict[str, tuple[bool, str]] = {}
+    """Raise ConfigError if a metric has two types in Prometheus, by source: it would show one of the two."""
+    first: dict[str, tuple[str, str]] = {}
     for name, schema in schemas:
         for instrument in schema.instruments:
-            is_counter = instrument.kind.is_monotonic
-            metric = prometheus_names.metric(instrument.name)
-            was_counter, other = first.setdefault(metric, (is_counter, name))
-            if was_counter != is_counter:
-                raise ConfigError(
-                    f"read {name} and {other}",
-                    f"metric {instrument.name!r} is a counter in only one of them: "
-                    "Prometheus would show only one",
-                    "give it another name in one of them",
-                )
+            kind = instrument.kind.prometheus_type
+            for series in prometheus_names.series(instrument.name, instrument.kind):
+                other_kind, other = first.setdefault(series, (kind, name))
+                if other_kind != kind:
+                    raise ConfigError(
+                        f"read {name} and {other}",
+                        f"metric {instrument.name!r} is a {_one_of(kind, other_kind)} in only one of them: "
+                        "Prometheus would show only one",
+                        "give it another name in one of them",
+                    )
+
+
+def _one_of(*kinds: str) -> str:
+    """Return the type that says most about two metrics that differ."""
+    return next(kind for kind in ("histogram", "counter", "gauge") if kind in kinds)

@@ -133,13 +133,13 @@ def _read(source: Source) -> Iterator[str]:
 def _series(row: peek.Row, schema: Schema) -> str:
     """Return a series as text: `proto=tcp: packets 12, bytes 1,234`."""
     attributes = " ".join(f"{name}={peek.text(value)}" for name, value in row.attributes) or "all"
-    names = (field.name for field in schema.layout.fields)
-    counts = [f"{name} {number:,}" for name, number in zip(names, row.numbers, strict=True)]
+    counts = [f"{column.title} {column.text(row.numbers)}" for column in peek.shown(schema, row.views)]
     counts[_FIELDS_SHOWN:] = ["…"] if len(counts) > _FIELDS_SHOWN else []
     return f"{attributes}: {', '.join(counts)}"
 
 
 def _check_encodable(rows: Sequence[peek.Row], schema: Schema) -> None:
     for at, instrument in schema.positions:
-        largest = max((row.numbers[at] for row in rows), default=0)
-        instrument.kind.check(largest, schema.layout.fields[at])
+        if not instrument.is_double and not instrument.histogram:
+            largest = max((row.numbers[at] for row in rows), default=0)
+            instrument.kind.check(largest, schema.numbers[at])

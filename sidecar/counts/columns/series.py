@@ -77,7 +77,8 @@ class SeriesTable(Sequence[Series]):
     def rate(self, at: int) -> "NDArray[np.floating]":
         """Return `Series.rate` of each series."""
         counts: NDArray[np.signedinteger] = self.counts[at].astype("i8")
-        return counts * 1e9 / self.elapsed_ns if self.elapsed_ns else counts * 0.0
+        # Zero without a sign: a fall times 0.0 would be -0.0.
+        return counts * 1e9 / self.elapsed_ns if self.elapsed_ns else counts * 0 * 1.0
 
     def sums(self) -> tuple[int, ...]:
         """Return the count of each field added up over all series, modulo 2^64."""

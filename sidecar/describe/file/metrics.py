@@ -4,13 +4,19 @@
 import re
 
 from sidecar.describe.decoders import DECODERS
+from sidecar.describe.file import buckets
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node
 from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec
 from sidecar.errors import Collector, each
-from sidecar.kinds import KINDS
+from sidecar.kinds import KINDS, Kind
 from sidecar.model import Attribute, Attributes
 
+_METRIC_KEYS = (
+    *("name", "field", "unit", "description", "kind", "attributes"),
+    *("at", "where", "scale", "buckets", "bucket", "slots", "sum", "as"),
+)
+_FORMS = ("explicit", "exponential")
 _MAX_UNIT = 63  # OpenTelemetry specification, `metrics/api.md`, "Instrument unit"
 
 
@@ -92,21 +98,43 @@ def metrics(node: Node) -> tuple[MetricSpec, ...]:
 
 
 def _metric(node: Node) -> MetricSpec:
-    section = Section(node, "metric", ("name", "field", "unit", "description", "kind", "attributes"))
+    section = Section(node, "metric", _METRIC_KEYS)
     for needed in ("name", "field"):
         section.require(needed, "write `name: flow.packets` and `field: packets`")
-    kind = section.take("kind", lambda word: word.choice("kind", list(KINDS)), "counter")
+    kind = KINDS[section.take("kind", lambda word: word.choice("kind", list(KINDS)), "counter")]
+    form = section.take("as", lambda word: word.choice("as", _FORMS), "explicit")
     spec = MetricSpec(
         name=section.take("name", _name, ""),
         field=section.text("field") or "",
         unit=section.take("unit", _unit, ""),
         description=section.text("description") or "",
-        kind=KINDS[kind],
+        kind=Kind.EXPONENTIAL if kind.is_histogram and form == "exponential" else kind,
         attributes=section.take("attributes", attributes, ()),
+        row=section.take("at", buckets.row, None),
+        where=section.take("where", buckets.where, ()),
+        scale=section.take("scale", buckets.scale, None),
+        buckets=section.take("buckets", buckets.buckets, None),
+        bucket=section.text("bucket") or "",
+        slots=section.take("slots", lambda number: number.integer("slots", 2, buckets.MAX_BUCKETS), 0),
+        sum=section.take("sum", buckets.total, None),
         at=section.values.get("name", node).at,
     )
+    if not section.errors:
+        _refuse_histogram(section, kind)
     section.errors.raise_all()
     return spec
+
+
+def _refuse_histogram(section: Section, kind: Kind) -> None:
+    """Collect an error for each key that is missing from a histogram, or belongs to one."""
+    if kind.is_histogram:
+        section.require("buckets", buckets.HOW)
+        return
+    for name in ("buckets", "bucket", "slots", "sum", "as"):
+        if name in section.values:
+            cause = f"it belongs to a histogram, and the metric is a {kind.word}"
+            node = section.values[name]
+            section.errors.add([node.refuse(name, cause, "write `kind: histogram`, or leave it out")])
 
 
 def _name(node: Node) -> str:

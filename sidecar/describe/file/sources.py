@@ -8,6 +8,7 @@ from pathlib import Path
 from sidecar.describe.clashes import clashes
 from sidecar.describe.directions import CHOICES, DEFAULT, in_directions
 from sidecar.describe.entry_error import entry_error
+from sidecar.describe.file.buckets import where
 from sidecar.describe.file.layout import layout
 from sidecar.describe.file.metrics import attributes, key, metrics
 from sidecar.describe.file.section import Section
@@ -25,7 +26,10 @@ _PROFILE_KEYS = ("match", "layout", "cpu", "rows", "key", "metrics")
 _ROWS: Mapping[str, RowsShown] = {"used": "used", "all": "all"}
 # Of the sources that name an interface only.
 _OF_INTERFACES = ("netns", "direction")
-_SOURCE_KEYS = (*_MAP_REFS, *_OF_INTERFACES, "profile", "attributes", "series_limit", *_PROFILE_KEYS[1:])
+_SOURCE_KEYS = (
+    *(*_MAP_REFS, *_OF_INTERFACES, "profile", "attributes", "series_limit", "where"),
+    *_PROFILE_KEYS[1:],
+)
 _U32 = (1 << 32) - 1
 # Never leaves this module: an error was found.
 _NO_MAP = MapRef("name", "")
@@ -161,6 +165,7 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
         layout=section.take("layout", layout, None),
         key=section.take("key", key, None),
         metrics=section.take("metrics", metrics, None),
+        where=section.take("where", where, ()),
         at=section.values.get(map_ref.kind, node).at,
     )
     direction = section.take("direction", lambda text: text.choice("direction", CHOICES), DEFAULT)

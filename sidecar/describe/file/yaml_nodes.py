@@ -12,6 +12,7 @@ from sidecar.suggest import suggest
 
 _MAX_FILE = 1 << 20
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
+_DECIMAL = re.compile(r"[-+]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][-+]?[0-9]{1,2})?")
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
@@ -92,6 +93,13 @@ class Node:
             )
         return number
 
+    def number(self, what: str) -> str:
+        """Return the text of a decimal number, `1e-9`, or raise ConfigError."""
+        text = str(self._node.value) if self._node.id == "scalar" else ""
+        if not _DECIMAL.fullmatch(text):
+            raise self._unexpected(what, "a number", "write a decimal number, such as 1e-9")
+        return text
+
     def boolean(self, what: str) -> bool:
         """Return true or false, or raise ConfigError."""
         boolean = self.scalar(what)
@@ -129,6 +137,11 @@ class Node:
     def is_mapping(self) -> bool:
         """Whether it is a mapping."""
         return bool(self._node.id == "mapping")
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it is a list."""
+        return bool(self._node.id == "sequence")
 
     def _how_to_write(self, what: str) -> str:
         """Return how to write a single value in place of a mapping or a list."""

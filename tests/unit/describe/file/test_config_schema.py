@@ -33,6 +33,13 @@ GOOD = [
     "sources: [{id: 1, key: [{field: a, decoder: table, table: {6: tcp, 0x11: udp, -1: none}}]}]",
     'sources: [{id: 1, metrics: [{name: a/b-c.d_e, field: f, unit: "{x}/s", description: D., kind: rate}]}]',
     "sources: [{id: 1, metrics: [{name: a, field: f, attributes: {g: h}}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, buckets: log2, sum: b, scale: 1e-9}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, buckets: log2, as: exponential}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, bucket: b, slots: 3, sum: 3, "
+    "buckets: {linear: {start: -5, width: 10}}}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, buckets: [0.5, 1, 1000]}]}]",
+    "sources: [{id: 1, where: {proto: tcp}, metrics: [{name: a, field: f, at: 0, scale: 1000},"
+    "{name: b, field: f, at: DROP}, {name: c, field: f, kind: gauge, where: {a: [1, b], c: true}}]}]",
 ]
 BAD = [
     "{}",
@@ -78,6 +85,23 @@ BAD = [
     "sources: [{id: 1, metrics: [{name: a, field: b, kind: sum}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: b, unit: µs}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: b, fields: c}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: b, kind: histogram}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: b, buckets: log2}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: b, kind: gauge, as: explicit}]}]",
+    *(
+        f"sources: [{{id: 1, metrics: [{{name: a, field: b, kind: histogram, buckets: {buckets}}}]}}]"
+        for buckets in ("log3", "linear", "{linear: {start: 1}}", "{linear: {width: 0}}", "[]", "[a]", "{}")
+    ),
+    *(
+        f"sources: [{{id: 1, metrics: [{{name: a, field: b, kind: histogram, buckets: log2, {more}}}]}}]"
+        for more in ("slots: 1", "sum: -1", "bucket: 1", "as: native")
+    ),
+    *(
+        f"sources: [{{id: 1, metrics: [{{name: a, field: b, {more}}}]}}]"
+        for more in ("scale: 0", "scale: -1", "scale: a", "scale: [1]", "at: -1", "at: []", "where: {}")
+    ),
+    "sources: [{id: 1, where: {a: []}}]",
+    "sources: [{id: 1, where: {a: {b: c}}}]",
 ]
 
 
@@ -153,7 +177,7 @@ def test_every_key_has_a_description():
             if "description" not in child | known and name not in ("key", "value"):
                 missing.append(f"{path}/{name}")
         for name, child in node.items():
-            if isinstance(child, dict) and name not in ("properties", "if"):
+            if isinstance(child, dict) and name not in ("properties", "if", "then", "else"):
                 visit(child, f"{path}/{name}")
         for name, child in node.get("properties", {}).items():
             visit(child, f"{path}/{name}")

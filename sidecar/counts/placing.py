@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which numbers of which series a key counts in: the views of a schema, applied (pure)."""
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+
+from sidecar.model import Attributes
+from sidecar.schema import CPU_BYTES, OVERFLOW, Part, Schema
+from sidecar.u64 import U64
+
+Numbers = tuple[int, ...]
+
+
+class Placed:
+    """
+    Numbers of keys, added up by series, modulo 2^64.
+
+    Attributes:
+        views: The views in which each series has a key (`Series.views`).
+
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        """Begin without any."""
+        self.views: dict[Attributes, int] = {}
+        self._schema = schema
+        self._numbers: dict[Attributes, list[int]] = {}
+
+    def parts(self, key: bytes) -> Sequence[Part]:
+        """Return the views that a key belongs to."""
+        schema = self._schema
+        if not schema.views:
+            return schema.parts
+        raw = key if schema.cpu is None else key[:-CPU_BYTES]
+        return [part for part in schema.parts if part.view.selects is None or part.view.selects(raw)]
+
+    def has(self, key: bytes) -> bool:
+        """Return whether a key belongs to some view."""
+        return bool(self.parts(key))
+
+    def add_unused_rows(self, known: Container[bytes]) -> None:
+        """Add zeros for each row that has a metric of its own and is not *known*: it never counted."""
+        zeros = (0,) * len(self._schema.layout.fields)
+        for part in self._schema.parts if self._schema.cpu is None else ():
+            if part.view.row is not None and part.view.row not in known:
+                self.add(part.view.row, [part], zeros)
+
+    def items(self) -> Iterator[tuple[Attributes, Numbers]]:
+        """Yield each series with its numbers."""
+        return ((attributes, tuple(numbers)) for attributes, numbers in self._numbers.items())
+
+    def add(self, key: bytes, parts: Iterable[Part], of_key: Numbers, *, is_decodable: bool = True) -> None:
+        """
+        Add the numbers of a key, one for each field of the layout, in the views *parts*.
+
+        Unless *is_decodable*, the key is of a map with other keys: it goes to the overflow series.
+        """
+        schema = self._schema
+        raw = key if schema.cpu is None else key[:-CPU_BYTES]
+        for part in parts:
+            view = part.view
+            if not is_decodable:
+                attributes: Attributes = (*schema.attributes, OVERFLOW)
+            else:
+                attributes = schema.attributes_of(key, view.label)
+            numbers = self._numbers.get(attributes)
+            if numbers is None:
+                numbers = self._numbers[attributes] = [0] * len(schema.numbers)
+            bucket = view.bucket(raw) if view.bucket else 0
+            first = part.first + bucket * len(part.picks)
+            for at, pick in enumerate(part.picks, first):
+                numbers[at] = numbers[at] + of_key[pick] & U64
+            self.views[attributes] = self.views.get(attributes, 0) | part.bit
