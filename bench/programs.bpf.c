@@ -5,6 +5,7 @@
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -33,6 +34,13 @@ int empty(struct xdp_md *ctx)
 {
 	(void)ctx;
 	return XDP_PASS;
+}
+
+SEC("tc")
+int tcx_empty(struct __sk_buff *skb)
+{
+	(void)skb;
+	return TC_ACT_UNSPEC;
 }
 
 /* The minimal cost of an exact counter of packets and bytes, without looking at the frame. */

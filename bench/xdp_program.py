@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The XDP program: ns per frame, compared with an empty program and the original demo's design."""
+"""The shipped programs: ns per frame, compared with empty ones and the original demo's design."""
 
 import os
 import time
@@ -30,6 +30,7 @@ _REPEAT = 200_000
 _ROUNDS = 41
 _ROUNDS_TOGETHER = 21
 _OURS, _EMPTY, _SHARED = "xdp_count_frags", "empty", "shared_atomics"
+_TCX, _TCX_EMPTY = "tcx_count", "tcx_empty"
 
 
 def rows() -> Iterator[Row]:
@@ -37,13 +38,29 @@ def rows() -> Iterator[Row]:
     with ExitStack() as stack:
         ours = stack.enter_context(libbpf.load_packet_counter(frags=True))
         others = stack.enter_context(programs(compile_bpf("programs.bpf.c")))
-        loaded = {**others, _OURS: ours.prog_fd}
+        transmits = stack.enter_context(libbpf.load_transmit_counter())
+        tcx = {_TCX_EMPTY: others[_TCX_EMPTY], _TCX: transmits.prog_fd}
+        loaded = {**{name: fd for name, fd in others.items() if name not in tcx}, _OURS: ours.prog_fd}
         cpus = sorted(os.sched_getaffinity(0))
         stack.callback(os.sched_setaffinity, 0, cpus)
         os.sched_setaffinity(0, cpus[-1:])
         for kind, frame in FRAMES.items():
             yield from _alone(kind, frame, loaded)
+        for kind, frame in FRAMES.items():
+            yield _transmitted(kind, frame, tcx)
         yield from _together(cpus[:2], loaded)
+
+
+def _transmitted(kind: str, frame: bytes, loaded: Mapping[str, int]) -> Row:
+    taken = _in_rounds(lambda fd: [_ns(fd, frame)], loaded, _ROUNDS)
+    return row(
+        f"TCX program, {kind}, over an empty one",
+        taken[_TCX].over(taken[_TCX_EMPTY]),
+        "ns",
+        "the empty program",
+        taken[_TCX_EMPTY],
+        Goal("value", 8) if kind == "TCP/IPv4" else None,
+    )
 
 
 def _alone(kind: str, frame: bytes, loaded: Mapping[str, int]) -> Iterator[Row]:
