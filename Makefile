@@ -9,6 +9,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BIN := .build/bin
+RELEASE := .build/release
 PYTHON := .venv/bin/python
 BPF_OBJECT := sidecar/xdp_packet_counter.bpf.o
 SCRIPTS = $(shell grep -rlI '^\#!/usr/bin/env bash' .ci bench bpf demo deploy tests tools 2>/dev/null)
@@ -21,6 +22,7 @@ STEP := tools/run-step
 
 # Helm for the chart's tests: built, unless an existing one is named (HELM=/usr/local/bin/helm).
 HELM_VERSION := v4.3.2
+ACTIONLINT_VERSION := v1.7.12
 HELM ?= $(BIN)/helm-$(HELM_VERSION)
 export HELM
 
@@ -120,7 +122,8 @@ ebpf-exporter: $(BIN)/ebpf_exporter ## build what `make bench` compares with
 ##@ Maintenance
 
 .PHONY: lint format explore chaos scale bench performance
-.PHONY: chart goldens dashboards pictures test-podman test-systemd test-kube
+.PHONY: release release-tools lock workflows version
+.PHONY: chart goldens dashboards pictures test-podman test-systemd test-release test-kube
 
 lint: .venv/bin/xdp-otel ## check style, types and the layers of imports
 	.venv/bin/ruff check .
@@ -159,6 +162,22 @@ pictures: prometheus promtool install ## draw the overview of a simulated day fo
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
 
+release: bpf collector release-tools $(HELM) ## build what is released into dist/ (REGISTRY=of the images)
+	@$(RELEASE)/bin/python -m release $(ARGS)
+
+workflows: release-tools $(BIN)/actionlint ## check .github/workflows (actionlint, zizmor)
+	$(BIN)/actionlint
+	$(RELEASE)/bin/zizmor --offline --quiet .github/workflows
+
+# For the workflows.
+version:
+	@echo $(VERSION)
+
+lock: .venv/bin/xdp-otel ## write versions and hashes of all that is shipped, and of the tools for it
+	@$(STEP) 'installing uv' .venv/bin/pip install uv
+	@$(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
+	@$(LOCK) --output-file release/requirements.txt release/requirements.in
+
 chart: $(HELM) .venv/bin/xdp-otel ## check the Helm chart
 	@$(PYTHON) -m pytest tests/chart $(ARGS)
 
@@ -173,8 +192,18 @@ test-systemd: wheel collector image-systemd ## test deploy/systemd in a containe
 	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/systemd $(ARGS)
 
+test-release: release ## install and run what is released, twice built (needs qemu-user)
+	@cp dist/SHA256SUMS .build/SHA256SUMS
+	@$(RELEASE)/bin/python -m release $(ARGS)
+	@cmp dist/SHA256SUMS .build/SHA256SUMS
+	@XDP_OTEL_TEST_RELEASE=1 $(PYTHON) -m pytest tests/release
+
 test-kube: $(HELM) .venv/bin/xdp-otel ## test the chart on KUBECONFIG's cluster, and break it
 	@XDP_OTEL_TEST_KUBE=1 $(PYTHON) -m pytest tests/kube $(ARGS)
+
+# The oldest Python that is supported decides which versions can be installed everywhere.
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock'
 
 # What the machine must have. Checked before each build; quick and silent if nothing is missing.
 .PHONY: packages go
@@ -203,6 +232,13 @@ attached:
 		.venv/bin/pip install --editable '.[dev]' --constraint constraints.txt
 	@touch $@
 
+release-tools: $(RELEASE)/bin/twine
+
+$(RELEASE)/bin/twine: release/requirements.txt | packages
+	@$(STEP) 'making the virtual environment $(RELEASE)' "$$(tools/find-python)" -m venv $(RELEASE)
+	@$(STEP) 'installing the tools of the release' $(RELEASE)/bin/pip install --require-hashes --requirement $<
+	@touch $@
+
 $(BPF_OBJECT): $(wildcard bpf/*.c bpf/*.h bpf/Makefile) | packages
 	@$(STEP) 'compiling the XDP program' $(MAKE) --no-print-directory -C bpf
 	@touch $@
@@ -225,6 +261,11 @@ $(BIN)/prometheus $(BIN)/promtool: $(BIN)/%: tools/prometheus/go.mod tools/prome
 
 $(BIN)/ebpf_exporter: bench/ebpf_exporter/build | go packages
 	@$(STEP) 'building ebpf_exporter (about 3 minutes the first time)' $<
+	@touch $@
+
+$(BIN)/actionlint: | go
+	@$(STEP) 'building actionlint' env GOBIN='$(CURDIR)/$(BIN)' go install -trimpath \
+		github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
 	@touch $@
 
 $(BIN)/helm-%: | go

@@ -15,8 +15,12 @@ examples.register()
 
 _HERE = Path(__file__).parent
 _NEED_KERNEL = ("kernel", "e2e", "chaos", "docs")
-_NEED_PODMAN = {"podman/test_podman.py": "podman", "systemd/test_services.py": "systemd"}
-"""By file: the make target `test-…` that runs it, and that sets XDP_OTEL_TEST_… to 1."""
+_NEED_ARTEFACTS = {
+    "podman/test_podman.py": ("podman", "podman and images"),
+    "systemd/test_services.py": ("systemd", "podman and images"),
+    "release/test_artefacts.py": ("release", "what is released"),
+}
+"""By file: the make target `test-…` that runs it and sets XDP_OTEL_TEST_… to 1, and what it makes first."""
 _counts = {"run": 0, "skipped": 0}
 
 
@@ -38,9 +42,9 @@ def pytest_collection_modifyitems(config, items):
     missing = "left out by --kernel=off" if mode == "off" else _missing()
     for item in items:
         place = item.path.relative_to(_HERE)
-        target = _NEED_PODMAN.get(str(place))
+        target, needs = _NEED_ARTEFACTS.get(str(place), ("", ""))
         if target and os.environ.get(f"XDP_OTEL_TEST_{target.upper()}") != "1":
-            item.add_marker(pytest.mark.skip(reason=f"needs podman and images: make test-{target}"))
+            item.add_marker(pytest.mark.skip(reason=f"needs {needs}: make test-{target}"))
         if place.parts[0] not in _NEED_KERNEL:
             continue
         item.add_marker(pytest.mark.needs_kernel)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sidecar import __version__
+
 ROOT = Path(__file__).parents[2]
 _PLACES = ("*.md", "docs/**/*.md", "helm/*.md", "deploy/**/*.md", "bpf/*.md", "collector/*.md")
 DOCUMENTS = sorted(file for place in _PLACES for file in ROOT.glob(place))
@@ -40,3 +42,12 @@ def test_commands_for_our_collector_carry_the_base_point():
     assert len(ours) >= 4
     assert [line for line in ours if "--base-point" not in line] == []
     assert [line for line in others if "--base-point" in line] == []
+
+
+def test_the_chart_has_the_version_of_the_sidecar():
+    chart = dict(
+        re.findall(
+            r'^(version|appVersion): "?([^"\n]+)', (ROOT / "helm/Chart.yaml").read_text(), re.MULTILINE
+        )
+    )
+    assert chart == {"version": __version__, "appVersion": __version__}

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build everything that is released, and the checksums of it; the same commit gives the same bytes."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from demo.processes import ROOT
+from demo.progress import step
+from release import chart, checksums, collector, python, sbom
+from release.commands import ReleaseError, run
+from sidecar import __version__
+
+
+def main() -> None:
+    """Build into an empty directory."""
+    arguments = _parse()
+    try:
+        if not arguments.allow_dirty and run("git", "status", "--porcelain"):
+            raise ReleaseError("cannot release this checkout: it has uncommitted changes: commit them")
+        _build(arguments.out, arguments.registry)
+    except ReleaseError as error:
+        sys.exit(str(error))
+    sys.stdout.write(
+        f"xdp-otel {__version__}: {len(list(arguments.out.iterdir()))} files in {arguments.out}\n"
+    )
+
+
+def _build(dist: Path, registry: str) -> None:
+    # What has a time in it gets that of the commit, so that the same commit gives the same bytes.
+    os.environ["SOURCE_DATE_EPOCH"] = run("git", "log", "-1", "--format=%ct").strip()
+    shutil.rmtree(dist, ignore_errors=True)
+    dist.mkdir(parents=True)
+    with step("wheel and sdist"):
+        wheel = python.build(dist)
+    for architecture in collector.ARCHITECTURES:
+        with step(f"Collector for {architecture}"):
+            collector.build(dist, architecture)
+    with step("Helm chart"):
+        chart.build(dist, registry)
+    with step("lists of parts (SBOM)"):
+        sbom.of_wheel(dist, wheel)
+        sbom.of_collector(dist)
+    checksums.write(dist)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m release", description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="directory, emptied first")
+    parser.add_argument(
+        "--registry",
+        default=os.environ.get("REGISTRY", ""),
+        help="where the images of the release are, such as registry.example/team: written into the chart",
+    )
+    parser.add_argument("--allow-dirty", action="store_true", help="also with uncommitted changes, for tests")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
