@@ -162,7 +162,7 @@ pictures: prometheus promtool install ## draw the overview of a simulated day fo
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
 
-release: bpf collector release-tools $(HELM) ## build what is released into dist/ (REGISTRY=of the images)
+release: bpf collector release-tools $(HELM) ## build what users install, into dist/ (REGISTRY=)
 	@$(RELEASE)/bin/python -m release $(ARGS)
 
 workflows: release-tools $(BIN)/actionlint ## check .github/workflows (actionlint, zizmor)
@@ -173,7 +173,7 @@ workflows: release-tools $(BIN)/actionlint ## check .github/workflows (actionlin
 version:
 	@echo $(VERSION)
 
-lock: .venv/bin/xdp-otel ## write versions and hashes of all that is shipped, and of the tools for it
+lock: .venv/bin/xdp-otel ## pin what is shipped, by version and hash
 	@$(STEP) 'installing uv' .venv/bin/pip install uv
 	@$(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
 	@$(LOCK) --output-file release/requirements.txt release/requirements.in
@@ -192,7 +192,7 @@ test-systemd: wheel collector image-systemd ## test deploy/systemd in a containe
 	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/systemd $(ARGS)
 
-test-release: release ## install and run what is released, twice built (needs qemu-user)
+test-release: release ## build it twice, install and run it (needs qemu-user)
 	@cp dist/SHA256SUMS .build/SHA256SUMS
 	@$(RELEASE)/bin/python -m release $(ARGS)
 	@cmp dist/SHA256SUMS .build/SHA256SUMS

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Prerequisites of the others, of no use by themselves.
-INTERNAL = {"go", "source", "attached"}
+INTERNAL = {"go", "source", "attached", "release-tools", "version"}
 
 
 def make(*arguments):
