@@ -41,6 +41,7 @@ class Column:
         title: The name of the number; of a histogram, of what counts its buckets.
         bit: The view that it belongs to, as a bit.
         places: The indices of its numbers.
+        sums: The indices of the numbers whose total is the sum of a histogram.
         histogram: The histogram; None for a number.
 
     """
@@ -48,6 +49,7 @@ class Column:
     title: str
     bit: int
     places: tuple[int, ...]
+    sums: tuple[int, ...] = ()
     histogram: Histogram | None = None
 
     def number(self, numbers: Sequence[int]) -> int:
@@ -55,14 +57,16 @@ class Column:
         return sum(numbers[at] for at in self.places)
 
     def text(self, numbers: Sequence[int]) -> str:
-        """Return the number as text; of a histogram also each bucket that counted: `7 (≤15: 5, ≤31: 2)`."""
+        """Return the number as text; of a histogram also each bucket that counted: `7 (≤15: 5, ≤31: 2, sum: 99)`."""
         total = f"{self.number(numbers):,}"
         if self.histogram is None:
             return total
         bounds = (*(f"≤{bound:g}" for bound in self.histogram.bounds), "more")
         counts = zip(bounds, (numbers[at] for at in self.places), strict=True)
-        shown = ", ".join(f"{bound}: {count:,}" for bound, count in counts if count)
-        return f"{total} ({shown})" if shown else total
+        shown = [f"{bound}: {count:,}" for bound, count in counts if count]
+        if self.sums:
+            shown.append(f"sum: {self.histogram.scale(sum(numbers[at] for at in self.sums)):,g}")
+        return f"{total} ({', '.join(shown)})" if shown else total
 
 
 def shown(schema: Schema, views: int = ALL_VIEWS) -> list[Column]:
@@ -75,6 +79,7 @@ def shown(schema: Schema, views: int = ALL_VIEWS) -> list[Column]:
             instrument.field + instrument.view,
             bits[instrument.view],
             schema.places(instrument).counts,
+            schema.places(instrument).sums,
             instrument.histogram,
         )
         for instrument in histograms
