@@ -57,7 +57,7 @@ class Column:
         return sum(numbers[at] for at in self.places)
 
     def text(self, numbers: Sequence[int]) -> str:
-        """Return the number as text; of a histogram also each bucket that counted: `7 (≤15: 5, ≤31: 2, sum: 99)`."""
+        """Return the number as text; of a histogram also what it counted: `7 (≤15: 5, ≤31: 2, sum: 99)`."""
         total = f"{self.number(numbers):,}"
         if self.histogram is None:
             return total
@@ -65,7 +65,8 @@ class Column:
         counts = zip(bounds, (numbers[at] for at in self.places), strict=True)
         shown = [f"{bound}: {count:,}" for bound, count in counts if count]
         if self.sums:
-            shown.append(f"sum: {self.histogram.scale(sum(numbers[at] for at in self.sums)):,g}")
+            total_sum: float = self.histogram.scale(sum(numbers[at] for at in self.sums))
+            shown.append(f"sum: {total_sum:,.0f}" if total_sum.is_integer() else f"sum: {total_sum:,g}")
         return f"{total} ({', '.join(shown)})" if shown else total
 
 
