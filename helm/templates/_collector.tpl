@@ -112,20 +112,7 @@ gateway-extra.yaml: |
     httpGet: {path: /, port: health}
     periodSeconds: 2
     timeoutSeconds: 5
-  securityContext:
-    {{- if eq .file "agent.yaml" }}
-    # The queue's directory on the node is root's.
-    runAsUser: 0
-    runAsGroup: 0
-    {{- else }}
-    runAsNonRoot: true
-    runAsUser: 65532
-    runAsGroup: 65532
-    {{- end }}
-    readOnlyRootFilesystem: true
-    allowPrivilegeEscalation: false
-    capabilities: {drop: [ALL]}
-    seccompProfile: {{- toYaml $collector.seccompProfile | nindent 6 }}
+  securityContext: {{- include "xdp-otel.over" (list (include "xdp-otel.collectorRights" .) .values.securityContext) | nindent 4 }}
   resources: {{- toYaml .values.resources | nindent 4 }}
   volumeMounts:
     - {name: collector-config, mountPath: /etc/otelcol-xdp, readOnly: true}
@@ -138,6 +125,25 @@ gateway-extra.yaml: |
     - {name: tls-client, mountPath: /etc/otelcol-xdp-client, readOnly: true}
     {{- end }}
     {{- end }}
+    {{- with .values.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{- define "xdp-otel.collectorRights" -}}
+{{- if eq .file "agent.yaml" -}}
+# The queue's directory on the node is root's.
+runAsUser: 0
+runAsGroup: 0
+{{- else -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+{{- end }}
+readOnlyRootFilesystem: true
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+seccompProfile: {{- toYaml .root.Values.collector.seccompProfile | nindent 2 }}
 {{- end }}
 
 {{- define "xdp-otel.collectorBeside" -}}

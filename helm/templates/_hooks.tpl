@@ -95,13 +95,17 @@ containers:
     imagePullPolicy: {{ $.Values.sidecar.image.pullPolicy }}
     command: {{- index . 2 | nindent 6 }}
     terminationMessagePolicy: FallbackToLogsOnError
-    securityContext: {{- include "xdp-otel.noRights" $ | nindent 6 }}
+    securityContext: {{- include "xdp-otel.hookSecurity" $ | nindent 6 }}
     resources: {{- toYaml $.Values.hooks.resources | nindent 6 }}
     volumeMounts:
       - {name: scripts, mountPath: /scripts, readOnly: true}
 volumes:
   - name: scripts
     configMap: {name: {{ include "xdp-otel.fullname" $ }}-scripts}
+{{- end }}
+
+{{- define "xdp-otel.hookSecurity" -}}
+{{- include "xdp-otel.over" (list (include "xdp-otel.noRights" .) .Values.hooks.securityContext) }}
 {{- end }}
 
 {{- define "xdp-otel.noRights" -}}

@@ -51,10 +51,24 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "xdp-otel.image" -}}
 {{- $ := index . 0 }}
 {{- $image := index . 1 }}
+{{- $repository := $image.repository }}
+{{- with $.Values.global.imageRegistry }}
+{{- /* What stands before the first slash is a registry if it has a dot or a port, or is localhost. */ -}}
+{{- $repository = printf "%s/%s" . (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "") }}
+{{- end }}
 {{- if $image.digest }}
-{{- printf "%s@%s" $image.repository $image.digest }}
+{{- printf "%s@%s" $repository $image.digest }}
 {{- else }}
-{{- printf "%s:%s" $image.repository ($image.tag | default $.Chart.AppVersion) }}
+{{- printf "%s:%s" $repository ($image.tag | default $.Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{- /* The chart's own fields, with the user's over them: (list own overrides). */ -}}
+{{- define "xdp-otel.over" -}}
+{{- if index . 1 }}
+{{- mergeOverwrite (index . 0 | fromYaml) (index . 1) | toYaml }}
+{{- else }}
+{{- index . 0 }}
 {{- end }}
 {{- end }}
 

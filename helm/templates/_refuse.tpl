@@ -11,12 +11,14 @@
 {{- $durationWords := "a duration such as 15s or 2h" }}
 {{- $quantity := "^[0-9]+(\\.[0-9]+)?([EPTGMk]i?|m)?$" }}
 {{- $quantityWords := "a size such as 8Gi" }}
+{{- $share := "^([1-9][0-9]*|([1-9][0-9]?|100)%)$" }}
+{{- $shareWords := "a number from 1, or a percentage" }}
 {{- $url := "^(https?://\\S+)?$" }}
 {{- $urlWords := "a URL: http://… or https://…" }}
 {{- range list
   (list "sidecar.interval" .Values.sidecar.interval "^(0\\.[1-9][0-9]*|[1-9][0-9]{0,4}(\\.[0-9]+)?)$" "a number of seconds from 0.1 to 86400")
   (list "sidecar.state.hostPath" .Values.sidecar.state.hostPath "^((/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,})?$" "a path of at least two directories, such as /var/lib/xdp-otel-1, of letters, digits, . _ and -")
-  (list "sidecar.maxUnavailable" .Values.sidecar.maxUnavailable "^([1-9][0-9]*|([1-9][0-9]?|100)%)$" "a number from 1, or a percentage")
+  (list "sidecar.maxUnavailable" .Values.sidecar.maxUnavailable $share $shareWords)
   (list "collector.endpoint" .Values.collector.endpoint "^(https?://[^/\\s]+/?)?$" "http://HOST:PORT or https://HOST:PORT")
   (list "gateway.remoteWrite.url" .Values.gateway.remoteWrite.url $url $urlWords)
   (list "prometheus.scrapeInterval" .Values.prometheus.scrapeInterval $duration $durationWords)
@@ -27,6 +29,12 @@
   (list "grafana.storage.size" .Values.grafana.storage.size $quantity $quantityWords)
   (list "grafana.prometheusUrl" .Values.grafana.prometheusUrl $url $urlWords)
   (list "monitoring.podMonitor.interval" .Values.monitoring.podMonitor.interval $duration $durationWords)
+  (list "monitoring.podMonitor.scrapeTimeout" (.Values.monitoring.podMonitor.scrapeTimeout | default "1s") $duration $durationWords)
+  (list "monitoring.serviceMonitor.scrapeTimeout" (.Values.monitoring.serviceMonitor.scrapeTimeout | default "1s") $duration $durationWords)
+  (list "gateway.podDisruptionBudget.maxUnavailable" .Values.gateway.podDisruptionBudget.maxUnavailable $share $shareWords)
+  (list "global.imageRegistry" .Values.global.imageRegistry "^([^/\\s:]+(:[0-9]+)?(/[^\\s]*[^/\\s])?)?$" "a registry without https:// and without / at the end")
+  (list "grafana.ingress.path" .Values.grafana.ingress.path "^/" "a path")
+  (list "grafana.httpRoute.path" .Values.grafana.httpRoute.path "^/" "a path")
   (list "monitoring.serviceMonitor.interval" .Values.monitoring.serviceMonitor.interval $duration $durationWords)
 }}
 {{- include "xdp-otel.match" . }}
@@ -128,6 +136,12 @@
 {{- end }}
 {{- if and .Values.grafana.enabled (not .Values.prometheus.enabled) (not .Values.grafana.prometheusUrl) }}
 {{- fail "grafana.prometheusUrl: empty, and no Prometheus of this release: set it, or disable grafana" }}
+{{- end }}
+{{- if and .Values.grafana.ingress.enabled (not .Values.grafana.ingress.hosts) }}
+{{- fail "grafana.ingress.hosts: empty: set it to the names under which Grafana is reached" }}
+{{- end }}
+{{- if and .Values.grafana.httpRoute.enabled (not .Values.grafana.httpRoute.parentRefs) }}
+{{- fail "grafana.httpRoute.parentRefs: empty: name the Gateway, as [{name: …, namespace: …}]" }}
 {{- end }}
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
 {{- fail "monitoring: podMonitor and serviceMonitor would scrape the same twice: enable one" }}

@@ -47,6 +47,10 @@
 {{- end }}
 
 {{- define "xdp-otel.sidecarSecurity" -}}
+{{- include "xdp-otel.over" (list (include "xdp-otel.sidecarRights" .) .Values.sidecar.securityContext) }}
+{{- end }}
+
+{{- define "xdp-otel.sidecarRights" -}}
 {{- $sidecar := .Values.sidecar -}}
 # User 0 because Kubernetes gives added capabilities to nobody else; without them it is a user as any other.
 runAsUser: 0

@@ -7,6 +7,8 @@ from sidecar.describe.spec import MapRef
 from sidecar.sources.privileges import to_open
 from tests.chart.chart import CASES, containers, environment, name_of, one, pod_spec, render, sidecar
 
+WITH_AGENTS = ("scale", "gateways")
+
 
 @pytest.mark.parametrize("case", CASES)
 def test_least_rights(renders, case):
@@ -36,7 +38,8 @@ def test_least_rights(renders, case):
             if container["name"] not in ("sidecar", "check", "detach"):
                 assert "add" not in security["capabilities"], where
             if security.get("runAsUser") == 0:
-                assert container["name"] in ("sidecar", "check", "detach") or case == "scale", where
+                root = ("sidecar", "check", "detach", *(("collector",) if case in WITH_AGENTS else ()))
+                assert container["name"] in root, where
             else:
                 assert security.get("runAsNonRoot") or spec["securityContext"]["runAsNonRoot"], where
 
