@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo import interruption, prometheus, sources, stack
-from demo.comparison import Row, settle
+from demo.comparison import Row, places_of, settle
 from demo.errors import DemoError
 from demo.generator import send, server, trickle
 from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE, lab
@@ -98,8 +98,10 @@ def demonstrate(place: Workplace) -> tuple[list[Row], str]:
     with step("Create two network namespaces, joined by a veth pair"):
         made = place.cleanup.enter_context(lab())
     print(f"    {made.client} -> {made.node}")
-    place.cleanup.callback(stack.detach, NODE_INTERFACE, made.node)
-    sidecar = stack.sidecar(place.directory, place.ports, NODE_INTERFACE, made.node)
+    counted = places_of(made)
+    for one in counted:
+        place.cleanup.callback(stack.detach, one.name, one.netns)
+    sidecar = stack.counting(place.directory, place.ports, counted)
     services = start(place, *store(place), sidecar)
     with step("Tap the client's interface and connect the two"):
         truth = place.cleanup.enter_context(tap(made.client, CLIENT_INTERFACE))
@@ -109,8 +111,11 @@ def demonstrate(place: Workplace) -> tuple[list[Row], str]:
     with step("Send TCP, UDP, ICMP, ARP, VLAN tags, fragments, broken frames"):
         send(made)
     with step("Wait until Prometheus has all counts"):
-        rows = settle(truth, place.ports, made)
-    print(f"\n{table(rows, colours=is_terminal())}\n\n{peak_rate(place.ports)}\n")
+        tables = settle(truth, place.ports, counted)
+    for one, found in zip(counted, tables, strict=True):
+        print(f"\n{table(one, found, colours=is_terminal())}")
+    print(f"\n{peak_rate(place.ports)}\n")
+    rows = [row for found in tables for row in found]
     if not all(row.agrees for row in rows):
         print(f"The sidecar's log ends\n{services[-1].tail()}\n")
     dropped = made.dropped() - dropped_before

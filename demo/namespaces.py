@@ -10,12 +10,17 @@ The addresses are those reserved for documentation (RFC 5737, RFC 3849): nothing
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from demo.errors import DemoError
+from demo.interruption import pause
 from demo.processes import run
+from sidecar.kernel import netns
 
 CLIENT_INTERFACE = "client0"
 NODE_INTERFACE = "node0"
@@ -25,6 +30,8 @@ NODE_IPV4 = "192.0.2.2"
 NODE_IPV6 = "2001:db8::2"
 MTU = 9000
 """Bytes. Larger than a page, so that the XDP program receives multi-buffer packets."""
+
+_CARRIER_WITHIN_S = 10
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,9 @@ class Lab:
         for namespace, interface in ((self.client, CLIENT_INTERFACE), (self.node, NODE_INTERFACE)):
             # Without a link-local address the kernel sends little traffic of its own.
             run("ip", "-n", namespace, "link", "set", interface, "addrgenmode", "none")
-        _up(self.client, CLIENT_INTERFACE, CLIENT_IPV4, CLIENT_IPV6)
+        _allow_ipv6(self.client, CLIENT_INTERFACE, allowed=False)
+        run("ip", "-n", self.client, "link", "set", CLIENT_INTERFACE, "up")
+        run("ip", "-n", self.client, "address", "add", f"{CLIENT_IPV4}/24", "dev", CLIENT_INTERFACE)
 
     def unplug(self) -> None:
         """Remove the veth pair, and all that is attached to it."""
@@ -52,13 +61,23 @@ class Lab:
         Bring up the node's end; from now on frames pass.
 
         Until then the client's end has no carrier, and the kernel drops its frames before they reach a tap.
-        So a tap on it and an XDP program on the node's end both see the very first frame.
+        So a tap on it and an XDP program on the node's end both see the very first frame. A TCX program on
+        the client's end sees what is dropped, too: so IPv6, which sends of its own, comes last.
         """
         for namespace, interface in ((self.client, CLIENT_INTERFACE), (self.node, NODE_INTERFACE)):
             # A kernel without multi-buffer XDP (before 5.18) refuses jumbo frames: 1500 remains.
             with suppress(DemoError):
                 run("ip", "-n", namespace, "link", "set", interface, "mtu", str(MTU))
-        _up(self.node, NODE_INTERFACE, NODE_IPV4, NODE_IPV6)
+        run("ip", "-n", self.node, "link", "set", NODE_INTERFACE, "up")
+        run("ip", "-n", self.node, "address", "add", f"{NODE_IPV4}/24", "dev", NODE_INTERFACE)
+        _add_ipv6(self.node, NODE_INTERFACE, NODE_IPV6)
+        deadline = time.monotonic() + _CARRIER_WITHIN_S
+        while _shown(self.client, CLIENT_INTERFACE)["operstate"] != "UP":
+            if time.monotonic() > deadline:
+                raise DemoError(f"cannot connect the veth pair: no carrier after {_CARRIER_WITHIN_S} s")
+            pause(0.02)
+        _allow_ipv6(self.client, CLIENT_INTERFACE, allowed=True)
+        _add_ipv6(self.client, CLIENT_INTERFACE, CLIENT_IPV6)
 
     def dropped(self) -> int:
         """
@@ -67,8 +86,7 @@ class Lab:
         Without carrier it drops them before the tap; later, between tap and XDP program, when the queue of
         the node's end is full (drivers/net/veth.c, veth_xmit()).
         """
-        statistics = run("ip", "-n", self.client, "-json", "-statistics", "link", "show", CLIENT_INTERFACE)
-        dropped: int = json.loads(statistics)[0]["stats64"]["tx"]["dropped"]
+        dropped: int = _shown(self.client, CLIENT_INTERFACE)["stats64"]["tx"]["dropped"]
         return dropped
 
 
@@ -89,7 +107,18 @@ def lab(name: str = "demo") -> Iterator[Lab]:
         yield made
 
 
-def _up(namespace: str, interface: str, ipv4: str, ipv6: str) -> None:
-    run("ip", "-n", namespace, "link", "set", interface, "up")
-    run("ip", "-n", namespace, "address", "add", f"{ipv4}/24", "dev", interface)
-    run("ip", "-n", namespace, "address", "add", f"{ipv6}/64", "dev", interface, "nodad")
+def _shown(namespace: str, interface: str) -> dict[str, Any]:
+    """Return what iproute2 shows of an interface."""
+    shown: list[dict[str, Any]] = json.loads(
+        run("ip", "-n", namespace, "-json", "-statistics", "link", "show", interface)
+    )
+    return shown[0]
+
+
+def _allow_ipv6(namespace: str, interface: str, *, allowed: bool) -> None:
+    with netns.entered(namespace):
+        Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6").write_text(str(int(not allowed)))
+
+
+def _add_ipv6(namespace: str, interface: str, address: str) -> None:
+    run("ip", "-n", namespace, "address", "add", f"{address}/64", "dev", interface, "nodad")

@@ -2,13 +2,17 @@
 """The comparison as text: a table, and a line that tells whether all agree."""
 
 from demo.comparison import Row
+from sidecar.kernel.interface import Interface
 
 _GREEN, _RED, _PLAIN = "\033[32m", "\033[31m", "\033[0m"
 
 
-def table(rows: list[Row], *, colours: bool) -> str:
-    """Return *rows* as text with aligned columns."""
-    lines = [f"{'metric':<21}{'generator sent':>16}{'kernel counted':>16}{'Prometheus says':>17}  verdict"]
+def table(place: Interface, rows: list[Row], *, colours: bool) -> str:
+    """Return *rows* as text with aligned columns, under what they count."""
+    lines = [
+        f"{place.name} {place.direction}s",
+        f"{'metric':<21}{'generator sent':>16}{'kernel counted':>16}{'Prometheus says':>17}  verdict",
+    ]
     for row in rows:
         answer = "nothing" if row.prometheus is None else f"{row.prometheus:,}"
         verdict = "agree" if row.agrees else "DIFFER"
@@ -23,7 +27,7 @@ def conclusion(rows: list[Row], *, seconds: float, dropped: int) -> str:
     packets, size = rows[0], rows[1]
     if all(row.agrees for row in rows):
         return f"All agree: {packets.sent:,} packets, {size.sent:,} bytes, in {seconds:.1f} s."
-    differing = ", ".join(row.metric for row in rows if not row.agrees)
+    differing = ", ".join(dict.fromkeys(row.metric for row in rows if not row.agrees))
     cause = (
         f"the veth pair dropped {dropped:,} frames: reduce the load of the host"
         if dropped

@@ -16,7 +16,9 @@ from demo.processes import ROOT, environment, run
 from demo.prometheus import answers, config, scrapes
 from demo.service import Service
 from demo.tap import FIELDS, Counts
-from sidecar.kernel.interface import Interface
+from sidecar.errors import KernelError
+from sidecar.kernel import features
+from sidecar.kernel.interface import Direction, Interface
 
 COLLECTOR = ROOT / ".build/bin/otelcol-xdp"
 PROMETHEUS = ROOT / ".build/bin/prometheus"
@@ -113,6 +115,25 @@ def _sidecar(directory: Path, ports: Ports, flags: Sequence[str], ready: Callabl
     )
 
 
+def counting(directory: Path, ports: Ports, places: Sequence[Interface]) -> Service:
+    """Return the sidecar for these interfaces and directions, ready after its first cycle; state as above."""
+    file = directory / "sources.yaml"
+    sources = [
+        {"interface": place.name, "netns": place.netns, "direction": place.direction} for place in places
+    ]
+    file.write_text(json.dumps({"sources": sources}))
+    return reader(directory, ports, "--config", str(file))
+
+
+def sees_transmitted() -> bool:
+    """Return whether the kernel has the hook where transmitted packets are counted."""
+    try:
+        features.require_tcx("count transmitted packets")
+    except KernelError:
+        return False
+    return True
+
+
 def pins(interface: str, namespace: str | None = None) -> Path:
     """Return the directory in which the sidecar pins the map and the link of *interface*."""
     return Interface(interface, namespace).pin_directory
@@ -129,13 +150,13 @@ def detach(interface: str, namespace: str | None = None) -> None:
         run(str(SIDECAR), "detach", *_where(interface, namespace))
 
 
-def kernel_counts(interface: str, namespace: str | None = None) -> Counts:
+def kernel_counts(interface: str, namespace: str | None = None, direction: Direction = "receive") -> Counts:
     """
     Return the kernel's counts of *interface*, summed over the CPUs.
 
     bpftool reads them, since the sidecar's own code is under test.
     """
-    return map_counts("pinned", str(pins(interface, namespace) / "stats_map"))
+    return map_counts("pinned", str(Interface(interface, namespace, direction).map_pin))
 
 
 def map_counts(*which: str) -> Counts:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from demo import stack
-from demo.comparison import Row, settle
+from demo.comparison import Row, places_of, settle
 from demo.generator import send, server
-from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE, Lab, lab
+from demo.namespaces import CLIENT_INTERFACE, Lab, lab
 from demo.ports import Ports
-from demo.report import table
 from demo.service import Service
 from demo.tap import Tap, tap
+from sidecar.kernel.interface import Interface
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Route:
     """A running path: the namespaces, the tap between them, and the services by name."""
 
     lab: Lab
+    places: list[Interface]
     truth: Tap
     ports: Ports
     services: dict[str, Service]
@@ -33,7 +34,8 @@ class Route:
 
     def compare(self) -> list[Row]:
         """Return what was sent, counted and shown, once they agree or time is up."""
-        return settle(self.truth, self.ports, self.lab, within_s=90)
+        tables = settle(self.truth, self.ports, self.places, within_s=90)
+        return [row for rows in tables for row in rows]
 
 
 @pytest.fixture
@@ -42,27 +44,29 @@ def route(tmp_path: Path) -> Iterator[Route]:
     ports = Ports.free()
     with ExitStack() as cleanup:
         made = cleanup.enter_context(lab())
-        cleanup.callback(stack.detach, NODE_INTERFACE, made.node)
+        places = places_of(made)
+        for place in places:
+            cleanup.callback(stack.detach, place.name, place.netns)
         services = {
             "collector": stack.collector(tmp_path, ports),
             "prometheus": stack.prometheus(tmp_path, ports),
-            "sidecar": stack.sidecar(tmp_path, ports, NODE_INTERFACE, made.node),
+            "sidecar": stack.counting(tmp_path, ports, places),
         }
         for service in services.values():
             cleanup.enter_context(service)
         truth = cleanup.enter_context(tap(made.client, CLIENT_INTERFACE))
         made.connect()
         cleanup.enter_context(server(made))
-        yield Route(made, truth, ports, services)
+        yield Route(made, places, truth, ports, services)
 
 
 def test_query_equals_truth(route: Route) -> None:
-    """Every counter in Prometheus equals what was sent, and none is zero."""
+    """Every counter in Prometheus equals what was sent, at both ends, and none is zero."""
     route.send()
 
     rows = route.compare()
 
-    assert all(row.agrees for row in rows), table(rows, colours=False)
+    assert all(row.agrees for row in rows), rows
     assert all(row.sent for row in rows)
 
 
@@ -77,5 +81,5 @@ def test_query_equals_truth_after_a_kill(route: Route, part: str) -> None:
 
     rows = route.compare()
 
-    assert all(row.agrees for row in rows), table(rows, colours=False)
+    assert all(row.agrees for row in rows), rows
     assert rows[0].sent > 3 * 10_000
