@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from sidecar.counts.columns import SeriesTable
+from sidecar.kinds import Kind
 from sidecar.model import Attribute, Temporality
 from sidecar.otlp import message
-from sidecar.otlp.columns_points import Bodies, Group
+from sidecar.otlp.columns_points import Bodies, Form, Group
 from sidecar.schema import Instrument, Schema
 from sidecar.u64 import LARGEST_COUNT
 
@@ -24,7 +25,10 @@ _AT_ONCE = 8192
 
 def is_encodable(temporality: Temporality, schema: Schema, series: SeriesTable) -> bool:
     """Return whether every value fits its point and no time is zero, which protobuf would omit."""
-    if len(schema.parts) > 1 or any(each.histogram or each.scale for each in schema.instruments):
+    # The counts of an exponential histogram are varints, so its points differ in length.
+    if any(each.kind is Kind.EXPONENTIAL for each in schema.instruments):
+        return False
+    if any(len({Form.of(each) for _, each in metric}) > 1 for metric in _by_metric(schema)):
         return False
     if not schema.instruments or not series or not series.start_time_ns or not series.start_ns.all():
         return False
@@ -35,7 +39,7 @@ def _fits(
     temporality: Temporality, schema: Schema, series: SeriesTable, at: int, instrument: Instrument
 ) -> bool:
     kind = instrument.kind
-    if kind.is_double or kind.is_signed(schema.numbers[at]):
+    if instrument.is_double or instrument.histogram or kind.is_signed(schema.numbers[at]):
         return True
     if not kind.is_sum:
         return bool(kind.read(series, at).max() <= _LARGEST_COUNT)
@@ -50,22 +54,21 @@ class _Encoder:
     """Encodes the series of one source."""
 
     def __init__(self, resource: Sequence[Attribute], temporality: Temporality, schema: Schema) -> None:
-        self._resource, self._temporality = resource, temporality
+        self._resource, self._temporality, self._schema = resource, temporality, schema
         self.most = max(1, message.POINTS_PER_REQUEST // schema.size)
         self._groups: dict[object, Group] = {}
         # Of each metric an instrument, and where its points are: the group and the row there.
         self._metrics = [(placed[0][1], *self._place(placed)) for placed in _by_metric(schema)]
 
     def _place(self, placed: Sequence[tuple[int, Instrument]]) -> tuple[int, int]:
-        kind = placed[0][1].kind
-        form = None if kind.is_sum else kind, tuple(instrument.attributes for _, instrument in placed)
-        group = self._groups.setdefault(form, Group(*form, []))
-        group.fields.append([at for at, _ in placed])
-        return list(self._groups).index(form), len(group.fields) - 1
+        key = Form.of(placed[0][1]), tuple(instrument.attributes for _, instrument in placed)
+        group = self._groups.setdefault(key, Group(*key, []))
+        group.metrics.append(list(placed))
+        return list(self._groups).index(key), len(group.metrics) - 1
 
     def requests(self, series: SeriesTable) -> Iterator[bytes]:
         """Yield the requests of some series, as many in each as `otlp.encode` would put into it."""
-        groups = [Bodies(group, series, self._temporality) for group in self._groups.values()]
+        groups = [Bodies(self._schema, group, series, self._temporality) for group in self._groups.values()]
 
         def encode_range(first: int, last: int) -> bytes:
             bodies = [group.between(first, last) for group in groups]

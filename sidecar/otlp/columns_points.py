@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from sidecar.attributes import encode_attributes
 from sidecar.counts.columns import EncodedAttributes, SeriesTable
 from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, Rows, U64Array
-from sidecar.counts.columns.names import bounds, pieces
+from sidecar.counts.columns.names import bounds, in_histogram, pieces
 from sidecar.kinds import Kind
 from sidecar.model import Attributes, Temporality
 from sidecar.otlp import points
+from sidecar.schema import Instrument, Schema
 
 
 @dataclass(frozen=True)
@@ -108,80 +109,144 @@ def _by_length(lengths: Offsets) -> Iterator[tuple[int, Rows]]:
 
 
 @dataclass(frozen=True)
+class Form:
+    """
+    What the points of an instrument look like.
+
+    Attributes:
+        gauge: The kind; None for what counts in windows.
+        zeros: The numbers of a point, all zero.
+        offsets: The offsets of its values among them.
+        is_histogram: Whether its attributes have the tag that they have in a histogram.
+
+    """
+
+    gauge: Kind | None
+    zeros: bytes
+    offsets: tuple[int, ...]
+    is_histogram: bool = False
+
+    @classmethod
+    def of(cls, instrument: Instrument) -> "Form":
+        """Return the form of an instrument's points."""
+        if instrument.histogram:
+            return cls(None, *points.histogram_layout(instrument.histogram), is_histogram=True)
+        if instrument.kind.is_sum:
+            return cls(None, points.DOUBLE_SUM if instrument.is_double else points.SUM, (points.VALUE,))
+        zeros = points.DOUBLE if instrument.is_double else points.INTEGER
+        return cls(instrument.kind, zeros, (points.GAUGE_VALUE,))
+
+
+@dataclass(frozen=True)
 class Group:
     """
     Metrics whose points differ only in their values.
 
     Attributes:
-        gauge: The kind; None for sums.
+        form: What their points look like.
         suffixes: For each instrument of a metric, the attributes that it adds to those of a series.
-        fields: For each metric, the indexes of its instruments' fields.
+        metrics: For each metric, its instruments, each after the index of its number.
 
     """
 
-    gauge: Kind | None
+    form: Form
     suffixes: tuple[Attributes, ...]
-    fields: list[list[int]]
-
-    @property
-    def zeros(self) -> bytes:
-        """The numbers of a point, all zero."""
-        if self.gauge is None:
-            return points.SUM
-        return points.DOUBLE if self.gauge.is_double else points.INTEGER
+    metrics: list[list[tuple[int, Instrument]]]
 
 
 class Bodies:
     """The points of a group's metrics for some series; each request takes a range of the series."""
 
-    def __init__(self, group: Group, series: SeriesTable, temporality: Temporality) -> None:
+    def __init__(self, schema: Schema, group: Group, series: SeriesTable, temporality: Temporality) -> None:
         """Lay out the points and fill in what the metrics have in common."""
-        bases = temporality is Temporality.DELTA_WITH_BASE and group.gauge is None
+        form = group.form
+        bases = temporality is Temporality.DELTA_WITH_BASE and form.gauge is None
         has_base = ~series.is_new & np.bool_(bases)
         suffixes = [encode_attributes(attributes) for attributes in group.suffixes]
-        self._template = template(series.names, series.rows, group.zeros, suffixes, has_base)
+        names = series.names
+        if form.is_histogram:
+            names, suffixes = in_histogram(names), list(map(points.in_histogram, suffixes))
+        self._template = template(names, series.rows, form.zeros, suffixes, has_base)
         self._each = len(suffixes)
         self._bases = self._each * np.append(0, np.cumsum(has_base))
-        self._value = points.GAUGE_VALUE if group.gauge else points.VALUE
-        self._numbers = _by_metric(group, lambda at: _window_values(group, series, temporality, at))
-        self._before = _by_metric(group, lambda at: series.totals[at][has_base] - series.counts[at][has_base])
+        counts = series.totals if temporality is Temporality.CUMULATIVE else series.counts
+        before = series.totals[:, has_base] - series.counts[:, has_base]
+        self._numbers = _by_metric(
+            group,
+            lambda at, instrument: (
+                [_gauge(schema, instrument, series, at)]
+                if form.gauge
+                else _counted(schema, instrument, counts, at)
+            ),
+        )
+        self._before = _by_metric(
+            group, lambda at, instrument: [] if form.gauge else _counted(schema, instrument, before, at)
+        )
+        self._offsets = form.offsets
         _fill_times(self._template, group, series, temporality)
 
     def between(self, first: int, last: int) -> Bytes:
         """Return the points of the series from *first* to before *last*, a row for each metric."""
         begin, end = self._template.starts[[first, last]].tolist()
-        rows = np.empty((len(self._numbers), end - begin), np.uint8)
+        rows = np.empty((self._numbers[0].shape[0], end - begin), np.uint8)
         rows[:] = self._template.blob[begin:end]
         # A number of 8 bytes at each byte of a row: assigning to one patches the bytes in place.
         eights = np.ndarray((len(rows), max(0, end - begin - 7)), "<u8", rows, 0, (end - begin, 1))
         some = slice(self._each * first, self._each * last)
-        eights[:, self._template.window[some] - begin + self._value] = self._numbers[:, some]
+        window = self._template.window[some] - begin
+        for offset, numbers in zip(self._offsets, self._numbers, strict=True):
+            eights[:, window + offset] = numbers[:, some]
         some = slice(*self._bases[[first, last]].tolist())
-        eights[:, self._template.base[some] - begin + self._value] = self._before[:, some]
+        base = self._template.base[some] - begin
+        for offset, numbers in zip(self._offsets, self._before, strict=False):
+            eights[:, base + offset] = numbers[:, some]
         return rows
 
 
-def _window_values(
-    group: Group, series: SeriesTable, temporality: Temporality, at: int
-) -> NDArray[np.generic]:
-    """Return the value of a field in the window's point of each series."""
-    values: NDArray[np.generic]
-    if group.gauge:
-        values = group.gauge.read(series, at)
-        return values
-    values = series.totals[at] if temporality is Temporality.CUMULATIVE else series.counts[at]
-    return values
+def _gauge(schema: Schema, instrument: Instrument, series: SeriesTable, at: int) -> U64Array:
+    """Return the value of a gauge in each series, as the bits of a point."""
+    values: NDArray[np.generic] = instrument.kind.read(series, at)
+    return _bits(values, instrument, is_signed=instrument.kind.is_signed(schema.numbers[at]))
 
 
-def _by_metric(group: Group, values: Callable[[int], NDArray[np.generic]]) -> U64Array:
-    """Return, for each metric, the values of its points in their order: by series, then by instrument."""
-    rows = [np.column_stack([values(at) for at in fields]).reshape(-1) for fields in group.fields]
-    return np.stack(rows).view(np.uint64)
+def _counted(schema: Schema, instrument: Instrument, numbers: U64Array, at: int) -> list[U64Array]:
+    """Return the values of a point of each series, given its numbers: a row for each number."""
+    if instrument.histogram is None:
+        is_signed = instrument.kind.is_signed(schema.numbers[at])
+        return [_bits(numbers[at], instrument, is_signed=is_signed)]
+    places = schema.places(instrument)
+    buckets = numbers[list(places.counts)]
+    values = [buckets.sum(axis=0, dtype=np.uint64)]
+    if places.sums:
+        total = numbers[list(places.sums)].sum(axis=0, dtype=np.uint64).astype(np.float64)
+        values.append(instrument.histogram.scale(total).view(np.uint64))
+    return [*values, *buckets]
+
+
+def _bits(values: NDArray[np.generic], instrument: Instrument, *, is_signed: bool) -> U64Array:
+    if instrument.scale is not None:
+        if is_signed and not instrument.kind.is_double:
+            values = values.view(np.int64)
+        values = instrument.scale(values.astype(np.float64))
+    return values.view(np.uint64)
+
+
+def _by_metric(group: Group, values: Callable[[int, Instrument], list[U64Array]]) -> list[U64Array]:
+    """
+    Return, for each value of a point, a row for each metric.
+
+    It has the value of each of the metric's points in their order: by series, then by instrument.
+    """
+    of_metrics = [[values(*placed) for placed in metric] for metric in group.metrics]
+    return [
+        np.stack([np.column_stack([each[at] for each in of_metric]).reshape(-1) for of_metric in of_metrics])
+        for at in range(len(of_metrics[0][0]))
+    ]
 
 
 def _fill_times(template: Template, group: Group, series: SeriesTable, temporality: Temporality) -> None:
     eights = np.ndarray((max(0, len(template.blob) - 7),), "<u8", template.blob, 0, (1,))
-    if group.gauge:
+    if group.form.gauge:
         eights[template.window + points.GAUGE_TIME] = series.end_ns
         return
     cumulative, each = temporality is Temporality.CUMULATIVE, len(group.suffixes)

@@ -113,11 +113,13 @@ def _points(
             yield _histogram(schema, instrument, times, counts, attributes)
     elif kind.is_sum:
         for times, counts in windows:
-            kind.check(counts[at], field)
+            if not instrument.is_double:
+                kind.check(counts[at], field)
             yield _point(instrument, field, times, counts[at], attributes)
     else:
         value = kind.read(series, at)
-        kind.check(value, field)
+        if not instrument.is_double:
+            kind.check(value, field)
         yield _point(instrument, field, points.times(0, series.end_ns), value, attributes)
 
 

@@ -102,11 +102,23 @@ def without_value(time_ns: int, attributes: bytes) -> bytes:
 
 
 # To lay out many points at once: their numbers, all zero, and the offset of each from the end of the length.
-SUM = _START_TAG + _ZERO + _TIME_TAG + _ZERO + _INTEGER_TAG + _ZERO
+_WINDOW = _START_TAG + _ZERO + _TIME_TAG + _ZERO
+SUM = _WINDOW + _INTEGER_TAG + _ZERO
+DOUBLE_SUM = _WINDOW + _DOUBLE_TAG + _ZERO
 INTEGER = _TIME_TAG + _ZERO + _INTEGER_TAG + _ZERO
 DOUBLE = _TIME_TAG + _ZERO + _DOUBLE_TAG + _ZERO
 START, TIME, VALUE = 1, 10, 19
 GAUGE_TIME, GAUGE_VALUE = 1, 10
+
+
+def histogram_layout(of: Histogram) -> tuple[bytes, tuple[int, ...]]:
+    """Return the numbers of a histogram's point, all zero; and the offsets of count, sum and buckets."""
+    known = _SUM_TAG + _ZERO if of.sums else b""
+    head = _WINDOW + _COUNT_TAG + _ZERO + known
+    buckets = framed(_COUNTS_TAG, _ZERO * len(of.counts))
+    first = len(head) + len(buckets) - 8 * len(of.counts)
+    offsets = (VALUE, *((VALUE + 9,) if of.sums else ()), *range(first, first + 8 * len(of.counts), 8))
+    return head + buckets + bounds(of.bounds), offsets
 
 
 def front(numbers: bytes, attributes: int) -> bytes:

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find, select and move the encoded attributes of many series at once, by numpy (pure)."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.counts.columns.arrays import Bytes, Mask, Offsets
 from sidecar.counts.columns.match import find_rows
 from sidecar.counts.columns.table import EncodedAttributes
+
+_HISTOGRAM_TAG = 0x4A  # field 9, length-delimited
 
 
 def pieces(data: bytes | Bytes, size: int) -> NDArray[np.void]:
@@ -40,6 +44,28 @@ def select(names: EncodedAttributes, kept: Mask) -> EncodedAttributes:
     lengths = np.diff(bounds(names))
     encoded = np.frombuffer(names.encoded, np.uint8)[np.repeat(kept, lengths)]
     return EncodedAttributes(encoded.tobytes(), np.append(0, np.cumsum(lengths[kept])).tobytes())
+
+
+@lru_cache(maxsize=1)
+def in_histogram(names: EncodedAttributes) -> EncodedAttributes:
+    """Return the names with the tag that attributes have in the point of a histogram (`metrics.proto`)."""
+    encoded = np.frombuffer(names.encoded, np.uint8).copy()
+    at, ends = bounds(names)[:-1], bounds(names)[1:]
+    # One attribute of each series in each round: its tag, its size as a varint, its bytes.
+    while len(at := at[(more := at < ends)]):
+        ends = ends[more]
+        encoded[at] = _HISTOGRAM_TAG
+        size, shift = np.zeros(len(at), np.int64), 0
+        going = np.ones(len(at), np.bool_)
+        at = at.copy()
+        while going.any():
+            at[going] += 1
+            byte = encoded[at[going]].astype(np.int64)
+            size[going] |= (byte & 127) << shift
+            shift += 7
+            going[going] = byte > 127
+        at += 1 + size
+    return EncodedAttributes(encoded.tobytes(), names.starts)
 
 
 def find(names: EncodedAttributes, wanted: set[bytes]) -> dict[bytes, int]:

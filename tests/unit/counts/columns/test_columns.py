@@ -15,11 +15,13 @@ from sidecar.counts import cells, delta, idle
 from sidecar.counts.columns import EncodedAttributes, SeriesTable, StreamTable, Table, common_prefix, match
 from sidecar.counts.columns import cells as column_cells
 from sidecar.errors import SourceError
+from sidecar.histogram import IDENTITY, Histogram
 from sidecar.kinds import KINDS, Kind
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.observe.exposition import Exposition, exposition
 from sidecar.otlp import columns_encode, encode, message
 from sidecar.otlp.message import key_values
+from sidecar.scale import Scale
 from sidecar.schema import CPU_BYTES, Instrument, Schema
 from sidecar.state import journal_format
 from sidecar.state.record import Record
@@ -73,6 +75,19 @@ SINGLE = [kind for kind in KINDS.values() if not kind.is_histogram]
 
 
 @st.composite
+def histograms(draw, of):
+    """Draw a histogram whose buckets are any fields."""
+    names = st.sampled_from([field.name for field in of])
+    counts = draw(st.lists(names, min_size=1, max_size=20))
+    sums = draw(st.lists(names, max_size=2))
+    scale = draw(st.sampled_from([IDENTITY, Scale(1, 1000)]))
+    made = Histogram(tuple(counts), tuple(map(float, range(len(counts) - 1))), tuple(sums), scale)
+    kind = draw(st.sampled_from([Kind.HISTOGRAM] * 3 + [Kind.EXPONENTIAL]))
+    attributes = draw(st.sampled_from([(), (("direction", "in"),)]))
+    return Instrument("h", "By", "Some.", "f", kind, attributes, histogram=made, reads=(*counts, *sums))
+
+
+@st.composite
 def schemas(draw):
     of = draw(fields())
     instruments = []
@@ -81,7 +96,10 @@ def schemas(draw):
         attributes = draw(st.sampled_from([(), (), (("direction", "in"),), (("direction", "out"), ("n", 1))]))
         kind = draw(st.sampled_from([Kind.COUNTER, Kind.UPDOWNCOUNTER, Kind.UPDOWNCOUNTER, *SINGLE]))
         name = draw(st.sampled_from(["a", "b", f"c{number}"]))
-        instruments.append(Instrument(name, "1", "Some.", field.name, kind, attributes))
+        scale = draw(st.sampled_from([None, None, None, Scale(1, 1000), Scale(7, 2)]))
+        instruments.append(Instrument(name, "1", "Some.", field.name, kind, attributes, "", scale))
+    if draw(st.booleans()):
+        instruments.append(draw(histograms(of)))
     return Schema(
         "test",
         Layout(32, of),
