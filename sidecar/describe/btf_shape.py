@@ -9,11 +9,13 @@ from itertools import chain
 from sidecar.describe.btf import MAX_DEPTH, Btf, BtfKind, BtfMember, Type
 from sidecar.describe.shape import Elements, Encoding, Part, Shape, nested
 
-# The limits on the fields of one array, and of a whole key or value: a map with more is not a table of
-# counters. If the whole exceeds its limit, the largest arrays are left unexpanded.
+# The limits on the fields of one array, and of a whole key or value with its arrays: a map with more is not a
+# table of counters. If the whole exceeds its limit, the largest arrays are left unexpanded, in the end all.
 MAX_ELEMENTS = 1024
 MAX_PARTS = 8192
-_LARGEST_ARRAYS = (MAX_ELEMENTS, 128, 16, 1)
+_LARGEST_ARRAYS = (MAX_ELEMENTS, 128, 16)
+# Without arrays, so that no BTF can claim more than can be held.
+MAX_MEMBERS = 65_536
 
 _COMPOUND = frozenset({BtfKind.STRUCT, BtfKind.UNION, BtfKind.DATASEC})
 _TAGS = {BtfKind.STRUCT: "struct", BtfKind.UNION: "union", BtfKind.ENUM: "enum", BtfKind.ENUM64: "enum"}
@@ -39,8 +41,7 @@ def shape_of(btf: Btf, key_type_id: int, value_type_id: int, key_size: int, valu
         value_size: Bytes of a value.
 
     Raises:
-        ValueError: The BTF is damaged, disagrees with the sizes, or has more than `MAX_PARTS` parts with its
-            arrays unexpanded.
+        ValueError: The BTF is damaged, disagrees with the sizes, or has more than `MAX_MEMBERS` members.
 
     """
     key = _parts(btf, key_type_id, key_size, "key") if key_type_id else ()
@@ -61,17 +62,16 @@ def _parts(btf: Btf, type_id: int, size: int, what: str) -> tuple[Part, ...]:
 
 
 def _flattened(btf: Btf, type_id: int, *, in_key: bool) -> "_Flat":
-    *limits, last = _LARGEST_ARRAYS
-    for largest in limits:
+    for largest in _LARGEST_ARRAYS:
         try:
-            return _Flattener(btf, in_key=in_key, largest=largest).flatten(type_id)
+            return _Flattener(btf, in_key=in_key, largest=largest, most=MAX_PARTS).flatten(type_id)
         except _TooManyPartsError:
             continue
-    return _Flattener(btf, in_key=in_key, largest=last).flatten(type_id)
+    return _Flattener(btf, in_key=in_key, largest=1, most=MAX_MEMBERS).flatten(type_id)
 
 
 class _TooManyPartsError(ValueError):
-    """There are more parts than `MAX_PARTS`."""
+    """There are more parts than allowed."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,11 @@ class _Flat:
 class _Flattener:
     """Flattens each type once; the types around it move and rename its parts."""
 
-    def __init__(self, btf: Btf, *, in_key: bool, largest: int) -> None:
+    def __init__(self, btf: Btf, *, in_key: bool, largest: int, most: int) -> None:
         self._btf = btf
         self._in_key = in_key
         self._largest = largest
+        self._most = most
         self._flat: dict[int, _Flat] = {}
 
     def flatten(self, type_id: int, depth: int = 0) -> _Flat:
@@ -142,7 +143,7 @@ class _Flattener:
             nested(element.parts, str(index), 8 * element.size * index)
             for index in range(array.count if element.parts else 0)
         )
-        return _Flat(size, tuple(chain.from_iterable(_bounded(expanded))))
+        return _Flat(size, tuple(chain.from_iterable(_bounded(expanded, self._most))))
 
     def _compound(self, base: Type, depth: int) -> tuple[Part, ...]:
         if base.name in _ADDRESSES:
@@ -150,7 +151,7 @@ class _Flattener:
         if _KERNEL_PRIVATE.fullmatch(base.name):
             refused = "private to the kernel"
             return (Part("", 0, 8 * base.size, Encoding.OTHER, f"struct {base.name}", refused=refused),)
-        members = _bounded(self._member(member, depth) for member in base.members)
+        members = _bounded((self._member(member, depth) for member in base.members), self._most)
         if base.kind is BtfKind.UNION:
             return _union([parts for parts in members if parts])
         return tuple(chain.from_iterable(members))
@@ -184,13 +185,13 @@ def _tagged(base: Type) -> str:
     return f"{_TAGS.get(base.kind, '')} {base.name}".strip()
 
 
-def _bounded(groups: Iterable[tuple[Part, ...]]) -> Iterator[tuple[Part, ...]]:
-    """Yield the groups until they exceed `MAX_PARTS`, aliases included, whatever the BTF claims."""
+def _bounded(groups: Iterable[tuple[Part, ...]], most: int) -> Iterator[tuple[Part, ...]]:
+    """Yield the groups until they exceed *most* parts, aliases included, whatever the BTF claims."""
     count = 0
     for parts in groups:
         count += sum(1 + len(part.aliases) for part in parts)
-        if count > MAX_PARTS:
-            raise _TooManyPartsError(f"more than {MAX_PARTS} fields")
+        if count > most:
+            raise _TooManyPartsError(f"more than {most:,} fields")
         yield parts
 
 

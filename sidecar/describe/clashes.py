@@ -4,6 +4,7 @@
 from collections.abc import Iterable, Iterator
 
 from sidecar.describe import prometheus_names
+from sidecar.describe.elements import EVERY, index_of
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.spec import MetricSpec, SourceSpec
 from sidecar.errors import SidecarError
@@ -17,7 +18,8 @@ def clashes(spec: SourceSpec) -> Iterator[SidecarError]:
     of_series += [(spec.cpu, spec.at)] if spec.cpu else []
     yield from _same_label(of_series)
     for metric in spec.metrics or ():
-        yield from _same_label(of_series + [(name, metric.at) for name, _ in metric.attributes])
+        of_metric = [name for name, _ in metric.attributes] + [part.attribute for part in index_of(metric)]
+        yield from _same_label(of_series + [(name, metric.at) for name in of_metric])
     yield from _same_stream(spec.metrics or ())
 
 
@@ -54,7 +56,9 @@ def _same_stream(metrics: Iterable[MetricSpec]) -> Iterator[SidecarError]:
                 same = f"in Prometheus a series of it has the name of one of {other.name!r}"
             yield entry_error(metric.at, entry, same, "give one of them another name")
             continue
-        stream = (in_prometheus, frozenset(map(prometheus_names.label_pair, metric.attributes)))
+        labels = [prometheus_names.label_pair(attribute) for attribute in metric.attributes]
+        labels += [(prometheus_names.label(part.attribute), EVERY) for part in index_of(metric)]
+        stream = in_prometheus, frozenset(labels)
         if stream in streams:
             yield entry_error(
                 metric.at,

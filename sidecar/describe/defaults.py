@@ -102,7 +102,8 @@ def _no_count(info: MapInfo, parts: Sequence[Part]) -> SourceError:
     return SourceError(
         f"read map {title(info)} (id {info.id})",
         f"no field of its value is known to be a count ({first})",
-        "list its fields under `metrics:` in a configuration file, with `kind: gauge` if they are not counts",
+        "list its fields under `metrics:` in a configuration file, `field: slots.*` for an array, "
+        "with `kind: gauge` if they are not counts",
     )
 
 

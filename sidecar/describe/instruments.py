@@ -4,8 +4,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
+from sidecar.describe import prometheus_names
+from sidecar.describe.decoders import NameOf
+from sidecar.describe.elements import EVERY, with_elements
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.histograms import array_slots, build_histogram, elements_of, slots_of
 from sidecar.describe.shape import Encoding, Part, part_called
@@ -59,7 +63,13 @@ class _Use:
 
 
 def build_instruments(
-    metrics: Sequence[MetricSpec], parts: Sequence[Part], what: str, *, summed: bool, entries: int = 0
+    metrics: Sequence[MetricSpec],
+    parts: Sequence[Part],
+    what: str,
+    *,
+    summed: bool,
+    entries: int = 0,
+    name_of: NameOf | None = None,
 ) -> Built:
     """
     Return the fields to read and the instruments that export them.
@@ -70,12 +80,14 @@ def build_instruments(
         what: The map, for messages.
         summed: Whether the value is summed over CPUs.
         entries: How many rows an array has; 0 for any other map.
+        name_of: Interface names by index, for the decoder `ifname`.
 
     Raises:
         ConfigError: The value has no such field, or the field cannot be a metric of that kind.
 
     """
     uses: dict[str, _Use] = {}
+    streams: dict[object, str] = {}
 
     def use(metric: MetricSpec, part: Part) -> str:
         view = view_name(metric)
@@ -91,7 +103,7 @@ def build_instruments(
             )
         return part.name
 
-    def instrument(metric: MetricSpec) -> Instrument:
+    def instrument(metric: MetricSpec, part: Part | None = None) -> Instrument:
         found = Instrument(
             metric.name,
             metric.unit,
@@ -104,9 +116,16 @@ def build_instruments(
         )
         if metric.kind.is_histogram:
             return replace(found, **_histogram(metric, parts, what, partial(use, metric), entries))
-        return replace(found, field=use(metric, find_part(parts, metric.field, metric.at, what)))
+        part = part or find_part(parts, metric.field, metric.at, what)
+        _refuse_twin(metric, part, streams)
+        return replace(found, field=use(metric, part))
 
-    instruments = each(instrument, metrics)
+    def of_metric(metric: MetricSpec) -> list[Instrument]:
+        if EVERY in metric.field.split("."):
+            return [instrument(*element) for element in with_elements(metric, parts, what, name_of)]
+        return [instrument(metric)]
+
+    instruments = list(chain.from_iterable(each(of_metric, metrics)))
     in_order = sorted(uses.values(), key=lambda use: use.part.bit_offset)
     views = {
         name: tuple(use.field(name) for use in in_order if name in use.kinds)
@@ -140,6 +159,19 @@ def _histogram(
             reads.append(use(find_part(parts, metric.sum, metric.at, what)))
             sums = [reads[-1] + view]
     return {"histogram": build_histogram(metric, counts, sums), "reads": tuple(reads)}
+
+
+def _refuse_twin(metric: MetricSpec, part: Part, streams: dict[object, str]) -> None:
+    """Refuse two fields that would write one stream: `clashes` cannot know the attributes of elements."""
+    labels = frozenset(map(prometheus_names.label_pair, metric.attributes))
+    twin = streams.setdefault((prometheus_names.metric(metric.name), view_name(metric), labels), part.name)
+    if twin != part.name:
+        raise entry_error(
+            metric.at,
+            f"metric {metric.name!r}",
+            f"{twin} and {part.name} would have the same attributes",
+            "give them names or attributes that differ",
+        )
 
 
 def _refuse_kind(metric: MetricSpec, part: Part, views: Mapping[str, set[Kind]]) -> None:

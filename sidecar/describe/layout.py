@@ -2,7 +2,9 @@
 """From a written layout to the shape of a map, aligned as in C (pure)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import product
+from math import prod
 
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.shape import Encoding, Part, Shape
@@ -80,7 +82,7 @@ def _lay_out(members: Sequence[Member], *, packed: bool) -> _Struct:
     for member in members:
         inner = _lay_out(member.members, packed=packed) if member.members else None
         unit = inner.align if inner else TYPES[member.type].size
-        size = inner.size if inner else unit * (member.count or 1)
+        size = (inner.size if inner else unit) * prod(member.dims)
         unit = 1 if packed else unit
         at = _round_up(here, unit) if member.offset is None else member.offset
         placed.append((member, at, inner))
@@ -96,24 +98,28 @@ def _round_up(number: int, multiple: int) -> int:
 
 def _flat(struct: _Struct, prefix: str, base: int, *, in_key: bool) -> Iterator[Part]:
     for member, at, inner in struct.members:
+        name = prefix + member.name
         if inner:
-            yield from _flat(inner, f"{prefix}{member.name}.", base + at, in_key=in_key)
+            for path, offset in _elements(name, member.dims, inner.size):
+                yield from _flat(inner, f"{path}.", base + at + offset, in_key=in_key)
         else:
-            yield from _leaves(member, prefix + member.name, base + at, in_key=in_key)
+            yield from _leaves(member, name, base + at, in_key=in_key)
 
 
 def _leaves(member: Member, name: str, at: int, *, in_key: bool) -> Iterator[Part]:
     """Yield the parts of a member: one for text and for a key's bytes, one per element for other arrays."""
-    scalar = TYPES[member.type]
-    bits = 8 * scalar.size
-    whole = Part(name, 8 * at, bits * (member.count or 1), scalar.encoding, scalar.type, scalar.big_endian)
-    if not member.count:
-        # A single char is a small number, as in BTF.
-        yield replace(whole, encoding=Encoding.SIGNED) if member.type == "char" else whole
-    elif member.type == "char":
-        yield whole
-    elif in_key and member.type == "u8":
-        yield replace(whole, encoding=Encoding.BYTES)
-    else:
-        for index in range(member.count):
-            yield replace(whole, name=f"{name}.{index}", bit_offset=8 * at + index * bits, bits=bits)
+    scalar, dims, encoding = TYPES[member.type], member.dims, TYPES[member.type].encoding
+    size = scalar.size
+    if member.type == "char" and not dims:
+        encoding = Encoding.SIGNED  # a single char is a small number, as in BTF
+    elif member.type == "char" or (member.type == "u8" and in_key and dims):
+        size, dims = size * dims[-1], dims[:-1]
+        encoding = Encoding.STRING if member.type == "char" else Encoding.BYTES
+    for path, offset in _elements(name, dims, size):
+        yield Part(path, 8 * (at + offset), 8 * size, encoding, scalar.type, scalar.big_endian)
+
+
+def _elements(name: str, dims: Sequence[int], size: int) -> Iterator[tuple[str, int]]:
+    """Yield the path and the offset in bytes of each element of an array, or of what is no array."""
+    for number, indices in enumerate(product(*map(range, dims))):
+        yield ".".join((name, *map(str, indices))), number * size

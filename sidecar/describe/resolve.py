@@ -87,7 +87,7 @@ def resolve(
     entries = info.max_entries if info.kind.is_array else 0
     built = errors.take(
         lambda: build_instruments(
-            source.metrics or (), described.value, what, summed=summed, entries=entries
+            source.metrics or (), described.value, what, summed=summed, entries=entries, name_of=name_of
         ),
         Built((), (), {}),
     )

@@ -104,11 +104,13 @@ class MetricSpec:
 
     Attributes:
         name: OpenTelemetry name.
-        field: The field's dotted name; `value` for a bare integer. Of a histogram it may be an array.
+        field: The field's dotted name; `value` for a bare integer; `*` stands for an index of an array. Of a
+            histogram it may be an array.
         unit: UCUM.
         description: One sentence.
         kind: Which kind of metric the field yields.
         attributes: Attributes of each of its data points.
+        index: The attribute of each `*`, whose `field` means nothing; empty: the arrays' names.
         row: The only key that it is about, which is no attribute then: a number or the name of an enum.
         where: The parts of the key that choose which keys it is about, each with the wanted values.
         scale: From the field's unit to the metric's.
@@ -126,6 +128,7 @@ class MetricSpec:
     description: str = ""
     kind: Kind = Kind.COUNTER
     attributes: Attributes = ()
+    index: tuple[KeySpec, ...] = ()
     row: str | int | None = None
     where: tuple[tuple[str, Wanted], ...] = ()
     scale: Scale | None = None
@@ -156,7 +159,7 @@ class Member:
     Attributes:
         name: Its name.
         type: `u32`, `be16`, `char` and so on; empty for a struct.
-        count: Elements of an array; 0 if it is not an array.
+        dims: Dimensions of an array, the outermost first; empty if it is not an array.
         offset: Bytes from the start of the enclosing struct; None: aligned as in C.
         members: The members of a struct.
         at: `file:line`.
@@ -165,7 +168,7 @@ class Member:
 
     name: str
     type: str = ""
-    count: int = 0
+    dims: tuple[int, ...] = ()
     offset: int | None = None
     members: "tuple[Member, ...]" = ()
     at: str = dataclasses.field(default="", compare=False)

@@ -75,8 +75,8 @@ def test_a_handwritten_layout_equals_btf(odd):
     """`struct nested` by hand: each field where clang put it."""
     queue = (Member("packets", "u64"), Member("drops", "u32"))
     value = (
-        *(Member(f"q{index}", members=queue) for index in range(3)),
-        Member("grid", "u16", 6),
+        Member("q", dims=(3,), members=queue),
+        Member("grid", "u16", (2, 3)),
         Member(
             "anonymous", members=(Member("plain", "u32"), Member("deep", members=(Member("inner", "u64"),)))
         ),

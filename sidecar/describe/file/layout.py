@@ -3,20 +3,21 @@
 
 import re
 from functools import partial
+from math import prod
 
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node
 from sidecar.describe.layout import TYPES
 from sidecar.describe.spec import LayoutSpec, Member
-from sidecar.errors import Collector, each
+from sidecar.errors import Collector, ConfigError, each
 from sidecar.suggest import suggest
 
 _MAX_ELEMENTS = 65_536
 _MAX_OFFSET = 1 << 24
 _MAX_DEPTH = 16
-_DECLARATION = re.compile(
-    r"(?P<type>[a-z_0-9]+)(\[(?P<count>[1-9][0-9]{0,4})\])?( *@ *(?P<offset>0|[1-9][0-9]{0,7}))?"
-)
+_DIMS = r"(\[[1-9][0-9]{0,4}\]){0,4}"
+_DECLARATION = re.compile(rf"(?P<type>[a-z_0-9]+)(?P<dims>{_DIMS})( *@ *(?P<offset>0|[1-9][0-9]{{0,7}}))?")
+_STRUCT = re.compile(rf"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<dims>{_DIMS})")
 
 
 def layout(node: Node) -> LayoutSpec:
@@ -47,12 +48,13 @@ def _members(node: Node, what: str, depth: int) -> tuple[Member, ...]:
 
     def member(item: tuple[str, Node]) -> Member:
         name, declaration = item
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        match = _STRUCT.fullmatch(name)
+        if not match or (match["dims"] and not declaration.is_mapping):
             raise declaration.refuse(f"{what}, member {name!r}", "not a C identifier", "write it as in C")
         if not declaration.is_mapping:
             return _member(declaration, name)
-        inner = _members(declaration, f"{what}.{name}", depth + 1)
-        return Member(name, members=inner, at=declaration.at)
+        inner = _members(declaration, f"{what}.{match['name']}", depth + 1)
+        return Member(match["name"], dims=_dims(match, declaration), members=inner, at=declaration.at)
 
     members = errors.take(lambda: each(member, declarations.items()), ())
     errors.raise_all()
@@ -67,7 +69,20 @@ def _member(node: Node, name: str) -> Member:
         raise node.refuse(f"type {text!r} of {name}", "not a type", "write u32, u64[4], char[16] or u32 @ 8")
     if match["type"] not in TYPES:
         raise node.refuse(f"type {match['type']!r} of {name}", "unknown", suggest(match["type"], TYPES))
-    count, offset = int(match["count"] or 0), int(match["offset"] or 0)
-    if count > _MAX_ELEMENTS or offset > _MAX_OFFSET:
-        raise node.refuse(f"type {text!r} of {name}", "larger than the value of any map", "write less")
-    return Member(name, match["type"], count, offset if match["offset"] is not None else None, (), node.at)
+    offset = int(match["offset"] or 0)
+    if offset > _MAX_OFFSET:
+        raise _too_large(match, node)
+    placed = offset if match["offset"] is not None else None
+    return Member(name, match["type"], _dims(match, node), placed, (), node.at)
+
+
+def _dims(match: re.Match[str], node: Node) -> tuple[int, ...]:
+    """Return the dimensions of a declaration: `[256][7]`."""
+    dims = tuple(map(int, re.findall("[0-9]+", match["dims"])))
+    if prod(dims) > _MAX_ELEMENTS:
+        raise _too_large(match, node)
+    return dims
+
+
+def _too_large(match: re.Match[str], node: Node) -> ConfigError:
+    return node.refuse(f"type {match[0]!r}", "larger than the value of any map", "write less")

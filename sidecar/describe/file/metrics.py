@@ -4,6 +4,7 @@
 import re
 
 from sidecar.describe.decoders import DECODERS
+from sidecar.describe.elements import EVERY
 from sidecar.describe.file import buckets
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node
@@ -13,7 +14,7 @@ from sidecar.kinds import KINDS, Kind
 from sidecar.model import Attribute, Attributes
 
 _METRIC_KEYS = (
-    *("name", "field", "unit", "description", "kind", "attributes"),
+    *("name", "field", "unit", "description", "kind", "attributes", "index"),
     *("at", "where", "scale", "buckets", "bucket", "slots", "sum", "as"),
 )
 _FORMS = ("explicit", "exponential")
@@ -53,6 +54,12 @@ def _key_part(node: Node) -> KeySpec:
     section = Section(node, "part of the key", ("field", "attribute", "decoder", "table"))
     section.require("field", "name one: `field: saddr`")
     field = section.text("field") or ""
+    return _decoded(section, field)
+
+
+def _decoded(section: Section, field: str) -> KeySpec:
+    """Return an attribute, by default called *field*, and how it is decoded."""
+    node = section.node
     decoder = section.take("decoder", lambda name: name.choice("decoder", DECODERS), "")
     table = section.take("table", _table, ())
     attribute = section.text("attribute") or field
@@ -61,6 +68,24 @@ def _key_part(node: Node) -> KeySpec:
         section.errors.add([node.refuse(f"field {field!r}", cause, "write both or neither")])
     section.errors.raise_all()
     return KeySpec(field, attribute, decoder, table, node.at)
+
+
+def index(node: Node) -> tuple[KeySpec, ...]:
+    """Return the attributes of an element's indices: a name, or a list for several dimensions."""
+    if not node.is_sequence:
+        return (_index(node),)
+    items = node.sequence("index")
+    if not items:
+        raise node.refuse("index", "empty", "name the attribute of each `*` in the field")
+    return tuple(each(_index, items))
+
+
+def _index(node: Node) -> KeySpec:
+    if not node.is_mapping:
+        return KeySpec(EVERY, node.text("index"), at=node.at)
+    section = Section(node, "index", ("attribute", "decoder", "table"))
+    section.require("attribute", "name it: `attribute: queue`")
+    return _decoded(section, EVERY)
 
 
 def _table(node: Node) -> tuple[tuple[int, str], ...]:
@@ -110,6 +135,7 @@ def _metric(node: Node) -> MetricSpec:
         description=section.text("description") or "",
         kind=Kind.EXPONENTIAL if kind.is_histogram and form == "exponential" else kind,
         attributes=section.take("attributes", attributes, ()),
+        index=section.take("index", index, ()),
         row=section.take("at", buckets.row, None),
         where=section.take("where", buckets.where, ()),
         scale=section.take("scale", buckets.scale, None),
@@ -121,6 +147,7 @@ def _metric(node: Node) -> MetricSpec:
     )
     if not section.errors:
         _refuse_histogram(section, kind)
+        _refuse_index(section, spec)
     section.errors.raise_all()
     return spec
 
@@ -135,6 +162,14 @@ def _refuse_histogram(section: Section, kind: Kind) -> None:
             cause = f"it belongs to a histogram, and the metric is a {kind.word}"
             node = section.values[name]
             section.errors.add([node.refuse(name, cause, "write `kind: histogram`, or leave it out")])
+
+
+def _refuse_index(section: Section, spec: MetricSpec) -> None:
+    stars = spec.field.split(".").count(EVERY)
+    if "index" in section.values and len(spec.index) != stars:
+        cause = f"{len(spec.index)} names for {stars} `*` in field {spec.field!r}"
+        error = section.node.refuse(f"metric {spec.name!r}, index", cause, "write one for each `*`")
+        section.errors.add([error])
 
 
 def _name(node: Node) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.describe.btf import MAX_DEPTH, Btf, BtfKind
-from sidecar.describe.btf_shape import MAX_ELEMENTS, MAX_PARTS, shape_of
+from sidecar.describe.btf_shape import MAX_ELEMENTS, MAX_MEMBERS, shape_of
 from sidecar.describe.shape import Encoding, Part, part_called
 from tests.unit.describe.btf_blob import BOOL, SIGNED, Blob
 
@@ -367,12 +367,12 @@ def test_too_many_parts_are_an_error(types):
     at = types.u64
     for level in range(20):
         at = types.struct("s", 16 << level, ("a", at, 0), ("b", at, 64 << level))
-    with pytest.raises(ValueError, match=f"more than {MAX_PARTS} fields"):
+    with pytest.raises(ValueError, match=f"more than {MAX_MEMBERS:,} fields"):
         types.value(at, 8 << 20)
     at = types.u64
     for _ in range(20):
         at = types.union("u", 8, ("a", at), ("b", at))
-    with pytest.raises(ValueError, match=f"more than {MAX_PARTS} fields"):
+    with pytest.raises(ValueError, match=f"more than {MAX_MEMBERS:,} fields"):
         types.value(at, 8)
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import ctypes
+import functools
+import itertools
 
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ def offsets(parts):
 
 
 SCALARS = st.builds(
-    lambda kind, count: (kind, count), st.sampled_from(sorted(C)), st.sampled_from([0, 0, 1, 3])
+    lambda kind, dims: (kind, dims), st.sampled_from(sorted(C)), st.sampled_from([(), (), (1,), (3,), (2, 3)])
 )
 STRUCTS = st.recursive(
     st.lists(SCALARS, min_size=1, max_size=5),
@@ -60,10 +62,8 @@ def as_ctypes(struct, *, packed):
             f"m{at}",
             as_ctypes(member, packed=packed)
             if isinstance(member, list)
-            else C[member[0]] * member[1] or C[member[0]],
+            else functools.reduce(lambda kind, count: kind * count, reversed(member[1]), C[member[0]]),
         )
-        if isinstance(member, list) or member[1]
-        else (f"m{at}", C[member[0]])
         for at, member in enumerate(struct)
     ]
     body = {"_pack_": 1, "_layout_": "ms", "_fields_": fields} if packed else {"_fields_": fields}
@@ -78,10 +78,8 @@ def leaves(kind, struct, prefix="", base=0):
             yield from leaves(dict(kind._fields_)[name], member, f"{prefix}{name}.", offset)
             continue
         size = ctypes.sizeof(C[member[0]])
-        if not member[1]:
-            yield f"{prefix}{name}", offset, 8 * size
-        for index in range(member[1]):
-            yield f"{prefix}{name}.{index}", offset + index * size, 8 * size
+        for at_index, indices in enumerate(itertools.product(*map(range, member[1]))):
+            yield ".".join((f"{prefix}{name}", *map(str, indices))), offset + at_index * size, 8 * size
 
 
 @given(STRUCTS, st.booleans())
@@ -96,14 +94,14 @@ def test_members_are_laid_out_as_in_c(struct, packed):
 
 def test_an_offset_moves_a_member_and_those_after_it():
     """`@` places a member, the next member follows it; bytes that no member describes are left out."""
-    parts = value_of(Member("a", "u32"), Member("b", "u16", 0, 9), Member("c", "u32"), size=64)
+    parts = value_of(Member("a", "u32"), Member("b", "u16", (), 9), Member("c", "u32"), size=64)
 
     assert offsets(parts) == [("a", 0, 32), ("b", 9, 16), ("c", 12, 32)]
 
 
 def test_text_and_bytes_of_a_key_are_one_part():
     """`char[16]` is a string, `u8[4]` in a key bytes; in a value each byte is a counter."""
-    members = (Member("name", "char", 16), Member("addr", "u8", 4))
+    members = (Member("name", "char", (16,)), Member("addr", "u8", (4,)))
 
     shape = shape_from(LayoutSpec(value=members, key=members), OPAQUE, 20, 20)
 
@@ -136,7 +134,24 @@ def test_a_key_that_the_layout_leaves_out_is_opaque():
 @pytest.mark.parametrize("offset", [None, 8])
 def test_a_layout_of_another_size_is_refused(offset):
     """Its counters would be read at wrong offsets."""
-    layout = LayoutSpec((Member("a", "u64"), Member("b", "u64", 0, offset)), at="flows.yaml:3")
+    layout = LayoutSpec((Member("a", "u64"), Member("b", "u64", (), offset)), at="flows.yaml:3")
 
     with pytest.raises(ConfigError, match=r"flows\.yaml:3: the layout's value: it has 16 bytes.*has 12"):
         shape_from(layout, OPAQUE, 4, 12)
+
+
+def test_an_array_of_structs_has_the_parts_of_each():
+    """As by BTF: the elements by their index, text and nested arrays within."""
+    queue = (Member("packets", "u64"), Member("names", "char", (2, 4)), Member("level", "s32"))
+
+    assert offsets(value_of(Member("q", dims=(2,), members=queue), Member("last", "u8"), size=56)) == [
+        ("q.0.packets", 0, 64),
+        ("q.0.names.0", 8, 32),
+        ("q.0.names.1", 12, 32),
+        ("q.0.level", 16, 32),
+        ("q.1.packets", 24, 64),
+        ("q.1.names.0", 32, 32),
+        ("q.1.names.1", 36, 32),
+        ("q.1.level", 40, 32),
+        ("last", 48, 8),
+    ]

@@ -78,7 +78,8 @@ def test_a_value_without_a_plain_integer_is_refused():
     assert refusal(SourceError, shape=union) == (
         "cannot read map flows (id 3): "
         "no field of its value is known to be a count (last: member of a union): "
-        "list its fields under `metrics:` in a configuration file, with `kind: gauge` if they are not counts"
+        "list its fields under `metrics:` in a configuration file, `field: slots.*` for an array, "
+        "with `kind: gauge` if they are not counts"
     )
     assert resolved(shape=union, metrics=(metric("last"),)).instruments[0].kind is Kind.COUNTER
 

@@ -61,7 +61,7 @@ def test_every_key_of_a_source_is_read(tmp_path):
     assert (flows.series_limit, flows.cpu) == (1000, "cpu")
     assert flows.layout == LayoutSpec(
         key=(Member("ifindex", "u32"), Member("from", members=(Member("port", "be16"),))),
-        value=(Member("packets", "u64"), Member("name", "char", 16, 8)),
+        value=(Member("packets", "u64"), Member("name", "char", (16,), 8)),
         packed=True,
     )
     assert flows.key == (

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Values that hold more than counters: arrays of structs, grids, thousands of elements. */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+
+char _license[] SEC("license") = "GPL";
+
+struct queue {
+	__u64 packets;
+	__u32 bytes, drops;
+};
+
+struct queues {
+	__u64 packets;
+	struct queue queues[1500];
+	__u16 grid[256][7];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, struct queues);
+} queue_map SEC(".maps");

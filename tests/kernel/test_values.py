@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What values hold besides a counter for each key, read from real maps as users configure it."""
+
+import json
+import random
+import struct
+
+import pytest
+
+from demo.bpf_commands import map_update
+from sidecar import cli
+from sidecar.kernel.cpus import possible_cpus, stride
+from tests.kernel.compiled import MAPS, Loaded, compile_object
+
+CPUS = len(possible_cpus())
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory):
+    """The maps of maps/values.bpf.c, loaded."""
+    path = compile_object(MAPS / "values.bpf.c", tmp_path_factory.mktemp("bpf") / "values.o")
+    with Loaded(path) as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def dump(values, make_pin, tmp_path, capsys):
+    """Return the series of a map under some lines of configuration, as `dump --json` prints them."""
+
+    def dumped(name, *lines):
+        file = tmp_path / "c.yaml"
+        pin = make_pin(values.maps[name])
+        file.write_text("\n".join(["sources:", f"  - pin: {pin}", *(f"    {line}" for line in lines)]))
+        assert cli.main(["dump", "--json", "--config", str(file)]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return dumped
+
+
+def write(values, name, key, raws):
+    """Write the value of each CPU."""
+    padded = [raw.ljust(stride(len(raw)), b"\0") for raw in raws]
+    map_update(values.maps[name], key, b"".join(padded))
+
+
+def test_elements_of_arrays_of_structs_and_of_two_dimensions_are_summed_over_cpus(values, dump):
+    """Each field of each element, at its place."""
+    chance = random.Random(5)  # noqa: S311
+    raws = []
+    packets, grid = [0] * 1500, [0] * 1792
+    for _ in range(CPUS):
+        queues = [(chance.randrange(2**40), chance.randrange(9), chance.randrange(9)) for _ in range(1500)]
+        hits = [chance.randrange(2**10) for _ in range(1792)]
+        raws.append(struct.pack("=Q", 1) + b"".join(struct.pack("=QII", *queue) for queue in queues))
+        raws[-1] += struct.pack("=1792H", *hits)
+        packets = [total + queue[0] for total, queue in zip(packets, queues, strict=True)]
+        grid = [total + hit for total, hit in zip(grid, hits, strict=True)]
+    write(values, "queue_map", struct.pack("=I", 2), raws)
+
+    (series,) = dump(
+        "queue_map",
+        "metrics:",
+        "  - {name: queue.packets, field: queues.*.packets, index: queue}",
+        "  - {name: hits, field: grid.*.*, index: [row, column]}",
+    )
+
+    assert series["attributes"] == {"key": 2}
+    fields = series["fields"]
+    assert [fields.pop(f"queues.{at}.packets") for at in range(1500)] == packets
+    assert list(fields.values()) == grid
