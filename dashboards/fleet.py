@@ -4,7 +4,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from dashboards import health
-from dashboards.frame import FLEET, OVERVIEW, SIDECARS, address, dashboard, jobs, nodes
+from dashboards.frame import FLEET, OVERVIEW, SIDECARS, address, dashboard, directions, jobs, nodes
 from dashboards.health import LATE, NOT_READY, READS, RED, SILENT
 from dashboards.overview import BYTES_COUNTED, PACKETS
 from dashboards.panels import (
@@ -20,7 +20,7 @@ from dashboards.panels import (
     ranking,
     rows,
 )
-from dashboards.promql import NODE, NODES, SELECTED, own_series, per_second, summed
+from dashboards.promql import DIRECTED, NODE, NODES, own_series, per_second, summed
 
 
 def fleet() -> Dashboard:
@@ -29,7 +29,7 @@ def fleet() -> Dashboard:
         FLEET,
         "XDP fleet",
         "All nodes, and which of them need attention.",
-        variables=[jobs(), nodes()],
+        variables=[jobs(), nodes(), directions()],
         rows={"Now": _now(), "Nodes": _course()},
     )
 
@@ -81,7 +81,7 @@ def _course() -> list[Panel]:
             [
                 Column("Packets/s", packets, PACKETS_PER_SECOND),
                 Column("Bits/s", f"8 * {size}", BITS_PER_SECOND),
-                Column("Packets counted", summed(f"{PACKETS}{{{SELECTED}}}", NODE), EXACT),
+                Column("Packets counted", summed(f"{PACKETS}{{{DIRECTED}}}", NODE), EXACT),
                 Column("Silent", summed(SILENT, NODE), EXACT, RED),
                 Column("Not ready", summed(NOT_READY, NODE), EXACT, RED),
                 Column(
@@ -97,4 +97,4 @@ def _course() -> list[Panel]:
 
 
 def _per_second(counter: str, *by: str) -> str:
-    return per_second(counter, *by, selector=SELECTED)
+    return per_second(counter, *by, selector=DIRECTED)

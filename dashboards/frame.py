@@ -94,6 +94,12 @@ def interfaces() -> QueryVariable:
     return choice("interface", "Interface", query)
 
 
+def directions() -> QueryVariable:
+    """Return the variable `direction`; "all" includes none, where only received packets are counted."""
+    query = 'label_values(xdp_xdp_packets_total{job=~"$job"}, network_io_direction)'
+    return choice("direction", "Direction", query)
+
+
 def choice(name: str, label: str, query: str, *, everything: str = ".*") -> QueryVariable:
     """
     Return a variable with any number of the values that *query* finds, all at first.

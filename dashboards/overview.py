@@ -4,7 +4,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from dashboards import health
-from dashboards.frame import FLEET, OVERVIEW, address, dashboard, interfaces, jobs, nodes
+from dashboards.frame import FLEET, OVERVIEW, address, dashboard, directions, interfaces, jobs, nodes
 from dashboards.panels import (
     BITS_PER_SECOND,
     BYTES,
@@ -19,11 +19,11 @@ from dashboards.panels import (
     ranking,
     rows,
 )
-from dashboards.promql import COUNTERS, INTERFACE, NODE, on_nodes, per_second, share, summed
+from dashboards.promql import COUNTERS, DIRECTION, INTERFACE, NODE, on_nodes, per_second, share, summed
 
 PACKETS, BYTES_COUNTED = "xdp_xdp_packets_total", "xdp_xdp_bytes_total"
-PLACE = (NODE, INTERFACE)
-PLACE_LEGEND = "{{host_name}} {{network_interface_name}}"
+PLACE = (NODE, INTERFACE, DIRECTION)
+PLACE_LEGEND = "{{host_name}} {{network_interface_name}} {{network_io_direction}}"
 BITS = f"8 * {per_second(BYTES_COUNTED)}"
 
 
@@ -33,7 +33,7 @@ def overview() -> Dashboard:
         OVERVIEW,
         "XDP overview",
         "What the XDP programs counted, and whether it is fresh. The counters are exact.",
-        variables=[jobs(), nodes(), interfaces()],
+        variables=[jobs(), nodes(), interfaces(), directions()],
         rows={
             "Are the data fresh? (needs --self-metrics and the recording rules)": _health(),
             "Now": _now(),
@@ -59,7 +59,12 @@ def _health() -> list[Panel]:
 
 def _now() -> list[Panel]:
     return [
-        number("Packets", "Packets per second.", PACKETS_PER_SECOND, per_second(PACKETS)),
+        number(
+            "Packets",
+            "Packets per second, in all chosen directions.",
+            PACKETS_PER_SECOND,
+            per_second(PACKETS),
+        ),
         number("Bandwidth", "Bits per second, including Ethernet headers.", BITS_PER_SECOND, BITS),
         number("TCP", "TCP's share of all packets.", PERCENT, share("xdp_xdp_packets_tcp", PACKETS)),
         number("IPv6", "IPv6's share of all packets.", PERCENT, share("xdp_xdp_packets_ipv6", PACKETS)),
@@ -73,7 +78,7 @@ def _now() -> list[Panel]:
             "Interfaces",
             "Interfaces and maps that are read.",
             EXACT,
-            f"count ({on_nodes(f'{PACKETS}{{{COUNTERS}}}')})",
+            f"count (group without ({DIRECTION}) ({on_nodes(f'{PACKETS}{{{COUNTERS}}}')}))",
         ),
     ]
 
@@ -148,7 +153,7 @@ def _places() -> list[Panel]:
         rows(
             "All interfaces",
             "As of the end of the time range.",
-            {NODE: "Node", INTERFACE: "Interface"},
+            {NODE: "Node", INTERFACE: "Interface", DIRECTION: "Direction"},
             [
                 Column("Packets/s", packets, PACKETS_PER_SECOND),
                 Column("Bits/s", f"8 * {size}", BITS_PER_SECOND),

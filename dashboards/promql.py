@@ -8,6 +8,8 @@ Of its resource, a series from the Collector only has `job` (service.name) and `
 
 NODE = "host_name"
 INTERFACE = "network_interface_name"
+DIRECTION = "network_io_direction"
+"""Only where a sidecar counts more than what is received; elsewhere a series has no such label."""
 
 NODES = (
     "topk by (job, instance) (1, group by (job, instance, host_name) "
@@ -16,7 +18,8 @@ NODES = (
 """The chosen nodes: 1 per sidecar. After a node is renamed, a sidecar has two names for a while: pick one."""
 
 SELECTED = 'job=~"$job"'
-COUNTERS = f'{SELECTED},network_interface_name=~"$interface"'
+DIRECTED = f'{SELECTED},{DIRECTION}=~"$direction"'
+COUNTERS = f'{DIRECTED},{INTERFACE}=~"$interface"'
 READ = 'stage="read"'
 RECENT = "[$__rate_interval]"
 
