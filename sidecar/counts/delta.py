@@ -83,13 +83,14 @@ def _window_by_key(
     resets = Resets()
     vanished: list[bytes] = []
     for snapshot in snapshots:
-        known, columns = fields.known_cells(maps.pop(snapshot.identity, None), snapshot.reading)
-        vanished += filter(placed.has, known.keys() - snapshot.reading.cells.keys())
+        before, reading = maps.pop(snapshot.identity, None), placed.rows_of(snapshot.reading)
+        known, columns = fields.known_cells(before and placed.rows_of(before), reading)
+        vanished += filter(placed.has, known.keys() - reading.cells.keys())
         counting = _Counting(schema, columns)
         reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
         # The labels of the current map cannot decode the keys of one that had others.
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
-        for key, now in snapshot.reading.cells.items():
+        for key, now in reading.cells.items():
             parts = placed.parts(key)
             if not parts:
                 continue
@@ -103,7 +104,7 @@ def _window_by_key(
             else:
                 attributes = schema.attributes_of(key) if is_decodable else (*schema.attributes, OVERFLOW)
                 counts.append((attributes, grown))
-    placed.add_unused_rows(newest.reading.cells)
+    placed.add_unused_rows(reading.cells)
     aggregated = aggregate(fields.streams_of(baseline, after.fields), counts or placed.items(), schema)
     elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
     held = _values(snapshots, schema, aggregated.counts)
@@ -226,7 +227,8 @@ def _values(
         counting = _Counting(schema, columns)
         reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
-        for key, now in snapshot.reading.cells.items():
+        reading = of_views.rows_of(snapshot.reading)
+        for key, now in reading.cells.items():
             parts = of_views.parts(key)
             if schema.views:
                 if parts:
@@ -236,7 +238,7 @@ def _values(
             attributes = schema.attributes_of(key) if is_decodable else overflow
             add_to(in_map, attributes if attributes in placed else overflow, reordered(values(now, columns)))
         if snapshot is newest:
-            of_views.add_unused_rows(snapshot.reading.cells)
+            of_views.add_unused_rows(reading.cells)
         for attributes, numbers in of_views.items():
             add_to(in_map, attributes if attributes in placed else overflow, numbers)
         held |= in_map

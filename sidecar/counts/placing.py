@@ -3,7 +3,8 @@
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
-from sidecar.model import Attributes
+from sidecar.counts.columns import columnar_rows
+from sidecar.model import Attributes, Reading
 from sidecar.schema import CPU_BYTES, OVERFLOW, Part, Schema
 from sidecar.u64 import U64
 
@@ -15,7 +16,7 @@ class Placed:
     Numbers of keys, added up by series, modulo 2^64.
 
     Attributes:
-        views: The views in which each series has a key (`Series.views`).
+        views: The views in which each series has a key (`Series.views`), if there are several.
 
     """
 
@@ -36,6 +37,17 @@ class Placed:
     def has(self, key: bytes) -> bool:
         """Return whether a key belongs to some view."""
         return bool(self.parts(key))
+
+    def rows_of(self, reading: Reading) -> Reading:
+        """Return the same reading, but with the rows alone that have metrics of their own, if all have."""
+        each = [part.view.row for part in self._schema.parts]
+        rows = [row for row in dict.fromkeys(each) if row is not None]
+        if None in each or self._schema.cpu is not None or not reading.cells:
+            return reading
+        cells = columnar_rows(reading.cells, rows)
+        if cells is None:
+            cells = {row: reading.cells[row] for row in rows if row in reading.cells}
+        return Reading(reading.columns, cells)
 
     def add_unused_rows(self, known: Container[bytes]) -> None:
         """Add zeros for each row that has a metric of its own and is not *known*: it never counted."""
@@ -69,4 +81,5 @@ class Placed:
             first = part.first + bucket * len(part.picks)
             for at, pick in enumerate(part.picks, first):
                 numbers[at] = numbers[at] + of_key[pick] & U64
-            self.views[attributes] = self.views.get(attributes, 0) | part.bit
+            if len(schema.parts) > 1:
+                self.views[attributes] = self.views.get(attributes, 0) | part.bit

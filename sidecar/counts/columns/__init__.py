@@ -22,7 +22,7 @@ from sidecar.counts.columns.table import (
 
 if TYPE_CHECKING:
     from sidecar.counts.window import NextWindow
-    from sidecar.model import Baseline, Reading, Snapshot
+    from sidecar.model import Baseline, Cells, Reading, Snapshot
     from sidecar.schema import Schema
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "SeriesTable",
     "StreamTable",
     "Table",
+    "columnar_rows",
     "columnar_sums",
     "columnar_table",
     "columnar_window",
@@ -77,6 +78,15 @@ def columnar_with_rows(now: "Reading", other: "Reading") -> Table | None:
     from sidecar.counts.columns.cells import with_rows_of  # noqa: PLC0415
 
     return with_rows_of(now.cells, Table.of(other.cells, now.cells.key_size), now.columns)
+
+
+def columnar_rows(cells: "Cells", keys: Sequence[bytes]) -> dict[bytes, tuple[int, ...]] | None:
+    """Return the cells of those of some keys that are there."""
+    if not isinstance(cells, Table):
+        return None
+    from sidecar.counts.columns.cells import rows_with  # noqa: PLC0415
+
+    return rows_with(cells, keys)
 
 
 def columnar_sums(reading: "Reading") -> tuple[int, ...] | None:

@@ -15,10 +15,10 @@ import numpy as np
 from sidecar.attributes import encode_attributes
 from sidecar.counts.aggregate import capacity
 from sidecar.counts.columns import names
-from sidecar.counts.columns.arrays import Rows, U64Array, ends_of, rows_of, totals_of
+from sidecar.counts.columns.arrays import Rows, U64Array, buckets_of, ends_of, rows_of, totals_of
 from sidecar.counts.columns.match import find_rows
 from sidecar.counts.columns.table import EncodedAttributes, KeyIndex, StreamTable, Table
-from sidecar.schema import OVERFLOW, Schema
+from sidecar.schema import CPU_BYTES, OVERFLOW, Schema
 
 _OVERFLOW_ENCODED = encode_attributes((OVERFLOW,))
 
@@ -36,6 +36,7 @@ class Aggregated:
         overflowed: Number of series beyond the limit.
         forgotten: Number of series evicted.
         key_rows: The row of each key's series.
+        spread: Which numbers of its series each key counts in.
         overflow_row: The row of the overflow series if some series were beyond the limit, else -1.
 
     """
@@ -46,6 +47,7 @@ class Aggregated:
     overflowed: int
     forgotten: int
     key_rows: Rows
+    spread: "Spread | None"
     overflow_row: int
 
     @property
@@ -55,7 +57,24 @@ class Aggregated:
 
     def sum_by_series(self, of_keys: U64Array) -> U64Array:
         """Return other numbers of the keys, added up by series as *counts* are."""
-        return _sum_by_series(self.key_rows, of_keys, len(self.streams), self.overflow_row)[1]
+        return _sum_by_series(self.key_rows, of_keys, len(self.streams), self.overflow_row, self.spread)[1]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """
+    Which numbers of a series each key counts in, in a schema with one view.
+
+    Attributes:
+        picks: The fields of the view, by their indices among those of the keys.
+        buckets: How many buckets the keys tell apart; at least 1.
+        of_keys: The bucket of each key; empty if there is one.
+
+    """
+
+    picks: tuple[int, ...]
+    buckets: int
+    of_keys: Rows
 
 
 def index_keys(streams: StreamTable, now: Table, schema: Schema) -> KeyIndex:
@@ -65,12 +84,32 @@ def index_keys(streams: StreamTable, now: Table, schema: Schema) -> KeyIndex:
         return before
     rows, unplaced = _known_series(before, now, schema)
     unknown = [at for at in np.flatnonzero(rows < 0).tolist() if at not in unplaced]
-    unplaced |= {at: encode_attributes(schema.attributes_of(now.key(at))) for at in unknown}
+    view = schema.parts[0].view
+    unplaced |= {at: encode_attributes(schema.attributes_of(now.key(at), view.label)) for at in unknown}
     row_of = names.find(streams.series, set(unplaced.values()))
     for at, series in unplaced.items():
         rows[at] = row_of.get(series, -1)
     still_unplaced = np.flatnonzero(rows < 0).tolist()
-    return KeyIndex(schema, now.key_bytes, rows.tobytes(), tuple(unplaced[at] for at in still_unplaced))
+    return KeyIndex(
+        schema,
+        now.key_bytes,
+        rows.tobytes(),
+        tuple(unplaced[at] for at in still_unplaced),
+        _buckets(before, now, schema).tobytes() if view.bucket else b"",
+    )
+
+
+def _buckets(before: KeyIndex | None, now: Table, schema: Schema) -> Rows:
+    """Return the bucket of each key of a schema whose keys tell buckets apart."""
+    buckets = np.full(len(now), -1, np.int64)
+    if before is not None and before.schema is schema and before.key_bytes:
+        matches = find_rows(now.key_bytes, before.key_bytes, now.key_size)
+        buckets = np.where(matches >= 0, buckets_of(before)[matches], buckets)
+    bucket, cpu_bytes = schema.parts[0].view.bucket, CPU_BYTES if schema.cpu is not None else 0
+    assert bucket is not None  # noqa: S101  # the caller looked
+    for at in np.flatnonzero(buckets < 0).tolist():
+        buckets[at] = bucket(now.key(at)[: now.key_size - cpu_bytes])
+    return buckets
 
 
 def _known_series(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[Rows, dict[int, bytes]]:
@@ -89,7 +128,12 @@ def _known_series(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[
 
 
 def aggregate(
-    streams: StreamTable, key_rows: Rows, unplaced: Sequence[bytes], counts: U64Array, schema: Schema
+    streams: StreamTable,
+    key_rows: Rows,
+    unplaced: Sequence[bytes],
+    counts: U64Array,
+    schema: Schema,
+    spread: Spread | None = None,
 ) -> Aggregated:
     """
     Sum the counts of keys by series; series beyond the limit are aggregated into one overflow series.
@@ -100,13 +144,14 @@ def aggregate(
         unplaced: The series of the keys with -1, in their order.
         counts: The count of each field: a row for each field, a column for each key.
         schema: Has the limit.
+        spread: Which numbers of its series each key counts in; None: all, and there are no others.
 
     """
     overflowed, forgotten, overflow_row = 0, 0, -1
     if unplaced:
         streams, key_rows, overflow_row, overflowed, forgotten = _place(streams, key_rows, unplaced, schema)
-    rows, sums = _sum_by_series(key_rows, counts, len(streams), overflow_row)
-    return Aggregated(streams, rows, sums, overflowed, forgotten, key_rows, overflow_row)
+    rows, sums = _sum_by_series(key_rows, counts, len(streams), overflow_row, spread)
+    return Aggregated(streams, rows, sums, overflowed, forgotten, key_rows, spread, overflow_row)
 
 
 def _place(
@@ -184,10 +229,13 @@ def next_key_index(key_index: KeyIndex, key_rows: Rows, overflow_row: int) -> Ke
         key_index.key_bytes,
         np.where(is_unplaced, np.int64(-1), key_rows).tobytes(),
         tuple(series for series, remains in zip(key_index.unplaced, remain, strict=True) if remains),
+        key_index.bucket_bytes,
     )
 
 
-def _sum_by_series(key_rows: Rows, of_keys: U64Array, count: int, overflow_row: int) -> tuple[Rows, U64Array]:
+def _sum_by_series(
+    key_rows: Rows, of_keys: U64Array, count: int, overflow_row: int, spread: Spread | None
+) -> tuple[Rows, U64Array]:
     """
     Return the rows of the series that have a key, and their sums.
 
@@ -195,15 +243,27 @@ def _sum_by_series(key_rows: Rows, of_keys: U64Array, count: int, overflow_row: 
     """
     first_key = _first_keys(key_rows, count)
     rows = np.flatnonzero(first_key < len(key_rows))
-    if len(rows) == len(key_rows) and overflow_row < 0:
+    if spread is None and len(rows) == len(key_rows) and overflow_row < 0:
         return key_rows, of_keys
     if overflow_row >= 0:
         first_key[overflow_row] = len(key_rows)
     rows = rows[np.argsort(first_key[rows], kind="stable")]
+    if spread is not None:
+        return rows, _spread(key_rows, of_keys, count, spread)[:, rows]
     sums = np.zeros((len(of_keys), count), np.uint64)
     for total, numbers in zip(sums, of_keys, strict=True):
         np.add.at(total, key_rows, numbers)
     return rows, sums[:, rows]
+
+
+def _spread(key_rows: Rows, of_keys: U64Array, count: int, spread: Spread) -> U64Array:
+    """Return the numbers of each of *count* series: bucket by bucket the fields of the view."""
+    each = len(spread.picks)
+    sums = np.zeros((spread.buckets * each, count), np.uint64)
+    first = key_rows + spread.of_keys * (each * count) if len(spread.of_keys) else key_rows
+    for at, pick in enumerate(spread.picks):
+        np.add.at(sums.reshape(-1), first + at * count, of_keys[pick])
+    return sums
 
 
 def _first_keys(key_rows: Rows, count: int) -> Rows:

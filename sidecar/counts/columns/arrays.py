@@ -38,3 +38,8 @@ def ends_of(streams: StreamTable) -> U64Array:
 def rows_of(key_index: KeyIndex) -> Rows:
     """Return the row of each key's series."""
     return np.frombuffer(key_index.row_bytes, np.int64)
+
+
+def buckets_of(key_index: KeyIndex) -> Rows:
+    """Return the bucket of each key; empty unless the key tells buckets apart."""
+    return np.frombuffer(key_index.bucket_bytes, np.int64)

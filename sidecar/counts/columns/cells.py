@@ -45,6 +45,15 @@ def with_rows_of(now: Table, other: Table, columns: Sequence[Column]) -> Table:
     return Table(now.key_bytes + keys, now.key_size, np.hstack([cells, zeros]).tobytes())
 
 
+def rows_with(table: Table, keys: Sequence[bytes]) -> dict[bytes, tuple[int, ...]]:
+    """Return the cells of those of some keys that are there."""
+    rows = find_rows(b"".join(keys), table.key_bytes, table.key_size)
+    cells = np.frombuffer(table.cell_bytes, np.uint64).reshape(-1, len(table))
+    return {
+        key: tuple(cells[:, row].tolist()) for key, row in zip(keys, rows.tolist(), strict=True) if row >= 0
+    }
+
+
 def cells(raw: bytes, count: int, layout: Layout, slots: int) -> U64Array:
     """
     Return the cells of *count* entries: a row for each cell, a column for each entry.

@@ -2,30 +2,41 @@
 """
 The next window of a source with a large map: the twin of `counts.delta`, by numpy (pure).
 
-The rules and their reasons are there. Rare cases (another layout, a map with other keys) are left to it.
+The rules and their reasons are there. Rare cases are left to it: another layout, a map with other keys, more
+than one view.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from sidecar.counts import idle
-from sidecar.counts.columns.aggregate import Aggregated, aggregate, index_keys, next_key_index
-from sidecar.counts.columns.arrays import Rows, U64Array, cells_of, ends_of, rows_of, totals_of
+from sidecar.counts.columns.aggregate import Aggregated, Spread, aggregate, index_keys, next_key_index
+from sidecar.counts.columns.arrays import (
+    Mask,
+    Rows,
+    U64Array,
+    buckets_of,
+    cells_of,
+    ends_of,
+    rows_of,
+    totals_of,
+)
 from sidecar.counts.columns.cells import values
 from sidecar.counts.columns.growth import growth_since
 from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import StreamTable, Table, key_size
+from sidecar.counts.columns.table import KeyIndex, StreamTable, Table, key_size
 from sidecar.counts.resets import Resets
 from sidecar.counts.window import NextWindow
 from sidecar.model import Baseline, Reading, Snapshot
-from sidecar.schema import Schema
+from sidecar.schema import CPU_BYTES, Schema, View
 
 
 def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> bool:
     """Return whether all readings have the same columns and keys of one size, as `window` requires."""
-    if schema.views:
+    if len(schema.parts) > 1 or any(part.view.row is not None for part in schema.parts):
         return False
     newest = snapshots[-1]
     columns = newest.reading.columns
@@ -40,8 +51,16 @@ def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> b
         and all(key_size(reading.cells) == key_size(newest.reading.cells) for reading in readings)
         and all(snapshot.identity.key_size == newest.identity.key_size for snapshot in snapshots)
         and (len(snapshots) == 1 or not schema.needs_values)
-        and baseline.fields == tuple(column.field for column in columns)
+        and _has_numbers(baseline, tuple(column.field for column in columns), schema)
     )
+
+
+def _has_numbers(baseline: Baseline, read: tuple[str, ...], schema: Schema) -> bool:
+    """Return whether the streams have the numbers of the schema, given the fields that were read."""
+    if not schema.views:
+        return baseline.fields == read
+    fields = tuple(field.name for field in schema.layout.fields)
+    return fields == read and (not baseline.streams or baseline.fields == tuple(schema.index))
 
 
 def window(
@@ -50,12 +69,12 @@ def window(
     """Return the next window; *after* is the baseline after it but for the streams."""
     newest = snapshots[-1]
     columns = newest.reading.columns
-    streams = StreamTable.of(baseline.streams, len(columns))
-    tables = [_table(snapshot.reading, newest) for snapshot in snapshots]
+    streams = StreamTable.of(baseline.streams or {}, len(schema.numbers) if schema.views else len(columns))
+    tables = [_table(snapshot.reading, newest, schema) for snapshot in snapshots]
     resets, parts, key_indexes = Resets(), [], []
     for snapshot, table in zip(snapshots, tables, strict=True):
         before = baseline.maps.get(snapshot.identity)
-        was = _table(before, newest) if before else None
+        was = _table(before, newest, schema) if before else None
         parts.append(growth_since(table, was, columns, resets))
         key_indexes.append(index_keys(streams, table, schema))
     aggregated = aggregate(
@@ -64,6 +83,7 @@ def window(
         [series for key_index in key_indexes for series in key_index.unplaced],
         np.concatenate([part.counts for part in parts], axis=1),
         schema,
+        _spread(key_indexes, schema) if schema.views else None,
     )
     held = values(cells_of(tables[-1], columns), columns) if schema.needs_values else None
     counted = _add_counts(aggregated)
@@ -89,8 +109,30 @@ def window(
     )
 
 
-def _table(reading: Reading, like: Snapshot) -> Table:
-    return Table.of(reading.cells, key_size(like.reading.cells))
+def _table(reading: Reading, like: Snapshot, schema: Schema) -> Table:
+    """Return the cells of the keys that belong to the only view of a schema."""
+    table = Table.of(reading.cells, key_size(like.reading.cells))
+    view = schema.parts[0].view
+    if view.selects is None or not len(table):
+        return table
+    chosen = _chosen(view, table.key_bytes, table.key_size, 0 if schema.cpu is None else CPU_BYTES)
+    keys = np.frombuffer(table.key_bytes, f"V{table.key_size}")[chosen].tobytes()
+    return Table(keys, table.key_size, cells_of(table, reading.columns)[:, chosen].tobytes())
+
+
+# Most maps have the same keys in one reading after the other.
+@lru_cache(maxsize=4)
+def _chosen(view: View, keys: bytes, key_size: int, cpu_bytes: int) -> Mask:
+    selects = view.selects
+    assert selects is not None  # noqa: S101  # the caller looked
+    ends = range(key_size, len(keys) + 1, key_size)
+    return np.array([selects(keys[end - key_size : end - cpu_bytes]) for end in ends], np.bool_)
+
+
+def _spread(key_indexes: Sequence[KeyIndex], schema: Schema) -> Spread:
+    (part,) = schema.parts
+    of_keys = np.concatenate([buckets_of(key_index) for key_index in key_indexes])
+    return Spread(part.picks, max(1, part.view.buckets), of_keys)
 
 
 def _series(

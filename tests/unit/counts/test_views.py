@@ -261,6 +261,18 @@ def test_a_row_that_never_counted_has_a_series(tmp_path):
     assert {name: point.as_int for (name, _), (point,) in a.points().items()} == {"a": 3}
 
 
+def test_two_rows_of_a_large_array(tmp_path):
+    """Only these are counted, whatever the size of the array; the journal keeps them all."""
+    text = "    rows: all\n    metrics: [{name: a, field: value, at: 2}, {name: b, field: value, at: 1999}]"
+    a = Map(tmp_path, ROWS, text, kind=uapi.MAP_ARRAY, entries=2000)
+    for turn in (1, 2):
+        a.entries = {struct.pack("=I", row): struct.pack("=Q", row * turn) for row in range(2000)}
+        found = a.points()
+
+        assert {name: point.as_int for (name, _), (point,) in found.items()} == {"a": 2, "b": 1999}
+    assert len(a.baseline.maps[a.identity].cells) == 2000
+
+
 def test_chosen_keys(tmp_path):
     """By number, name of an enum or decoded text; a series has only the metrics that chose a key of it."""
     text = """    key: [{field: dev, attribute: dev, decoder: table, table: {1: eth, 2: wifi}}]

@@ -22,7 +22,7 @@ from sidecar.observe.exposition import Exposition, exposition
 from sidecar.otlp import columns_encode, encode, message
 from sidecar.otlp.message import key_values
 from sidecar.scale import Scale
-from sidecar.schema import CPU_BYTES, Instrument, Schema
+from sidecar.schema import CPU_BYTES, Instrument, Schema, View
 from sidecar.state import journal_format
 from sidecar.state.record import Record
 
@@ -110,6 +110,44 @@ def schemas(draw):
         draw(limits),
         only_used=draw(st.booleans()),
     )
+
+
+@st.composite
+def viewed(draw, schema):
+    """Draw the same schema, about a view of some keys, which may tell buckets apart."""
+    buckets = draw(st.sampled_from([0, 3]))
+    view = View(
+        "@v",
+        schema.label,
+        schema.layout.fields,
+        draw(st.sampled_from([None, lambda key: key[0] % 4 != 1])),
+        (lambda key: key[0] % 3) if buckets else None,
+        buckets,
+    )
+    if not buckets:
+        return replace(schema, views=(view,), instruments=tuple(map(in_view, schema.instruments)))
+    made = [
+        Histogram(tuple(f"{name}@v[{at}]" for at in range(3)), (1.0, 2.5), (f"{name}@v[0]",) * more)
+        for name in draw(st.permutations([field.name for field in schema.layout.fields]))[:2]
+        for more in (0, 2)
+    ]
+    instruments = [
+        Instrument(
+            f"h{at}", "1", "", "f", Kind.HISTOGRAM, (), "@v", histogram=one, reads=(one.counts[0][:2],)
+        )
+        for at, one in enumerate(made)
+    ]
+    return replace(schema, views=(view,), instruments=tuple(instruments))
+
+
+def in_view(instrument):
+    if instrument.histogram is None:
+        return replace(instrument, view="@v")
+    counts, sums = (
+        tuple(f"{name}@v" for name in names)
+        for names in (instrument.histogram.counts, instrument.histogram.sums)
+    )
+    return replace(instrument, view="@v", histogram=replace(instrument.histogram, counts=counts, sums=sums))
 
 
 numbers = st.sampled_from([0, 0, 0, 1, 2, 255, 2**32 - 1, 2**62, 2**63, 2**64 - 1]) | st.integers(0, 300)
@@ -223,12 +261,16 @@ often, seldom = st.sampled_from([True] * 5 + [False]), st.sampled_from([False] *
 def test_every_history_is_exported_in_the_same_bytes(data):
     """Keys come and go, entries are emptied, maps replaced, series exceed the limit, some are omitted."""
     of = data.draw(schemas())
+    if data.draw(st.booleans()):
+        of = data.draw(viewed(of))
     world = World(data.draw(st.sampled_from([1, 4, 7, 16])))
     pages = Exposition()
     now = 10**15
     for _ in range(data.draw(st.integers(1, 6))):
         if data.draw(seldom):
-            of = replace(of, label=data.draw(labels), series_limit=data.draw(limits))
+            label = data.draw(labels)
+            views = tuple(replace(view, label=label) for view in of.views)
+            of = replace(of, label=label, views=views, series_limit=data.draw(limits))
         if world.fast and data.draw(seldom):
             world.restart()
         read = data.draw(maps_read)
