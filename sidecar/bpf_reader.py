@@ -23,6 +23,7 @@ _SMALLEST_BATCH = 64
 _NO_BATCH = (errno.EINVAL, 524)
 # A walk over a hash is given up after this many steps for each entry that the map can hold.
 _LONGEST_WALK = 4
+_ENDLESS = "the map changes faster than it can be read"
 
 
 def lookup_bytes(info: bpf.MapInfo) -> int:
@@ -47,7 +48,9 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
         raise OSError(errno.EINVAL, "not a per-CPU map")
     if info.kind.is_array and info.max_entries == 1:
         return _reading(_read_one_by_one(map_fd, info), info, schema)
-    size = max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // lookup_bytes(info)))
+    if info.kind.is_trie:
+        return _reading(_read_trie(map_fd, info), info, schema)
+    size = _batch_size(info)
     while True:
         try:
             return _reading(_read_batches(map_fd, info, size), info, schema)
@@ -60,6 +63,10 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
         size *= 8
 
 
+def _batch_size(info: bpf.MapInfo) -> int:
+    return max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // lookup_bytes(info)))
+
+
 def _reading(chunks: Iterator[Chunk], info: bpf.MapInfo, schema: Schema) -> Reading:
     cpus = possible_cpus() if info.kind.is_per_cpu else (0,)
     return build_reading(chunks, info.key_size, cpus, schema)
@@ -70,12 +77,47 @@ def _read_one_by_one(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
     yield b"".join(entries), b"".join(entries.values())
 
 
+def _read_trie(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
+    """
+    Read a trie.
+
+    A lookup finds the longest prefix that matches: of a key that was deleted since it was listed, the value
+    of another one (kernel/bpf/lpm_trie.c, `trie_lookup_elem`). So only keys that are listed again afterwards
+    are kept.
+    """
+    entries = _trie_entries(map_fd, info)
+    there = _trie_entries(map_fd, info).keys() if entries else ()
+    kept = {key: value for key, value in entries.items() if key in there}
+    yield b"".join(kept), b"".join(kept.values())
+
+
+def _trie_entries(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:
+    """Return the entries of a trie; a walk that starts over, as in `_walk`, lists keys again."""
+    entries: dict[bytes, bytes] = {}
+    listed = 0
+    try:
+        for keys, values in _read_batches(map_fd, info, _batch_size(info)):
+            count = len(keys) // info.key_size
+            listed += count
+            if listed > _LONGEST_WALK * info.max_entries:
+                raise OSError(errno.EAGAIN, _ENDLESS)
+            for at in range(count):
+                key = keys[at * info.key_size : (at + 1) * info.key_size]
+                entries[key] = values[at * info.value_size : (at + 1) * info.value_size]
+    except OSError as error:
+        if error.errno not in _NO_BATCH:
+            raise
+        return _walk(map_fd, info)
+    return entries
+
+
 def _walk(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:
     """
-    Read a hash key by key.
+    Read a hash or a trie key by key.
 
     The kernel starts over if the key to continue from has been deleted (kernel/bpf/hashtab.c,
-    `htab_map_get_next_key`), so walking a map that changes faster than it is read might never end.
+    `htab_map_get_next_key`; lpm_trie.c, `trie_get_next_key`), so walking a map that
+    changes faster than it is read might never end.
 
     Raises:
         OSError: EAGAIN if it does not end.
@@ -89,7 +131,7 @@ def _walk(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:
         with suppress(FileNotFoundError):  # deleted since, and its counts with it
             entries[key] = bpf.map_lookup(map_fd, key, lookup_bytes(info))
         key = bpf.map_next_key(map_fd, key, info.key_size)
-    raise OSError(errno.EAGAIN, "the map changes faster than it can be read")
+    raise OSError(errno.EAGAIN, _ENDLESS)
 
 
 def _read_indices(map_fd: int, info: bpf.MapInfo) -> Iterator[tuple[bytes, bytes]]:

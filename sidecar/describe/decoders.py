@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sidecar.describe.entry_error import entry_error
+from sidecar.describe.prefixes import in_prefix_notation
 from sidecar.describe.shape import Encoding, Part
 from sidecar.suggest import suggest
 
@@ -29,6 +30,10 @@ _LARGEST_INTEGER = (1 << 63) - 1
 
 MERGING = frozenset({"string", "bool", "table", "ifname"})
 """The decoders that may give two values the same text, if configured; the others never do."""
+
+# Shown with the number of bits that count, `10.0.0.0/8`, even if all do.
+_OF_PREFIXES = frozenset({"ipv4", "ipv6", "mac", "hex"})
+_ADDRESSES = {32: "ipv4", 128: "ipv6"}
 
 # Six chars under such a name are a MAC address: if_ether.h has `unsigned char h_source[ETH_ALEN]`.
 _MAC = re.compile(r"(^|[._])(h_source|h_dest|[a-z]*addr|[sd]?mac|eth)([._]|$)")
@@ -127,11 +132,14 @@ def bind(
         raise entry_error(at, entry, cause, f"use one of {', '.join(fitting)}" if fitting else "leave it out")
     if chosen == "enum" and not part.names:
         raise entry_error(at, entry, "BTF has no names for it", "use integer or table")
-    return DECODERS[chosen].build(part, _Settings(table or {}, name_of or socket.if_indextoname))
+    decode = DECODERS[chosen].build(part, _Settings(table or {}, name_of or socket.if_indextoname))
+    return in_prefix_notation(decode, part, always=chosen in _OF_PREFIXES) if part.in_prefix else decode
 
 
 def default_for(part: Part) -> str:
     """Return the name of the default decoder for a part's type."""
+    if part.in_prefix and (part.encoding is Encoding.BYTES or part.big_endian) and part.bits in _ADDRESSES:
+        return _ADDRESSES[part.bits]
     if part.type == "struct in_addr":
         return "ipv4"
     if part.type == "struct in6_addr":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sidecar.describe import prometheus_names
 from sidecar.describe.meaning import Meaning, meaning_of
-from sidecar.describe.shape import Encoding, Part, Shape, covering_parts
+from sidecar.describe.shape import Encoding, Part, Shape, distinguishing_parts
 from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel.syscall import MapInfo
@@ -57,7 +57,7 @@ def key_of(info: MapInfo, shape: Shape) -> tuple[KeySpec, ...]:
     """Return all parts of the key, or none if the map has a single key."""
     if info.kind.is_array and info.max_entries == 1:
         return ()
-    parts = covering_parts(shape.key)
+    parts = distinguishing_parts(shape.key)
     names = prometheus_names.make_distinct(
         (prometheus_names.usable(part.name) for part in parts),
         prometheus_names.label,

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from sidecar.describe.btf import Btf
 from sidecar.describe.btf_shape import shape_of
+from sidecar.describe.prefixes import with_prefix
 from sidecar.describe.shape import Shape
 from sidecar.kernel import syscall as bpf
 
@@ -25,4 +26,5 @@ def shape_by_btf(info: bpf.MapInfo) -> Shape | None:
     if not info.btf_id or not info.btf_value_type_id:
         return None
     btf = Btf(bpf.btf_of(info.btf_id))
-    return shape_of(btf, info.btf_key_type_id, info.btf_value_type_id, info.key_size, info.value_size)
+    shape = shape_of(btf, info.btf_key_type_id, info.btf_value_type_id, info.key_size, info.value_size)
+    return with_prefix(shape, info)

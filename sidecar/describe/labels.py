@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sidecar.describe.decoders import MERGING, Decode, NameOf, bind
 from sidecar.describe.instruments import find_part
-from sidecar.describe.shape import Part, covering_parts
+from sidecar.describe.shape import Part, distinguishing_parts
 from sidecar.describe.spec import KeySpec
 from sidecar.errors import each
 from sidecar.model import Attributes
@@ -43,7 +43,7 @@ def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_o
 def keeps_keys_distinct(key: Sequence[KeySpec], parts: Sequence[Part]) -> bool:
     """Return whether every part of the key becomes an attribute, by a decoder that never merges values."""
     exact = {spec.field for spec in key if spec.decoder not in MERGING}
-    return all(exact.intersection((part.name, *part.aliases)) for part in covering_parts(parts))
+    return all(exact.intersection((part.name, *part.aliases)) for part in distinguishing_parts(parts))
 
 
 def _default_decoder(part: Part) -> str:

@@ -16,6 +16,7 @@ from sidecar.describe.instruments import Built, build_instruments
 from sidecar.describe.labels import build_label, keeps_keys_distinct
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import matching_profile
+from sidecar.describe.prefixes import opaque_prefix, with_prefix
 from sidecar.describe.selection import MapKeys
 from sidecar.describe.shape import ARRAY_INDEX, Encoding, Part, Shape
 from sidecar.describe.spec import LayoutSpec, MapRef, ProfileSpec, SourceSpec
@@ -159,13 +160,15 @@ def _how_to_emit_btf(info: MapInfo) -> str:
 
 
 def _shape_of_layout(layout: LayoutSpec, info: MapInfo) -> Shape:
-    return shape_from(layout, _opaque_key(info), info.key_size, info.value_size)
+    return with_prefix(shape_from(layout, _opaque_key(info), info.key_size, info.value_size), info)
 
 
 def _opaque_key(info: MapInfo) -> Part:
     """Return the key of a map whose key nothing describes."""
     if info.kind.is_array:
         return ARRAY_INDEX
+    if info.kind.is_trie:
+        return opaque_prefix(info.key_size)
     return Part("key", 0, 8 * info.key_size, Encoding.BYTES, f"{info.key_size} bytes")
 
 

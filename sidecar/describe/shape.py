@@ -48,6 +48,8 @@ class Part:
     """Other names of the same bits with the same type (members of a union)."""
     refused: str = ""
     """Why it is exported only if configured by name; empty if it is exported by default."""
+    in_prefix: bool = False
+    """Whether it is part of a trie's prefix: its bits beyond the key's prefix length are wildcards."""
     elements: Elements | None = field(default=None, repr=False, compare=False)
     """Set for an array with too many elements to expand; each can be configured by name, `queues.70000`."""
 
@@ -99,6 +101,12 @@ def covering_parts(parts: Iterable[Part]) -> list[Part]:
         if not part.refused or not any(_overlap(part, other) for other in chosen):
             chosen.append(part)
     return sorted(chosen, key=lambda part: part.bit_offset)
+
+
+def distinguishing_parts(parts: Iterable[Part]) -> list[Part]:
+    """Return the parts that become attributes by default; the length of a prefix is shown with the prefix."""
+    covering = covering_parts(parts)
+    return [part for part in covering if part.in_prefix] or covering
 
 
 def _overlap(first: Part, second: Part) -> bool:

@@ -16,6 +16,7 @@ class MapKind:
         name: The name in `enum bpf_map_type`, without `BPF_MAP_TYPE_`.
         is_array: Its keys are the indices below `max_entries`, and every one of them exists.
         is_per_cpu: A lookup returns one value for each possible CPU.
+        is_trie: Its keys begin with the length of a prefix, and a lookup finds the longest one that matches.
         is_readable: Whether xdp-otel reads maps of this kind.
         instead: What to name instead of a map of this kind, if there is anything better than another map.
 
@@ -24,6 +25,7 @@ class MapKind:
     name: str
     is_array: bool = False
     is_per_cpu: bool = False
+    is_trie: bool = False
     is_readable: bool = True
     instead: str = ""
 
@@ -38,6 +40,7 @@ _KINDS = {
         MapKind("LRU_HASH"),
         MapKind("PERCPU_HASH", is_per_cpu=True),
         MapKind("LRU_PERCPU_HASH", is_per_cpu=True),
+        MapKind("LPM_TRIE", is_trie=True),
         MapKind("ARRAY_OF_MAPS", is_readable=False, instead=_INNER),
         MapKind("HASH_OF_MAPS", is_readable=False, instead=_INNER),
     )

@@ -13,6 +13,7 @@ from sidecar.describe.file import sources
 from sidecar.describe.file.yaml_text import scalar as _scalar
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import matching_profile
+from sidecar.describe.prefixes import with_prefix
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import ARRAY_INDEX, Part, Shape, covering_parts
 from sidecar.describe.spec import KeySpec, MapRef, MetricSpec, SourceSpec
@@ -98,8 +99,9 @@ def _source(found: FoundMap, *, with_layout: bool) -> Iterator[str]:
 
 def _without_btf(found: FoundMap) -> Iterator[str]:
     info = found.info
-    section = write_layout.unknown(info.key_size, info.value_size, is_array=found.is_array)
-    shape = shape_from(write_layout.read(section), ARRAY_INDEX, info.key_size, info.value_size)
+    section = write_layout.unknown(info.key_size, info.value_size, info.kind)
+    written = shape_from(write_layout.read(section), ARRAY_INDEX, info.key_size, info.value_size)
+    shape = with_prefix(written, info)
     yield f"    # {found.no_shape}, so these fields are a guess: name them as in the program's source."
     yield from (f"    {line}" for line in section)
     yield from _key_and_metrics(found, shape, enums=False)

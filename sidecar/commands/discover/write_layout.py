@@ -10,6 +10,7 @@ from sidecar.describe.layout import shape_from
 from sidecar.describe.shape import Encoding, Part, Shape, covering_parts
 from sidecar.describe.spec import LayoutSpec
 from sidecar.errors import Collector, ConfigError
+from sidecar.kernel.map_kinds import MapKind
 
 _MOST_FIELDS = 32
 _WIDTHS = (8, 16, 32, 64)
@@ -46,11 +47,13 @@ def lines(shape: Shape) -> list[str]:
     return []
 
 
-def unknown(key_size: int, value_size: int, *, is_array: bool) -> list[str]:
+def unknown(key_size: int, value_size: int, kind: MapKind) -> list[str]:
     """Return a section to start from, for a map of which only the sizes are known."""
     unit = next(size for size in (8, 4, 2, 1) if value_size % size == 0)
     offsets = range(0, min(value_size, _MOST_FIELDS * unit), unit)
-    key = [] if is_array else [f"  key: u8[{key_size}]"]
+    key = [] if kind.is_array else [f"  key: u8[{key_size}]"]
+    if kind.is_trie:
+        key = [f"  key: {{prefixlen: u32, prefix: 'u8[{key_size - 4}]'}}"]
     value = [f"    field_{offset // unit}: u{8 * unit} @ {offset}" for offset in offsets]
     return ["layout:", *key, "  value:", *value]
 

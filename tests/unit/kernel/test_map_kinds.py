@@ -19,6 +19,7 @@ def test_every_kind_is_a_type_of_the_kernel():
         (uapi.MAP_LRU_HASH, MapKind("LRU_HASH")),
         (uapi.MAP_PERCPU_HASH, MapKind("PERCPU_HASH", is_per_cpu=True)),
         (uapi.MAP_LRU_PERCPU_HASH, MapKind("LRU_PERCPU_HASH", is_per_cpu=True)),
+        (uapi.MAP_LPM_TRIE, MapKind("LPM_TRIE", is_trie=True)),
         (27, MapKind("RINGBUF", is_readable=False)),
         (99, MapKind("type 99", is_readable=False)),
     ],
