@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-From the bytes of a key to the value of an attribute (pure, but for the lookup of interface names).
+From the bytes of a key to the value of an attribute (pure, but for the names of interfaces and cgroups).
 
 A new decoder is one entry of `DECODERS`, and one of the enum in config.schema.json.
 """
@@ -10,12 +10,13 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.prefixes import in_prefix_notation
 from sidecar.describe.shape import Encoding, Part
+from sidecar.kernel.cgroups import CgroupPaths
 from sidecar.suggest import suggest
 
 Value = str | int | bool
@@ -28,7 +29,7 @@ NameOf = Callable[[int], str]
 _LARGEST_INTEGER = (1 << 63) - 1
 """An integer attribute of OTLP is an int64; a larger number becomes text."""
 
-MERGING = frozenset({"string", "bool", "table", "ifname"})
+MERGING = frozenset({"string", "bool", "table", "ifname", "cgroup"})
 """The decoders that may give two values the same text, if configured; the others never do."""
 
 # Shown with the number of bits that count, `10.0.0.0/8`, even if all do.
@@ -37,6 +38,9 @@ _ADDRESSES = {32: "ipv4", 128: "ipv6"}
 
 # Six chars under such a name are a MAC address: if_ether.h has `unsigned char h_source[ETH_ALEN]`.
 _MAC = re.compile(r"(^|[._])(h_source|h_dest|[a-z]*addr|[sd]?mac|eth)([._]|$)")
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"
+# One walk finds the cgroups of all maps.
+_CGROUPS = CgroupPaths()
 # The control characters, a set that Unicode guarantees never to change.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -250,6 +254,48 @@ def _by_bytes(decode: Callable[[bytes], Value]) -> Callable[[Part, _Settings], D
     return build
 
 
+def _ip(raw: bytes) -> str:
+    """Return an IPv4 or IPv6 address; an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) as IPv4."""
+    if len(raw) == 4:
+        return socket.inet_ntop(socket.AF_INET, raw)
+    if raw.startswith(_IPV4_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, raw[len(_IPV4_MAPPED) :])
+    return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def _ipv4_host(part: Part) -> Decode:
+    """Decode an IPv4 address that was converted to host byte order."""
+    read = _number_reader(replace(part, encoding=Encoding.UNSIGNED), big_endian=False)
+    return lambda raw: socket.inet_ntop(socket.AF_INET, read(raw).to_bytes(4, "big"))
+
+
+def _mac(raw: bytes) -> str:
+    """Return a MAC address, also if two zeros follow; anything else that is 8 bytes long in whole."""
+    return raw[:6].hex(":") if not any(raw[6:]) else raw.hex(":")
+
+
+def _mac_host(part: Part) -> Decode:
+    """Decode a MAC address that is a number, its first byte the most significant of 48 bits."""
+    read = _number_reader(replace(part, encoding=Encoding.UNSIGNED), big_endian=False)
+
+    def decode(raw: bytes) -> Value:
+        number = read(raw)
+        return number.to_bytes(6 if number < 1 << 48 else 8, "big").hex(":")
+
+    return decode
+
+
+def _cgroup(part: Part) -> Decode:
+    """Decode a cgroup's id to its path, or to its digits if it has none here."""
+    read = _number_reader(replace(part, encoding=Encoding.UNSIGNED), big_endian=False)
+
+    def decode(raw: bytes) -> Value:
+        number = read(raw)
+        return _CGROUPS.path(number) or str(number)
+
+    return decode
+
+
 def _text(raw: bytes) -> str:
     """
     Return text without its trailing NULs; bytes that are not printable UTF-8 become `0x…`, all of them.
@@ -289,8 +335,12 @@ DECODERS: Mapping[str, Decoder] = {
     "ifname": Decoder((), False, lambda part, settings: _ifname(part, settings.name_of)),
     "ipv4": Decoder((32,), True, _by_bytes(lambda raw: socket.inet_ntop(socket.AF_INET, raw))),
     "ipv6": Decoder((128,), True, _by_bytes(lambda raw: socket.inet_ntop(socket.AF_INET6, raw))),
-    "mac": Decoder((48,), True, _by_bytes(lambda raw: raw.hex(":"))),
+    "ip": Decoder((32, 128), True, _by_bytes(_ip)),
+    "ipv4_host": Decoder((32,), False, lambda part, _: _ipv4_host(part)),
+    "mac": Decoder((48, 64), True, _by_bytes(_mac)),
+    "mac_host": Decoder((64,), False, lambda part, _: _mac_host(part)),
     "port": Decoder((16,), True, _by_bytes(lambda raw: int.from_bytes(raw, "big"))),
+    "cgroup": Decoder((64,), False, lambda part, _: _cgroup(part)),
     "protocol": Decoder((), False, lambda part, _: _named(part, _PROTOCOLS)),
     "xdp_action": Decoder((), False, lambda part, _: _named(part, _XDP_ACTIONS)),
     "text": Decoder((), True, _by_bytes(_text)),

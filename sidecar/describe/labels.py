@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the parts of a map's key to the attributes of its series (pure)."""
 
+import re
 from collections.abc import Sequence
+from itertools import chain
 
 from sidecar.describe.decoders import MERGING, Decode, NameOf, bind
 from sidecar.describe.instruments import find_part
-from sidecar.describe.shape import Part, distinguishing_parts
+from sidecar.describe.shape import Part, distinguishing_parts, enclosing, joined_part
 from sidecar.describe.spec import KeySpec
 from sidecar.errors import each
 from sidecar.model import Attributes
@@ -28,9 +30,8 @@ def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_o
     """
 
     def decoder_of(spec: KeySpec) -> tuple[str, Decode]:
-        part = find_part(parts, spec.field, spec.at, f"the key of {what}")
-        decoder = spec.decoder or ("" if spec.at else _default_decoder(part))
-        return spec.attribute, bind(decoder, part, dict(spec.table), name_of, at=spec.at)
+        part = find_key_part(parts, spec.field, spec.at, what)
+        return spec.attribute, bind_key(spec, part, name_of)
 
     decoders = each(decoder_of, key)
 
@@ -40,10 +41,28 @@ def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_o
     return label
 
 
+def find_key_part(parts: Sequence[Part], name: str, at: str, what: str) -> Part:
+    """Return the part of a key, or the bytes of the array or struct of this name; raise ConfigError."""
+    return joined_part(parts, name) or find_part(parts, name, at, f"the key of {what}")
+
+
+def bind_key(spec: KeySpec, part: Part, name_of: NameOf) -> Decode:
+    """Return the function that decodes a part of a key as *spec* says; raise ConfigError if it cannot."""
+    decoder = spec.decoder or ("" if spec.at else _default_decoder(part))
+    decode = bind(decoder, part, dict(spec.table), name_of, at=spec.at)
+    if not spec.regexp:
+        return decode
+    pattern, replacement = re.compile(spec.regexp[0]), spec.regexp[1]
+    return lambda raw: pattern.sub(replacement, str(decode(raw)))
+
+
 def keeps_keys_distinct(key: Sequence[KeySpec], parts: Sequence[Part]) -> bool:
     """Return whether every part of the key becomes an attribute, by a decoder that never merges values."""
-    exact = {spec.field for spec in key if spec.decoder not in MERGING}
-    return all(exact.intersection((part.name, *part.aliases)) for part in distinguishing_parts(parts))
+    exact = {spec.field for spec in key if spec.decoder not in MERGING and not spec.regexp}
+    return all(
+        exact.intersection(chain.from_iterable(map(enclosing, (part.name, *part.aliases))))
+        for part in distinguishing_parts(parts)
+    )
 
 
 def _default_decoder(part: Part) -> str:

@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sidecar.describe.decoders import NameOf, bind, default_for, number_of
+from sidecar.describe.decoders import NameOf, default_for, number_of
 from sidecar.describe.entry_error import entry_error
-from sidecar.describe.instruments import find_part
+from sidecar.describe.labels import bind_key, find_key_part
 from sidecar.describe.shape import Part
 from sidecar.describe.spec import KeySpec, Wanted
 from sidecar.suggest import suggest
@@ -52,9 +52,11 @@ def build_select(field: str, wanted: Wanted, at: str, key: Sequence[KeySpec], ke
         ConfigError: The key has no such part, or the part no such value.
 
     """
-    part = find_part(keys.parts, field, at, f"the key of {keys.what}")
-    spec = next((spec for spec in key if spec.field in (part.name, *part.aliases)), KeySpec(part.name, ""))
-    decode = bind(spec.decoder, part, dict(spec.table), keys.name_of, at=spec.at)
+    part = find_key_part(keys.parts, field, at, keys.what)
+    spec = next(
+        (spec for spec in key if spec.field in (part.name, *part.aliases)), KeySpec(part.name, "", at=at)
+    )
+    decode = bind_key(spec, part, keys.name_of)
     texts = {str(value).lower() if isinstance(value, bool) else str(value) for value in wanted}
     numbers = _numbers(field, wanted, part, spec, at)
     if keys.entries and len(keys.parts) == 1 and max(numbers, default=0) >= keys.entries:

@@ -2,9 +2,10 @@
 """What a map's key and value look like: flat lists of named parts, each at its bit offset (pure)."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import pairwise
 
 
 class Encoding(Enum):
@@ -88,6 +89,33 @@ def part_called(parts: Sequence[Part], name: str) -> Part | None:
         if name == part.name or name in part.aliases:
             return part
     return next((element for part in parts if (element := part.element(name))), None)
+
+
+def enclosing(name: str) -> Iterator[str]:
+    """Yield a dotted name, and those of the arrays and structs around it."""
+    words = name.split(".")
+    return (".".join(words[:end]) for end in range(len(words), 0, -1))
+
+
+def joined_part(parts: Sequence[Part], name: str) -> Part | None:
+    """
+    Return the bytes of the array or struct *name*, whose members are parts: `__be32 saddr[4]` as 16 bytes.
+
+    None if a part has this name, or its members are not adjacent whole bytes.
+    """
+    if any(name in (part.name, *part.aliases) for part in parts):
+        return None
+    inside = [
+        part for part in parts if any(each.startswith(f"{name}.") for each in (part.name, *part.aliases))
+    ]
+    inside.sort(key=lambda part: part.bit_offset)
+    for part, after in pairwise(inside):
+        if part.bit_offset + part.bits != after.bit_offset:
+            return None
+    if not inside or any(part.bits % 8 or part.bit_offset % 8 for part in inside):
+        return None
+    first, bits = inside[0], sum(part.bits for part in inside)
+    return Part(name, first.bit_offset, bits, Encoding.BYTES, f"{first.type}[{len(inside)}]")
 
 
 def covering_parts(parts: Iterable[Part]) -> list[Part]:

@@ -57,6 +57,7 @@ class KeySpec:
         attribute: The attribute's name.
         decoder: A name of `decoders.DECODERS`; empty: the default for the part's type.
         table: Number to text, for the decoder `table`.
+        regexp: A regular expression and what replaces its matches in the decoded text; None: it stays.
         at: `file:line`.
 
     """
@@ -65,6 +66,7 @@ class KeySpec:
     attribute: str
     decoder: str = ""
     table: tuple[tuple[int, str], ...] = ()
+    regexp: tuple[str, str] | None = None
     at: str = dataclasses.field(default="", compare=False)
 
 

@@ -68,3 +68,39 @@ def test_elements_of_arrays_of_structs_and_of_two_dimensions_are_summed_over_cpu
     fields = series["fields"]
     assert [fields.pop(f"queues.{at}.packets") for at in range(1500)] == packets
     assert list(fields.values()) == grid
+
+
+def test_addresses_are_decoded_as_programs_store_them(values, dump):
+    """Four words, host order, mapped IPv4, a MAC in a number, part of a text."""
+    words = bytes.fromhex("20010db8" + "00" * 11 + "01")
+    mapped = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 9])
+    key = (
+        words
+        + struct.pack("=I", 0xC0000207)
+        + mapped
+        + struct.pack("=4x6s2xQ16s", b"\2\0\0\0\0\1", 1, b"nginx: worker")
+    )
+    map_update(values.maps["flow_map"], key, struct.pack("=Q", 7))
+
+    (series,) = dump(
+        "flow_map",
+        "key:",
+        "  - {field: saddr, attribute: source.address, decoder: ipv6}",
+        "  - {field: host, attribute: client.address, decoder: ipv4_host}",
+        "  - {field: daddr, attribute: destination.address, decoder: ip}",
+        "  - {field: mac, decoder: mac}",
+        "  - {field: cgroup, decoder: cgroup}",
+        "  - {field: comm, attribute: process.name, regexp: {match: ':.*', replace: ''}}",
+    )
+
+    attributes = series["attributes"]
+    # Whichever cgroup has that inode.
+    assert attributes.pop("cgroup") in ("1", "/")
+    assert attributes == {
+        "source.address": "2001:db8::1",
+        "client.address": "192.0.2.7",
+        "destination.address": "192.0.2.9",
+        "mac": "02:00:00:00:00:01",
+        "process.name": "nginx",
+    }
+    assert series["fields"] == {"value": 7}

@@ -51,7 +51,7 @@ def key(node: Node) -> tuple[KeySpec, ...]:
 
 
 def _key_part(node: Node) -> KeySpec:
-    section = Section(node, "part of the key", ("field", "attribute", "decoder", "table"))
+    section = Section(node, "part of the key", ("field", "attribute", "decoder", "table", "regexp"))
     section.require("field", "name one: `field: saddr`")
     field = section.text("field") or ""
     return _decoded(section, field)
@@ -62,12 +62,28 @@ def _decoded(section: Section, field: str) -> KeySpec:
     node = section.node
     decoder = section.take("decoder", lambda name: name.choice("decoder", DECODERS), "")
     table = section.take("table", _table, ())
+    regexp = section.take("regexp", _regexp, None)
     attribute = section.text("attribute") or field
     if not section.errors and (decoder == "table") != ("table" in section.values):
         cause = "`table` and `decoder: table` require each other"
         section.errors.add([node.refuse(f"field {field!r}", cause, "write both or neither")])
     section.errors.raise_all()
-    return KeySpec(field, attribute, decoder, table, node.at)
+    return KeySpec(field, attribute, decoder, table, regexp, node.at)
+
+
+def _regexp(node: Node) -> tuple[str, str]:
+    """Return a regular expression and its replacement, which Python's `re` accepts."""
+    section = Section(node, "regexp", ("match", "replace"))
+    for needed in ("match", "replace"):
+        section.require(needed, r"write `{match: '^/usr/bin/(.*)', replace: '\1'}`")
+    match = section.text("match") or ""
+    replacement = section.take("replace", lambda text: text.text_or_empty("regexp, replace"), "")
+    section.errors.raise_all()
+    try:
+        re.compile(match).sub(replacement, "")
+    except (re.error, IndexError, OverflowError, RecursionError) as error:
+        raise node.refuse(f"regexp {match!r}", str(error), "write it as for Python's `re`") from None
+    return match, replacement
 
 
 def index(node: Node) -> tuple[KeySpec, ...]:

@@ -82,6 +82,10 @@ class Node:
             raise self.refuse(what, "empty", "write something, or leave it out")
         return text
 
+    def text_or_empty(self, what: str) -> str:
+        """Return a text, or raise ConfigError."""
+        return "" if self.scalar(what) == "" else self.text(what)
+
     def integer(self, what: str, low: int, high: int) -> int:
         """Return an integer from *low* to *high*, or raise ConfigError."""
         number = self.scalar(what)

@@ -23,3 +23,19 @@ struct {
 	__type(key, __u32);
 	__type(value, struct queues);
 } queue_map SEC(".maps");
+
+struct flow {
+	__be32 saddr[4];
+	__u32 host;
+	__u8 daddr[16];
+	__u64 mac;
+	__u64 cgroup;
+	char comm[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, struct flow);
+	__type(value, __u64);
+} flow_map SEC(".maps");

@@ -49,6 +49,39 @@ def test_a_mac_has_colons():
     assert bind("mac", part(48, Encoding.BYTES))(bytes.fromhex("02aabbcc0001")) == "02:aa:bb:cc:00:01"
 
 
+@given(st.binary(min_size=4, max_size=4))
+def test_an_address_in_host_order_is_dotted(raw):
+    """After `bpf_ntohl`, whatever the type that declares it."""
+    host = struct.pack("=I", int.from_bytes(raw, "big"))
+
+    for field in (part(32), part(32, big_endian=True), part(32, Encoding.SIGNED)):
+        assert bind("ipv4_host", field)(host) == str(ipaddress.IPv4Address(raw))
+
+
+@given(
+    st.binary(min_size=16, max_size=16)
+    | st.binary(min_size=4, max_size=4).map((bytes(10) + b"\xff\xff").__add__)
+)
+def test_an_ipv4_mapped_address_is_shown_as_ipv4_if_asked(raw):
+    """By `ip`, which also takes 4 bytes; `ipv6` shows it as it is."""
+    address = ipaddress.IPv6Address(raw)
+
+    assert bind("ip", part(128, Encoding.BYTES))(raw) == str(address.ipv4_mapped or ipaddress.ip_address(raw))
+    assert ipaddress.IPv6Address(bind("ipv6", part(128, Encoding.BYTES))(raw)) == address
+    assert bind("ip", part(32))(raw[12:]) == str(ipaddress.IPv4Address(raw[12:]))
+
+
+@given(st.binary(min_size=6, max_size=6))
+def test_a_mac_in_a_u64_is_copied_or_a_number(raw):
+    """`memcpy` leaves its bytes first; as a number its first byte is the most significant."""
+    text = raw.hex(":")
+
+    assert bind("mac", part(64))(raw + bytes(2)) == text
+    assert bind("mac_host", part(64))(struct.pack("=Q", int.from_bytes(raw, "big"))) == text
+    assert bind("mac", part(64))(raw + b"\0\1") == f"{text}:00:01"
+    assert bind("mac_host", part(64))(struct.pack("=Q", 2**48)) == "00:01:00:00:00:00:00:00"
+
+
 @given(st.sampled_from("BHIQbhiq"), st.data())
 def test_integers_are_read_in_host_or_network_order(code, data):
     """Any width, signed or not; numbers beyond OTLP's int64 are text."""
@@ -258,12 +291,12 @@ def test_booleans_are_true_or_false():
     [
         ("ipv4", part(128), "it needs 4 bytes, the field has 16"),
         ("ipv6", part(32), "it needs 16 bytes, the field has 4"),
-        ("mac", part(64), "it needs 6 bytes, the field has 8"),
+        ("mac", part(32), "it needs 6 or 8 bytes, the field has 4"),
         ("port", part(32), "it needs 2 bytes, the field has 4"),
         (
             "integer",
             part(128, Encoding.BYTES),
-            "at most 8 bytes, the field has 16: use one of ipv6, text, string, hex",
+            "at most 8 bytes, the field has 16: use one of ipv6, ip, text, string, hex",
         ),
         ("hex", part(3, at=1), "it needs whole bytes, the field is a bit-field"),
         ("hex", part(0), "the field is empty: leave it out"),

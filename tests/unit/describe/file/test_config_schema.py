@@ -34,6 +34,7 @@ GOOD = [
     "sources: [{id: 1, metrics: [{name: a, field: q.*.x.*, index: [r, {attribute: c, decoder: protocol}]}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: q.*, index: {attribute: c, decoder: table, table: {0: r}}}]}]",  # noqa: E501
     "sources: [{id: 1, key: [{field: a, attribute: b, decoder: ipv6}]}]",
+    "sources: [{id: 1, key: [{field: a, regexp: {match: '^(.)x', replace: ''}}]}]",
     "sources: [{id: 1, key: [{field: a, decoder: table, table: {6: tcp, 0x11: udp, -1: none}}]}]",
     'sources: [{id: 1, metrics: [{name: a/b-c.d_e, field: f, unit: "{x}/s", description: D., kind: rate}]}]',
     "sources: [{id: 1, metrics: [{name: a, field: f, attributes: {g: h}}]}]",
@@ -64,6 +65,9 @@ BAD = [
     "sources: [{id: 1, series_limit: 1.5}]",
     "sources: [{id: 1, cpu: true}]",
     "sources: [{id: 1, rows: some}]",
+    "sources: [{id: 1, key: [{field: a, regexp: {match: '^(.)x'}}]}]",
+    "sources: [{id: 1, key: [{field: a, regexp: {match: '', replace: a}}]}]",
+    "sources: [{id: 1, key: [{field: a, regexp: x}]}]",
     'sources: [{id: 1, layout: {value: {"a[2]": u8}}}]',
     'sources: [{id: 1, layout: {value: {"a[0]": {b: u8}}}}]',
     'sources: [{id: 1, layout: {value: {a: "u8[2][3][4][5][6]"}}}]',
