@@ -115,7 +115,14 @@ def joined_part(parts: Sequence[Part], name: str) -> Part | None:
     if not inside or any(part.bits % 8 or part.bit_offset % 8 for part in inside):
         return None
     first, bits = inside[0], sum(part.bits for part in inside)
-    return Part(name, first.bit_offset, bits, Encoding.BYTES, f"{first.type}[{len(inside)}]")
+    return Part(
+        name,
+        first.bit_offset,
+        bits,
+        Encoding.BYTES,
+        f"{first.type}[{len(inside)}]",
+        in_prefix=first.in_prefix,
+    )
 
 
 def covering_parts(parts: Iterable[Part]) -> list[Part]:

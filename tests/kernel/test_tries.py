@@ -109,7 +109,7 @@ def test_the_length_of_the_prefix_can_be_an_attribute(tries):
     ("key", "attribute"),
     [
         (None, "key"),
-        ((Member("prefixlen", "u32"), Member("net", "u8", 4)), "net"),
+        ((Member("prefixlen", "u32"), Member("net", "u8", (4,))), "net"),
         ((Member("prefixlen", "u32"), Member("net", "be32")), "net"),
     ],
 )
