@@ -25,6 +25,7 @@ SHORTEST_INTERVAL_S = 0.1
 LONGEST_INTERVAL_S = 86_400.0
 # Each of these OTEL_EXPORTER_OTLP_METRICS_* variables has a flag: CLIENT_KEY is `--otel-client-key`.
 OTLP_FLAGS = {
+    "PROTOCOL": "grpc (default) or http/protobuf",
     "CERTIFICATE": "file with the trusted roots, PEM",
     "CLIENT_KEY": "file with the client's key for mTLS, PEM",
     "CLIENT_CERTIFICATE": "file with the client's certificate for mTLS, PEM",

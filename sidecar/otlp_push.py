@@ -12,15 +12,15 @@ import logging
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from sidecar import __version__
-from sidecar.errors import ConfigError, printable
+from sidecar.errors import ConfigError
 from sidecar.otlp.certificates import CertificateFiles
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp.explain import explain, shortened
 from sidecar.otlp.lean_grpc import grpc
 from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome, Rejected, Retry
+from sidecar.otlp.response import acknowledgement, one_line
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,6 @@ RETRYABLE = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
-# Tag, length, time and value of a point.
-_SMALLEST_POINT_BYTES = 20
-
 _CHANNEL_OPTIONS = (
     # Only the delivery rule decides on retries.
     ("grpc.enable_retries", 0),
@@ -124,7 +121,9 @@ class Pusher:
         options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(self._endpoint.may_be_proxied)))
         if not self._endpoint.secure:
             return grpc.insecure_channel(self._endpoint.target, options=options)
-        return grpc.secure_channel(self._endpoint.target, self._files.load(), options=options)
+        pem = self._files.read()
+        credentials = grpc.ssl_channel_credentials(pem.roots, pem.key, pem.chain)
+        return grpc.secure_channel(self._endpoint.target, credentials, options=options)
 
     def _redial(self) -> None:
         try:
@@ -145,28 +144,18 @@ def _success(body: bytes | None, request_bytes: int) -> Delivered | Rejected:
     """Return the outcome of a call with status OK: an acknowledgement only if it has a valid message."""
     if body is None:
         return Rejected(grpc.StatusCode.INTERNAL.name, "the response is OK but has no message")
-    try:
-        partial = ExportMetricsServiceResponse.FromString(body).partial_success
-    except DecodeError:
-        return Rejected(grpc.StatusCode.INTERNAL.name, "the response is OK but cannot be decoded")
-    # No more points than the request can have held, and no fewer than none.
-    rejected = min(max(partial.rejected_data_points, 0), request_bytes // _SMALLEST_POINT_BYTES)
-    return Delivered(rejected, _one_line(partial.error_message))
+    acknowledged = acknowledgement(body, request_bytes)
+    return acknowledged or Rejected(grpc.StatusCode.INTERNAL.name, "the response is OK but cannot be decoded")
 
 
 def _failure(error: Any, *, secure: bool) -> Retry | Rejected:
     code: grpc.StatusCode = error.code()
-    details = _one_line(error.details() or "no reason given")
+    details = one_line(error.details() or "no reason given")
     cause, remedy = explain(code.name, details, secure=secure)
     message, after_s = shortened(details), _retry_info(error.trailing_metadata() or ())
     if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and after_s is not None):
         return Retry(code.name, message, after_s, cause, remedy)
     return Rejected(code.name, message, cause, remedy)
-
-
-def _one_line(text: str) -> str:
-    """Return the text of the other side on one line that is safe to log."""
-    return printable(" ".join(text.split()))
 
 
 def _retry_info(trailers: Any) -> float | None:

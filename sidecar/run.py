@@ -15,6 +15,7 @@ from sidecar.config import Config
 from sidecar.delivery import Delivery
 from sidecar.describe.spec import SourceSpec
 from sidecar.errors import placed
+from sidecar.exporter import dialer
 from sidecar.kernel.terminal import has_terminal
 from sidecar.log_fields import about
 from sidecar.model import Attribute, Temporality
@@ -22,8 +23,7 @@ from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
 from sidecar.observe.service_manager import ServiceManager
 from sidecar.observe.telemetry import Telemetry
-from sidecar.otlp.endpoint import NOWHERE, Endpoint
-from sidecar.otlp.outcome import Delivered, Exporter, Nowhere
+from sidecar.otlp.outcome import Delivered, Exporter
 from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.pipeline import Pipeline
 from sidecar.reload import Reload
@@ -60,7 +60,8 @@ def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None
     _on_hangup(clock, reload, once=config.once)
     telemetry = Telemetry()
     with ExitStack() as cleanup:
-        dial = _dialer(config.endpoint)
+        # Before the privileges to read its files are dropped.
+        dial = dialer(config.endpoint)
         with placed(config.state_dir_variable):
             journal = Journal(config.state_dir, journal_name(sends=config.sends))
         cleanup.callback(journal.close)
@@ -102,18 +103,6 @@ def _last_line(specs: Sequence[SourceSpec]) -> str:
     ]
     remedy = f"; to remove the program: {' and '.join(commands)}" if commands else ""
     return f"stopped; the kernel keeps counting{remedy}"
-
-
-def _dialer(endpoint: Endpoint) -> Callable[[], Exporter]:
-    if endpoint.target == NOWHERE:
-        return Nowhere
-    # Most of the memory, so only for a Collector; and before the privileges to read the files are dropped.
-    from sidecar.otlp.certificates import CertificateFiles  # noqa: PLC0415
-    from sidecar.otlp_push import Pusher  # noqa: PLC0415
-
-    if endpoint.secure:
-        CertificateFiles(endpoint).load()
-    return partial(Pusher, endpoint)
 
 
 def _log_maps(sources: Sequence[Source]) -> None:

@@ -3,24 +3,34 @@
 
 import json
 import logging
+import os
 import sys
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from sidecar.errors import ConfigError, explain
 from sidecar.otlp.endpoint import Endpoint
-from sidecar.otlp.lean_grpc import grpc
 
 log = logging.getLogger(__name__)
 
 _CHECK_TIMEOUT_S = 10.0
 
 
+class Pem(NamedTuple):
+    """What the files hold, in PEM; None for a file that is not named."""
+
+    roots: bytes | None
+    key: bytes | None
+    chain: bytes | None
+
+
 class CertificateFiles:
     """Trusted roots, client key and client certificate of one endpoint; each may be absent."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """Read nothing until `load`."""
+        """Read nothing until `read`."""
         self._files = {
             "CERTIFICATE": endpoint.certificate,
             "CLIENT_KEY": endpoint.client_key,
@@ -30,24 +40,28 @@ class CertificateFiles:
         self._loaded = self._versions()
 
     def changed(self) -> bool:
-        """Return whether a file was replaced since `load`."""
+        """Return whether a file was replaced since `read`."""
         return self._versions() != self._loaded
 
-    def load(self) -> grpc.ChannelCredentials:
-        """Read the files; raise ConfigError if one cannot be read, or cannot be used with the others."""
+    def read(self) -> Pem:
+        """Return the files' contents; raise ConfigError if one cannot be read, or used with the others."""
         self._loaded = self._versions()
-        contents = {name: _read(path, self._settings[name]) for name, path in self._files.items()}
-        if misfit := _misfit(contents["CERTIFICATE"], contents["CLIENT_KEY"], contents["CLIENT_CERTIFICATE"]):
+        pem = Pem(*(_read(path, self._settings[name]) for name, path in self._files.items()))
+        if misfit := _misfit(*pem):
             name, cause = misfit
             raise ConfigError(f"use {self._files[name]}", cause, _remedy(self._settings[name]))
-        return grpc.ssl_channel_credentials(
-            root_certificates=contents["CERTIFICATE"],
-            private_key=contents["CLIENT_KEY"],
-            certificate_chain=contents["CLIENT_CERTIFICATE"],
-        )
+        return pem
 
     def _versions(self) -> tuple[tuple[int, int] | None, ...]:
         return tuple(_version(path) for path in self._files.values() if path is not None)
+
+
+def built_in_roots() -> str:
+    """Return the file that gRPC takes its roots from, without importing gRPC."""
+    package = find_spec("grpc")
+    assert package is not None and package.origin  # noqa: S101, PT018  # it is a dependency
+    named = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+    return named or str(Path(package.origin).parent / "_cython/_credentials/roots.pem")
 
 
 def _version(path: str) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 """What the failure of a call means, and what to do: the one table of both (pure)."""
 
 import re
+import socket
 from typing import NamedTuple
 
 
@@ -25,6 +26,7 @@ _ROUTE = "check the address, the route to it, and that no firewall drops the pac
 _CA = "set OTEL_EXPORTER_OTLP_CERTIFICATE to the CA that signed it"
 _CREDENTIALS = "set its credentials in OTEL_EXPORTER_OTLP_HEADERS"
 _GRPC_PORT = "name its OTLP/gRPC port, usually 4317; 4318 is OTLP/HTTP"
+_HTTP_URL = "name its OTLP/HTTP address: usually port 4318, and /v1/metrics is added"
 _LOG = "see the Collector's log"
 
 # How the messages begin that gRPC itself writes when it has no connection: a Collector may quote the words
@@ -61,6 +63,16 @@ _NO_CONNECTION = {
     "handshaker shutdown": Explanation("the connection timed out", _ROUTE),
 }
 _WANTS_TLS = "the endpoint may want https://"
+# Words of OpenSSL, with which OTLP/HTTP connects, that differ from BoringSSL's.
+_TLS_WORDS = {
+    "Hostname mismatch": _NO_CONNECTION["Hostname Verification"],
+    "is not valid for": _NO_CONNECTION["Hostname Verification"],
+    "self-signed": _NO_CONNECTION["self signed"],
+    "alert": Explanation(
+        "the Collector refuses our certificate, or requires one",
+        "set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    ),
+}
 # What a plaintext client gets from a TLS server: the end of the connection, or silence.
 _NO_CONNECTION_IN_PLAINTEXT = {
     "Socket closed": Explanation("it accepts connections and closes them at once", _WANTS_TLS),
@@ -69,6 +81,18 @@ _NO_CONNECTION_IN_PLAINTEXT = {
         "it accepts connections but does not answer", f"{_WANTS_TLS}, or it hangs"
     ),
 }
+# By the code of an answer over HTTP.
+_HTTP = {
+    200: Explanation("something else than an OTLP receiver answers there", _HTTP_URL),
+    401: Explanation("", _CREDENTIALS),
+    403: Explanation("", _CREDENTIALS),
+    404: Explanation("no OTLP metrics are accepted there", _HTTP_URL),
+    405: Explanation("no OTLP metrics are accepted there", _HTTP_URL),
+    413: Explanation("the request is too large", f"{_LOG}; smaller ones follow"),
+    415: Explanation("no OTLP metrics are accepted there", _HTTP_URL),
+    429: Explanation("it is overloaded, or limits this client", _LOG),
+}
+_REDIRECTS = range(300, 400)
 _CODES = {
     "DEADLINE_EXCEEDED": Explanation(
         "timed out: no answer before the deadline",
@@ -96,6 +120,28 @@ def explain(code: str, details: str, *, secure: bool) -> Explanation:
         return _CODES.get(code, Explanation("", _LOG))
     known = _NO_CONNECTION if secure else {**_NO_CONNECTION_IN_PLAINTEXT, **_NO_CONNECTION}
     return next((known[words] for words in known if words in details), Explanation("no connection", _ADDRESS))
+
+
+def explain_http(code: int) -> Explanation:
+    """Return why a request over HTTP failed and what to do, by the code of its answer."""
+    if code in _REDIRECTS:
+        return Explanation("it redirects, which is not followed", "name the address that it redirects to")
+    return _HTTP.get(code, Explanation("", _LOG))
+
+
+def explain_error(error: Exception, *, secure: bool) -> Explanation:
+    """Return why there was no answer over HTTP and what to do, by the error of the connection."""
+    if isinstance(error, TimeoutError):
+        return _CODES["DEADLINE_EXCEEDED"]
+    if isinstance(error, socket.gaierror):
+        return _NO_CONNECTION["Domain name not found"]
+    words = " ".join((getattr(error, "verify_message", ""), str(getattr(error, "reason", "")), str(error)))
+    for known, explanation in {**_NO_CONNECTION, **_TLS_WORDS}.items():
+        if known.lower() in words.lower():
+            return explanation
+    if isinstance(error, ConnectionError) and not secure:
+        return Explanation("it closes the connection without an answer", _WANTS_TLS)
+    return Explanation("no answer", _ADDRESS)
 
 
 def shortened(details: str) -> str:

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a call to the Collector can come to, and who makes it. Needs no gRPC."""
+"""
+What a call to the Collector can come to, and who makes it. Needs no gRPC.
+
+A code is the name of a gRPC status code; by OTLP/HTTP it is `HTTP 503`, or of an error of the connection the
+name of its errno.
+"""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,7 +36,7 @@ class Retry:
     The same bytes may be sent again.
 
     Attributes:
-        code: Name of the gRPC status code.
+        code: See the module.
         message: The Collector's or gRPC's explanation.
         after_s: When, if the Collector gave a delay (RetryInfo), seconds.
         cause: What code and message mean, if it is known (`explain`).
@@ -57,7 +62,7 @@ class Rejected:
     The specification forbids sending the same bytes again; whether they were counted is unknown.
 
     Attributes:
-        code: Name of the gRPC status code.
+        code: See the module.
         message: The Collector's or gRPC's explanation.
         cause: What code and message mean, if it is known (`explain`).
         remedy: What to do.
@@ -77,7 +82,7 @@ class Rejected:
     @property
     def too_large(self) -> bool:
         """Whether a smaller request may be accepted."""
-        return self.code == "RESOURCE_EXHAUSTED"
+        return self.code in ("RESOURCE_EXHAUSTED", "HTTP 413")
 
 
 def _reason(code: str, message: str, cause: str) -> str:
@@ -88,7 +93,7 @@ Outcome = Delivered | Retry | Rejected
 
 
 class Exporter(Protocol):
-    """Sends requests, one at a time; `otlp_push.Pusher` is the one that has a connection."""
+    """Sends requests, one at a time: `otlp_push.Pusher` by gRPC, `otlp_http.HttpPusher` by HTTP."""
 
     def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
         """Send one serialized ExportMetricsServiceRequest and wait for the response."""

@@ -5,6 +5,7 @@ from contextlib import closing
 
 from sidecar.commands.check.rows import Rows
 from sidecar.errors import NotAcknowledgedError, SidecarError
+from sidecar.exporter import dialer
 from sidecar.otlp.endpoint import NOWHERE, Endpoint
 from sidecar.otlp.outcome import Delivered, Outcome
 
@@ -16,7 +17,7 @@ def check_collector(endpoint: Endpoint, rows: Rows) -> None:
     if endpoint.target == NOWHERE:
         rows.ok("Collector", "none; the status endpoint serves the counts")
         return
-    label = f"Collector {endpoint.target} ({'TLS' if endpoint.secure else 'plaintext'})"
+    label = f"Collector {endpoint.target}{endpoint.path} ({'TLS' if endpoint.secure else 'plaintext'})"
     try:
         outcome = _send_nothing(endpoint)
     except SidecarError as error:  # a certificate file
@@ -27,17 +28,15 @@ def check_collector(endpoint: Endpoint, rows: Rows) -> None:
             rows.ok(label, line)
         rows.ok(label, "accepts requests")
         return
-    failure = _of_handshake(endpoint, label, rows) if endpoint.secure else None
+    # Over HTTP the outcome says what failed in the handshake.
+    failure = _of_handshake(endpoint, label, rows) if endpoint.secure and not endpoint.path else None
     rows.failed(
         label, failure or _cannot_reach(endpoint, outcome.reason, f"{outcome.remedy}; --no-endpoint skips it")
     )
 
 
 def _send_nothing(endpoint: Endpoint) -> Outcome:
-    # gRPC takes most of the memory and of the start-up time: --no-endpoint does without.
-    from sidecar.otlp_push import Pusher  # noqa: PLC0415
-
-    with closing(Pusher(endpoint)) as pusher:
+    with closing(dialer(endpoint)()) as pusher:
         # No bytes are an ExportMetricsServiceRequest without metrics.
         return pusher.push(b"", timeout_s=_TIMEOUT_S)
 

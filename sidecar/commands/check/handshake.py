@@ -6,16 +6,14 @@ In TLS 1.3 the server refuses the client's certificate after the client has fini
 connection is also read from.
 """
 
-import os
 import socket
 import ssl
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from sidecar.otlp.certificates import built_in_roots
 from sidecar.otlp.endpoint import Endpoint
-from sidecar.otlp.lean_grpc import grpc
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # and empty SETTINGS
 _PREFIX = "OTEL_EXPORTER_OTLP"
@@ -80,17 +78,11 @@ def _answer(encrypted: ssl.SSLSocket, endpoint: Endpoint) -> Handshake:
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(endpoint.certificate or _built_in_roots())
+    context.load_verify_locations(endpoint.certificate or built_in_roots())
     context.set_alpn_protocols(["h2"])
     if endpoint.client_certificate:
         context.load_cert_chain(endpoint.client_certificate, endpoint.client_key)
     return context
-
-
-def _built_in_roots() -> str:
-    """Return the file that gRPC takes its roots from."""
-    named = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
-    return named or str(Path(grpc.__file__).parent / "_cython/_credentials/roots.pem")
 
 
 def _server(endpoint: Endpoint) -> str:

@@ -191,7 +191,7 @@ def test_headers_that_cannot_be_sent_are_refused_and_never_shown(text):
         ("ENDPOINT", "dns:///collector:4317", "unknown scheme 'dns'"),
         ("INSECURE", "yes", "'yes'.*: not a boolean: set it to true or false"),
         ("INSECURE", "1", "not a boolean"),
-        ("PROTOCOL", "http/protobuf", "'http/protobuf'.*: unsupported protocol: set it to grpc"),
+        ("PROTOCOL", "http/json", "'http/json'.*: unsupported protocol: set it to grpc or http/protobuf"),
         ("COMPRESSION", "zstd", "'zstd'.*: unsupported compression: set it to gzip or none"),
         ("TIMEOUT", "0", "'0'.*: not a number of milliseconds"),
         ("TIMEOUT", "10s", "not a number of milliseconds"),
@@ -251,3 +251,39 @@ def test_a_password_in_an_address_is_refused_and_not_shown(address):
         endpoint_from({FLAG: address})
 
     assert SECRET not in str(caught.value)
+
+
+HTTP = {f"{GENERAL}PROTOCOL": "http/protobuf"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "target", "path", "secure"),
+    [
+        ({}, "localhost:4318", "/v1/metrics", False),
+        ({f"{GENERAL}ENDPOINT": "https://collector"}, "collector:443", "/v1/metrics", True),
+        ({f"{GENERAL}ENDPOINT": "http://collector/"}, "collector:80", "/v1/metrics", False),
+        ({f"{GENERAL}ENDPOINT": "http://p:9090/api/v1/otlp"}, "p:9090", "/api/v1/otlp/v1/metrics", False),
+        ({f"{GENERAL}ENDPOINT": "http://[::1]:4318"}, "[::1]:4318", "/v1/metrics", False),
+        ({f"{GENERAL}ENDPOINT": "collector:4318"}, "collector:4318", "/v1/metrics", True),
+        ({f"{GENERAL}METRICS_ENDPOINT": "http://collector:4318/x"}, "collector:4318", "/x", False),
+        ({f"{GENERAL}METRICS_ENDPOINT": "http://collector:4318"}, "collector:4318", "/", False),
+        ({"--otel-endpoint": "http://collector:4318/x"}, "collector:4318", "/x/v1/metrics", False),
+    ],
+)
+def test_urls_of_otlp_http(settings, target, path, secure):
+    """Specification, `protocol/exporter.md`, "Endpoint URLs for OTLP/HTTP"."""
+    endpoint = endpoint_from({**HTTP, **settings})
+    assert (endpoint.target, endpoint.path, endpoint.secure) == (target, path, secure)
+
+
+@pytest.mark.parametrize(
+    "address", ["unix:/run/otel.sock", "http://", "http://c:1?x=1", "ftp://c", "http://a@b"]
+)
+def test_addresses_that_are_no_url(address):
+    with pytest.raises(ConfigError, match="ENDPOINT"):
+        endpoint_from({**HTTP, f"{GENERAL}ENDPOINT": address})
+
+
+def test_headers_that_describe_the_request_are_refused_over_http():
+    with pytest.raises(ConfigError, match="it has content-type, which describes the request: leave it out"):
+        endpoint_from({**HTTP, f"{GENERAL}HEADERS": "Content-Type=text/plain"})

@@ -2,6 +2,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from sidecar.otlp.outcome import Delivered, Nowhere
 
 
@@ -14,11 +16,12 @@ def test_nowhere_accepts_everything():
     exporter.close()
 
 
-def test_a_sidecar_without_a_collector_loads_no_grpc():
+@pytest.mark.parametrize("endpoint", ["NOWHERE, secure=False", "'localhost:4318', False, path='/v1/metrics'"])
+def test_a_sidecar_without_grpc_does_not_load_it(endpoint):
     """It is most of the memory."""
     program = (
-        "import sys; from sidecar import run; from sidecar.otlp.endpoint import NOWHERE, Endpoint; "
-        "run._dialer(Endpoint(NOWHERE, secure=False))(); print('grpc' in sys.modules)"
+        "import sys; from sidecar import exporter, run; from sidecar.otlp.endpoint import NOWHERE, Endpoint; "
+        f"exporter.dialer(Endpoint({endpoint}))(); print('grpc' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
