@@ -7,16 +7,18 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from demo.bpf_commands import map_create, map_update_from
 from sidecar import bpf_reader
 from sidecar.config import DEFAULT_INTERVAL_S
 from sidecar.counts import delta
+from sidecar.histogram import Histogram
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kernel.cpus import possible_cpus
 from sidecar.kernel.map_kinds import kind_of
+from sidecar.kinds import Kind
 from sidecar.model import Attribute, Field, Layout, MapIdentity, Snapshot, Temporality
 from sidecar.otlp.encode import encode
 from sidecar.schema import Instrument, Schema
@@ -34,6 +36,23 @@ def schema(words: int) -> Schema:
         label=lambda key: (("key", int.from_bytes(key, "little")),),
         series_limit=1 << 24,
     )
+
+
+def histogram_schema(words: int) -> Schema:
+    """Return the schema of such a map whose counters are the buckets of a histogram; the last is its sum."""
+    of = schema(words)
+    *counts, total = (field.name for field in of.layout.fields)
+    made = Histogram(tuple(counts), tuple(float((2 << at) - 1) for at in range(words - 2)), (total,))
+    instrument = Instrument(
+        "bench.size",
+        "By",
+        "Bench.",
+        "fields",
+        Kind.HISTOGRAM,
+        histogram=made,
+        reads=(*counts, total),
+    )
+    return replace(of, instruments=(instrument,))
 
 
 @dataclass

@@ -9,6 +9,7 @@ from bench.measure import bounded, command_s, timed
 from bench.place import compile_c, lacking
 from bench.table import Goal, Row, Samples, intercept, missing, row, slope
 from sidecar.model import Temporality
+from sidecar.schema import Schema
 
 KEYS = 100_000
 SHAPES: Mapping[str, int] = {"u64": 1, "8 u64": 8}
@@ -35,10 +36,15 @@ def rows() -> Iterator[Row]:
                 yield _bpftool(held, taken[_READ])
 
 
-def measured(held: Map) -> Mapping[str, Samples]:
-    """Measure everything over one map in turns; incrementing the counters is not timed."""
-    plain = Turns(held.fd, held.info, schema(held.words))
-    based = Turns(held.fd, held.info, schema(held.words), Temporality.DELTA_WITH_BASE)
+def measured(held: Map, meaning: Schema | None = None) -> Mapping[str, Samples]:
+    """
+    Measure everything over one map in turns; incrementing the counters is not timed.
+
+    *meaning* is what its counters are; by default a sum each.
+    """
+    meaning = meaning or schema(held.words)
+    plain = Turns(held.fd, held.info, meaning)
+    based = Turns(held.fd, held.info, meaning, Temporality.DELTA_WITH_BASE)
     taken: dict[str, list[float]] = {name: [] for name in (*CHANGED, _READ, _FLOOR, _BASE)}
     for _ in bounded(_ROUNDS):
         for name, changed in CHANGED.items():
@@ -51,13 +57,11 @@ def measured(held: Map) -> Mapping[str, Samples]:
     return {name: Samples(values).per(1e-3) for name, values in taken.items()}
 
 
-def whole_rows(name: str, taken: Mapping[str, Samples]) -> Iterator[Row]:
+def whole_rows(
+    name: str, taken: Mapping[str, Samples], goal: Goal | None = Goal("ratio", 3)
+) -> Iterator[Row]:
     """Yield the time from the map to the bytes, by the share of changed keys."""
-    what, floor, goal = (
-        f"{name}: read + sum + delta + encode",
-        "batch lookups and sums in C",
-        Goal("ratio", 3),
-    )
+    what, floor = f"{name}: read + sum + delta + encode", "batch lookups and sums in C"
     yield row(f"{name}: read + sum", taken[_READ], "ms", floor, taken[_FLOOR])
     yield row(f"{what}, {_ALL}", taken[_ALL], "ms", floor, taken[_FLOOR], goal)
     yield row(f"{what}, {_ALL}, with base points", taken[_BASE], "ms", floor, taken[_FLOOR])

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 
-from bench.keys import made
+from bench.keys import histogram_schema, made
 from bench.many_keys import KEYS, measured, whole_rows
 from bench.table import Row
 from sidecar.kernel import uapi
@@ -15,6 +15,8 @@ _SHAPES = {
     "2 u64 in an LRU_PERCPU_HASH": (uapi.MAP_LRU_PERCPU_HASH, 2),
     "16 u64 in a PERCPU_HASH": (uapi.MAP_PERCPU_HASH, 16),
 }
+# As many as bcc's.
+_BUCKETS = 27
 
 
 def rows() -> Iterator[Row]:
@@ -22,3 +24,7 @@ def rows() -> Iterator[Row]:
     for shape, (map_type, words) in _SHAPES.items():
         with made(KEYS, words, map_type) as held:
             yield from whole_rows(f"100,000 keys of {shape}", measured(held))
+    with made(KEYS, _BUCKETS + 1, uapi.MAP_HASH) as held:
+        name = f"100,000 histograms of {_BUCKETS} buckets and their sum in a HASH"
+        # Their points have 28 numbers, so most of the time goes into bytes that the loop in C does not write.
+        yield from whole_rows(name, measured(held, histogram_schema(_BUCKETS + 1)), goal=None)
