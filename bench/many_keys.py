@@ -22,6 +22,7 @@ CHANGED: Mapping[str, int] = {
 _ROUNDS = 7
 _FLOOR_ROUNDS = 3
 _ALL, _SOME, _NONE = "all changed", "1 % changed", "nothing changed"
+_GOAL = Goal("ratio", 3)
 _READ, _FLOOR, _BASE = "read", "floor", "base points"
 
 
@@ -57,9 +58,7 @@ def measured(held: Map, meaning: Schema | None = None) -> Mapping[str, Samples]:
     return {name: Samples(values).per(1e-3) for name, values in taken.items()}
 
 
-def whole_rows(
-    name: str, taken: Mapping[str, Samples], goal: Goal | None = Goal("ratio", 3)
-) -> Iterator[Row]:
+def whole_rows(name: str, taken: Mapping[str, Samples], goal: Goal | None = _GOAL) -> Iterator[Row]:
     """Yield the time from the map to the bytes, by the share of changed keys."""
     what, floor = f"{name}: read + sum + delta + encode", "batch lookups and sums in C"
     yield row(f"{name}: read + sum", taken[_READ], "ms", floor, taken[_FLOOR])
