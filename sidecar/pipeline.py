@@ -10,7 +10,7 @@ starts where it ended. Whatever happens in between is still in the maps.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sidecar.counts import delta, fields, idle
 from sidecar.counts.window import NextWindow
@@ -25,6 +25,7 @@ from sidecar.otlp.encode import encode
 from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome
 from sidecar.reload import Reload
 from sidecar.sources.source import Source
+from sidecar.sources.source_set import SourceSet
 from sidecar.state.lost_journal import CONSEQUENCES, ReportedMaps, first_baseline, known_as
 from sidecar.state.record import Batch
 
@@ -54,12 +55,17 @@ class Pipeline:
         reported_maps: ReportedMaps | None = None,
         *,
         delivers: bool = True,
+        members: SourceSet | None = None,
     ) -> None:
         """
         Take opened sources; *after_delivery* is called after each acknowledged batch.
 
-        Unless *delivers*, nothing leaves this host, and the log has what the maps hold.
+        Unless *delivers*, nothing leaves this host, and the log has what the maps hold. *members* are the
+        same sources, if some of them may come and go.
         """
+        self._members = members
+        # The members that have gone and whose last counts are in the present batch.
+        self._last_read: Collection[Source] = ()
         self._sources = sources
         self._resource = resource
         self._temporality = temporality
@@ -85,6 +91,7 @@ class Pipeline:
         stopping = False
         while not stopping:
             self._telemetry.progressed()
+            self._follow_members()
             if self._clock.now() >= next_cycle:
                 self.cycle()
                 # Cycles missed during one that took longer than the interval are not made up for.
@@ -150,6 +157,20 @@ class Pipeline:
         stale = {source.name: f"stale: {source.stale}" for source in self._sources if source.stale}
         return stale | {where: str(failure) for where, failure in self._failures.items()}
 
+    def _follow_members(self) -> None:
+        """Go on with the members that there are now, without those whose last counts were delivered."""
+        if self._members is None:
+            return
+        is_other = self._members.follow()
+        if self._last_read and not self._delivery.has_pending:
+            self._members.let_go(self._last_read)
+            self._last_read = ()
+            self._delivery.retain(self._members.retained, {})
+            is_other = True
+        if is_other:
+            self._sources = self._members.sources
+            self._telemetry.keep_sources([source.name for source in self._sources])
+
     def _reload(self, reload: Reload) -> bool:
         """Go on with the sources of another configuration; return whether that was possible."""
         if not self._settle():
@@ -185,6 +206,8 @@ class Pipeline:
         """Send the pending batch and one last batch, each with a short deadline."""
         self._send(timeout_s=LAST_TIMEOUT_S)
         self._try_record_and_send(self._read(), timeout_s=LAST_TIMEOUT_S)
+        if self._members and self._last_read and not self._delivery.has_pending:
+            self._members.let_go(self._last_read)
 
     def _read(self) -> Readings:
         readings: dict[str, Sequence[Snapshot]] = {}
@@ -251,7 +274,10 @@ class Pipeline:
                 {source: self._probe(source, window) for source, window in windows.items()}, snapshots
             )
         else:
-            for source, window in self._submit(windows, snapshots).items():
+            submitted = self._submit(windows, snapshots)
+            if self._members:
+                self._last_read = self._members.gone & submitted.keys()
+            for source, window in submitted.items():
                 self._report.batch(
                     source.name, source.schema, self._delivery.acknowledged[source.name], window
                 )

@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from sidecar.describe.spec import SourceSpec
 from sidecar.errors import RightsError, SidecarError, machine_error
 from sidecar.observe.service_manager import ServiceManager
-from sidecar.sources.source import Source, boot_id
+from sidecar.sources.source import Source
 from sidecar.sources.source_set import SourceSet
 from sidecar.state.record import Record
-from sidecar.state.retention import Retention, living_maps
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +79,7 @@ class Reload:
 
     def retained(self, record: Record) -> Record:
         """Return the part of the record that the next process would keep with these sources."""
-        names = {source.name for source in self.sources}
-        return Retention(names, boot_id(), living_maps()).retain(record)
+        return self._opened.retained(record)
 
     def _read(self) -> Sequence[SourceSpec] | None:
         specs: list[SourceSpec] = []

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -28,11 +28,10 @@ from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.pipeline import Pipeline
 from sidecar.reload import Reload
 from sidecar.sources import locate, privileges
-from sidecar.sources.source import Source, boot_id
+from sidecar.sources.source import Source
 from sidecar.sources.source_set import SourceSet
 from sidecar.state.journal import Journal, journal_name
 from sidecar.state.lost_journal import NothingReported, ReportedMaps
-from sidecar.state.retention import Retention, living_maps
 
 log = logging.getLogger(__name__)
 
@@ -66,21 +65,21 @@ def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None
             journal = Journal(config.state_dir, journal_name(sends=config.sends))
         cleanup.callback(journal.close)
         cleanup.callback(opened.close)
+        opened.on_fds = clock.watch
         opened.open(config.sources)
         _log_maps(opened.sources)
+        telemetry.interfaces = lambda: opened.interfaces
         telemetry.maps = lambda: {source.name: _map_info(source) for source in opened.sources}
         # Maps can be listed only before the privileges are dropped.
-        journal.retain = Retention(
-            {source.name for source in opened.sources}, boot_id(), living_maps()
-        ).retain
-        _drop_privileges(config, opened.sources)
+        journal.retain = opened.retained
+        _drop_privileges(config, opened)
         pusher = dial()
         cleanup.callback(pusher.close)
         _log_endpoint(config)
         resource = resource_attributes(config.state_dir)
         journal.on_recreated = partial(keep_instance_id, config.state_dir, resource)
         _stop_on_signal(clock, pusher, manager)
-        pipeline = _pipeline(config, opened.sources, journal, pusher, resource, telemetry, clock)
+        pipeline = _pipeline(config, opened, journal, pusher, resource, telemetry, clock)
         if config.status:
             cleanup.callback(_serve_status(config, config.status, telemetry, resource))
         if config.once:
@@ -117,11 +116,12 @@ def _map_info(source: Source) -> tuple[str, int, str]:
     return source.info.name, source.info.id, source.info.kind.name
 
 
-def _drop_privileges(config: Config, sources: Sequence[Source]) -> None:
+def _drop_privileges(config: Config, opened: SourceSet) -> None:
     """Keep only the capabilities that are still needed, before any thread starts that would keep all."""
-    opened = [(spec, source.info) for spec, source in zip(config.sources, sources, strict=True)]
+    places = [(spec, source.info) for spec, source in opened.opened]
+    patterns = [spec.map_ref for spec in opened.specs if spec.map_ref.is_pattern]
     port = config.status[1] if config.status else None
-    privileges.drop(opened, config.state_dir, port, config.endpoint.files)
+    privileges.drop(places, config.state_dir, port, config.endpoint.files, patterns)
 
 
 def _log_endpoint(config: Config) -> None:
@@ -142,7 +142,7 @@ def _log_endpoint(config: Config) -> None:
 
 def _pipeline(
     config: Config,
-    sources: Sequence[Source],
+    opened: SourceSet,
     journal: Journal,
     pusher: Exporter,
     resource: Sequence[Attribute],
@@ -153,7 +153,7 @@ def _pipeline(
     after_delivery = _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None
     reported_maps = ReportedMaps(config.state_dir) if config.sends else NothingReported()
     return Pipeline(
-        sources,
+        opened.sources,
         resource,
         config.temporality,
         delivery,
@@ -162,6 +162,7 @@ def _pipeline(
         after_delivery,
         reported_maps,
         delivers=config.sends,
+        members=opened,
     )
 
 
@@ -224,6 +225,7 @@ class _Clock:
         # Not select(2), which takes no descriptor from 1024 on: each map has one.
         self._poll = select.poll()
         self._poll.register(self._woken, select.POLLIN)
+        self._watched: frozenset[int] = frozenset()
 
     def now(self) -> float:
         return time.monotonic()
@@ -234,11 +236,20 @@ class _Clock:
             self.on_wait()
             left_s = max(0.0, end - self.now())
             if self._poll.poll(1000 * min(left_s, self.longest_s)):
-                os.read(self._woken, select.PIPE_BUF)
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._woken, select.PIPE_BUF)
                 break
             if left_s <= self.longest_s:
                 break
         return self._stopping
+
+    def watch(self, fds: Collection[int]) -> None:
+        """End each wait also when one of these descriptors, and of no others, is readable."""
+        for fd in self._watched - frozenset(fds):
+            self._poll.unregister(fd)
+        for fd in frozenset(fds) - self._watched:
+            self._poll.register(fd, select.POLLIN)
+        self._watched = frozenset(fds)
 
     def wake(self) -> None:
         with contextlib.suppress(BlockingIOError):

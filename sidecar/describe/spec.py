@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sidecar.kernel import interface
 from sidecar.kernel.interface import Direction
 from sidecar.kinds import Kind
 from sidecar.model import Attributes
@@ -30,9 +31,10 @@ class MapRef:
 
     Attributes:
         kind: Which of the four ways.
-        value: The interface's name, the pin's path, the map's name, or its id in decimal.
+        value: The interface's name, the pin's path, the map's name, or its id in decimal; or a pattern.
         netns: Network namespace of an interface: a name, a path, or None for the sidecar's own.
         direction: Which packets of an interface.
+        index: As in `Interface`.
 
     """
 
@@ -40,6 +42,12 @@ class MapRef:
     value: str
     netns: str | None = None
     direction: Direction = "receive"
+    index: int = 0
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it stands for any number of maps, which come and go (`sources.pattern`)."""
+        return self.kind == "interface" and not self.index and interface.is_pattern(self.value)
 
     def __str__(self) -> str:
         """Return `pin:/sys/fs/bpf/flows`, `interface:eth0`, `interface:eth0/transmit@blue`."""
@@ -257,6 +265,7 @@ class SourceSpec:
         key: As in a profile.
         metrics: As in a profile.
         where: As in a metric, for all metrics.
+        exclude: Shell patterns of what a pattern leaves out.
         at: `file:line`; empty if the source comes from a flag.
 
     """
@@ -271,6 +280,7 @@ class SourceSpec:
     key: tuple[KeySpec, ...] | None = None
     metrics: tuple[MetricSpec, ...] | None = None
     where: tuple[tuple[str, Wanted], ...] = ()
+    exclude: tuple[str, ...] = ()
     at: str = dataclasses.field(default="", compare=False)
 
     def with_profile(self, profile: ProfileSpec | None) -> "SourceSpec":

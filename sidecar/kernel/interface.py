@@ -2,18 +2,30 @@
 """A network interface, and where its pins are in bpffs."""
 
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from sidecar.errors import SourceError
-from sidecar.kernel import libbpf, pins
+from sidecar.kernel import libbpf, netns, pins
 from sidecar.suggest import did_you_mean
 
 _MAX_NAME_BYTES = 15  # IFNAMSIZ, without the NUL
 
 Direction = Literal["receive", "transmit"]
 """Of packets, as seen from the interface: the values of OpenTelemetry's attribute `network.io.direction`."""
+
+
+GONE = -1
+"""In place of the index of an interface that no longer exists: only the pin of its map is left."""
+
+AUTO = "auto"
+"""In place of a name: the interfaces that carry a default route."""
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether *name* stands for any number of interfaces: a shell pattern, or `auto`."""
+    return name == AUTO or any(char in name for char in "*?[")
 
 
 def is_interface_name(name: str) -> bool:
@@ -31,12 +43,14 @@ class Interface:
         name: The interface's name.
         netns: Its network namespace; None: the sidecar's own.
         direction: Which of its packets: both directions have the same directory of pins.
+        index: Its index, by which it is found even if it was renamed; 0: it is found by its name; `GONE`.
 
     """
 
     name: str
     netns: str | None = None
     direction: Direction = "receive"
+    index: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         """Return `eth0`, `blue:eth0`, `eth0/transmit`: no name of an interface has a colon or a slash."""
@@ -79,9 +93,20 @@ class Interface:
 def index_of(interface: Interface, what: str) -> int:
     """Return the index of the interface in the present network namespace, which is the interface's."""
     try:
-        return socket.if_nametoindex(interface.name)
-    except OSError:
+        name = socket.if_indextoname(interface.index) if interface.index else interface.name
+        return socket.if_nametoindex(name)
+    except (OSError, OverflowError):  # the latter for `GONE`
         raise no_such_interface(what, interface) from None
+
+
+def exists(interface: Interface) -> bool:
+    """Return whether the interface is there, in its network namespace."""
+    try:
+        with netns.entered(interface.netns):
+            index_of(interface, "")
+    except SourceError:
+        return False
+    return True
 
 
 def no_such_interface(what: str, interface: Interface) -> SourceError:

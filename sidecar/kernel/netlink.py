@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-List the interfaces of this network namespace with their XDP programs, by rtnetlink.
+The interfaces of this network namespace, their XDP programs and the default routes, by rtnetlink.
 
-One RTM_GETLINK request over a plain socket, which needs no capability. Numbers and layouts follow the
-kernel's `include/uapi/linux/{netlink,rtnetlink,if_link}.h`.
+Requests, and messages about changes, over a plain socket, which needs no capability. Numbers and layouts
+follow the kernel's `include/uapi/linux/{netlink,rtnetlink,if,if_link}.h`.
 """
 
 import errno
@@ -17,6 +17,16 @@ from sidecar.errors import KernelError, explain
 
 _NETLINK_ROUTE = 0
 _RTM_GETLINK = 18
+_RTM_GETROUTE = 26
+# Multicast groups, as bits of the address.
+_RTMGRP_LINK = 0x1
+_RTMGRP_IPV4_ROUTE = 0x40
+_RTMGRP_IPV6_ROUTE = 0x400
+_IFF_LOOPBACK = 0x8
+_RTA_OIF = 4
+_RTA_MULTIPATH = 9
+_RTN_UNICAST = 1
+_RT_TABLE_MAIN = 254
 _NLM_F_REQUEST = 0x1
 _NLM_F_DUMP = 0x300
 _NLMSG_ERROR = 2
@@ -32,6 +42,8 @@ _ATTRIBUTE_TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 _HEADER = struct.Struct("=IHHII")
 _INTERFACE = struct.Struct("=BxHiII")
+_ROUTE = struct.Struct("=8BI")
+_NEXT_HOP = struct.Struct("=HBBi")
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=i")
 _BUFFER_BYTES = 1 << 20
@@ -40,17 +52,66 @@ _TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Link:
-    """An interface, and its XDP programs as pairs of mode and program id."""
+    """An interface, its XDP programs as pairs of mode and program id, and whether it is the loopback."""
 
     ifindex: int
     name: str
     programs: tuple[tuple[str, int], ...]
+    is_loopback: bool = False
 
 
 def links() -> list[Link]:
     """Return the interfaces of this thread's network namespace; raise KernelError if the query fails."""
     with _errors("list interfaces by rtnetlink"):
-        return [_link(body) for body in _ask(_NLM_F_DUMP)]
+        return [_link(body) for body in _ask(_RTM_GETLINK, _interface(), _NLM_F_DUMP)]
+
+
+def default_routes() -> set[int]:
+    """
+    Return the indices of the interfaces that carry a default route of the main table, IPv4 or IPv6.
+
+    Raises:
+        KernelError: The query fails.
+
+    """
+    request = bytes(_ROUTE.size)
+    with _errors("list routes by rtnetlink"):
+        return {ifindex for body in _ask(_RTM_GETROUTE, request, _NLM_F_DUMP) for ifindex in _next_hops(body)}
+
+
+class Changes:
+    """
+    Learns that interfaces or routes of a network namespace changed, without asking.
+
+    Open it in the namespace: the socket stays there. Attributes:
+        fd: Readable when there is something to take.
+
+    """
+
+    def __init__(self) -> None:
+        """Listen from now on; raise KernelError if that is not possible."""
+        with _errors("listen for changes of interfaces by rtnetlink"):
+            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._channel = socket.socket(socket.AF_NETLINK, kind, _NETLINK_ROUTE)
+            self._channel.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_ROUTE | _RTMGRP_IPV6_ROUTE))
+        self.fd = self._channel.fileno()
+
+    def take(self) -> bool:
+        """Return whether something changed since the last call, or messages were lost."""
+        changed = False
+        while True:
+            try:
+                self._channel.recv(_BUFFER_BYTES)
+            except BlockingIOError:
+                return changed
+            except OSError:
+                # ENOBUFS: there were more messages than the buffer holds; listing shows all.
+                pass
+            changed = True
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._channel.close()
 
 
 def programs_on(ifindex: int) -> tuple[int, ...] | None:
@@ -63,7 +124,7 @@ def programs_on(ifindex: int) -> tuple[int, ...] | None:
     """
     with _errors(f"look up interface {ifindex} by rtnetlink"):
         try:
-            (body,) = _ask(0, ifindex)
+            (body,) = _ask(_RTM_GETLINK, _interface(ifindex), 0)
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
@@ -84,10 +145,13 @@ def _errors(what: str) -> Iterator[None]:
         raise KernelError(what, f"malformed answer ({error})", "try again") from error
 
 
-def _ask(flags: int, ifindex: int = 0) -> Iterator[bytes]:
+def _interface(ifindex: int = 0) -> bytes:
+    return _INTERFACE.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
+
+
+def _ask(kind: int, request: bytes, flags: int) -> Iterator[bytes]:
     """Yield the payload of each message in the answer: one, unless the flags request a dump."""
-    request = _INTERFACE.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
-    header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETLINK, _NLM_F_REQUEST | flags, 1, 0)
+    header = _HEADER.pack(_HEADER.size + len(request), kind, _NLM_F_REQUEST | flags, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE) as channel:
         channel.settimeout(_TIMEOUT_S)
         channel.send(header + request)
@@ -95,13 +159,13 @@ def _ask(flags: int, ifindex: int = 0) -> Iterator[bytes]:
             answer = channel.recv(_BUFFER_BYTES)
             at = 0
             while at < len(answer):
-                length, kind, *_ = _HEADER.unpack_from(answer, at)
-                if kind == _NLMSG_DONE:
+                length, answered, *_ = _HEADER.unpack_from(answer, at)
+                if answered == _NLMSG_DONE:
                     return
                 if length < _HEADER.size:
                     raise LookupError(f"a message of {length} bytes")
                 body = answer[at + _HEADER.size : at + length]
-                if kind == _NLMSG_ERROR:
+                if answered == _NLMSG_ERROR:
                     raise OSError(-_ERROR.unpack_from(body)[0], "rtnetlink")
                 yield body
                 if not flags:
@@ -110,10 +174,26 @@ def _ask(flags: int, ifindex: int = 0) -> Iterator[bytes]:
 
 
 def _link(body: bytes) -> Link:
-    _, _, ifindex, _, _ = _INTERFACE.unpack_from(body)
+    _, _, ifindex, flags, _ = _INTERFACE.unpack_from(body)
     attributes = dict(_attributes(body[_INTERFACE.size :]))
     name = attributes[_IFLA_IFNAME].rstrip(b"\0").decode(errors="replace")
-    return Link(ifindex, name, tuple(_programs(dict(_attributes(attributes.get(_IFLA_XDP, b""))))))
+    programs = tuple(_programs(dict(_attributes(attributes.get(_IFLA_XDP, b"")))))
+    return Link(ifindex, name, programs, bool(flags & _IFF_LOOPBACK))
+
+
+def _next_hops(body: bytes) -> Iterator[int]:
+    """Yield the interfaces of a route if it is a default route that forwards."""
+    _, length, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(body)
+    if length or kind != _RTN_UNICAST or table != _RT_TABLE_MAIN:
+        return
+    attributes = dict(_attributes(body[_ROUTE.size :]))
+    if _RTA_OIF in attributes:
+        yield struct.unpack("=I", attributes[_RTA_OIF])[0]
+    hops, at = attributes.get(_RTA_MULTIPATH, b""), 0
+    while at + _NEXT_HOP.size <= len(hops):
+        size, _, _, ifindex = _NEXT_HOP.unpack_from(hops, at)
+        yield ifindex
+        at += max(_aligned(size), _NEXT_HOP.size)
 
 
 def _programs(xdp: dict[int, bytes]) -> Iterator[tuple[str, int]]:

@@ -107,6 +107,48 @@ def detach(interface: Interface) -> bool:
     return True
 
 
+def counting_on(interface: Interface) -> int:
+    """
+    Return the index of the interface of this network namespace on which the pinned program counts; or 0.
+
+    The interface may have been renamed since. A program that libxdp attached is not known by its pin.
+    """
+    what = f"look up the program of {interface.name}"
+    with pins.file_errors(what):
+        link = program_link.pinned(interface.link_pin)
+        if link is None or not link.ifindex:
+            return 0
+        try:
+            here = link.prog_id in _programs_on(interface, link.ifindex)
+        except (OSError, KernelError):
+            return 0  # no interface here has that index
+        return link.ifindex if here else 0
+
+
+def is_left_behind(interface: Interface) -> bool:
+    """Return whether a map is pinned that nothing fills any more, because its interface was deleted."""
+    with pins.file_errors(f"look up the pins of {interface.name}"):
+        if not _exists(interface.map_pin):
+            return False
+        link = program_link.pinned(interface.link_pin)
+        return link is None or not link.ifindex
+
+
+def detach_gone(interface: Interface) -> None:
+    """Detach from an interface that is not in its network namespace any more; its map stays pinned."""
+    what = f"detach from {interface.name}"
+    with pins.file_errors(what), pins.changing(what):
+        program_link.detach(interface.link_pin, what)
+
+
+def forget_gone(interface: Interface) -> None:
+    """Remove the pins of an interface that is gone; the caller holds its lock."""
+    what = f"remove the pins of {interface.name}"
+    with pins.file_errors(what), pins.changing(what):
+        program_link.detach(interface.link_pin, what)
+        _unpin_map(interface)
+
+
 def _require_here(interface: Interface, what: str) -> None:
     """Raise SourceError if the interface, which has no pins, does not exist; name its twins that have."""
     try:
@@ -138,8 +180,8 @@ def is_shared(interface: Interface) -> bool:
     what = f"look up the programs on {interface.name}"
     with pins.file_errors(what), netns.entered(interface.netns):
         try:
-            ifindex = socket.if_nametoindex(interface.name)
-        except OSError:
+            ifindex = index_of(interface, what)
+        except SourceError:
             return False
         with _while_it_exists(interface, ifindex, what):
             return _dispatched(interface, ifindex) is not None

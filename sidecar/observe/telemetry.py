@@ -78,6 +78,7 @@ class Telemetry:
         series_forgotten: Series that were dropped in favor of others.
         sources: What the sources have counted as of the last cycle, acknowledged or not.
         maps: For each source the name, id and type of its present map.
+        interfaces: How many interfaces there are by state, if a pattern chooses them.
         series: Number of series of each source.
         series_limit: Their limit.
         overflowed: Number of series aggregated into the overflow series.
@@ -105,6 +106,7 @@ class Telemetry:
     series_forgotten: int = 0
     sources: SourceSeries = ()
     maps: Callable[[], Mapping[str, tuple[str, int, str]]] = dict
+    interfaces: Callable[[], Mapping[str, int]] = dict
     series: dict[str, int] = field(default_factory=dict)
     series_limit: dict[str, int] = field(default_factory=dict)
     overflowed: dict[str, int] = field(default_factory=dict)
@@ -190,6 +192,9 @@ class Telemetry:
             ("source",),
             {source: int(stale) for source, stale in self.stale.items()},
         )
+        if interfaces := self.interfaces():
+            text = "Interfaces that patterns choose, by state."
+            yield _family("interfaces", "gauge", text, ("state",), interfaces)
         yield _family("series", "gauge", "Series of a source.", ("source",), self.series)
         yield _family("series_limit", "gauge", "Most series of a source.", ("source",), self.series_limit)
         yield _family(

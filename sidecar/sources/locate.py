@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sidecar.describe.fitting import resolve_fitting
 from sidecar.describe.kernel_btf import shape_by_btf
@@ -17,34 +18,52 @@ from sidecar.errors import SidecarError, SourceError, explain, from_os_error, pl
 from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability, remedy
-from sidecar.kernel.interface import Interface
+from sidecar.kernel.interface import GONE, Interface, exists
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.schema import Schema
 from sidecar.sources.feeders import Feeders
 from sidecar.sources.source import Locate, Source, info_of
 from sidecar.suggest import did_you_mean
 
+if TYPE_CHECKING:
+    from sidecar.sources.pattern import Pattern
+
 log = logging.getLogger(__name__)
 
 
 def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
     """Return the source of a specification, not open yet; *lock*, if given, is its interface's."""
-    kind, value = spec.map_ref.kind, spec.map_ref.value
+    kind, value, name = spec.map_ref.kind, spec.map_ref.value, name_of(spec)
     if interface := interface_of(spec.map_ref):
         return _by_interface(spec, interface, lock)
     if kind == "pin":
         path = Path(value)
-        return _source(f"pin:{value}", spec, _Pin(path).open, pin=path)
+        return _source(name, spec, _Pin(path).open, pin=path)
     if kind == "name":
-        return _source(f"name:{value}", spec, partial(_open_name, value))
-    return _source(f"id:{value}", spec, lambda _: _open_id(int(value)), follow=False)
+        return _source(name, spec, partial(_open_name, value))
+    return _source(name, spec, lambda _: _open_id(int(value)), follow=False)
+
+
+def name_of(spec: SourceSpec) -> str:
+    """Return the name of a specification's source: `pin:/sys/fs/bpf/flows`, `interface:eth0`."""
+    return f"{spec.map_ref.kind}:{interface_of(spec.map_ref) or spec.map_ref.value}"
 
 
 def interface_of(map_ref: MapRef) -> Interface | None:
     """Return the interface that *map_ref* names; None if it names a map."""
     if map_ref.kind != "interface":
         return None
-    return Interface(map_ref.value, map_ref.netns, map_ref.direction)
+    return Interface(map_ref.value, map_ref.netns, map_ref.direction, map_ref.index)
+
+
+def pattern(spec: SourceSpec) -> "Pattern | None":
+    """Return what finds the sources that a specification stands for; None if it stands for itself."""
+    if not spec.map_ref.is_pattern:
+        return None
+    # Only those who use patterns pay for them.
+    from sidecar.sources.interfaces import Interfaces  # noqa: PLC0415
+
+    return Interfaces(spec)
 
 
 def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | None) -> Source:
@@ -52,9 +71,12 @@ def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | 
     pin = _Pin(interface.map_pin)
 
     def locate(present: bpf.MapInfo | None) -> int | None:
+        if present and interface.index and not exists(interface):
+            return None  # the pattern that it is a member of will see that it has gone
         if lock:
             lock.acquire()
-        xdp.attach(interface)
+        if interface.index != GONE:
+            xdp.attach(interface)
         fd = pin.open(present)
         try:
             if lock:
@@ -65,9 +87,7 @@ def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | 
             raise
         return fd
 
-    return _source(
-        f"interface:{interface}", with_interface_name(spec, interface), locate, pin=interface.map_pin
-    )
+    return _source(name_of(spec), with_interface_name(spec, interface), locate, pin=interface.map_pin)
 
 
 def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:

@@ -30,14 +30,16 @@ def drop(
     state_dir: Path,
     port: int | None,
     certificates: Sequence[str] = (),
+    patterns: Sequence[MapRef] = (),
 ) -> None:
     """
-    Drop, for good, the capabilities that the open sources no longer need.
+    Drop, for good, the capabilities that the open sources, and those that come later, no longer need.
 
     Call this before the first thread starts: it would keep them all. *port* is the status endpoint's, if it
-    has one; *certificates* are files that are read again when they change.
+    has one; *certificates* are files that are read again when they change; *patterns* are the places that
+    stand for many, of which some may be open and others come later.
     """
-    places = [spec.map_ref for spec, _ in opened]
+    places = [*(spec.map_ref for spec, _ in opened), *patterns]
     try:
         kept = capabilities.keep_only(needed(places, probe(opened, state_dir, port, certificates)))
     except OSError as error:

@@ -142,6 +142,14 @@ class Source:
         text = "attribute xdp.source=%s distinguishes its series from another's"
         log.info(text, self.name, extra=about(self.name))
 
+    def retire(self) -> None:
+        """From now on read only the maps that are held: nothing stands at the source's place any more."""
+        self._follow = False
+
+    def join(self, sources: Sequence["Source"]) -> None:
+        """Take note of the other sources that are open now; their past streams stay claimed."""
+        self._neighbours = sources
+
     def keep_apart_from(self, sources: Sequence["Source"]) -> None:
         """From now on accept no map whose series could be confused with those of another of *sources*."""
         self._neighbours = sources

@@ -24,12 +24,14 @@ class Retention:
         configured: The names of the configured sources.
         boot_id: The kernel's id of the present boot.
         living: The ids of all maps that exist; None if they cannot be listed, which takes CAP_SYS_ADMIN.
+        ended: The ids of maps that are known to exist no longer.
 
     """
 
     configured: Collection[str]
     boot_id: str
     living: Collection[int] | None
+    ended: Collection[int] = ()
 
     def retain(self, record: Record) -> Record:
         """
@@ -53,6 +55,8 @@ class Retention:
 
     def _may_live(self, identity: MapIdentity) -> bool:
         if identity.boot_id != self.boot_id:
+            return False
+        if identity.map_id in self.ended:
             return False
         return self.living is None or identity.map_id in self.living
 

@@ -8,6 +8,8 @@ from sidecar.errors import RightsError, SourceError
 from sidecar.model import Temporality
 from sidecar.observe.service_manager import ServiceManager
 from sidecar.reload import Reload
+from sidecar.sources.source import boot_id
+from sidecar.state.retention import Retention, living_maps
 from tests.wire.world import Source, World
 
 UNAVAILABLE, INVALID = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INVALID_ARGUMENT
@@ -31,6 +33,10 @@ class SourceSet:
         assert not self.world.delivery.has_pending
         self.opened_at.append(self.world.clock.now())
         self.specs = self.sources = specs
+
+    def retained(self, record):
+        names = {source.name for source in self.sources}
+        return Retention(names, boot_id(), living_maps()).retain(record)
 
 
 class Reloaded:
