@@ -3,7 +3,7 @@
 The interfaces of this network namespace, their XDP programs and the default routes, by rtnetlink.
 
 Requests, and messages about changes, over a plain socket, which needs no capability. Numbers and layouts
-follow the kernel's `include/uapi/linux/{netlink,rtnetlink,if,if_link}.h`.
+follow the kernel's `include/uapi/linux/{netlink,rtnetlink,if,if_link}.h`. `ask` speaks to other families too.
 """
 
 import errno
@@ -32,7 +32,16 @@ _NLM_F_DUMP = 0x300
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _IFLA_IFNAME = 3
+_IFLA_MTU = 4
+_IFLA_LINK = 5
+_IFLA_MASTER = 10
+_IFLA_LINKINFO = 18
+_IFLA_LINK_NETNSID = 37
 _IFLA_XDP = 43
+_IFLA_INFO_KIND = 1
+_IFLA_INFO_DATA = 2
+_IFLA_BOND_MODE = 1
+_IFLA_BOND_XMIT_HASH_POLICY = 14
 _IFLA_XDP_ATTACHED = 2
 _IFLA_XDP_PROG_ID = 4
 # By the attribute that holds the program's id; a single program has it in IFLA_XDP_PROG_ID as well.
@@ -46,24 +55,43 @@ _ROUTE = struct.Struct("=8BI")
 _NEXT_HOP = struct.Struct("=HBBi")
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=i")
+_U32 = struct.Struct("=I")
 _BUFFER_BYTES = 1 << 20
 _TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Link:
-    """An interface, its XDP programs as pairs of mode and program id, and whether it is the loopback."""
+    """
+    An interface, its XDP programs as pairs of mode and program id, and whether it is the loopback.
+
+    Attributes:
+        mtu: Its MTU, bytes.
+        kind: Of a virtual interface: `veth`, `vlan`, `bond`, `bridge`, …; empty for a device.
+        master: Index of the bond, bridge, … that it belongs to; 0 if there is none.
+        lower: Index of the interface that it is stacked on, or of a veth's peer; 0 if there is none in this
+            network namespace.
+        bond_mode: Number of a bond's mode, as in `include/uapi/linux/if_bonding.h`; None for others.
+        bond_hash: Number of a bond's transmit hash policy; None for others.
+
+    """
 
     ifindex: int
     name: str
     programs: tuple[tuple[str, int], ...]
     is_loopback: bool = False
+    mtu: int = 0
+    kind: str = ""
+    master: int = 0
+    lower: int = 0
+    bond_mode: int | None = None
+    bond_hash: int | None = None
 
 
 def links() -> list[Link]:
     """Return the interfaces of this thread's network namespace; raise KernelError if the query fails."""
     with _errors("list interfaces by rtnetlink"):
-        return [_link(body) for body in _ask(_RTM_GETLINK, _interface(), _NLM_F_DUMP)]
+        return [_link(body) for body in ask(_NETLINK_ROUTE, _RTM_GETLINK, _interface(), _NLM_F_DUMP)]
 
 
 def default_routes() -> set[int]:
@@ -76,7 +104,11 @@ def default_routes() -> set[int]:
     """
     request = bytes(_ROUTE.size)
     with _errors("list routes by rtnetlink"):
-        return {ifindex for body in _ask(_RTM_GETROUTE, request, _NLM_F_DUMP) for ifindex in _next_hops(body)}
+        return {
+            ifindex
+            for body in ask(_NETLINK_ROUTE, _RTM_GETROUTE, request, _NLM_F_DUMP)
+            for ifindex in _next_hops(body)
+        }
 
 
 class Changes:
@@ -124,7 +156,7 @@ def programs_on(ifindex: int) -> tuple[int, ...] | None:
     """
     with _errors(f"look up interface {ifindex} by rtnetlink"):
         try:
-            (body,) = _ask(_RTM_GETLINK, _interface(ifindex), 0)
+            (body,) = ask(_NETLINK_ROUTE, _RTM_GETLINK, _interface(ifindex))
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
@@ -149,10 +181,17 @@ def _interface(ifindex: int = 0) -> bytes:
     return _INTERFACE.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
 
 
-def _ask(kind: int, request: bytes, flags: int) -> Iterator[bytes]:
-    """Yield the payload of each message in the answer: one, unless the flags request a dump."""
+def ask(family: int, kind: int, request: bytes, flags: int = 0) -> Iterator[bytes]:
+    """
+    Yield the payload of each message in the answer to a request: one, unless the flags request a dump.
+
+    Raises:
+        OSError: The kernel refused, with its errno.
+        LookupError: The answer is malformed.
+
+    """
     header = _HEADER.pack(_HEADER.size + len(request), kind, _NLM_F_REQUEST | flags, 1, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE) as channel:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family) as channel:
         channel.settimeout(_TIMEOUT_S)
         channel.send(header + request)
         while True:
@@ -166,7 +205,7 @@ def _ask(kind: int, request: bytes, flags: int) -> Iterator[bytes]:
                     raise LookupError(f"a message of {length} bytes")
                 body = answer[at + _HEADER.size : at + length]
                 if answered == _NLMSG_ERROR:
-                    raise OSError(-_ERROR.unpack_from(body)[0], "rtnetlink")
+                    raise OSError(-_ERROR.unpack_from(body)[0], "netlink")
                 yield body
                 if not flags:
                     return
@@ -175,10 +214,31 @@ def _ask(kind: int, request: bytes, flags: int) -> Iterator[bytes]:
 
 def _link(body: bytes) -> Link:
     _, _, ifindex, flags, _ = _INTERFACE.unpack_from(body)
-    attributes = dict(_attributes(body[_INTERFACE.size :]))
-    name = attributes[_IFLA_IFNAME].rstrip(b"\0").decode(errors="replace")
-    programs = tuple(_programs(dict(_attributes(attributes.get(_IFLA_XDP, b"")))))
-    return Link(ifindex, name, programs, bool(flags & _IFF_LOOPBACK))
+    found = dict(attributes(body[_INTERFACE.size :]))
+    info = dict(attributes(found.get(_IFLA_LINKINFO, b"")))
+    kind = _text(info.get(_IFLA_INFO_KIND, b""))
+    bond = dict(attributes(info.get(_IFLA_INFO_DATA, b""))) if kind == "bond" else {}
+    return Link(
+        ifindex,
+        _text(found[_IFLA_IFNAME]),
+        tuple(_programs(dict(attributes(found.get(_IFLA_XDP, b""))))),
+        bool(flags & _IFF_LOOPBACK),
+        mtu=_u32(found.get(_IFLA_MTU)),
+        kind=kind,
+        master=_u32(found.get(_IFLA_MASTER)),
+        lower=0 if _IFLA_LINK_NETNSID in found else _u32(found.get(_IFLA_LINK)),
+        bond_mode=bond[_IFLA_BOND_MODE][0] if _IFLA_BOND_MODE in bond else None,
+        bond_hash=bond[_IFLA_BOND_XMIT_HASH_POLICY][0] if _IFLA_BOND_XMIT_HASH_POLICY in bond else None,
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
+
+
+def _u32(data: bytes | None) -> int:
+    number: int = _U32.unpack(data)[0] if data else 0
+    return number
 
 
 def _next_hops(body: bytes) -> Iterator[int]:
@@ -186,10 +246,10 @@ def _next_hops(body: bytes) -> Iterator[int]:
     _, length, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(body)
     if length or kind != _RTN_UNICAST or table != _RT_TABLE_MAIN:
         return
-    attributes = dict(_attributes(body[_ROUTE.size :]))
-    if _RTA_OIF in attributes:
-        yield struct.unpack("=I", attributes[_RTA_OIF])[0]
-    hops, at = attributes.get(_RTA_MULTIPATH, b""), 0
+    found = dict(attributes(body[_ROUTE.size :]))
+    if _RTA_OIF in found:
+        yield _u32(found[_RTA_OIF])
+    hops, at = found.get(_RTA_MULTIPATH, b""), 0
     while at + _NEXT_HOP.size <= len(hops):
         size, _, _, ifindex = _NEXT_HOP.unpack_from(hops, at)
         yield ifindex
@@ -203,10 +263,17 @@ def _programs(xdp: dict[int, bytes]) -> Iterator[tuple[str, int]]:
         # Before Linux 4.19 only IFLA_XDP_ATTACHED has the mode.
         programs = [(_ATTACHED[attached], xdp[_IFLA_XDP_PROG_ID])]
     for mode, number in programs:
-        yield mode, struct.unpack("=I", number)[0]
+        yield mode, _u32(number)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attribute(kind: int, data: bytes) -> bytes:
+    """Return one attribute of a message."""
+    length = _ATTRIBUTE.size + len(data)
+    return _ATTRIBUTE.pack(length, kind) + data + bytes(_aligned(length) - length)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and payload of each attribute in a message, or in another attribute."""
     at = 0
     while at + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lines of `check`: what works, and what does not with its cause."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sidecar.errors import SidecarError, printable
 from sidecar.observe.log_formats import LONGEST_LINE
@@ -33,15 +33,23 @@ class Rows:
 
     def ok(self, label: str, *lines: str) -> None:
         """Print that a step succeeded."""
-        first, *more = lines
-        _print(f"ok      {label}: {first}")
-        for line in more:
-            _print(f"{_INDENT}{line}")
+        _print_all(f"ok      {label}", lines)
+
+    def warned(self, label: str, *lines: str) -> None:
+        """Print that `run` will work, but not as well as it could."""
+        _print_all(f"WARNING {label}", lines)
 
     def failed(self, label: str, error: SidecarError) -> None:
         """Print that a step failed, and why."""
         _print(f"failed  {label}: {error.cause}: {error.remedy}")
         self.first_error = self.first_error or error
+
+
+def _print_all(label: str, lines: Sequence[str]) -> None:
+    first, *more = lines
+    _print(f"{label}: {first}")
+    for line in more:
+        _print(f"{_INDENT}{line}")
 
 
 def _print(line: str) -> None:

@@ -7,13 +7,12 @@ from contextlib import ExitStack, suppress
 from functools import partial
 
 from sidecar.commands import peek
+from sidecar.commands.check.attaching import require_attachable, show_forecast
 from sidecar.commands.check.rows import Rows
 from sidecar.describe.spec import SourceSpec
-from sidecar.errors import RightsError, SidecarError, SourceError, placed
-from sidecar.kernel import dispatcher, features, netlink, netns, path_lock, trusted
-from sidecar.kernel.capabilities import Capability, missing
-from sidecar.kernel.interface import Interface, index_of, no_such_interface
-from sidecar.kernel.libbpf import LOAD_RIGHTS
+from sidecar.errors import SidecarError, SourceError, placed
+from sidecar.kernel import path_lock, trusted
+from sidecar.kernel.interface import Interface
 from sidecar.observe.summary import shared_series
 from sidecar.schema import Schema
 from sidecar.sources import locate
@@ -33,6 +32,7 @@ def check_sources(
     Return the open sources, which *stack* closes, and the interfaces that `run` has yet to attach to.
     """
     opened: list[Source] = []
+    attached: list[Interface] = []
     to_attach: list[Interface] = []
     for spec in specs:
         try:
@@ -43,9 +43,11 @@ def check_sources(
             continue
         if isinstance(found, Source):
             opened.append(found)
+            attached += filter(None, [locate.interface_of(spec.map_ref)])
         else:
             to_attach.append(found)
             rows.ok(str(spec.map_ref), "not counted yet: `run` attaches the shipped program")
+            show_forecast(found, rows)
     try:
         tell_apart(opened)
     except SidecarError as error:
@@ -53,6 +55,8 @@ def check_sources(
         return opened, to_attach
     for source in opened:
         rows.step(source.name, partial(_read, source))
+    for interface in attached:
+        show_forecast(interface, rows)
     return opened, to_attach
 
 
@@ -62,7 +66,7 @@ def _found(spec: SourceSpec, stack: ExitStack) -> Source | Interface:
     if interface:
         _require_unlocked(interface)
         if not peek.is_counted(interface):
-            _require_attachable(interface)
+            require_attachable(interface)
             return interface
     source = peek.source(spec)
     source.open()
@@ -82,36 +86,6 @@ def _require_unlocked(interface: Interface) -> None:
                 raise SourceError(f"attach to {interface.name}", cause, how)
         finally:
             os.close(fd)
-
-
-def _require_attachable(interface: Interface) -> None:
-    """Raise SidecarError if `run` could not attach: no interface, a foreign program, missing rights."""
-    what = f"attach to {interface.name}"
-    if interface.direction == "transmit":
-        with netns.entered(interface.netns):
-            index_of(interface, what)
-            features.require_tcx(what)
-        _require_rights(LOAD_RIGHTS, what)
-        return
-    with netns.entered(interface.netns):
-        link = next((link for link in netlink.links() if link.name == interface.name), None)
-        if link is None:
-            raise no_such_interface(what, interface)
-    for _, prog_id in link.programs:
-        if not dispatcher.pins_of(link.ifindex, prog_id):
-            raise SourceError(
-                what,
-                f"it carries another XDP program (id {prog_id}), which is not replaced",
-                "read its maps instead: `xdp-otel discover` shows how",
-            )
-    _require_rights(dispatcher.RIGHTS if link.programs else LOAD_RIGHTS, what)
-
-
-def _require_rights(rights: Sequence[Capability], what: str) -> None:
-    lacking = missing(*rights)
-    if lacking:
-        names = " and ".join(map(str, lacking))
-        raise RightsError(what, f"without {names}", "run as root, or add the missing capabilities")
 
 
 def _read(source: Source) -> Iterator[str]:
