@@ -158,9 +158,10 @@ performance: .venv/bin/xdp-otel ## put the figures of `make bench` into the docs
 dashboards: .venv/bin/xdp-otel ## write dashboards and alerts, also the chart's
 	@RUNBOOK_URL='$(RUNBOOK_URL)' $(PYTHON) -m dashboards
 
-pictures: prometheus promtool install ## draw the overview of a simulated day for docs/images
+pictures: prometheus promtool install ## draw the overview and a histogram for docs/images
 	@$(STEP) 'installing matplotlib' .venv/bin/pip install --editable '.[pictures]' --constraint constraints.txt
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
+	@MPLBACKEND=Agg $(PYTHON) -m dashboards.histogram_picture
 
 release: bpf collector release-tools $(HELM) ## build what users install, into dist/ (REGISTRY=)
 	@$(RELEASE)/bin/python -m release $(ARGS)

@@ -46,7 +46,8 @@ def resolve_fitting(
 
 def _fits(metric: MetricSpec, spec: SourceSpec, info: MapInfo, shape: Shape) -> bool:
     try:
-        build_instruments((metric,), shape.value, "", summed=info.kind.is_per_cpu and not spec.cpu)
+        summed, entries = info.kind.is_per_cpu and not spec.cpu, info.max_entries if info.kind.is_array else 0
+        build_instruments((metric,), shape.value, "", summed=summed, entries=entries)
     except SidecarError:
         return False
     return True

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from sidecar.attributes import from_key_values
-from sidecar.counts import delta
+from sidecar.counts import delta, fields
 from sidecar.counts.reading import build_reading
 from sidecar.describe.file.sources import load
 from sidecar.describe.resolve import resolve
@@ -21,6 +21,7 @@ from sidecar.kernel.syscall import MapInfo
 from sidecar.model import MapIdentity, Snapshot, Temporality
 from sidecar.observe.exposition import exposition
 from sidecar.otlp.encode import encode
+from sidecar.otlp.split import split
 
 
 def numbers(*names, bits=64, at=0):
@@ -417,3 +418,56 @@ def test_the_labels_of_buckets_are_taken(tmp_path, name):
     """As an attribute of a series they would be lost among those of the buckets."""
     with pytest.raises(ConfigError, match="tells the parts of a histogram apart"):
         Map(tmp_path, IN_VALUE, f"    attributes: {{{name}: x}}")
+
+
+def test_a_map_that_lost_a_row_and_a_histogram(tmp_path):
+    """What only the map before it counted is still sent; a number that both have goes on."""
+    metrics = (
+        "{name: a, field: value, where: {dev: 1}}, {name: b, field: bytes},"
+        f" {{name: h, field: value, {HISTOGRAM}, bucket: slot, slots: 3}}"
+    )
+    before = Map(tmp_path, BY_SLOT, f"    metrics: [{metrics}]")
+    now = Map(tmp_path, BY_SLOT, "    metrics: [{name: b, field: bytes}]")
+
+    schema = now.schema.with_lost_sums(before.schema)
+
+    assert [instrument.name for instrument in schema.instruments] == ["b", "a", "h"]
+    assert {number.name for number in before.schema.numbers} == {number.name for number in schema.numbers}
+    before.entries = {struct.pack("=II", 1, 2): struct.pack("=QQ", 5, 50)}
+    before.window()
+    before.schema = schema
+    before.entries = {struct.pack("=II", 1, 2): struct.pack("=QQ", 6, 70)}
+    found = before.points()
+    assert one(found, "b", ("dev", 1), ("slot", 2)).as_int == 20
+    assert one(found, "a", ("dev", 1), ("slot", 2)).as_int == 1
+    assert list(one(found, "h", ("dev", 1)).bucket_counts) == [0, 0, 1]
+
+
+def test_renamed_fields_keep_the_totals_of_their_views(tmp_path):
+    """A field with another name in the configuration goes on counting in all views."""
+    a = Map(tmp_path, BY_SLOT, only(f"name: h, field: value, {HISTOGRAM}, bucket: slot, slots: 3"))
+    a.entries = {struct.pack("=II", 1, 2): struct.pack("=QQ", 5, 50)}
+    a.window()
+
+    renamed = fields.renamed(a.baseline, {"value": "count"})
+
+    assert renamed.fields == ("count@slot[0]", "count@slot[1]", "count@slot[2]")
+    assert renamed.streams == a.baseline.streams
+
+
+def test_requests_of_histograms_are_split(tmp_path):
+    """A receiver may take less than 4 MiB; the points stay the same."""
+    a = Map(tmp_path, IN_VALUE, only(f"name: size, field: slots, {HISTOGRAM}, sum: bytes"))
+    a.entries = {struct.pack("=I", key): struct.pack("=QQ8I", 1, key, *[1] * 8) for key in range(3000)}
+    (request,) = encode((), Temporality.DELTA, [(a.schema, a.window().to_export)])
+
+    parts = list(split(request, 64 * 1024))
+
+    assert max(map(len, parts)) <= 64 * 1024
+    counts = [
+        point.count
+        for part in map(ExportMetricsServiceRequest.FromString, parts)
+        for metric in part.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.histogram.data_points
+    ]
+    assert counts == [8] * 3000
