@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA, NumberDataPoint
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,11 @@ def is_probe(window):
 
 
 def points(body):
-    """Yield (stream, point, is_delta) for each point of a sum; a stream is (resource, metric, attributes)."""
+    """
+    Yield (stream, point, is_delta) for each point of a sum; a stream is (resource, metric, attributes).
+
+    Each bucket of a histogram is a sum, `name[bucket]`, and so is what it added up, `name.sum`.
+    """
     for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
@@ -94,6 +98,19 @@ def points(body):
                 for point in metric.sum.data_points:
                     stream = (_pairs(resource.resource.attributes), metric.name, _pairs(point.attributes))
                     yield stream, point, is_delta
+                is_delta = metric.histogram.aggregation_temporality == AGGREGATION_TEMPORALITY_DELTA
+                for point in metric.histogram.data_points:
+                    sums = {f"[{at}]": count for at, count in enumerate(point.bucket_counts)}
+                    for name, count in {**sums, ".sum": round(point.sum)}.items():
+                        stream = (
+                            *(_pairs(resource.resource.attributes), metric.name + name),
+                            _pairs(point.attributes),
+                        )
+                        times = {
+                            "start_time_unix_nano": point.start_time_unix_nano,
+                            "time_unix_nano": point.time_unix_nano,
+                        }
+                        yield stream, NumberDataPoint(as_int=count, **times), is_delta
 
 
 def _pairs(attributes):

@@ -146,8 +146,12 @@ def act(world, happening, value):
 
 
 @contextlib.contextmanager
-def played(new_collector, temporality, history, *, sources=1, restarts=True, calm_s=100):
-    """Yield a world after a history and then a few undisturbed cycles, *calm_s* seconds apart."""
+def played(new_collector, temporality, history, *, sources=1, restarts=True, calm_s=100, metrics=()):
+    """
+    Yield a world after a history and then a few undisturbed cycles, *calm_s* seconds apart.
+
+    The sources have *metrics* besides their own.
+    """
     with (
         new_collector() as collector,
         tempfile.TemporaryDirectory() as directory,
@@ -157,6 +161,8 @@ def played(new_collector, temporality, history, *, sources=1, restarts=True, cal
         world = World(collector, Path(directory) / "state", temporality=temporality, timeout_s=0.05)
         for number in range(1, sources):
             world.add_source(f"eth{number}")
+        for source in world.sources:
+            source.schema = replace(source.schema, instruments=(*source.schema.instruments, *metrics))
         with world:
             for happening, packets, after_s in history:
                 act(world, *happening.value)

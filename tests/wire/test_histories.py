@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.histogram import Histogram
+from sidecar.kinds import Kind
 from sidecar.model import Temporality
+from sidecar.schema import Instrument
 from tests.examples import examples
 from tests.packet_counter import FIELDS, SUMS
 from tests.wire.books import windows
@@ -72,6 +75,31 @@ def test_all_events_together_do_not_affect_the_count(new_collector, temporality,
     """Failures, clock steps, refusals, kills, reloads and lost state combined."""
     with played(new_collector, temporality, history) as world:
         assert world.counted == world.source.truth
+
+
+# A bucket that counts, one that does not, and a sum.
+HISTOGRAM = Instrument(
+    "sizes",
+    "By",
+    "",
+    "sizes",
+    Kind.HISTOGRAM,
+    histogram=Histogram(("tcp_packets", "udp_packets"), (100.0,), ("total_bytes",)),
+    reads=("tcp_packets", "udp_packets", "total_bytes"),
+)
+
+
+@pytest.mark.parametrize("temporality", [BASE, CUMULATIVE])
+@given(history=histories(*HARMLESS, *CLOCK, *REFUSALS, *KILLS, bursts_of=[Act.RELOAD, Act.COLLECTOR_FORGETS]))
+@examples(15)
+def test_each_bucket_of_a_histogram_is_a_sum(new_collector, temporality, history):
+    """All events combined: the delivery knows no difference."""
+    with played(new_collector, temporality, history, metrics=(HISTOGRAM,)) as world:
+        assert world.counted == world.source.truth
+        shown = {name: world.collector.total(f"sizes{name}") for name in ("[0]", "[1]", ".sum")}
+        assert (shown["[0]"], shown["[1]"]) == (world.truth["tcp_packets"], 0)
+        # A sum is a double, so the largest are rounded.
+        assert shown[".sum"] == pytest.approx(world.truth["total_bytes"], rel=1e-12)
 
 
 @pytest.mark.parametrize("temporality", [BASE, CUMULATIVE])
