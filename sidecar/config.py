@@ -117,7 +117,7 @@ def _otlp_flags(flags: argparse.Namespace) -> dict[str, str]:
 def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
     """Return the interfaces of `--interface` and `--netns`; raise ConfigError if one is wrong or repeated."""
     names = flags.interface or []
-    if flags.netns and not names:
+    if flags.netns and not names and not any(":" in name for name in getattr(flags, "map_name", None) or ()):
         raise ConfigError(f"use --netns {flags.netns}", "it goes with --interface", "name the interface too")
     repeated = _first_repeated(names)
     if repeated is not None:
@@ -159,7 +159,7 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
     """
     map_refs = [MapRef("interface", interface.name, interface.netns) for interface in interfaces_from(flags)]
     map_refs += [MapRef("pin", str(path)) for path in flags.map_path or ()]
-    map_refs += [MapRef("name", name) for name in flags.map_name or ()]
+    map_refs += [_by_name(name, flags.netns) for name in flags.map_name or ()]
     map_refs += [MapRef("id", str(number)) for number in flags.map_id or ()]
     if flags.profile and not map_refs:
         raise ConfigError(
@@ -189,6 +189,20 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
         places = sorted(spec.at or "a flag" for spec in specs if spec.map_ref == repeated)
         raise ConfigError(f"read {repeated}", f"it is named twice, by {' and '.join(places)}", "name it once")
     return tuple(specs)
+
+
+def _by_name(text: str, netns: str | None) -> MapRef:
+    """Return the map of `--map-name`: `flows`, or `eth0:flows`; a map's name has no colon."""
+    interface, colon, name = text.rpartition(":")
+    if not colon:
+        return MapRef("name", text)
+    if not name or ":" in interface or not is_interface_name(interface):
+        raise ConfigError(
+            f"use --map-name {text!r}",
+            "neither a map's name nor IF:NAME",
+            "write eth0:flows for the map flows of the program on eth0",
+        )
+    return MapRef("attached", interface, netns, map=name)
 
 
 def _first_repeated(items: Iterable[_Item]) -> _Item | None:

@@ -169,7 +169,10 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         help="the map pinned at that path: needs the fewest rights, and follows a new map under the same pin",
     )
     group.add_argument(
-        "--map-name", action="append", metavar="NAME", help="the only map with that name (CAP_SYS_ADMIN)"
+        "--map-name",
+        action="append",
+        metavar="[IF:]NAME",
+        help="the only map with that name, or that of the program on interface IF (CAP_SYS_ADMIN)",
     )
     group.add_argument(
         "--map-id", action="append", type=_map_id, metavar="ID", help="the map with that id (CAP_SYS_ADMIN)"

@@ -124,7 +124,8 @@ def source(spec: SourceSpec) -> Source:
         raise SourceError(
             what,
             "xdp-otel has no map there",
-            f"attach the shipped program: `xdp-otel attach --interface {interface.name}{where}`",
+            f"attach the shipped program: `xdp-otel attach --interface {interface.name}{where}`; "
+            f"or read a map of the program that is there: `--map-name {interface.name}:NAME`",
         )
     # Opening an interface as a source attaches to it; opening its pin does not.
     pin = MapRef("pin", str(interface.map_pin))

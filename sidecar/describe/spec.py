@@ -17,7 +17,7 @@ from sidecar.model import Attributes
 from sidecar.scale import Scale
 from sidecar.schema import LARGEST_CARDINALITY
 
-MapRefKind = Literal["interface", "pin", "name", "id"]
+MapRefKind = Literal["interface", "attached", "pin", "name", "id"]
 RowsShown = Literal["used", "all"]
 
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
@@ -30,11 +30,12 @@ class MapRef:
     How a source refers to its map.
 
     Attributes:
-        kind: Which of the four ways.
+        kind: Which way: `interface` is the shipped program's map, `attached` the map of another program.
         value: The interface's name, the pin's path, the map's name, or its id in decimal; or a pattern.
         netns: Network namespace of an interface: a name, a path, or None for the sidecar's own.
         direction: Which packets of an interface.
         index: As in `Interface`.
+        map: The name of the map of a program on an interface.
 
     """
 
@@ -43,6 +44,7 @@ class MapRef:
     netns: str | None = None
     direction: Direction = "receive"
     index: int = 0
+    map: str = ""
 
     @property
     def is_pattern(self) -> bool:
@@ -50,7 +52,9 @@ class MapRef:
         return self.kind == "interface" and not self.index and interface.is_pattern(self.value)
 
     def __str__(self) -> str:
-        """Return `pin:/sys/fs/bpf/flows`, `interface:eth0`, `interface:eth0/transmit@blue`."""
+        """Return `pin:/sys/fs/bpf/flows`, `interface:eth0/transmit@blue`, `interface:eth0,map:flows`."""
+        if self.kind == "attached":
+            return f"interface:{self.value},map:{self.map}" + (f"@{self.netns}" if self.netns else "")
         direction = "" if self.direction == "receive" else f"/{self.direction}"
         return f"{self.kind}:{self.value}{direction}" + (f"@{self.netns}" if self.netns else "")
 

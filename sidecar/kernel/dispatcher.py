@@ -46,6 +46,28 @@ def find(directory: Path, map_id: int) -> Path | None:
     return None
 
 
+def called_by(prog_id: int, ifindex: int) -> tuple[int, ...]:
+    """
+    Return the ids of the programs that a dispatcher calls; none if it is not one.
+
+    libxdp's are known by their pins; those of bpfman and others by their links.
+
+    Raises:
+        OSError: A right is missing.
+        SidecarError: The same, for the pins.
+
+    """
+    directory = pins_of(ifindex, prog_id)
+    if directory is None:
+        return tuple(bpf.extensions_of(prog_id))
+    found = []
+    for path in _programs(directory):
+        with pins.opened("program", path, readonly=True, otherwise=_STATUS) as fd:
+            if fd is not None:
+                found.append(bpf.prog_info(fd).id)
+    return tuple(found)
+
+
 def _programs(directory: Path) -> list[Path]:
     rights = remedy(Capability.DAC_READ_SEARCH)
     with translated(f"list {directory}", rights=rights, otherwise=_STATUS):

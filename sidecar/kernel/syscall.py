@@ -297,9 +297,33 @@ def tcx_prog_ids(ifindex: int, attach_type: int) -> tuple[int, ...]:
 
 def link_info(link_fd: int) -> LinkInfo:
     """Return the info of an open XDP or TCX link."""
+    raw = _raw_link_info(link_fd)
+    return LinkInfo(id=raw.id, prog_id=raw.prog_id, ifindex=raw.ifindex)
+
+
+def extensions_of(prog_id: int) -> Iterator[int]:
+    """
+    Yield the ids of the programs of type `ext` that are attached to a program; needs CAP_SYS_ADMIN.
+
+    Before Linux 5.13 their links do not tell.
+    """
+    for link_id in _ids(uapi.LINK_GET_NEXT_ID):
+        raw = _by_id(_link_fd_by_id, _raw_link_info, link_id)
+        if raw and raw.type == uapi.LINK_TYPE_TRACING and raw.target_obj_id == prog_id:
+            program = prog_info_by_id(raw.prog_id)
+            # Of other tracing programs, the target is the id of a BTF object.
+            if program and program.type == uapi.PROG_TYPE_EXT:
+                yield program.id
+
+
+def _link_fd_by_id(link_id: int) -> int:
+    return call(uapi.LINK_GET_FD_BY_ID, uapi.GetId(link_id))
+
+
+def _raw_link_info(link_fd: int) -> uapi.RawLinkInfo:
     raw = uapi.RawLinkInfo()
     _info(link_fd, raw)
-    return LinkInfo(id=raw.id, prog_id=raw.prog_id, ifindex=raw.ifindex)
+    return raw
 
 
 def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:

@@ -33,6 +33,8 @@ BTF_GET_FD_BY_ID = 19
 MAP_LOOKUP_BATCH = 24
 LINK_CREATE = 28
 LINK_UPDATE = 29
+LINK_GET_FD_BY_ID = 30
+LINK_GET_NEXT_ID = 31
 LINK_DETACH = 34
 
 # enum bpf_map_type
@@ -88,10 +90,14 @@ BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 F_RDONLY = 1 << 3
 F_BEFORE = 1 << 3  # of BPF_LINK_CREATE, without a program that it refers to: before all others
 
+PROG_TYPE_EXT = 28  # enum bpf_prog_type
+
 # enum bpf_attach_type
 ATTACH_XDP = 37
 ATTACH_TCX_INGRESS = 46
 ATTACH_TCX_EGRESS = 47
+
+LINK_TYPE_TRACING = 2  # enum bpf_link_type
 
 # XDP_FLAGS_*, include/uapi/linux/if_link.h
 XDP_FLAGS_SKB_MODE = 1 << 1
@@ -234,5 +240,6 @@ class RawLinkInfo(ctypes.Structure):
         ("prog_id", ctypes.c_uint32),
         ("_pad", ctypes.c_uint32),
         ("ifindex", ctypes.c_uint32),  # first of the xdp and of the tcx member of the union
-        ("_rest", ctypes.c_uint8 * 60),
+        ("target_obj_id", ctypes.c_uint32),  # second of the tracing member
+        ("_rest", ctypes.c_uint8 * 56),
     )

@@ -372,7 +372,7 @@ def _foreign(interface: Interface, prog_id: int, what: str) -> SourceError:
         f"it carries XDP program {shown} (id {prog_id}), {whose}which is not replaced",
         f"detach that one (`ip link set dev {interface.name} xdp off`, or end what attached it) "
         "and load it with `xdp-loader`, next to which xdp-otel can count; "
-        "or read its own map with --map-name, --map-id or --map-path",
+        f"or read its own map with --map-name {interface.name}:NAME, --map-id or --map-path",
     )
 
 

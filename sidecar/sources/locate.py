@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the map that a source names: by pin, by name, by id, or by interface."""
+"""Find the map that a source names: by pin, by name, by id, by interface, or by interface and name."""
 
 import logging
 import os
@@ -21,6 +21,7 @@ from sidecar.kernel.capabilities import Capability, remedy
 from sidecar.kernel.interface import GONE, Interface, exists
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.schema import Schema
+from sidecar.sources.attached import AttachedMap
 from sidecar.sources.feeders import Feeders
 from sidecar.sources.source import Locate, Source, info_of
 from sidecar.suggest import did_you_mean
@@ -41,11 +42,15 @@ def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
         return _source(name, spec, _Pin(path).open, pin=path)
     if kind == "name":
         return _source(name, spec, partial(_open_name, value))
+    if kind == "attached":
+        return _attached(name, spec)
     return _source(name, spec, lambda _: _open_id(int(value)), follow=False)
 
 
 def name_of(spec: SourceSpec) -> str:
     """Return the name of a specification's source: `pin:/sys/fs/bpf/flows`, `interface:eth0`."""
+    if spec.map_ref.kind == "attached":
+        return f"interface:{Interface(spec.map_ref.value, spec.map_ref.netns)},map:{spec.map_ref.map}"
     return f"{spec.map_ref.kind}:{interface_of(spec.map_ref) or spec.map_ref.value}"
 
 
@@ -88,6 +93,13 @@ def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | 
         return fd
 
     return _source(name_of(spec), with_interface_name(spec, interface), locate, pin=interface.map_pin)
+
+
+def _attached(name: str, spec: SourceSpec) -> Source:
+    """Return a source that reads a map of the program on an interface, whatever attached it."""
+    interface = Interface(spec.map_ref.value, spec.map_ref.netns)
+    located = AttachedMap(interface, spec.map_ref.map)
+    return _source(name, with_interface_name(spec, interface), located.open)
 
 
 def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:
@@ -211,7 +223,8 @@ def _open_name(name: str, present: bpf.MapInfo | None) -> int:
         raise SourceError(what, "no map has that name", did_you_mean(name, names, how))
     if len(maps) > 1:
         listed = ", ".join(f"id {info.id} ({info.kind.name}, value {info.value_size} bytes)" for info in maps)
-        raise SourceError(what, f"{len(maps)} maps have that name: {listed}", "choose one by --map-id")
+        how = f"choose one by its interface (--map-name IF:{name}), or by --map-id"
+        raise SourceError(what, f"{len(maps)} maps have that name: {listed}", how)
     return _open_id(maps[0].id)
 
 

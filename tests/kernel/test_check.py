@@ -115,7 +115,7 @@ def test_another_program_on_the_interface_is_reported(flows, check):
     assert check("--interface", name, code=3) == (
         f"ERROR cannot attach to {name}: it carries another XDP program "
         f"(id {libbpf.attached_prog_id(socket.if_nametoindex(name))}), which is not replaced: "
-        "read its maps instead: `xdp-otel discover` shows how\n"
+        f"read its maps instead (--map-name {name}:NAME): `xdp-otel discover` shows how\n"
     )
 
 

@@ -120,7 +120,8 @@ def test_an_interface_is_never_attached(veth):
 
     assert refused == (
         f"ERROR cannot read the counts of {veth.name}: xdp-otel has no map there: "
-        f"attach the shipped program: `xdp-otel attach --interface {veth.name}`\n"
+        f"attach the shipped program: `xdp-otel attach --interface {veth.name}`; "
+        f"or read a map of the program that is there: `--map-name {veth.name}:NAME`\n"
     )
     assert libbpf.attached_prog_id(ifindex) == 0
     xdp.attach(veth)

@@ -126,6 +126,17 @@ def test_by_id_or_name_needs_sys_admin(run, server, counted, by):
     assert server.calls == []
 
 
+def test_a_map_by_interface_and_name_needs_sys_admin(run, server, flows):
+    """It suffices for any user."""
+    place = ("--map-name", f"{flows.interface.name}:flows")
+    flows.send("192.0.2.7", 6, 1)
+    assert_delivered(server, run(NOBODY, "SYS_ADMIN", "run", *place, profile=""))
+
+    line = refused(run(NOBODY, "BPF,NET_ADMIN,PERFMON,DAC_OVERRIDE", "run", *place, profile=""))
+    assert "CAP_SYS_ADMIN is missing" in line
+    assert server.calls == []
+
+
 @pytest.mark.parametrize("direction", ["receive", "both"])
 def test_attaching_needs_bpf_and_net_admin(run, server, veth, direction):
     """With these two alone root attaches the shipped program, counts and exports."""

@@ -37,6 +37,7 @@ OLD = Machine(kernel=(5, 15), reading_needs_bpf=True)
         (MapRef("pin", "/sys/fs/bpf/a"), OLD, "DAC_READ_SEARCH BPF"),
         (MapRef("id", "7"), NEW, ""),
         (MapRef("name", "a"), NEW, "SYS_ADMIN"),
+        (MapRef("attached", "eth0", map="a"), NEW, "SYS_ADMIN"),
         (MapRef("interface", "eth0"), NEW, "NET_ADMIN BPF"),
         (MapRef("interface", "eth0"), OLD, "NET_ADMIN PERFMON BPF"),
         (MapRef("interface", "eth0", "blue"), NEW, "SYS_ADMIN"),

@@ -83,6 +83,17 @@ def test_sources_come_from_flags():
     assert config("--once").once
 
 
+def test_a_map_is_named_with_the_interface_of_its_program():
+    """In the namespace of `--netns`; anything else with a colon is refused."""
+    assert [source.map_ref for source in config("--netns", "blue", "--map-name", "eth0:flows").sources] == [
+        MapRef("attached", "eth0", "blue", map="flows"),
+        MapRef("id", "1"),
+    ]
+    for text in (":flows", "eth0:", "a b:flows", "blue:eth0:flows"):
+        with pytest.raises(ConfigError, match="neither a map's name nor IF:NAME"):
+            config("--map-name", text)
+
+
 def test_an_interface_in_both_directions_is_two_sources():
     """Each says on its points which one it is; received packets alone, the default, do not."""
     (plain, _), (only, _), (received, transmitted, _) = (

@@ -28,7 +28,7 @@ def require_attachable(interface: Interface) -> None:
             raise SourceError(
                 what,
                 f"it carries another XDP program (id {prog_id}), which is not replaced",
-                "read its maps instead: `xdp-otel discover` shows how",
+                f"read its maps instead (--map-name {interface.name}:NAME): `xdp-otel discover` shows how",
             )
     if not facts.link.programs and (upper := blocked_by(facts)):
         raise SourceError(

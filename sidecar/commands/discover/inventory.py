@@ -48,7 +48,7 @@ def collect(namespaces: Sequence[str] = ()) -> Inventory:
     elsewhere = tuple(program for number, program in known.items() if number not in attached | called)
     roots = (*(attachment.program for attachment in attachments), *elsewhere)
     used = {map_id for root in roots for program in root.family() for map_id in program.map_ids}
-    found = tuple(maps.examine(used, walk))
+    found = tuple(_placed(tuple(maps.examine(used, walk)), attachments))
     return Inventory(
         attachments,
         elsewhere,
@@ -58,6 +58,23 @@ def collect(namespaces: Sequence[str] = ()) -> Inventory:
         program_pins=tuple((path, program.id) for path, program in pinned.items()),
         is_limited=bool(notes),
     )
+
+
+def _placed(found: Sequence[FoundMap], attachments: Sequence[Attachment]) -> Iterator[FoundMap]:
+    """Yield the maps, each with an interface on which it is known by its name, if there is one."""
+    names = {each.info.id: each.info.name for each in found}
+    maps_on: dict[str, set[int]] = {}
+    for attachment in attachments:
+        used = {map_id for program in attachment.program.family() for map_id in program.map_ids}
+        maps_on.setdefault(attachment.where, set()).update(used)
+    for each in found:
+        name, number = each.info.name, each.info.id
+        places = (
+            attachment
+            for attachment in attachments
+            if [other for other in maps_on[attachment.where] if names.get(other) == name] == [number]
+        )
+        yield replace(each, on=next(places, None) if name.isprintable() and name else None)
 
 
 def _listed() -> tuple[dict[int, Program], list[str]]:

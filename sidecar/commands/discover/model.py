@@ -74,6 +74,7 @@ class FoundMap:
         no_shape: Why *shape* is None.
         pins: The paths of its pins.
         refused: Why it cannot be read; empty if it can.
+        on: An attachment on whose interface no other map has its name; None if there is none.
 
     """
 
@@ -84,6 +85,7 @@ class FoundMap:
     no_shape: str = ""
     pins: tuple[Path, ...] = ()
     refused: str = ""
+    on: Attachment | None = None
 
     @property
     def kind(self) -> str:
@@ -101,18 +103,24 @@ class FoundMap:
         return self.info.kind.is_readable
 
     @property
-    def source(self) -> tuple[str, str]:
+    def source(self) -> tuple[str, ...]:
         """
-        The flag and value that select it in `run`, `check`, `dump` and `top`.
+        The flags, each before its value, that select it in `run`, `check`, `dump` and `top`.
 
-        A pin needs the fewest rights and survives a restart; an id is the last resort.
+        A pin needs the fewest rights, and as by its interface, a map that replaces it is found; an id is the
+        last resort.
         """
         # What cannot be printed cannot be pasted either.
         printed = [pin for pin in self.pins if str(pin).isprintable()]
         own = [pin for pin in printed if pins.PIN_ROOT in pin.parents]
         if printed and printed[0] not in own:
             return "--map-path", str(printed[0])
-        return ("--map-path", str(own[0])) if own else ("--map-id", str(self.info.id))
+        if own:
+            return "--map-path", str(own[0])
+        if self.on and not self.pins:
+            netns = ("--netns", self.on.netns) if self.on.netns else ()
+            return "--map-name", f"{self.on.interface}:{self.info.name}", *netns
+        return "--map-id", str(self.info.id)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ def commands(found: FoundMap) -> Iterator[tuple[str, ...]]:
     source = found.source
     if not _is_readable_as_it_is(found):
         file = f"{re.sub('[^A-Za-z0-9_]', '_', found.info.name) or 'map'}.yaml"
-        yield "xdp-otel", "discover", "--write-config", source[1], ">", file
+        itself = source[1] if source[0] == "--map-path" else str(found.info.id)
+        yield "xdp-otel", "discover", "--write-config", itself, ">", file
         source = ("--config", file)
     yield "xdp-otel", "top", *source
     yield "xdp-otel", "dump", *source

@@ -219,7 +219,6 @@ def _program_json(program: Program) -> dict[str, object]:
 
 
 def _map_json(found: FoundMap, inventory: Inventory) -> dict[str, object]:
-    flag, value = found.source
     return {
         "id": found.info.id,
         "name": found.info.name,
@@ -236,7 +235,7 @@ def _map_json(found: FoundMap, inventory: Inventory) -> dict[str, object]:
         "programs": list(inventory.users(found.info.id)),
         "readable": not found.refused,
         "refused": found.refused or None,
-        "flag": None if found.refused else [flag, value],
+        "flag": None if found.refused else list(found.source),
     }
 
 

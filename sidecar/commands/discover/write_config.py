@@ -84,7 +84,9 @@ def _heading(found: FoundMap, inventory: Inventory) -> Iterator[str]:
 
 
 def _source(found: FoundMap, *, with_layout: bool) -> Iterator[str]:
-    yield f"  - {_place(found)}"
+    first, *more = _place(found)
+    yield f"  - {first}"
+    yield from (f"    {line}" for line in more)
     yield "    # attributes: {site: fra1}   # on every data point"
     profile = matching_profile(sources.built_in(), found.info, found.shape)
     if profile:
@@ -120,14 +122,20 @@ def _by_btf(found: FoundMap, shape: Shape, *, with_layout: bool) -> Iterator[str
         yield from (f"    # {line}" for line in section)
 
 
-def _place(found: FoundMap) -> str:
-    flag, value = found.source
-    if flag == "--map-path":
-        return f"pin: {_scalar(value)}"
+def _place(found: FoundMap) -> Iterator[str]:
+    flag, value, *_ = found.source
     names = [other.info.name for other in maps.every()]
-    if found.info.name and names.count(found.info.name) == 1:
-        return f"name: {_scalar(found.info.name)}   # not pinned: a name needs CAP_SYS_ADMIN"
-    return f"id: {found.info.id}   # not pinned: the id changes with each load"
+    if flag == "--map-path":
+        yield f"pin: {_scalar(value)}"
+    elif found.info.name and names.count(found.info.name) == 1:
+        yield f"name: {_scalar(found.info.name)}   # not pinned: a name needs CAP_SYS_ADMIN"
+    elif found.on:
+        yield f"interface: {_scalar(found.on.interface)}   # nothing is attached"
+        if found.on.netns:
+            yield f"netns: {_scalar(found.on.netns)}"
+        yield f"map: {_scalar(found.info.name)}   # not pinned: this needs CAP_SYS_ADMIN"
+    else:
+        yield f"id: {found.info.id}   # not pinned: the id changes with each load"
 
 
 def _key_and_metrics(found: FoundMap, shape: Shape, *, enums: bool) -> Iterator[str]:

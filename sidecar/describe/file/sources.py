@@ -25,7 +25,7 @@ _MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "
 _PROFILE_KEYS = ("match", "layout", "cpu", "rows", "key", "metrics")
 _ROWS: Mapping[str, RowsShown] = {"used": "used", "all": "all"}
 # Of the sources that name an interface only.
-_OF_INTERFACES = ("netns", "direction")
+_OF_INTERFACES = ("netns", "direction", "map")
 _SOURCE_KEYS = (
     *(*_MAP_REFS, *_OF_INTERFACES, "profile", "attributes", "series_limit", "where"),
     *_PROFILE_KEYS[1:],
@@ -166,7 +166,7 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
         key=section.take("key", key, None),
         metrics=section.take("metrics", metrics, None),
         where=section.take("where", where, ()),
-        at=section.values.get(map_ref.kind, node).at,
+        at=section.values.get("interface" if map_ref.kind == "attached" else map_ref.kind, node).at,
     )
     direction = section.take("direction", lambda text: text.choice("direction", CHOICES), DEFAULT)
     specs = in_directions(spec, direction)
@@ -193,6 +193,10 @@ def _named_profile(node: Node, near: Path, profiles: dict[str, ProfileSpec | Non
 def _map_ref(of: Section) -> MapRef:
     node, section = of.node, of.values
     kinds = [name for name in _MAP_REFS if name in section]
+    if kinds == ["interface", "name"] and "map" not in section:
+        # As people write it who know the keys for one map: it can mean nothing else.
+        section["map"] = section.pop("name")
+        kinds.remove("name")
     if not kinds and not of.is_spelt_right:
         return _NO_MAP
     if len(kinds) != 1:
@@ -211,7 +215,15 @@ def _map_ref(of: Section) -> MapRef:
         )
     if kind == "pin" and not value.startswith("/"):
         raise section[kind].refuse(f"pin {value!r}", "not an absolute path", "write /sys/fs/bpf/…")
-    return MapRef(kind, value, _without_nul(section["netns"], "netns") if "netns" in section else None)
+    netns = _without_nul(section["netns"], "netns") if "netns" in section else None
+    return _attached(value, netns, section) if "map" in section else MapRef(kind, value, netns)
+
+
+def _attached(interface: str, netns: str | None, section: Mapping[str, Node]) -> MapRef:
+    if "direction" in section:
+        cause = "with `map` nothing is attached"
+        raise section["direction"].refuse("direction", cause, "leave out one of the two")
+    return MapRef("attached", interface, netns, map=_without_nul(section["map"], "map"))
 
 
 def _without_nul(node: Node, what: str) -> str:
