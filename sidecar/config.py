@@ -16,7 +16,7 @@ from sidecar.describe.directions import in_directions
 from sidecar.describe.file import sources
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError, each
-from sidecar.kernel.interface import Interface, is_interface_name
+from sidecar.kernel.interface import Interface, is_interface_name, is_interface_name_or_pattern, is_pattern
 from sidecar.model import Temporality
 from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from, flag_name, setting
 
@@ -115,7 +115,11 @@ def _otlp_flags(flags: argparse.Namespace) -> dict[str, str]:
 
 
 def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
-    """Return the interfaces of `--interface` and `--netns`; raise ConfigError if one is wrong or repeated."""
+    """
+    Return the interfaces of `--interface` and `--netns`, among them patterns (`kernel.interface`).
+
+    Raises ConfigError if one is wrong or repeated.
+    """
     names = flags.interface or []
     if flags.netns and not names and not any(":" in name for name in getattr(flags, "map_name", None) or ()):
         raise ConfigError(f"use --netns {flags.netns}", "it goes with --interface", "name the interface too")
@@ -123,13 +127,31 @@ def interfaces_from(flags: argparse.Namespace) -> tuple[Interface, ...]:
     if repeated is not None:
         raise ConfigError(f"use --interface {repeated}", "it is named twice", "name it once")
     for name in names:
-        if not is_interface_name(name):
+        if not is_interface_name_or_pattern(name):
             raise ConfigError(
                 f"use --interface {name!r}",
                 "no interface can have that name",
                 "`ip link` lists the interfaces",
             )
     return tuple(Interface(name, flags.netns) for name in names)
+
+
+def exclusions_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the shell patterns of the interfaces that patterns of the flags leave out; raise ConfigError."""
+    name, patterns = "--exclude-interface", flags.exclude_interface
+    if not patterns:
+        name = "XDP_OTEL_EXCLUDE_INTERFACE"
+        patterns = [each.strip() for each in (environ.get(name) or "").split(",") if each.strip()]
+    elif not any(map(is_pattern, flags.interface or ())):
+        raise ConfigError(
+            f"use {name} {patterns[0]}",
+            "no --interface is a pattern",
+            "write --interface 'eth*' or --interface auto; in a configuration file, write `exclude:`",
+        )
+    for pattern in patterns:
+        if not is_interface_name_or_pattern(pattern):
+            raise ConfigError(f"use {name} {pattern!r}", "no interface can match it", "write 'veth*'")
+    return tuple(patterns)
 
 
 def direction_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> str:
@@ -169,7 +191,11 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
         )
     profile = sources.profile(flags.profile) if flags.profile else None
     direction = direction_from(flags, os.environ)
-    specs = [spec for map_ref in map_refs for spec in in_directions(SourceSpec(map_ref, profile), direction)]
+    exclude = exclusions_from(flags, os.environ)
+    named = [
+        SourceSpec(map_ref, profile, exclude=exclude if map_ref.is_pattern else ()) for map_ref in map_refs
+    ]
+    specs = [spec for each_named in named for spec in in_directions(each_named, direction)]
     by_variable = os.environ.get("XDP_OTEL_CONFIG")
     by, files = "--config", flags.config
     if by_variable and not files:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import select
+import shlex
 import signal
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -94,8 +95,12 @@ def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None
 def _last_line(specs: Sequence[SourceSpec]) -> str:
     """Return what stays when the process ends, and how to remove it."""
     by_netns: dict[str | None, dict[str, None]] = {}
-    for interface in filter(None, (locate.interface_of(spec.map_ref) for spec in specs)):
-        by_netns.setdefault(interface.netns, {})[f"--interface {interface.name}"] = None
+    for spec in specs:
+        if interface := locate.interface_of(spec.map_ref):
+            flags = by_netns.setdefault(interface.netns, {})
+            flags[f"--interface {shlex.quote(interface.name)}"] = None
+            for pattern in spec.exclude:
+                flags[f"--exclude-interface {shlex.quote(pattern)}"] = None
     commands = [
         " ".join(["xdp-otel detach", *([f"--netns {netns}"] if netns else []), *names])
         for netns, names in by_netns.items()

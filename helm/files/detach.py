@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import fnmatch
 import os
 import pathlib
 import shutil
@@ -56,6 +57,16 @@ def pins_of(interface: str) -> pathlib.Path:
     return PINS / interface.replace("%", "%25").replace(".", "%2E")
 
 
+def attached(interface: str) -> list[str]:
+    """Return what a name, a pattern or `auto` stands for: of the latter two the interfaces that have pins."""
+    if interface != "auto" and not any(char in interface for char in "*?["):
+        return [interface]
+    names = [path.name.replace("%2E", ".").replace("%25", "%") for path in PINS.glob("*") if path.is_dir()]
+    # With a colon they are in another network namespace; the others are marks.
+    ours = sorted(name for name in names if ":" not in name and not name.startswith("reported-"))
+    return ours if interface == "auto" else fnmatch.filter(ours, interface)
+
+
 def counted_by_another(interface: str) -> bool:
     """Return whether a sidecar, which can only be of another release, holds the interface's pins."""
     with opened(pins_of(interface)) as directory:
@@ -65,13 +76,15 @@ def counted_by_another(interface: str) -> bool:
 def remove(state: pathlib.Path, interfaces: list[str]) -> None:
     """Detach, remove pins and state, in this order: it can be tried again."""
     wait_for_sidecar(state)
+    interfaces = list(dict.fromkeys(name for interface in interfaces for name in attached(interface)))
     for interface in interfaces:
         if not pins_of(interface).exists():
             print(f"{interface}: not attached")
         elif counted_by_another(interface):
             print(f"{interface}: another sidecar counts on it, so the program stays attached")
         else:
-            subprocess.run(["xdp-otel", "detach", "--interface", interface], check=True)
+            # As a pattern, which stands for pins: that of a renamed interface may be longer than a name.
+            subprocess.run(["xdp-otel", "detach", "--interface", interface.replace("#", "[#]")], check=True)
     shutil.rmtree(state / QUEUE, ignore_errors=True)
     for name in OURS:
         (state / name).unlink(missing_ok=True)

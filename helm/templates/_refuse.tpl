@@ -47,7 +47,7 @@
 {{- end }}
 {{- range (include "xdp-otel.sources" . | fromYaml).sources }}
 {{- if hasKey . "interface" }}
-{{- include "xdp-otel.match" (list "sidecar.interfaces" .interface "^[^\\s/]{1,15}$" "the name of an interface: at most 15 characters, no space or /") }}
+{{- include "xdp-otel.match" (list "sidecar.interfaces" .interface "^([^\\s/]{1,15}|[^\\s/]*[*?[][^\\s/]*)$" "the name of an interface: at most 15 characters, no space or /; nor a pattern, nor auto") }}
 {{- end }}
 {{- if hasKey . "pin" }}
 {{- include "xdp-otel.match" (list "sidecar.maps" .pin "^/" "the absolute path of a pin") }}

@@ -5,7 +5,7 @@
 {{- toYaml $sidecar.config }}
 {{- else }}
 {{- $sources := $sidecar.maps }}
-{{- range $sidecar.interfaces | default (ternary (list) (list "eth0") (not (empty $sidecar.maps))) }}
+{{- range $sidecar.interfaces | default (ternary (list) (list "auto") (not (empty $sidecar.maps))) }}
 {{- $sources = append $sources (dict "interface" .) }}
 {{- end }}
 {{- dict "sources" $sources | toYaml }}
@@ -84,6 +84,9 @@ seccompProfile: {{- toYaml $sidecar.seccompProfile | nindent 2 }}
 {{- else }}
 - --map-id={{ .id | int64 }}
 {{- end }}
+{{- end }}
+{{- range .Values.sidecar.excludeInterfaces }}
+- --exclude-interface={{ . }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -107,8 +107,9 @@ def _add_interfaces(command: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="IF",
-        help="interface of the shipped program; repeatable",
+        help="interface of the shipped program: a name, a pattern such as 'eth*', or auto; repeatable",
     )
+    _add_exclude(command)
     _add_netns(command)
 
 
@@ -141,6 +142,15 @@ def _add_netns(to: argparse.ArgumentParser | _Group) -> None:
     to.add_argument("--netns", action=_Once, metavar="NETNS", help="network namespace of the interfaces")
 
 
+def _add_exclude(to: argparse.ArgumentParser | _Group) -> None:
+    to.add_argument(
+        "--exclude-interface",
+        action="append",
+        metavar="PATTERN",
+        help="interfaces that patterns and auto leave out; repeatable (XDP_OTEL_EXCLUDE_INTERFACE=A,B)",
+    )
+
+
 def _add_direction(to: argparse.ArgumentParser | _Group) -> None:
     to.add_argument(
         "--direction",
@@ -157,8 +167,10 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         "--interface",
         action="append",
         metavar="IF",
-        help="the map of the shipped program on that interface; `run` attaches the program",
+        help="the map of the shipped program on that interface, to which `run` attaches it: a name, a "
+        "pattern such as 'eth*', or auto for those with a default route",
     )
+    _add_exclude(group)
     _add_netns(group)
     _add_direction(group)
     group.add_argument(

@@ -5,22 +5,26 @@ Read sources without attaching, exporting or writing anything.
 `check`, `dump` and `top` show the series that `run` would export, computed by the same code.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from sidecar.counts import delta
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import SourceError, each, placed
+from sidecar.errors import SidecarError, SourceError, each, placed
 from sidecar.histogram import Histogram
 from sidecar.kernel import elsewhere, pins
 from sidecar.kernel.interface import Interface
+from sidecar.log_fields import about
 from sidecar.model import ALL_VIEWS, Attributes, Snapshot
 from sidecar.schema import Schema
 from sidecar.sources import locate
 from sidecar.sources.distinct import tell_apart
 from sidecar.sources.source import Source
 from sidecar.u64 import signed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,27 @@ def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
     """Open the sources of *specs* for the block, with distinct attributes as in `run`; raise SidecarError."""
     with ExitStack() as stack:
 
-        def opened_source(spec: SourceSpec) -> Source:
-            with placed(spec.at):
-                found = source(spec)
-            found.open()
+        def opened_source(spec: SourceSpec, *, is_member: bool) -> Source | None:
+            try:
+                with placed(spec.at):
+                    found = source(spec)
+                found.open()
+            except SidecarError as error:
+                if not is_member:
+                    raise
+                log.warning("left out: %s", error, extra=about(locate.name_of(spec)))
+                return None
             stack.callback(found.close)
             return found
 
-        sources = each(opened_source, specs)
+        sources = [
+            found
+            for found in each(lambda one: opened_source(one[0], is_member=one[1]), locate.expanded(specs))
+            if found
+        ]
+        if not sources:
+            patterns = ", ".join(str(spec.map_ref) for spec in specs)
+            raise SourceError(f"read {patterns}", "nothing that matches is counted", "`xdp-otel attach` does")
         tell_apart(sources)
         yield sources
 

@@ -6,15 +6,14 @@ The kernel's info on an XDP or TCX link has the interface's index, which each na
 the namespace. So each namespace is entered, and its interfaces are asked for the program, whose id is unique.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import RightsError, SidecarError
-from sidecar.kernel import netlink, netns, pins, uapi
+from sidecar.kernel import netlink, netns, uapi
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel.interface import Direction, Interface, index_of
+from sidecar.kernel.interface import Direction, Interface, index_of, interfaces_with_pins
 
 _NAMED = Path("/run/netns")
 _PROC = Path("/proc")
@@ -69,11 +68,7 @@ def place_of(link: bpf.LinkInfo, interface: Interface) -> Place | None:
 
 def twins(interface: Interface) -> list[Interface]:
     """Return the interfaces of the same name, in other network namespaces, that have pins of ours."""
-    try:
-        names = [entry.name for entry in os.scandir(pins.PIN_ROOT) if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []  # not ours to list
-    found = map(Interface.from_pin_name, names)
+    found = interfaces_with_pins()
     return sorted(
         (each for each in found if each.name == interface.name and each != interface),
         key=lambda each: each.netns or "",

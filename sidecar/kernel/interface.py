@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network interface, and where its pins are in bpffs."""
 
+import os
 import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,8 +31,16 @@ def is_pattern(name: str) -> bool:
 
 def is_interface_name(name: str) -> bool:
     """Return whether an interface can have this name (net/core/dev.c, `dev_valid_name`)."""
-    fits = 0 < len(name.encode()) <= _MAX_NAME_BYTES
-    return fits and not any(char in "/\0" or char.isspace() for char in name)
+    return 0 < len(name.encode()) <= _MAX_NAME_BYTES and not _has_forbidden(name)
+
+
+def is_interface_name_or_pattern(text: str) -> bool:
+    """Return whether *text* can name an interface, or stand for any number of them."""
+    return is_interface_name(text) or (is_pattern(text) and not _has_forbidden(text))
+
+
+def _has_forbidden(name: str) -> bool:
+    return any(char in "/\0" or char.isspace() for char in name)
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,16 @@ class Interface:
     def link_pin(self) -> Path:
         """Where the attachment is pinned."""
         return self.pin_directory / ("link" if self.direction == "receive" else "transmit_link")
+
+
+def interfaces_with_pins() -> list[Interface]:
+    """Return the interfaces, of all network namespaces, that have a directory of pins, as receivers."""
+    try:
+        names = [each.name for each in os.scandir(pins.PIN_ROOT) if each.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []  # none, or not ours to list
+    found = (Interface.from_pin_name(name) for name in names if not name.startswith("reported-"))
+    return sorted(found, key=str)
 
 
 def index_of(interface: Interface, what: str) -> int:

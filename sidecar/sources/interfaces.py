@@ -9,7 +9,6 @@ finds it again.
 """
 
 import logging
-import os
 import socket
 import time
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from sidecar.describe.spec import SourceSpec
-from sidecar.kernel import netlink, netns, pins, xdp
-from sidecar.kernel.interface import AUTO, GONE, Interface
+from sidecar.kernel import netlink, netns, xdp
+from sidecar.kernel.interface import AUTO, GONE, Interface, interfaces_with_pins
 from sidecar.sources.pattern import Pattern
 
 log = logging.getLogger(__name__)
@@ -115,15 +114,10 @@ class Interfaces(Pattern):
 
     def _pinned(self) -> Sequence[Interface]:
         """Return the interfaces of this network namespace and direction that have a directory of pins."""
-        try:
-            names = [each.name for each in os.scandir(pins.PIN_ROOT) if each.is_dir(follow_symlinks=False)]
-        except OSError:
-            return ()
-        found = [Interface.from_pin_name(name) for name in names if not name.startswith("reported-")]
         place = self.spec.map_ref
         return [
             replace(each, direction=place.direction)
-            for each in sorted(found, key=str)
+            for each in interfaces_with_pins()
             if each.netns == place.netns
         ]
 

@@ -4,6 +4,7 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,6 +70,23 @@ def pattern(spec: SourceSpec) -> "Pattern | None":
     from sidecar.sources.interfaces import Interfaces  # noqa: PLC0415
 
     return Interfaces(spec)
+
+
+def expanded(specs: Sequence[SourceSpec]) -> list[tuple[SourceSpec, bool]]:
+    """
+    Return the specifications with the present members of a pattern in its place, and whether each is one.
+
+    What another one names as well is left out, as in `run`. Raises SidecarError if members are unknown.
+    """
+    found = {name_of(spec): (spec, False) for spec in specs if not spec.map_ref.is_pattern}
+    for spec in specs:
+        if (stands_for := pattern(spec)) is None:
+            continue
+        with placed(spec.at):
+            for member in stands_for.members():
+                found.setdefault(name_of(member), (member, True))
+        stands_for.close()
+    return list(found.values())
 
 
 def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | None) -> Source:

@@ -84,6 +84,7 @@ def test_schema_has_no_more_than_the_values():
             'sidecar.interfaces: "eth0/1" is not the name of an interface: at most 15 characters',
         ),
         ("sidecar.interfaces[0]=", 'sidecar.interfaces: "" is not the name of an interface'),
+        ("sidecar.interfaces={averylong*/interface}", "is not the name of an interface"),
         ("sidecar.interfaces={averylonginterface}", '"averylonginterface" is not the name of an interface'),
         ("sidecar.maps[0].pin=flows", 'sidecar.maps: "flows" is not the absolute path of a pin'),
         ("sidecar.maps[0].path=/sys/fs/bpf/flows", "additional properties 'path' not allowed"),

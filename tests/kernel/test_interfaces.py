@@ -15,6 +15,7 @@ from grpc import StatusCode
 from sidecar.kernel import libbpf, pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.interface import Interface
+from tests.kernel.conftest import detach_if_there
 from tests.kernel.frames import send
 from tests.waiting import answered, matching, settled
 from tests.wire.conftest import Collector
@@ -226,3 +227,65 @@ def test_one_that_cannot_be_attached_does_not_stop_the_others(run, wires, server
         os.close(link)
         ip("link", "set", taken, "mtu", "1400")
         answered(lambda: is_counting(taken))
+
+
+def test_auto_is_what_carries_a_default_route(run, wires, server, namespace, cleanup):
+    """IPv4 or IPv6, from when it has one, in the namespace that --netns names."""
+    by_v4, by_v6, other = (f"{wires.prefix}{name}" for name in "abc")
+    for name in (by_v4, by_v6, other):
+        ip("-n", namespace, "link", "add", name, "type", "veth", "peer", "name", f"{name}p")
+        ip("-n", namespace, "link", "set", name, "up")
+        ip("-n", namespace, "link", "set", f"{name}p", "up")
+        cleanup.callback(detach_if_there, Interface(name, namespace))
+    ip("-n", namespace, "route", "add", "default", "dev", by_v4)
+    with run("--interface", "auto", "--netns", namespace) as sidecar:
+        answered(lambda: "capabilities kept: CAP_SYS_ADMIN" in sidecar.log())
+        ip("-n", namespace, "-6", "route", "add", "default", "dev", by_v6)
+        answered(lambda: f"{by_v6} in native mode" in sidecar.log())
+        answered(lambda: "CAP" in sidecar.log())
+        assert f"attached to {by_v4}" in sidecar.log()
+        assert other not in sidecar.log()
+
+
+def test_commands_take_patterns(wires):
+    """Attach, dump, check and detach do for each what they do for one."""
+
+    def xdp_otel(command, *more):
+        arguments = [sys.executable, "-m", "sidecar", command, "--interface", wires.pattern, *more]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=ROOT)
+        return done.returncode, done.stdout + done.stderr
+
+    first, second, left_out = wires.add("a"), wires.add("b"), wires.add("c")
+    excluded = ("--exclude-interface", f"{wires.prefix}c")
+
+    assert "nothing that matches is counted" in xdp_otel("dump")[1]
+    code, text = xdp_otel("check", "--no-endpoint", *excluded)
+    assert (code, text.count("not counted yet"), left_out in text) == (0, 2, False), text
+    assert xdp_otel("attach", *excluded)[0] == 0
+    ip("link", "set", second, "name", f"{wires.prefix}d")
+    send(Interface(first), 3)
+    code, text = xdp_otel("dump", "--json", *excluded)
+    assert code == 0
+    assert [f'"source": "interface:{name}"' in text for name in (first, second, left_out)] == [
+        True,
+        True,
+        False,
+    ]
+    assert xdp_otel("detach")[0] == 0
+    assert [Interface(name).pin_directory.exists() for name in (first, second)] == [False, False]
+
+
+def test_what_a_pattern_needs_of_the_rights_stays(run, wires, server):
+    """The same as for a name: with these, an interface that appears later is attached."""
+    with run("--interface", wires.pattern) as sidecar:
+        answered(lambda: "capabilities kept: CAP_NET_ADMIN, CAP_BPF\n" in sidecar.log())
+        name = wires.add("a")
+        answered(lambda: is_counting(name))
+
+
+def test_the_sidecars_own_metrics_count_interfaces_by_state(run, wires, server):
+    """With --self-metrics, beside the others."""
+    wires.add("a")
+    with run("--interface", wires.pattern, "--self-metrics") as sidecar:
+        answered(lambda: any(b"otel.interfaces" in body for body in server.bodies))
+        assert "attached to" in sidecar.log()

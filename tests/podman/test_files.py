@@ -92,13 +92,13 @@ def test_the_profile_adds_only_bpf_to_podmans_default():
 
 
 def test_up_explains_its_usage():
-    """Without arguments it prints its usage; an unknown interface is rejected."""
+    """For an unknown flag it prints its usage; an unknown interface is rejected."""
     up = pod.ROOT / "deploy/podman/up"
-    bare = subprocess.run([up], check=False, capture_output=True, text=True)
+    flag = subprocess.run([up, "--all"], check=False, capture_output=True, text=True)
     environ = {**os.environ, "CONTAINER_TOOL": "true"}
     wrong = subprocess.run([up, "nosuchif0"], check=False, capture_output=True, text=True, env=environ)
 
-    assert (2, True) == (bare.returncode, "usage:" in bare.stderr)
+    assert (2, True) == (flag.returncode, "usage:" in flag.stderr)
     assert 1 == wrong.returncode
     assert 1 == len(wrong.stderr.splitlines())
 

@@ -79,6 +79,6 @@ def test_the_environment_file_has_the_default_source():
     """`install` replaces exactly this line with the chosen interface."""
     lines = (SYSTEMD / "xdp-otel.env").read_text().splitlines()
 
-    assert ["XDP_OTEL_SOURCES=--interface=eth0"] == [
+    assert ["XDP_OTEL_SOURCES=--interface=auto"] == [
         line for line in lines if line.startswith("XDP_OTEL_SOURCES")
     ]

@@ -94,6 +94,28 @@ def test_a_map_is_named_with_the_interface_of_its_program():
             config("--map-name", text)
 
 
+def test_a_pattern_is_one_source_with_what_it_leaves_out(monkeypatch):
+    """The flag takes precedence over the variable; a plain name leaves out nothing."""
+    monkeypatch.setenv("XDP_OTEL_EXCLUDE_INTERFACE", "eth1, veth*,")
+    plain, pattern, _ = config("--interface", "eth0", "--interface", "eth*").sources
+    assert (plain.exclude, pattern.exclude) == ((), ("eth1", "veth*"))
+    assert config("--interface", "auto", "--exclude-interface", "a").sources[0].exclude == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--interface", "a", "--exclude-interface", "b"), "no --interface is a pattern"),
+        (("--interface", "a*", "--exclude-interface", "b/c"), "no interface can match it"),
+        (("--interface", "a b*"), "no interface can have that name"),
+        (("--interface", "a*", "--interface", "a*"), "it is named twice"),
+    ],
+)
+def test_a_wrong_pattern_is_refused(flags, why):
+    """In one line."""
+    assert why in refusal(*flags)
+
+
 def test_an_interface_in_both_directions_is_two_sources():
     """Each says on its points which one it is; received packets alone, the default, do not."""
     (plain, _), (only, _), (received, transmitted, _) = (

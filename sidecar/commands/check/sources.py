@@ -34,12 +34,16 @@ def check_sources(
     opened: list[Source] = []
     attached: list[Interface] = []
     to_attach: list[Interface] = []
-    for spec in specs:
+    for spec, is_member in _expanded(specs, rows):
         try:
             with placed(spec.at):
                 found = _found(spec, stack)
         except SidecarError as error:
-            rows.failed(str(spec.map_ref), error)
+            # What the machine lacks, all of them lack.
+            if is_member and isinstance(error, SourceError):
+                rows.warned(str(spec.map_ref), f"left out: {error.cause}: {error.remedy}")
+            else:
+                rows.failed(str(spec.map_ref), error)
             continue
         if isinstance(found, Source):
             opened.append(found)
@@ -58,6 +62,22 @@ def check_sources(
     for interface in attached:
         show_forecast(interface, rows)
     return opened, to_attach
+
+
+def _expanded(specs: Sequence[SourceSpec], rows: Rows) -> Sequence[tuple[SourceSpec, bool]]:
+    """Return the sources that there are now, and whether a pattern stands for each; print what it matches."""
+    patterns = [spec for spec in specs if spec.map_ref.is_pattern]
+    try:
+        found = locate.expanded(specs)
+        for spec in patterns:
+            matching = len(locate.expanded([spec]))
+            rows.ok(
+                str(spec.map_ref), f"matches {matching} now" if matching else "matches none yet: `run` waits"
+            )
+    except SidecarError as error:
+        rows.failed(str(patterns[0].map_ref), error)
+        return [(spec, False) for spec in specs if spec not in patterns]
+    return found
 
 
 def _found(spec: SourceSpec, stack: ExitStack) -> Source | Interface:

@@ -3,12 +3,15 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 
 from sidecar.commands.discover import inventory, maps, report, scope
 from sidecar.commands.discover.model import Inventory
 from sidecar.commands.json_text import json_text
 from sidecar.errors import ConfigError, RightsError, SourceError
+from sidecar.kernel import netlink
 from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.kernel.interface import AUTO
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +67,22 @@ def _shown(collected: Inventory, flags: argparse.Namespace) -> Inventory:
     if flags.all:
         return collected
     if flags.name is None:
-        return scope.attached(collected, flags.interface or ())
+        return scope.attached(collected, _patterns(flags.interface or ()))
     try:
         return scope.named(collected, flags.name, maps.every)
     except SourceError:
         if collected.is_limited:
             raise _invisible(f"find {flags.name}") from None
         raise
+
+
+def _patterns(names: Sequence[str]) -> Sequence[str]:
+    """Return the names and patterns, with the interfaces that carry a default route in place of `auto`."""
+    if AUTO not in names:
+        return names
+    routed = netlink.default_routes()
+    found = [link.name for link in netlink.links() if link.ifindex in routed]
+    return [*(name for name in names if name != AUTO), *(found or [AUTO])]
 
 
 def _invisible(what: str) -> RightsError:

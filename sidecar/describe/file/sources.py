@@ -16,7 +16,7 @@ from sidecar.describe.file.yaml_nodes import Node, read
 from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, RowsShown, SourceSpec
 from sidecar.errors import each, placed
 from sidecar.kernel import map_kinds
-from sidecar.kernel.interface import is_interface_name
+from sidecar.kernel.interface import is_interface_name_or_pattern, is_pattern
 from sidecar.schema import LARGEST_CARDINALITY
 from sidecar.suggest import suggest
 
@@ -25,7 +25,7 @@ _MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "
 _PROFILE_KEYS = ("match", "layout", "cpu", "rows", "key", "metrics")
 _ROWS: Mapping[str, RowsShown] = {"used": "used", "all": "all"}
 # Of the sources that name an interface only.
-_OF_INTERFACES = ("netns", "direction", "map")
+_OF_INTERFACES = ("netns", "direction", "map", "exclude")
 _SOURCE_KEYS = (
     *(*_MAP_REFS, *_OF_INTERFACES, "profile", "attributes", "series_limit", "where"),
     *_PROFILE_KEYS[1:],
@@ -166,6 +166,7 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
         key=section.take("key", key, None),
         metrics=section.take("metrics", metrics, None),
         where=section.take("where", where, ()),
+        exclude=section.take("exclude", partial(_exclude, map_ref=map_ref), ()),
         at=section.values.get("interface" if map_ref.kind == "attached" else map_ref.kind, node).at,
     )
     direction = section.take("direction", lambda text: text.choice("direction", CHOICES), DEFAULT)
@@ -174,6 +175,20 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
         section.errors.add(clashes(specs[0].with_profile(spec.profile)))
     section.errors.raise_all()
     return specs
+
+
+def _exclude(node: Node, map_ref: MapRef) -> tuple[str, ...]:
+    if map_ref is not _NO_MAP and not map_ref.is_pattern:
+        cause = f"{map_ref.value} is one interface: only a pattern leaves some out"
+        raise node.refuse("exclude", cause, "write interface: 'eth*' or interface: auto, or leave it out")
+    return tuple(each(_exclusion, node.sequence("exclude")))
+
+
+def _exclusion(node: Node) -> str:
+    text = node.text("exclude")
+    if not is_interface_name_or_pattern(text):
+        raise node.refuse(f"exclude {text!r}", "no interface can match it", "write 'veth*'")
+    return text
 
 
 def _series_limit(node: Node) -> int:
@@ -209,7 +224,7 @@ def _map_ref(of: Section) -> MapRef:
     if kind == "id":
         return MapRef(kind, str(section[kind].integer("id", 1, _U32)))
     value = _without_nul(section[kind], kind)
-    if kind == "interface" and not is_interface_name(value):
+    if kind == "interface" and not is_interface_name_or_pattern(value):
         raise section[kind].refuse(
             f"interface {value!r}", "no interface can have that name", "`ip link` lists the interfaces"
         )
@@ -220,6 +235,9 @@ def _map_ref(of: Section) -> MapRef:
 
 
 def _attached(interface: str, netns: str | None, section: Mapping[str, Node]) -> MapRef:
+    if is_pattern(interface):
+        cause = "with `map` it is one interface"
+        raise section["interface"].refuse(f"interface {interface!r}", cause, "name the interface")
     if "direction" in section:
         cause = "with `map` nothing is attached"
         raise section["direction"].refuse("direction", cause, "leave out one of the two")

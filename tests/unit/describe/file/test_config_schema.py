@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sidecar.describe.decoders import DECODERS
 from sidecar.describe.file.sources import BUILT_IN, built_in_names, load, profile
 from sidecar.errors import ConfigError
-from sidecar.kernel.interface import is_interface_name
+from sidecar.kernel.interface import is_interface_name_or_pattern
 
 ROOT = Path(__file__).parents[4]
 CHART_RULES = "helm/templates/_refuse.tpl"
@@ -27,6 +27,7 @@ GOOD = [
     "sources: [{id: 1, rows: all}, {id: 2, rows: used}]",
     "sources: [{interface: eth0, netns: blue, profile: packet-counter}]",
     "sources: [{interface: eth0, map: flows}, {interface: eth0, netns: blue, name: flows}]",
+    "sources: [{interface: 'enp*s0f[0-9]np*', exclude: [veth*, docker0]}, {interface: auto, exclude: []}]",
     "sources: [{id: 1, attributes: {a: b, c: 1, d: true, e: -9223372036854775808}}]",
     'sources: [{id: 1, layout: {value: "u64[4]", key: "be16 @ 2", packed: true}}]',
     "sources: [{id: 1, layout: {value: {a: {b: u8, c: char}}}}]",
@@ -57,6 +58,10 @@ BAD = [
     "sources: [{id: 1}], more: 1",
     "sources: [{id: 1, pin: /a}]",
     "sources: [{id: 0}]",
+    "sources: [{interface: eth0, exclude: [eth1]}]",
+    "sources: [{pin: /a, exclude: [eth1]}]",
+    "sources: [{interface: eth*, exclude: eth1}]",
+    "sources: [{interface: eth*, exclude: [a/b]}]",
     'sources: [{id: "1"}]',
     "sources: [{pin: a}]",
     "sources: [{interface: a b}]",
@@ -179,14 +184,20 @@ def test_profiles_are_valid_too(path):
     profile(path.stem)
 
 
-@pytest.mark.parametrize("name", ["eth0", "a:b", "ü", "a" * 15, "", "a" * 16, "a b", "a/b", "a\tb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("eth0", "a:b", "ü", "a" * 15, "", "a" * 16, "a b", "a/b", "a\tb"),
+        *("auto", "eth*", "enp[0-9]s0f[0-9]np?", "a" * 16 + "*", "a b*", "a/*"),
+    ],
+)
 def test_interface_names_have_one_rule(name):
     """The kernel's: the code, the schema and the chart accept the same names."""
     quoted = re.search(r'"sidecar\.interfaces" \.interface (".*?") ', (ROOT / CHART_RULES).read_text())
     chart = json.loads(quoted[1])
     schema = SCHEMA["definitions"]["source"]["properties"]["interface"]["pattern"]
 
-    assert bool(re.search(schema, name)) == bool(re.search(chart, name)) == is_interface_name(name)
+    assert bool(re.search(schema, name)) == bool(re.search(chart, name)) == is_interface_name_or_pattern(name)
 
 
 def test_every_key_has_a_description():
