@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sidecar.u64 import signed
 
@@ -14,6 +14,9 @@ Attribute = tuple[str, "str | int | bool"]
 
 Attributes = tuple[Attribute, ...]
 """The attributes that identify a series within its metric; their order matters."""
+
+Aggregate = Literal["sum", "max", "min", "last"]
+"""How one value is made of those of several CPUs, and of several keys that share a series."""
 
 Cells = Mapping[bytes, tuple[int, ...]]
 """The cells of each entry of a map, by its raw key, in the order of the columns."""
@@ -30,6 +33,8 @@ class Field:
         bits: Its width.
         signed: Whether it is in two's complement.
         big_endian: Whether it is in network byte order, whatever the machine's.
+        aggregate: How the CPUs and the keys of a series are combined.
+        order: For `last`, the name of the field that is greatest where the value is taken.
 
     """
 
@@ -38,6 +43,8 @@ class Field:
     bits: int = 64
     signed: bool = False
     big_endian: bool = False
+    aggregate: Aggregate = "sum"
+    order: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,10 @@ class Layout:
 
     value_size: int
     fields: tuple[Field, ...]
+
+    def field(self, name: str) -> Field:
+        """Return the field of this name."""
+        return next(field for field in self.fields if field.name == name)
 
     @cached_property
     def words(self) -> tuple[int, ...] | None:
@@ -57,7 +68,7 @@ class Layout:
 
 def _is_native_word(field: Field) -> bool:
     is_native = not field.big_endian or sys.byteorder == "big"
-    return is_native and field.bits == 64 and field.bit_offset % 64 == 0
+    return is_native and field.aggregate == "sum" and field.bits == 64 and field.bit_offset % 64 == 0
 
 
 class Column(NamedTuple):

@@ -154,7 +154,8 @@ class Part(NamedTuple):
         """Its numbers, in their order, each like the field that it comes from."""
         for bucket in range(self.view.buckets) if self.view.buckets else (None,):
             for each in self.fields:
-                yield replace(each, name=self.view.number(each.name, bucket))
+                order = self.view.number(each.order, bucket) if each.order else ""
+                yield replace(each, name=self.view.number(each.name, bucket), order=order)
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,11 @@ class Schema:
     def needs_values(self) -> bool:
         """Whether some instrument exports what a field holds, not only what it counted."""
         return any(instrument.kind.needs_values for instrument in self.instruments)
+
+    @cached_property
+    def only_sums(self) -> bool:
+        """Whether the values of several CPUs or keys are always added up."""
+        return all(each.aggregate == "sum" for each in self.layout.fields)
 
     @cached_property
     def size(self) -> int:
@@ -313,7 +319,8 @@ class Schema:
         }
         for each in self.layout.fields:
             monotonic = not each.signed and each.name in growing
-            yield Column(each.name, each.bits, each.signed, monotonic, 1 if each.bits == 64 else slots)
+            is_one = each.bits == 64 or each.aggregate != "sum"
+            yield Column(each.name, each.bits, each.signed, monotonic, 1 if is_one else slots)
 
     def columns_in(self, views: int, columns: tuple[Column, ...]) -> tuple[Column, ...]:
         """

@@ -17,7 +17,7 @@ from sidecar.histogram import Histogram
 from sidecar.kernel import elsewhere, pins
 from sidecar.kernel.interface import Interface
 from sidecar.log_fields import about
-from sidecar.model import ALL_VIEWS, Attributes, Snapshot
+from sidecar.model import ALL_VIEWS, Attributes, Series, Snapshot
 from sidecar.schema import Schema
 from sidecar.sources import locate
 from sidecar.sources.distinct import tell_apart
@@ -160,8 +160,16 @@ def is_counted(interface: Interface) -> bool:
 def rows(schema: Schema, snapshot: Snapshot) -> list[Row]:
     """Return the series of a snapshot with their totals since the map was created, sorted by attributes."""
     series = delta.advance(delta.baseline_from_zero(snapshot), [snapshot], schema).series
-    read = (Row(each.attributes, with_sign(schema, each.totals), each.views) for each in series)
+    read = (Row(each.attributes, totals(schema, each), each.views) for each in series)
     return sorted(read, key=sort_key)
+
+
+def totals(schema: Schema, series: Series) -> tuple[int, ...]:
+    """Return the totals of a series; of fields that are not summed, what they hold."""
+    if schema.only_sums:
+        return with_sign(schema, series.totals)
+    both = zip(schema.numbers, series.totals, series.values, strict=True)
+    return with_sign(schema, [total if field.aggregate == "sum" else value for field, total, value in both])
 
 
 def numbers(columns: Sequence[Column], of_series: Sequence[int]) -> tuple[int, ...]:

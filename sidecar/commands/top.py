@@ -43,7 +43,7 @@ class _Watched:
                 Counted(
                     series.attributes,
                     peek.numbers(columns, peek.with_sign(schema, series.counts)),
-                    peek.numbers(columns, peek.with_sign(schema, series.totals)),
+                    peek.numbers(columns, peek.totals(schema, series)),
                 )
                 for series in window.series
             ),

@@ -2,9 +2,11 @@
 """Cells: the numbers in a map's values, added up over the CPUs in each field's own width (pure)."""
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
+from sidecar.counts.combine import over_cpus
 from sidecar.model import Column, Field, Layout
 from sidecar.u64 import U64, signed
 
@@ -12,6 +14,8 @@ from sidecar.u64 import U64, signed
 def cells(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
     """
     Return the cells of one entry: a 64-bit field added up over the slots modulo 2^64, a narrower one by slot.
+
+    One that is not summed has one cell too, whatever its width (`combine`).
 
     Args:
         raw: The value as the kernel returns it: *slots* values, each padded to the same length.
@@ -31,8 +35,24 @@ def cells(raw: bytes, layout: Layout, slots: int) -> tuple[int, ...]:
     numbers: list[int] = []
     for field in layout.fields:
         by_slot = [_extract(raw, start, field) for start in range(0, len(raw), stride)]
-        numbers += [sum(by_slot) & U64] if field.bits == 64 else by_slot
+        if field.aggregate != "sum":
+            numbers.append(_combined(raw, stride, layout, field, by_slot))
+        else:
+            numbers += [sum(by_slot) & U64] if field.bits == 64 else by_slot
     return tuple(numbers)
+
+
+def _combined(raw: bytes, stride: int, layout: Layout, field: Field, by_slot: Sequence[int]) -> int:
+    """Return the cell of a field that is not summed over the slots."""
+    starts = range(0, len(raw), stride)
+    rank, ranks = field, by_slot
+    if field.order:
+        rank = layout.field(field.order)
+        ranks = [_extract(raw, start, rank) for start in starts]
+    if rank.signed:
+        ranks = [signed(number, rank.bits) for number in ranks]
+    used = [at for at, start in enumerate(starts) if any(raw[start : start + layout.value_size])]
+    return over_cpus(field, by_slot, ranks, used)
 
 
 def locate(field: Field) -> tuple[int, int, int, Literal["little", "big"]]:

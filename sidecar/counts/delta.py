@@ -14,6 +14,7 @@ from sidecar.counts import fields, idle
 from sidecar.counts.aggregate import Aggregated, add_to, aggregate
 from sidecar.counts.cells import growth, values
 from sidecar.counts.columns import columnar_window
+from sidecar.counts.combine import BySeries
 from sidecar.counts.placing import Placed
 from sidecar.counts.resets import Counters, Resets
 from sidecar.counts.unused import completed
@@ -219,6 +220,8 @@ def _values(
     held: dict[Attributes, tuple[int, ...]] = {}
     if not schema.needs_values:
         return held
+    if not schema.only_sums:
+        return _combined_values(snapshots, schema, placed)
     newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
     for snapshot in snapshots:
         in_map: dict[Attributes, tuple[int, ...]] = {}
@@ -242,6 +245,32 @@ def _values(
         for attributes, numbers in of_views.items():
             add_to(in_map, attributes if attributes in placed else overflow, numbers)
         held |= in_map
+    return held
+
+
+def _combined_values(
+    snapshots: Sequence[Snapshot], schema: Schema, placed: Mapping[Attributes, object]
+) -> Mapping[Attributes, tuple[int, ...]]:
+    """Return the same where some field is not summed over the keys of a series."""
+    held: dict[Attributes, tuple[int, ...]] = {}
+    newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
+    by_series, of_views = BySeries(schema.numbers), Placed(schema)
+    for snapshot in snapshots:
+        in_map: dict[Attributes, list[int | None]] = {}
+        reading = of_views.rows_of(snapshot.reading)
+        counting = _Counting(schema, snapshot.reading.columns)
+        reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
+        is_decodable = snapshot.identity.key_size == newest.identity.key_size
+        rows = [(key, of_views.parts(key), now) for key, now in reading.cells.items()]
+        if snapshot is newest:
+            zeros = (0,) * sum(column.cells for column in snapshot.reading.columns)
+            rows += [(part.view.row or b"", [part], zeros) for part in of_views.unused_rows(reading.cells)]
+        for key, parts, now in rows:
+            numbers = reordered(values(now, counting.of(parts)[0]))
+            for attributes, more in of_views.each(key, parts, numbers, is_decodable=is_decodable):
+                place = attributes if attributes in placed else overflow
+                by_series.add(in_map.setdefault(place, [None] * len(schema.numbers)), more)
+        held |= {attributes: tuple(number or 0 for number in each) for attributes, each in in_map.items()}
     return held
 
 

@@ -52,13 +52,32 @@ class Placed:
     def add_unused_rows(self, known: Container[bytes]) -> None:
         """Add zeros for each row that has a metric of its own and is not *known*: it never counted."""
         zeros = (0,) * len(self._schema.layout.fields)
-        for part in self._schema.parts if self._schema.cpu is None else ():
-            if part.view.row is not None and part.view.row not in known:
-                self.add(part.view.row, [part], zeros)
+        for part in self.unused_rows(known):
+            self.add(part.view.row or b"", [part], zeros)
 
     def items(self) -> Iterator[tuple[Attributes, Numbers]]:
         """Yield each series with its numbers."""
         return ((attributes, tuple(numbers)) for attributes, numbers in self._numbers.items())
+
+    def each(
+        self, key: bytes, parts: Iterable[Part], of_key: Numbers, *, is_decodable: bool = True
+    ) -> Iterator[tuple[Attributes, dict[int, int]]]:
+        """Yield the series of a key in the views *parts*, each with the numbers that `add` would add."""
+        schema = self._schema
+        raw = key if schema.cpu is None else key[:-CPU_BYTES]
+        for part in parts:
+            view = part.view
+            attributes: Attributes = (*schema.attributes, OVERFLOW)
+            if is_decodable:
+                attributes = schema.attributes_of(key, view.label)
+            first = part.first + (view.bucket(raw) if view.bucket else 0) * len(part.picks)
+            yield attributes, {at: of_key[pick] for at, pick in enumerate(part.picks, first)}
+
+    def unused_rows(self, known: Container[bytes]) -> Iterator[Part]:
+        """Yield each view of a row that has a metric of its own and is not *known*: it never counted."""
+        for part in self._schema.parts if self._schema.cpu is None else ():
+            if part.view.row is not None and part.view.row not in known:
+                yield part
 
     def add(self, key: bytes, parts: Iterable[Part], of_key: Numbers, *, is_decodable: bool = True) -> None:
         """

@@ -12,11 +12,12 @@ from sidecar.describe.decoders import NameOf
 from sidecar.describe.elements import EVERY, with_elements
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.histograms import array_slots, build_histogram, elements_of, slots_of
+from sidecar.describe.meaning import aggregate_of
 from sidecar.describe.shape import Encoding, Part, part_called
 from sidecar.describe.spec import MetricSpec, view_name
 from sidecar.errors import each
 from sidecar.kinds import KINDS, Kind
-from sidecar.model import Field
+from sidecar.model import Aggregate, Field
 from sidecar.schema import Instrument
 from sidecar.suggest import suggest
 
@@ -46,10 +47,10 @@ class Built(NamedTuple):
 
 
 class _Use:
-    """The kinds of metric, by view, that a part of the value yields."""
+    """The kinds of metric, by view, that a part of the value yields under one aggregate."""
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
+    def __init__(self, part: Part, name: str, aggregate: Aggregate, order: str) -> None:
+        self.part, self.name, self.aggregate, self.order = part, name, aggregate, order
         self.kinds: dict[str, set[Kind]] = {}
 
     def field(self, view: str | None = None) -> Field:
@@ -59,7 +60,9 @@ class _Use:
         views = self.kinds.values() if view is None else [self.kinds[view]]
         signed = all(any(kind.signed for kind in kinds) for kinds in views)
         signed = signed or part.encoding is Encoding.SIGNED or any(number < 0 for number in part.names)
-        return Field(part.name, part.bit_offset, part.bits, signed, part.big_endian)
+        return Field(
+            self.name, part.bit_offset, part.bits, signed, part.big_endian, self.aggregate, self.order
+        )
 
 
 def build_instruments(
@@ -91,17 +94,25 @@ def build_instruments(
 
     def use(metric: MetricSpec, part: Part) -> str:
         view = view_name(metric)
-        of_part = uses.setdefault(part.name, _Use(part)).kinds
+        by_name = aggregate_of(part) if summed and metric.kind is Kind.GAUGE else "sum"
+        aggregate, order = metric.aggregate or by_name, ""
+        if metric.by:
+            time = find_part(parts, metric.by, metric.at, what)
+            order = use(replace(metric, aggregate="max", by="", field=metric.by), time)
+        # Another name than that of its sum: their cells are not comparable.
+        by = f" by {metric.by}" if order else ""
+        name = part.name if aggregate == "sum" else f"{aggregate}({part.name}{by})"
+        of_part = uses.setdefault(name, _Use(part, name, aggregate, order)).kinds
         of_part.setdefault(view, set()).add(metric.kind)
         _refuse_kind(metric, part, of_part)
-        if part.encoding in (Encoding.BOOL, Encoding.ENUM) and summed:
+        if part.encoding in (Encoding.BOOL, Encoding.ENUM) and summed and aggregate == "sum":
             raise entry_error(
                 metric.at,
                 f"metric {metric.name!r}",
                 f"{part.name} is {part.encoding.value}, and a sum over CPUs would mean nothing",
-                "write `cpu: cpu` in the source, for one series per CPU",
+                "write `cpu: cpu` in the source, for one series per CPU, or `aggregate: max`",
             )
-        return part.name
+        return name
 
     def instrument(metric: MetricSpec, part: Part | None = None) -> Instrument:
         found = Instrument(

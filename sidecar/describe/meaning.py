@@ -11,6 +11,7 @@ import re
 from enum import Enum
 
 from sidecar.describe.shape import Part
+from sidecar.model import Aggregate
 
 
 class Meaning(Enum):
@@ -50,6 +51,7 @@ _NON_ADDITIVE = _words("min max mean avg average median minimum maximum peak ewm
 _NON_ADDITIVE |= _words(
     "p50 p90 p95 p99 lifetime ttl hoplimit window wnd cwnd rwnd ssthresh state status mode phase"
 )
+_GREATEST, _LEAST = _words("max maximum peak"), _words("min minimum")
 _NON_ADDITIVE |= _words("age uptime rtt srtt jitter gap iat")
 _ANYWHERE = _words("min max mean avg average median minimum maximum")
 _SPENT = _words(
@@ -80,6 +82,22 @@ def meaning_of(part: Part) -> Meaning:
     if meaning is None and part.big_endian and part.bits < 64:
         return Meaning.IDENTIFIER  # network order: copied from a packet
     return meaning or Meaning.COUNT
+
+
+def aggregate_of(part: Part) -> Aggregate:
+    """
+    Return how a gauge of a field is combined over CPUs, as its name tells.
+
+    It is the latest of several times (`first_*`: the earliest), the greatest maximum, the least minimum, or
+    else the sum.
+    """
+    words = frozenset(_split(part.name))
+    meaning = meaning_of(part)
+    if meaning is Meaning.TIME:
+        return "min" if "first" in words else "max"
+    if meaning is Meaning.NON_ADDITIVE and words & _GREATEST:
+        return "max"
+    return "min" if meaning is Meaning.NON_ADDITIVE and words & _LEAST else "sum"
 
 
 def _split(name: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Literal
 from sidecar.kernel import interface
 from sidecar.kernel.interface import Direction
 from sidecar.kinds import Kind
-from sidecar.model import Attributes
+from sidecar.model import Aggregate, Attributes
 from sidecar.scale import Scale
 from sidecar.schema import LARGEST_CARDINALITY
 
@@ -124,6 +124,8 @@ class MetricSpec:
         description: One sentence.
         kind: Which kind of metric the field yields.
         attributes: Attributes of each of its data points.
+        aggregate: How a gauge combines CPUs, and keys that share a series; None: as its name tells.
+        by: For the aggregate `last`, the field that is greatest where its value is taken.
         index: The attribute of each `*`, whose `field` means nothing; empty: the arrays' names.
         row: The only key that it is about, which is no attribute then: a number or the name of an enum.
         where: The parts of the key that choose which keys it is about, each with the wanted values.
@@ -142,6 +144,8 @@ class MetricSpec:
     description: str = ""
     kind: Kind = Kind.COUNTER
     attributes: Attributes = ()
+    aggregate: Aggregate | None = None
+    by: str = ""
     index: tuple[KeySpec, ...] = ()
     row: str | int | None = None
     where: tuple[tuple[str, Wanted], ...] = ()

@@ -69,10 +69,11 @@ def shared_series(schema: Schema, keys: int, series: int) -> str:
 
 
 def field_sums(schema: Schema, snapshot: Snapshot) -> dict[str, int]:
-    """Return the sum of each field over all keys and CPUs."""
+    """Return the sum over all keys and CPUs of each field that is a sum."""
     return {
         field.name: signed(total) if field.signed else total
         for field, total in zip(schema.layout.fields, sum_fields(snapshot.reading), strict=True)
+        if field.aggregate == "sum"
     }
 
 

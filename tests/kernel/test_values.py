@@ -104,3 +104,33 @@ def test_addresses_are_decoded_as_programs_store_them(values, dump):
         "process.name": "nginx",
     }
     assert series["fields"] == {"value": 7}
+
+
+def test_gauges_of_several_cpus_and_keys_are_what_the_configuration_says(values, dump):
+    """The latest time, the earliest of CPUs that counted, the level of the last one; a counter is a sum."""
+    form = "=QQQiI"
+    for key, slots in ((1, [(5, 900, 100, -7, 1)]), (2, [(3, 400, 50, -3, 2), (4, 800, 70, 9, 0)])):
+        raws = [struct.pack(form, *slot) for slot in slots[:CPUS]]
+        raws += [bytes(struct.calcsize(form))] * (CPUS - len(raws))
+        write(values, "gauge_map", struct.pack("=I", key), raws)
+
+    (series,) = dump(
+        "gauge_map",
+        "key: []",
+        "metrics:",
+        "  - {name: packets, field: packets}",
+        "  - {name: seen, field: last_seen, kind: gauge}",
+        "  - {name: first, field: first_seen, kind: gauge, aggregate: min}",
+        "  - {name: least, field: level, kind: gauge, aggregate: min}",
+        "  - {name: level, field: level, kind: gauge, aggregate: last, by: last_seen}",
+        "  - {name: phase, field: phase, kind: gauge, aggregate: max}",
+    )
+
+    assert series["fields"] == {
+        "packets": 12 if CPUS > 1 else 8,
+        "max(last_seen)": 900,
+        "min(first_seen)": 50,
+        "min(level)": -7,
+        "last(level by last_seen)": -7,
+        "max(phase)": 2,
+    }

@@ -55,9 +55,28 @@ class Aggregated:
         """Whether *rows* are all rows of the streams, in order."""
         return len(self.rows) == len(self.streams) and bool((self.rows[1:] > self.rows[:-1]).all())
 
-    def sum_by_series(self, of_keys: U64Array) -> U64Array:
-        """Return other numbers of the keys, added up by series as *counts* are."""
-        return _sum_by_series(self.key_rows, of_keys, len(self.streams), self.overflow_row, self.spread)[1]
+    def values_by_series(self, of_keys: U64Array, schema: Schema) -> U64Array:
+        """Return the values of the keys by series, combined as the schema says."""
+        found = _sum_by_series(self.key_rows, of_keys, len(self.streams), self.overflow_row, self.spread)[1]
+        if schema.only_sums or len(self.rows) == len(self.key_rows):
+            return found
+        for at, field in enumerate(schema.layout.fields):
+            if field.aggregate != "sum":
+                found[at] = self._chosen(of_keys, at, schema)[self.rows]
+        return found
+
+    def _chosen(self, of_keys: U64Array, at: int, schema: Schema) -> U64Array:
+        """Return the value of each series of a field that is not summed (`combine.BySeries`)."""
+        fields = schema.layout.fields
+        rank = schema.index[fields[at].order] if fields[at].order else at
+        ranks = of_keys[rank].view(np.int64) if fields[rank].signed else of_keys[rank]
+        keys = np.argsort(ranks, kind="stable")
+        if fields[at].aggregate == "min":
+            keys = keys[::-1]
+        chosen = np.zeros(len(self.streams), np.uint64)
+        # Of several assignments to one element the last one holds: that of the greatest rank.
+        chosen[self.key_rows[keys]] = of_keys[at][keys]
+        return chosen
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidecar.counts.cells import locate
-from sidecar.counts.columns.arrays import Mask, U64Array, cells_of
+from sidecar.counts.columns.arrays import Bytes, Mask, U64Array, cells_of
 from sidecar.counts.columns.match import find_rows
 from sidecar.counts.columns.table import Table
 from sidecar.model import Column, Field, Layout
@@ -68,7 +69,7 @@ def cells(raw: bytes, count: int, layout: Layout, slots: int) -> U64Array:
         ValueError: *raw* has another length.
 
     """
-    widths = [1 if field.bits == 64 else slots for field in layout.fields]
+    widths = [1 if field.bits == 64 or field.aggregate != "sum" else slots for field in layout.fields]
     found = np.empty((sum(widths), count), np.uint64)
     if not count:
         return found
@@ -78,7 +79,13 @@ def cells(raw: bytes, count: int, layout: Layout, slots: int) -> U64Array:
     start = 0
     for field, width in zip(layout.fields, widths, strict=True):
         by_slot = _extract(raw, count, slots, stride, field)
-        if width == slots:
+        if field.aggregate != "sum":
+            rank = layout.field(field.order) if field.order else field
+            ranks = _comparable(_extract(raw, count, slots, stride, rank), rank)
+            copies: Bytes = np.frombuffer(raw, np.uint8).reshape(count, slots, stride)
+            used: Mask = np.any(copies[:, :, : layout.value_size], axis=2)
+            found[start] = over_cpus(field, by_slot, ranks, used.T)
+        elif width == slots:
             found[start : start + width] = by_slot
         else:
             # Adding slot after slot is faster than a reduction along so short an axis.
@@ -88,6 +95,26 @@ def cells(raw: bytes, count: int, layout: Layout, slots: int) -> U64Array:
                 total += slot
         start += width
     return found
+
+
+def _comparable(numbers: U64Array, field: Field) -> NDArray[np.integer]:
+    """Return the numbers of a field as they compare."""
+    if not field.signed:
+        return numbers
+    sign = np.uint64(1 << (field.bits - 1))
+    return ((numbers ^ sign) - sign).view(np.int64)
+
+
+def over_cpus(field: Field, by_slot: U64Array, ranks: NDArray[np.integer], used: Mask) -> U64Array:
+    """Return the value of each entry (`combine.over_cpus`); the arrays have a row for each slot."""
+    taken, best = np.zeros(by_slot.shape[1], np.uint64), np.zeros_like(ranks[0])
+    has_one = np.zeros(by_slot.shape[1], np.bool_)
+    for numbers, rank, is_used in zip(by_slot, ranks, used, strict=True):
+        is_better = rank <= best if field.aggregate == "min" else rank >= best
+        takes = is_used & (is_better | ~has_one)
+        taken, best = np.where(takes, numbers, taken), np.where(takes, rank, best)
+        has_one |= takes
+    return taken
 
 
 def split_by_cpu(keys: bytes, key_size: int, cpus: Sequence[int]) -> bytes:

@@ -36,6 +36,8 @@ from sidecar.schema import CPU_BYTES, Schema, View
 
 def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> bool:
     """Return whether all readings have the same columns and keys of one size, as `window` requires."""
+    if schema.views and not schema.only_sums:
+        return False
     if len(schema.parts) > 1 or any(part.view.row is not None for part in schema.parts):
         return False
     newest = snapshots[-1]
@@ -88,7 +90,7 @@ def window(
     held = values(cells_of(tables[-1], columns), columns) if schema.needs_values else None
     counted = _add_counts(aggregated)
     elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
-    series = to_export = _series(aggregated, counted, baseline, after.end_ns, held, elapsed_ns)
+    series = to_export = _series(aggregated, counted, baseline, after.end_ns, held, elapsed_ns, schema)
     if not include_idle and idle.can_omit_idle(schema, len(series)):
         to_export = series.only(_select(series))
     newest_key_rows = aggregated.key_rows[len(aggregated.key_rows) - len(tables[-1]) :]
@@ -142,6 +144,7 @@ def _series(
     end_ns: int,
     held: U64Array | None,
     elapsed_ns: int,
+    schema: Schema,
 ) -> SeriesTable:
     """Return the series of a window; *counted* are the streams with its counts."""
     ends, totals = ends_of(aggregated.streams), totals_of(counted)
@@ -157,7 +160,7 @@ def _series(
         np.where(is_new, np.uint64(baseline.end_ns), ends),
         aggregated.counts,
         totals,
-        None if held is None else aggregated.sum_by_series(held),
+        None if held is None else aggregated.values_by_series(held, schema),
         elapsed_ns,
     )
 

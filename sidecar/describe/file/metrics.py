@@ -2,6 +2,7 @@
 """The sections `key`, `metrics` and `attributes` of a source or profile → specs."""
 
 import re
+from collections.abc import Mapping
 
 from sidecar.describe.decoders import DECODERS
 from sidecar.describe.elements import EVERY
@@ -11,12 +12,13 @@ from sidecar.describe.file.yaml_nodes import Node
 from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec
 from sidecar.errors import Collector, each
 from sidecar.kinds import KINDS, Kind
-from sidecar.model import Attribute, Attributes
+from sidecar.model import Aggregate, Attribute, Attributes
 
 _METRIC_KEYS = (
-    *("name", "field", "unit", "description", "kind", "attributes", "index"),
+    *("name", "field", "unit", "description", "kind", "attributes", "index", "aggregate", "by"),
     *("at", "where", "scale", "buckets", "bucket", "slots", "sum", "as"),
 )
+_AGGREGATES: Mapping[str, Aggregate] = {"sum": "sum", "max": "max", "min": "min", "last": "last"}
 _FORMS = ("explicit", "exponential")
 _MAX_UNIT = 63  # OpenTelemetry specification, `metrics/api.md`, "Instrument unit"
 
@@ -152,6 +154,8 @@ def _metric(node: Node) -> MetricSpec:
         kind=Kind.EXPONENTIAL if kind.is_histogram and form == "exponential" else kind,
         attributes=section.take("attributes", attributes, ()),
         index=section.take("index", index, ()),
+        aggregate=section.take("aggregate", _aggregate, None),
+        by=section.text("by") or "",
         row=section.take("at", buckets.row, None),
         where=section.take("where", buckets.where, ()),
         scale=section.take("scale", buckets.scale, None),
@@ -164,6 +168,7 @@ def _metric(node: Node) -> MetricSpec:
     if not section.errors:
         _refuse_histogram(section, kind)
         _refuse_index(section, spec)
+        _refuse_aggregate(section, spec)
     section.errors.raise_all()
     return spec
 
@@ -178,6 +183,20 @@ def _refuse_histogram(section: Section, kind: Kind) -> None:
             cause = f"it belongs to a histogram, and the metric is a {kind.word}"
             node = section.values[name]
             section.errors.add([node.refuse(name, cause, "write `kind: histogram`, or leave it out")])
+
+
+def _aggregate(node: Node) -> Aggregate:
+    return _AGGREGATES[node.choice("aggregate", list(_AGGREGATES))]
+
+
+def _refuse_aggregate(section: Section, spec: MetricSpec) -> None:
+    entry, node = f"metric {spec.name!r}", section.node
+    if spec.aggregate and spec.kind is not Kind.GAUGE:
+        cause = f"`aggregate` goes with gauges, and it is a {spec.kind.word}: counts are added up"
+        section.errors.add([node.refuse(entry, cause, "write `kind: gauge`, or leave it out")])
+    elif (spec.aggregate == "last") != bool(spec.by):
+        cause = "`aggregate: last` and `by` require each other"
+        section.errors.add([node.refuse(entry, cause, "write `by: last_seen`, which tells the time")])
 
 
 def _refuse_index(section: Section, spec: MetricSpec) -> None:

@@ -39,3 +39,18 @@ struct {
 	__type(key, struct flow);
 	__type(value, __u64);
 } flow_map SEC(".maps");
+
+enum phase { IDLE, BUSY, DRAINED };
+
+struct gauges {
+	__u64 packets, last_seen, first_seen;
+	__s32 level;
+	enum phase phase;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, struct gauges);
+} gauge_map SEC(".maps");

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from sidecar.describe.meaning import Meaning, meaning_of
+from sidecar.describe.meaning import Meaning, aggregate_of, meaning_of
 from sidecar.describe.shape import Encoding, Part
 
 COUNTS = (
@@ -64,3 +64,22 @@ def test_the_type_of_a_field_suggests_its_meaning():
     assert meaning_of(unsigned("nexthop", 32, "__be32", big_endian=True)) is Meaning.IDENTIFIER
     assert meaning_of(unsigned("packets", 32, "__be32", big_endian=True)) is Meaning.COUNT
     assert meaning_of(unsigned("port", 16, "__u16")) is Meaning.IDENTIFIER
+
+
+@pytest.mark.parametrize(
+    ("name", "aggregate"),
+    [
+        ("last_seen", "max"),
+        ("first_seen_ns", "min"),
+        ("update_ts", "max"),
+        ("max_len", "max"),
+        ("rtt_min", "min"),
+        ("peak", "max"),
+        ("tokens", "sum"),
+        ("mean", "sum"),
+        ("packets", "sum"),
+    ],
+)
+def test_how_cpus_are_combined_is_told_by_the_name(name, aggregate):
+    """A time is never added up."""
+    assert aggregate_of(Part(name, 0, 64, Encoding.UNSIGNED, "__u64")) == aggregate
