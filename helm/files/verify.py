@@ -92,19 +92,29 @@ def query(promql: str) -> list[dict]:
     return json.loads(fetch(url))["data"]["result"]
 
 
-def missing() -> tuple[int, list[str]]:
-    """Return the number of nodes, and what is missing on which."""
-    pods = cluster.pods(CHOSEN.sidecars)
-    lines = []
-    for node, pod in sorted(pods.items()):
-        if unreachable(pod):
-            print(f"{node}: skipped: the node is not ready", flush=True)
-            continue
-        try:
-            lines += [f"{node}: {text}" for text in missing_of(pod)]
-        except OSError as error:
-            lines.append(f"{node}: {pod['metadata']['name']}: {error}")
-    return len(pods), lines if pods else ["no sidecar runs: does a node match sidecar.nodeSelector?"]
+def missing() -> tuple[str, list[str]]:
+    """Return which nodes were asked, and what is missing on which."""
+    pods = dict(sorted(cluster.pods(CHOSEN.sidecars).items()))
+    if not pods:
+        return "", ["no sidecar runs: does a node match sidecar.nodeSelector?"]
+    skipped = [node for node, pod in pods.items() if unreachable(pod)]
+    lines = [f"{node}: {text}" for node in pods if node not in skipped for text in lacking(pods[node])]
+    number = len(pods) - len(skipped)
+    if not number:
+        lines = ["no sidecar runs on a node that is ready"]
+    asked = f"{number} {'node' if number == 1 else 'nodes'}"
+    return asked + (f"; not asked, since they are not ready: {', '.join(skipped)}" if skipped else ""), lines
+
+
+def lacking(pod: dict) -> list[str]:
+    """Return what is missing of a pod, or why it cannot be asked."""
+    name = pod["metadata"]["name"]
+    if pod["status"].get("phase") == "Pending":
+        return [f"{name} has not started: `kubectl describe pod {name}` and the node say why"]
+    try:
+        return list(missing_of(pod))
+    except OSError as error:
+        return [f"{name}: {error}"]
 
 
 def unreachable(pod: dict) -> bool:
@@ -123,11 +133,11 @@ def main() -> None:
     last: list[str] = []
     while True:
         try:
-            nodes, lines = missing()
+            asked, lines = missing()
         except OSError as error:
-            nodes, lines = 0, [str(error)]
+            asked, lines = "", [str(error)]
         if not lines:
-            print(f"counters arrive from {nodes} {'node' if nodes == 1 else 'nodes'}")
+            print(f"counters arrive from {asked}")
             sys.exit()
         if time.monotonic() > deadline:
             sys.exit("\n".join([f"after {SECONDS} s:", *lines]))

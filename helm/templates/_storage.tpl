@@ -10,6 +10,17 @@ emptyDir: {}
 {{- end }}
 {{- end }}
 
+{{- /* How a pod is replaced: (storage). Recreate waits for ever for a pod whose node is down. */ -}}
+{{- define "xdp-otel.strategy" -}}
+{{- if eq .type "emptyDir" -}}
+type: RollingUpdate
+rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+{{- else -}}
+# Two must not write to one directory.
+type: Recreate
+{{- end }}
+{{- end }}
+
 {{- /* The claim of a component: (list $ "component" storage). */ -}}
 {{- define "xdp-otel.claim" -}}
 {{- $ := index . 0 }}

@@ -6,6 +6,8 @@ KUBECONFIG    the cluster; the tests make interfaces on its first node, and for 
 IMAGE_LOAD    the command that brings an image archive into it: `kind load image-archive`,
               `k3s ctr images import`, …; the path is appended. Without it the images must be there
 IMAGE_DIR     where the archives (*.tar) are, .build/images by default
+NODE_DOWN     the command that cuts a node off: `docker stop`, …; the name is appended. Without it, tests skip
+NODE_UP       the command that starts it again: `docker start`, …
 IMAGE_PREFIX  what the images' names begin with, localhost by default
 KUBE_VALUES   a values file below those of the tests, for what the cluster needs
 """
@@ -20,7 +22,7 @@ import pytest
 
 from tests.chart.chart import ROOT
 from tests.kube.cluster import get, helm_here, kubectl
-from tests.kube.node import NAMESPACE, Node
+from tests.kube.node import NAMESPACE, Node, power_on
 from tests.kube.probe import Probe
 from tests.kube.release import Release
 
@@ -33,6 +35,9 @@ POD_SECURITY = "pod-security.kubernetes.io/enforce"
 @pytest.fixture(scope="session")
 def nodes():
     """Return the nodes, with the images loaded."""
+    names = [item["metadata"]["name"] for item in get("nodes")["items"]]
+    for name in names if "NODE_UP" in os.environ else ():
+        power_on(name)  # of a run that was aborted
     load = shlex.split(os.environ.get("IMAGE_LOAD", ""))
     archives = Path(os.environ.get("IMAGE_DIR", ROOT / ".build/images"))
     for archive in sorted(archives.glob("*.tar")) if load else ():
@@ -44,12 +49,11 @@ def nodes():
         kubectl("label", "namespace", namespace, f"{POD_SECURITY}=privileged")
     with ExitStack() as cleanup:
         cleanup.callback(remove_namespaces)
-        names = [item["metadata"]["name"] for item in get("nodes")["items"]]
         made = [cleanup.enter_context(Node(name)) for name in names]
         for each in made:
             each.uncover_bpffs()
         for namespace in (NAMESPACE, OTHER):
-            cleanup.enter_context(Probe(namespace, {"app": "probe"}))
+            cleanup.enter_context(Probe(namespace, {"app": "probe"}, node=names[0]))
         yield made
 
 
@@ -66,16 +70,35 @@ def node(nodes):
 
 
 @pytest.fixture
-def two(nodes):
-    """Return two nodes, each with an interface xdpt0."""
+def several(nodes):
+    """Return the nodes, at least two, each with an interface xdpt0."""
     if len(nodes) < 2:
         pytest.skip("the cluster has one node")
-    chosen = nodes[:2]
-    for each in chosen:
+    for each in nodes:
         each.wire("xdpt0")
-    yield chosen
-    for each in chosen:
+    yield nodes
+    for each in nodes:
         each.cut("xdpt0")
+
+
+def move_dns_from(node):
+    """Move the cluster's DNS to other nodes: a test without it would show only that."""
+    dns = ("--namespace=kube-system", "--selector=k8s-app=kube-dns")
+    kubectl("cordon", node)
+    kubectl("delete", "pods", *dns, f"--field-selector=spec.nodeName={node}", "--wait")
+    kubectl("wait", "pods", *dns, "--for=condition=Ready", "--timeout=60s")
+    kubectl("uncordon", node)
+
+
+@pytest.fixture
+def lost(several):
+    """Return the last node, for the test to cut off; it is brought back at the end."""
+    if not {"NODE_DOWN", "NODE_UP"} <= os.environ.keys():
+        pytest.skip("NODE_DOWN and NODE_UP are not set")
+    move_dns_from(several[-1].name)
+    yield several[-1]
+    if several[-1].is_cut_off:
+        several[-1].bring_back()
 
 
 @pytest.fixture
@@ -116,6 +139,13 @@ def release(node):
     """Return a release before its installation; it is uninstalled at the end and must leave nothing."""
     with uninstalled(Release(node)) as made:
         yield made
+
+
+@pytest.fixture
+def everywhere(several, release):
+    """Return a release on every node."""
+    release.selector = {}
+    return release
 
 
 @pytest.fixture

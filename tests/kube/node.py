@@ -2,6 +2,8 @@
 """One node of the cluster, controlled through a privileged pod: interfaces, traffic, pins, processes."""
 
 import json
+import os
+import shlex
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -67,6 +69,7 @@ class Node:
         self.name = name
         self._pod = f"{POD}-{name}"
         self._interfaces = []
+        self.is_cut_off = False
 
     def __enter__(self):
         pod = json.loads(json.dumps(_POD))
@@ -118,6 +121,20 @@ class Node:
         while "tmpfs" in self.run(*covered, check=False):
             self.run("umount", "/sys/fs/bpf")
 
+    def cut_off(self):
+        """End the node as a power failure does; the cluster finds out within a minute."""
+        self.is_cut_off = True
+        _by_hand("NODE_DOWN", self.name)
+
+    def bring_back(self):
+        """Start the node again, with its interfaces."""
+        power_on(self.name)
+        self.is_cut_off = False
+        self.__enter__()
+        interfaces, self._interfaces = self._interfaces, []
+        for interface in interfaces:
+            self.wire(interface)
+
     def files(self, directory):
         """Return the names in a directory of the node, none if it does not exist."""
         return sorted(self.run("ls", "-A", directory, check=False).split())
@@ -133,6 +150,17 @@ class Node:
 
     def _exec(self, *python):
         return ["exec", self._pod, f"--namespace={NAMESPACE}", "--", "python3", *python]
+
+
+def power_on(name):
+    """Start a node, if it was cut off, and wait until it is ready."""
+    _by_hand("NODE_UP", name)
+    kubectl("wait", f"node/{name}", "--for=condition=Ready", "--timeout=120s")
+
+
+def _by_hand(variable, name):
+    command = [*shlex.split(os.environ[variable]), name]
+    subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 def arrived(said):

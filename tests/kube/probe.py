@@ -22,10 +22,11 @@ print(json.dumps(reached))
 
 
 class Probe:
-    """A context manager: one pod of the pod network, with the labels of whom it stands for."""
+    """A context manager: one pod of the pod network, with the labels it poses with; on *node*, if given."""
 
-    def __init__(self, namespace, labels, name="probe"):
+    def __init__(self, namespace, labels, name="probe", node=None):
         self.namespace, self.labels, self.name = namespace, labels, name
+        self.node_selector = {"kubernetes.io/hostname": node} if node else {}
 
     def __enter__(self):
         container = {
@@ -38,7 +39,11 @@ class Probe:
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": self.name, "labels": self.labels},
-            "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]},
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "nodeSelector": self.node_selector,
+                "containers": [container],
+            },
         }
         where = f"--namespace={self.namespace}"
         kubectl("apply", where, "--filename=-", stdin=json.dumps(pod))

@@ -107,17 +107,19 @@ class Release:
         answer = ask(self.namespace, f"{self.full}-prometheus", 9090, "api/v1/query", query=promql)
         return [(series["metric"], series["value"][1]) for series in json.loads(answer)["data"]["result"]]
 
-    def counted(self, interface):
-        """Return Prometheus' counts for an interface, without metrics that it does not have."""
+    def counted(self, interface, *, also_lost=False):
+        """Return Prometheus' counts for an interface, with *also_lost* also those of lost nodes."""
         counts = Counter()
         for kind, metric in METRICS.items():
-            for _, value in self.query(f'{metric}{{network_interface_name="{interface}"}}'):
+            series = f'{metric}{{network_interface_name="{interface}"}}'
+            for _, value in self.query(f"last_over_time({series}[1h])" if also_lost else series):
                 counts[kind] += int(value)
         return counts
 
-    def has_counted(self, interface, expected, seconds=60):
+    def has_counted(self, interface, expected, seconds=60, *, also_lost=False):
         """Assert that Prometheus reaches exactly *expected*, without a counter reset."""
-        assert settled(lambda: self.counted(interface), expected, seconds) == expected
+        counted = settled(lambda: self.counted(interface, also_lost=also_lost), expected, seconds)
+        assert counted == expected
         resets = self.query(f'sum(resets(xdp_xdp_packets_total{{network_interface_name="{interface}"}}[1h]))')
         assert resets == [({}, "0")]
 

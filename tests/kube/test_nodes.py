@@ -7,72 +7,43 @@ import pytest
 
 from tests.kube.cluster import ClusterError
 from tests.kube.node import arrived
+from tests.kube.setups import WIRE, sent_by, values
 
-WIRE = "xdpt0"
-MODES = {
-    "sidecar": {},
-    "gateway": {},
-    "agent": {"gateway": {"replicas": 2}},
-    # What the sidecars serve themselves is compared.
-    "none": {"collector": {"endpoint": "http://192.0.2.1:4317", "basePoint": True}},
-}
 # Each of the twelve ways from one mode to another, once.
 WAY = ("sidecar", "gateway", "sidecar", "agent", "sidecar", "none", "gateway", "agent", "gateway", "none")
 WAY = (*WAY, "agent", "none", "sidecar")
 
 
-def values(mode):
-    """Return the values for a mode."""
-    more = MODES[mode]
-    return {
-        **more,
-        "sidecar": {"interfaces": [WIRE]},
-        "collector": {**more.get("collector", {}), "mode": mode},
-    }
-
-
-def sent_by(nodes, rounds=100):
-    """Send on each node; return the sum of what arrived."""
-    return sum((each.send(WIRE, rounds) for each in nodes), Counter())
-
-
-@pytest.fixture
-def everywhere(two, release):
-    """Return a release on both nodes."""
-    release.selector = {}
-    return release
-
-
 @pytest.mark.timeout(2400)
-def test_every_change_of_mode(two, everywhere):
-    """Twelve changes of `collector.mode` under traffic on two nodes: exact after each, without a reset."""
+def test_every_change_of_mode(several, everywhere):
+    """Twelve changes of `collector.mode` under traffic on every node: exact after each, without a reset."""
     release = everywhere
     release.install(values(WAY[0]))
-    sent = sent_by(two)
+    sent = sent_by(several)
     release.has_counted(WIRE, sent)
     for mode in WAY[1:]:
-        senders = [each.begin_to_send(WIRE, rounds=1000, per_second=800) for each in two]
+        senders = [each.begin_to_send(WIRE, rounds=1000, per_second=800) for each in several]
         release.upgrade(values(mode))
         sent += sum((arrived(sender.communicate(timeout=120)[0]) for sender in senders), Counter())
         # Prometheus reads its changed configuration within a minute or two.
         release.has_counted(WIRE, sent, 180)
 
 
-def test_test_asks_every_node(two, everywhere):
-    """`helm test` passes with both nodes, and names the one whose sidecar does not run."""
+def test_test_asks_every_node(several, everywhere):
+    """`helm test` passes with every node, and names the one whose sidecar does not run."""
     release = everywhere
     release.install(values("sidecar"))
-    assert "counters arrive from 2 nodes" in release.test()
+    assert f"counters arrive from {len(several)} nodes" in release.test()
     release.uninstall()
-    two[1].cut(WIRE)
+    several[1].cut(WIRE)
     release.install(values("sidecar"), wait=False)
     with pytest.raises(ClusterError) as failed:
         release.test()
-    two[1].wire(WIRE)
+    several[1].wire(WIRE)
     # Before that, its log has what was still missing on the way; after it, Helm repeats the log.
     missing = str(failed.value).partition("after 90 s:")[2].partition("level=INFO")[0]
-    assert f"{two[1].name}: " in missing
-    assert f"{two[0].name}: " not in missing
+    assert f"{several[1].name}: " in missing
+    assert f"{several[0].name}: " not in missing
 
 
 @pytest.mark.parametrize(
