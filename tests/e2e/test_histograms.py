@@ -177,6 +177,8 @@ def test_every_bucket_is_exact_through_kills(samples, tmp_path):
         collector = stopped.enter_context(stack.collector(tmp_path, ports))
         reader = stopped.enter_context(sidecar(tmp_path, ports, "--config", str(samples.config)))
         stopped.enter_context(prometheus(tmp_path, ports))
+        # A bucket that wraps before it was ever read is not seen to wrap.
+        waiting.answered(lambda: ask(ports, "xdp_my_size_count"))
         for turn in range(8):
             samples.observe(chance)
             if turn in (2, 5):
@@ -210,6 +212,7 @@ def test_native_histograms(samples, tmp_path):
         collector = stopped.enter_context(stack.collector(tmp_path, ports))
         stopped.enter_context(sidecar(tmp_path, ports, "--config", str(samples.config)))
         stopped.enter_context(prometheus(tmp_path, ports, **scraping))
+        waiting.answered(lambda: ask(ports, "xdp_my_size"))
         for turn in range(4):
             samples.observe(chance)
             if turn == 1:
