@@ -124,9 +124,8 @@ def _map_info(source: Source) -> tuple[str, int, str]:
 def _drop_privileges(config: Config, opened: SourceSet) -> None:
     """Keep only the capabilities that are still needed, before any thread starts that would keep all."""
     places = [(spec, source.info) for spec, source in opened.opened]
-    patterns = [spec.map_ref for spec in opened.specs if spec.map_ref.is_pattern]
     port = config.status[1] if config.status else None
-    privileges.drop(places, config.state_dir, port, config.endpoint.files, patterns)
+    privileges.drop(places, config.state_dir, port, config.endpoint.files, opened.patterns)
 
 
 def _log_endpoint(config: Config) -> None:

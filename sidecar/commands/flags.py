@@ -178,13 +178,15 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         metavar="PIN",
-        help="the map pinned at that path: needs the fewest rights, and follows a new map under the same pin",
+        help="the map pinned at that path: needs the fewest rights, and follows a new map under the same "
+        "pin; or all that match a pattern such as '/sys/fs/bpf/*/stats'",
     )
     group.add_argument(
         "--map-name",
         action="append",
         metavar="[IF:]NAME",
-        help="the only map with that name, or that of the program on interface IF (CAP_SYS_ADMIN)",
+        help="the only map with that name, or that of the program on interface IF; or all that match a "
+        "pattern (CAP_SYS_ADMIN)",
     )
     group.add_argument(
         "--map-id", action="append", type=_map_id, metavar="ID", help="the map with that id (CAP_SYS_ADMIN)"

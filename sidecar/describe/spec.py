@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sidecar.describe.globs import is_glob
 from sidecar.kernel import interface
 from sidecar.kernel.interface import Direction
 from sidecar.kinds import Kind
@@ -36,6 +37,7 @@ class MapRef:
         direction: Which packets of an interface.
         index: As in `Interface`.
         map: The name of the map of a program on an interface.
+        is_member: Whether it is one of those that a pattern stands for, whatever its own characters.
 
     """
 
@@ -45,10 +47,13 @@ class MapRef:
     direction: Direction = "receive"
     index: int = 0
     map: str = ""
+    is_member: bool = False
 
     @property
     def is_pattern(self) -> bool:
         """Whether it stands for any number of maps, which come and go (`sources.pattern`)."""
+        if self.kind in ("pin", "name"):
+            return not self.is_member and is_glob(self.value)
         return self.kind == "interface" and not self.index and interface.is_pattern(self.value)
 
     def __str__(self) -> str:
@@ -274,6 +279,7 @@ class SourceSpec:
         metrics: As in a profile.
         where: As in a metric, for all metrics.
         exclude: Shell patterns of what a pattern leaves out.
+        apart: Whether its series carry `xdp.source`, as nothing else distinguishes the members of a pattern.
         at: `file:line`; empty if the source comes from a flag.
 
     """
@@ -289,6 +295,7 @@ class SourceSpec:
     metrics: tuple[MetricSpec, ...] | None = None
     where: tuple[tuple[str, Wanted], ...] = ()
     exclude: tuple[str, ...] = ()
+    apart: bool = False
     at: str = dataclasses.field(default="", compare=False)
 
     def with_profile(self, profile: ProfileSpec | None) -> "SourceSpec":

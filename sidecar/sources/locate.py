@@ -67,6 +67,14 @@ def pattern(spec: SourceSpec) -> "Pattern | None":
     if not spec.map_ref.is_pattern:
         return None
     # Only those who use patterns pay for them.
+    if spec.map_ref.kind == "pin":
+        from sidecar.sources.pinned_maps import PinnedMaps  # noqa: PLC0415
+
+        return PinnedMaps(spec)
+    if spec.map_ref.kind == "name":
+        from sidecar.sources.named_maps import NamedMaps  # noqa: PLC0415
+
+        return NamedMaps(spec)
     from sidecar.sources.interfaces import Interfaces  # noqa: PLC0415
 
     return Interfaces(spec)
@@ -138,7 +146,7 @@ def _source(
     # What the interface carries is checked, and put right, whenever its map is located.
     watch = None if spec.map_ref.kind == "interface" else Feeders
     since = partial(_counting_since_ns, pin=pin)
-    return Source(name, find, partial(schema, spec), since, follow=follow, watch=watch)
+    return Source(name, find, partial(schema, spec), since, follow=follow, watch=watch, apart=spec.apart)
 
 
 def schema(spec: SourceSpec, info: bpf.MapInfo, before: Schema | None = None) -> Schema:

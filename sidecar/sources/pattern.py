@@ -27,6 +27,11 @@ class Pattern(ABC):
         self.spec = spec
 
     @property
+    def places(self) -> Sequence[SourceSpec]:
+        """What it has to be able to open later, of which the rights are kept."""
+        return (self.spec,)
+
+    @property
     def fd(self) -> int | None:
         """A descriptor that becomes readable when `is_due` may be; None: it is looked at between cycles."""
         return None

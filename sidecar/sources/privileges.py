@@ -11,7 +11,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sidecar.describe.resolve import resolve
@@ -30,18 +30,19 @@ def drop(
     state_dir: Path,
     port: int | None,
     certificates: Sequence[str] = (),
-    patterns: Sequence[MapRef] = (),
+    patterns: Sequence[SourceSpec] = (),
 ) -> None:
     """
     Drop, for good, the capabilities that the open sources, and those that come later, no longer need.
 
     Call this before the first thread starts: it would keep them all. *port* is the status endpoint's, if it
-    has one; *certificates* are files that are read again when they change; *patterns* are the places that
-    stand for many, of which some may be open and others come later.
+    has one; *certificates* are files that are read again when they change; *patterns* stand for many, of
+    which some may be open and others come later.
     """
-    places = [*(spec.map_ref for spec, _ in opened), *patterns]
+    places = [spec.map_ref for spec in (*(spec for spec, _ in opened), *patterns)]
     try:
-        kept = capabilities.keep_only(needed(places, probe(opened, state_dir, port, certificates)))
+        machine = probe(opened, state_dir, port, certificates)
+        kept = capabilities.keep_only(needed(places, _with_hidden(machine, patterns)))
     except OSError as error:
         # The seccomp profile forbids it, such as one of systemd's `~@privileged`.
         log.warning(
@@ -132,6 +133,16 @@ def probe(
             str(spec.map_ref) for spec, info in opened if not _resolves_without_btf(spec, info)
         ),
     )
+
+
+def _with_hidden(machine: Machine, patterns: Sequence[SourceSpec]) -> Machine:
+    """Return the machine with the patterns whose maps, which may come later, only BTF will describe."""
+    hidden = {
+        str(spec.map_ref)
+        for spec in patterns
+        if spec.layout is None and (spec.profile is None or spec.profile.layout is None)
+    }
+    return replace(machine, known_by_btf=machine.known_by_btf | hidden)
 
 
 def _for_place(place: MapRef, machine: Machine) -> set[Capability]:

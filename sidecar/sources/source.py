@@ -64,12 +64,13 @@ class Source:
         *,
         follow: bool = True,
         watch: Watch | None = None,
+        apart: bool = False,
     ) -> None:
         """
         Open nothing yet.
 
         With *follow*, each read asks *locate* for a map that has taken the place; with *watch*, it looks at
-        the programs that fill the map.
+        the programs that fill the map. With *apart*, its series carry its name from the beginning.
         """
         self.name = name
         self._locate = locate
@@ -83,7 +84,7 @@ class Source:
         """Why the source is stale as of the last read, on one line; empty if it is not."""
         # What was asked for, as far as it fitted the last map that it fitted in full.
         self._whole: Schema | None = None
-        self._has_attribute = False
+        self._has_attribute = apart
         self._neighbours: Sequence[Source] = ()
         self._streams: set[Streams] = set()
 

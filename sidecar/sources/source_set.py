@@ -83,6 +83,11 @@ class SourceSet:
         return [(each.spec, each.source) for each in self._open if not each.is_gone]
 
     @property
+    def patterns(self) -> Sequence[SourceSpec]:
+        """The specifications that stand for many, and what their members may need."""
+        return [place for pattern in self._patterns for place in pattern.places]
+
+    @property
     def gone(self) -> set[Source]:
         """The members that have gone, and whose last counts may not be delivered yet."""
         return {each.source for each in self._open if each.is_gone}

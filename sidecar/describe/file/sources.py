@@ -13,6 +13,7 @@ from sidecar.describe.file.layout import layout
 from sidecar.describe.file.metrics import attributes, key, metrics
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node, read
+from sidecar.describe.globs import refuse_placeholders
 from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, RowsShown, SourceSpec
 from sidecar.errors import each, placed
 from sidecar.kernel import map_kinds
@@ -171,6 +172,9 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
     )
     direction = section.take("direction", lambda text: text.choice("direction", CHOICES), DEFAULT)
     specs = in_directions(spec, direction)
+    if map_ref.is_pattern and map_ref.kind != "interface":
+        at = section.values["attributes"].at if "attributes" in section.values else ""
+        section.errors.take(lambda: refuse_placeholders(spec.attributes, map_ref.value, at), None)
     if not section.errors:
         section.errors.add(clashes(specs[0].with_profile(spec.profile)))
     section.errors.raise_all()

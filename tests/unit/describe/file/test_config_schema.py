@@ -26,6 +26,7 @@ GOOD = [
     "sources: [{pin: /a, series_limit: 5, cpu: cpu, key: []}, {name: b}]",
     "sources: [{id: 1, rows: all}, {id: 2, rows: used}]",
     "sources: [{interface: eth0, netns: blue, profile: packet-counter}]",
+    "sources: [{pin: /b/*/c, attributes: {a: 'x-{1}', b: '{0}', c: 1}}, {name: 'a_?'}]",
     "sources: [{interface: eth0, map: flows}, {interface: eth0, netns: blue, name: flows}]",
     "sources: [{interface: 'enp*s0f[0-9]np*', exclude: [veth*, docker0]}, {interface: auto, exclude: []}]",
     "sources: [{id: 1, attributes: {a: b, c: 1, d: true, e: -9223372036854775808}}]",
