@@ -2,8 +2,6 @@
 """The command `xdp-otel`; the only place where errors become exit codes."""
 
 import argparse
-import contextlib
-import io
 import logging
 import os
 import signal
@@ -11,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from sidecar.commands import log_flags, registry
+from sidecar.commands.usage import UsageError
 from sidecar.errors import ConfigError, SidecarError, is_text, machine_error
 from sidecar.kernel import limits, standard_streams
 from sidecar.observe.log_formats import JsonLine, OneLine
@@ -34,13 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ConfigError.exit_code
     as_json = log_flags.is_json(arguments, os.environ)
     try:
-        flags = _parse(_with_default_command(arguments), as_json=as_json)
+        flags = registry.parser().parse_args(_with_default_command(arguments))
         _set_up_logging(flags, as_json=as_json)
         _refuse_undecodable(arguments, os.environ)
         log_flags.check(os.environ)
         limits.raise_open_files()
         code = int(flags.command(flags))
         sys.stdout.flush()
+    except UsageError as error:
+        return _refuse(error, as_json=as_json)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # errors become exit codes here
         return _failed(error)
     return code
@@ -86,20 +87,14 @@ def _with_default_command(arguments: list[str]) -> list[str]:
     return arguments if named else ["run", *arguments]
 
 
-def _parse(arguments: list[str], *, as_json: bool) -> argparse.Namespace:
-    """Parse the arguments; log JSON if they are wrong, which the parser itself would write as text."""
-    parser = registry.parser()
-    if not as_json:
-        return parser.parse_args(arguments)
-    written = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(written):
-            return parser.parse_args(arguments)
-    except SystemExit:
-        if lines := written.getvalue().splitlines():
-            _log_to_stderr(JsonLine(), logging.INFO)
-            log.error("%s", lines[-1])
-        raise
+def _refuse(error: UsageError, *, as_json: bool) -> int:
+    """Say what is wrong with the command line, of which no format of the log is known but JSON."""
+    if as_json:
+        _log_to_stderr(JsonLine(), logging.INFO)
+        log.error("%s", error)
+    else:
+        sys.stderr.write(f"{error}\n")
+    return ConfigError.exit_code
 
 
 def _set_up_logging(flags: argparse.Namespace, *, as_json: bool) -> None:

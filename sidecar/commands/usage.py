@@ -5,11 +5,15 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from sidecar.errors import ConfigError, printable
+from sidecar.errors import printable
 from sidecar.suggest import nearest, suggest
 
 # Dashes that word processors and web pages put in place of hyphens.
 _DASHES = "-\u2010\u2011\u2013\u2014"
+
+
+class UsageError(Exception):
+    """A command line that is refused; the text is the whole line that says why."""
 
 
 class MisuseError(argparse.ArgumentError):
@@ -21,7 +25,7 @@ class MisuseError(argparse.ArgumentError):
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses arguments in one line, `xdp-otel run: cannot use <what>: <cause>: <remedy>`."""
+    """Raises UsageError in one line, `xdp-otel run: cannot use <what>: <cause>: <remedy>`."""
 
     def __init__(self, **settings: Any) -> None:
         """Take the keywords of `argparse.ArgumentParser`."""
@@ -46,8 +50,8 @@ class Parser(argparse.ArgumentParser):
         return flags, []
 
     def error(self, message: str) -> NoReturn:
-        """End the process with what argparse reports about no particular argument: one that is missing."""
-        self._exit("run", message, self._see_help())
+        """Refuse what argparse reports about no particular argument: one that is missing."""
+        self._raise("run", message, self._see_help())
 
     def set_short_usage(self) -> None:
         """Show the positional arguments and that there are flags; the help lists them."""
@@ -71,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         else:
             metavar = next((one.metavar for one in self._actions if flag in one.option_strings), None)
             remedy = f"write {flag} {metavar}" if metavar else self._see_help()
-        self._exit(f"use {flag}", error.message, remedy)
+        self._raise(f"use {flag}", error.message, remedy)
 
     def _refuse_unknown(self, word: str) -> NoReturn:
         name = word.partition("=")[0]
@@ -79,11 +83,11 @@ class Parser(argparse.ArgumentParser):
         close = nearest(name.lstrip(_DASHES), flags)
         remedy = f"did you mean {flags[close]}?" if close else self._see_help()
         if word.startswith("-"):
-            self._exit(f"use {name}", "unknown flag", remedy)
-        self._exit(f"use {word!r}", "it belongs to no flag", remedy)
+            self._raise(f"use {name}", "unknown flag", remedy)
+        self._raise(f"use {word!r}", "it belongs to no flag", remedy)
 
     def _see_help(self) -> str:
         return f"`{self.prog} --help` shows how"
 
-    def _exit(self, what: str, cause: str, remedy: str) -> NoReturn:
-        self.exit(ConfigError.exit_code, f"{self.prog}: {printable(f'cannot {what}: {cause}: {remedy}')}\n")
+    def _raise(self, what: str, cause: str, remedy: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {printable(f'cannot {what}: {cause}: {remedy}')}")
