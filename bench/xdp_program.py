@@ -15,6 +15,7 @@ from bench.table import Goal, Row, Samples, missing, row
 from demo import frames as f
 from demo.bpf_commands import prog_test_run
 from sidecar.kernel import libbpf
+from sidecar.kernel import syscall as bpf
 
 _MAC = bytes.fromhex("020000000001")
 _BODY = bytes(30)
@@ -48,6 +49,7 @@ def rows() -> Iterator[Row]:
             yield from _alone(kind, frame, loaded)
         for kind, frame in FRAMES.items():
             yield _transmitted(kind, frame, tcx)
+        yield _with_statistics(ours.prog_fd)
         yield from _together(cpus[:2], loaded)
 
 
@@ -89,6 +91,22 @@ def _alone(kind: str, frame: bytes, loaded: Mapping[str, int]) -> Iterator[Row]:
             over[_SHARED],
             cheaper=True,
         )
+
+
+def _with_statistics(ours: int) -> Row:
+    """Return what a run costs more while the kernel counts and times it (`--program-stats`)."""
+    frame = FRAMES["TCP/IPv4"]
+    without: list[float] = []
+    counted: list[float] = []
+    for _ in range(_ROUNDS):
+        without.append(_ns(ours, frame))
+        statistics = bpf.enable_stats()
+        try:
+            counted.append(_ns(ours, frame))
+        finally:
+            os.close(statistics)
+    name, reference = "XDP program, TCP/IPv4, with --program-stats, over without", "the program without"
+    return row(name, Samples(counted).over(Samples(without)), "ns", reference, Samples(without))
 
 
 def _together(cpus: list[int], loaded: Mapping[str, int]) -> Iterator[Row]:

@@ -53,6 +53,7 @@ class Config:
         state_dir: Directory of the journal and the instance id.
         status: Host and port of the status endpoint, or None.
         self_metrics: Whether to send the sidecar's own metrics too.
+        program_stats: Whether to count the runs of the programs whose maps are read.
         once: Whether to end after one cycle.
         state_dir_variable: The variable that names the state directory; empty if it is a flag or the default.
 
@@ -65,6 +66,7 @@ class Config:
     state_dir: Path
     status: tuple[str, int] | None
     self_metrics: bool
+    program_stats: bool
     once: bool
     state_dir_variable: str = ""
 
@@ -104,6 +106,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         else "",
         status=status,
         self_metrics=flags.self_metrics or _boolean(environ, "XDP_OTEL_SELF_METRICS"),
+        program_stats=flags.program_stats or _boolean(environ, "XDP_OTEL_PROGRAM_STATS"),
         once=flags.once,
     )
 

@@ -8,7 +8,7 @@ import select
 import shlex
 import signal
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -17,18 +17,20 @@ from sidecar.delivery import Delivery
 from sidecar.describe.spec import SourceSpec
 from sidecar.errors import placed
 from sidecar.exporter import dialer
+from sidecar.kernel.capabilities import Capability
 from sidecar.kernel.terminal import has_terminal
 from sidecar.log_fields import about
 from sidecar.model import Attribute, Temporality
 from sidecar.observe.otlp import encode_telemetry
 from sidecar.observe.server import StatusServer
 from sidecar.observe.service_manager import ServiceManager
-from sidecar.observe.telemetry import Telemetry
+from sidecar.observe.telemetry import Family, Telemetry
 from sidecar.otlp.outcome import Delivered, Exporter
 from sidecar.otlp.resource import keep_instance_id, resource_attributes
 from sidecar.pipeline import Pipeline
 from sidecar.reload import Reload
-from sidecar.sources import locate, privileges
+from sidecar.sources import locate, privileges, program_stats
+from sidecar.sources.program_stats import ProgramStats
 from sidecar.sources.source import Source
 from sidecar.sources.source_set import SourceSet
 from sidecar.state.journal import Journal, journal_name
@@ -71,6 +73,8 @@ def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None
         _log_maps(opened.sources)
         telemetry.interfaces = lambda: opened.interfaces
         telemetry.maps = lambda: {source.name: _map_info(source) for source in opened.sources}
+        if config.program_stats:
+            cleanup.callback(_count_runs(opened, telemetry))
         # Maps can be listed only before the privileges are dropped.
         journal.retain = opened.retained
         _drop_privileges(config, opened)
@@ -125,7 +129,20 @@ def _drop_privileges(config: Config, opened: SourceSet) -> None:
     """Keep only the capabilities that are still needed, before any thread starts that would keep all."""
     places = [(spec, source.info) for spec, source in opened.opened]
     port = config.status[1] if config.status else None
-    privileges.drop(places, config.state_dir, port, config.endpoint.files, opened.patterns)
+    also = program_stats.RIGHTS if config.program_stats else frozenset[Capability]()
+    privileges.drop(places, config.state_dir, port, config.endpoint.files, opened.patterns, also)
+
+
+def _count_runs(opened: SourceSet, telemetry: Telemetry) -> Callable[[], None]:
+    """Count the runs of the programs whose maps are read; return what ends that."""
+
+    def maps() -> Mapping[int, str]:
+        by_interface = [(source.info.id, locate.interface_of(spec.map_ref)) for spec, source in opened.opened]
+        return {map_id: interface.name if interface else "" for map_id, interface in by_interface}
+
+    stats = ProgramStats(maps)
+    telemetry.programs = stats.read
+    return stats.close
 
 
 def _log_endpoint(config: Config) -> None:
@@ -154,7 +171,6 @@ def _pipeline(
     clock: "_Clock",
 ) -> Pipeline:
     delivery = Delivery(journal, pusher, clock, config.temporality, telemetry)
-    after_delivery = _self_metrics(pusher, resource, telemetry) if config.self_metrics else lambda: None
     reported_maps = ReportedMaps(config.state_dir) if config.sends else NothingReported()
     return Pipeline(
         opened.sources,
@@ -163,20 +179,28 @@ def _pipeline(
         delivery,
         clock,
         telemetry,
-        after_delivery,
+        _after_delivery(config, pusher, resource, telemetry),
         reported_maps,
         delivers=config.sends,
         members=opened,
     )
 
 
-def _self_metrics(
-    pusher: Exporter, resource: Sequence[Attribute], telemetry: Telemetry
+def _after_delivery(
+    config: Config, pusher: Exporter, resource: Sequence[Attribute], telemetry: Telemetry
 ) -> Callable[[], None]:
+    """Return what sends the sidecar's own metrics, those of them that were asked for."""
+    families: Callable[[], Iterable[Family]]
+    if config.self_metrics:
+        families = telemetry.families
+    elif config.program_stats:
+        families = telemetry.program_families
+    else:
+        return lambda: None
     start_ns = time.time_ns()
 
     def send() -> None:
-        request = encode_telemetry(resource, telemetry.families(), start_ns, time.time_ns())
+        request = encode_telemetry(resource, families(), start_ns, time.time_ns())
         outcome = pusher.push(request, timeout_s=_SELF_METRICS_TIMEOUT_S)
         if not isinstance(outcome, Delivered):
             log.debug("cannot send the sidecar's own metrics (%s: %s)", outcome.code, outcome.message)

@@ -249,6 +249,12 @@ def _add_delivery(command: argparse.ArgumentParser) -> None:
         help="export the sidecar's own metrics too (XDP_OTEL_SELF_METRICS=true)",
     )
     service.add_argument(
+        "--program-stats",
+        action="store_true",
+        help="count and time the runs of the programs whose maps are read (CAP_SYS_ADMIN; it slows down all "
+        "BPF programs of this host a little; XDP_OTEL_PROGRAM_STATS=true)",
+    )
+    service.add_argument(
         "--once", action="store_true", help="run one cycle, wait for its acknowledgement, exit"
     )
 

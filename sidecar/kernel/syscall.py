@@ -42,13 +42,19 @@ class MapInfo:
 
 @dataclass(frozen=True)
 class ProgInfo:
-    """`struct bpf_prog_info`; `load_time_ns` is on CLOCK_BOOTTIME."""
+    """
+    `struct bpf_prog_info`; `load_time_ns` is on CLOCK_BOOTTIME.
+
+    The runs, and the time they took, are those while statistics were on (`enable_stats`).
+    """
 
     id: int
     name: str
     load_time_ns: int
     map_ids: tuple[int, ...]
     type: int = 0
+    runs: int = 0
+    run_time_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -242,7 +248,18 @@ def prog_info(prog_fd: int) -> ProgInfo:
         load_time_ns=raw.load_time,
         map_ids=tuple(ids)[: raw.nr_map_ids],
         type=kind,
+        runs=raw.run_cnt,
+        run_time_ns=raw.run_time_ns,
     )
+
+
+def enable_stats() -> int:
+    """
+    Have the kernel count the runs of all programs, and measure them, until the returned descriptor is closed.
+
+    This needs CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_enable_stats`). Kernels before 5.8 answer EINVAL.
+    """
+    return call(uapi.ENABLE_STATS, uapi.EnableStats(uapi.STATS_RUN_TIME))
 
 
 def map_info_by_id(map_id: int) -> MapInfo | None:

@@ -35,7 +35,10 @@ LINK_CREATE = 28
 LINK_UPDATE = 29
 LINK_GET_FD_BY_ID = 30
 LINK_GET_NEXT_ID = 31
+ENABLE_STATS = 32
 LINK_DETACH = 34
+
+STATS_RUN_TIME = 0  # enum bpf_stats_type
 
 # enum bpf_map_type
 MAP_HASH = 1
@@ -222,7 +225,14 @@ class RawProgInfo(ctypes.Structure):
         ("nr_map_ids", ctypes.c_uint32),
         ("map_ids", ctypes.c_uint64),
         ("name", ctypes.c_char * OBJ_NAME_LEN),
+        ("_rest", ctypes.c_uint8 * 112),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_cnt", ctypes.c_uint64),
     )
+
+
+class EnableStats(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_uint32),)
 
 
 class RawBtfInfo(ctypes.Structure):

@@ -171,7 +171,7 @@ def _target(resource: Sequence[Attribute]) -> Iterator[str]:
 
 def _own(families: Iterable[Family]) -> Iterator[str]:
     for family in families:
-        name = f"xdp_otel_{family.name}" + ("_total" if family.kind == "counter" else "")
+        name = f"xdp_{prometheus_names.metric(family.metric)}"
         yield from _header(name, family.kind, family.help)
         for values, value in family.samples.items():
             yield f"{name}{_braced(_labels(dict(zip(family.labels, values, strict=True))))}{value}"

@@ -33,10 +33,10 @@ def _metric(family: Family, start_ns: int, now_ns: int) -> Metric:
         for labels, value in family.samples.items()
     ]
     if family.kind == "gauge":
-        metric = Metric(name=f"otel.{family.name}", description=family.help)
+        metric = Metric(name=family.metric, description=family.help, unit=family.unit)
         metric.gauge.data_points.extend(points)
         return metric
-    metric = Metric(name=f"otel.{family.name}.total", description=family.help)
+    metric = Metric(name=family.metric, description=family.help, unit=family.unit)
     metric.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
     metric.sum.is_monotonic = True
     metric.sum.data_points.extend(points)

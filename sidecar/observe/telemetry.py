@@ -8,7 +8,7 @@ Every label value exists from the start, at 0, so that a rate over it is right f
 import logging
 import mmap
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from sidecar.counts.window import NextWindow
 from sidecar.errors import KernelError, RightsError, SidecarError, SourceError
 from sidecar.log_fields import about
 from sidecar.schema import Schema, SourceSeries
+from sidecar.sources.program_stats import ProgramRuns
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ READ_ERRORS: Mapping[type[SidecarError], str] = {
     RightsError: "rights",
     KernelError: "kernel",
 }
+_PROGRAM = ("xdp.program.name", "xdp.program.id", "network.interface.name")
 OUTCOMES = ("delivered", "retry", "refused", "given_up")
 
 
@@ -36,11 +38,12 @@ class Family:
     A metric family as Prometheus defines it.
 
     Attributes:
-        name: Without the prefix `xdp_otel_` and, for a counter, the suffix `_total`.
+        name: Without the prefix `xdp_otel_` and, for a counter, the suffix `_total`; or the whole, with dots.
         kind: Its type.
         help: One sentence.
         labels: Names of its labels.
         samples: A value for each tuple of label values.
+        unit: In OTLP; empty where the name has it.
 
     """
 
@@ -49,6 +52,14 @@ class Family:
     help: str
     labels: tuple[str, ...]
     samples: Mapping[tuple[str, ...], float]
+    unit: str = ""
+
+    @property
+    def metric(self) -> str:
+        """Its whole name in OTLP; Prometheus shows it with `xdp_` before it, and `_` for each dot."""
+        if "." in self.name:
+            return self.name
+        return f"otel.{self.name}" + (".total" if self.kind == "counter" else "")
 
 
 @dataclass
@@ -79,6 +90,7 @@ class Telemetry:
         sources: What the sources have counted as of the last cycle, acknowledged or not.
         maps: For each source the name, id and type of its present map.
         interfaces: How many interfaces there are by state, if a pattern chooses them.
+        programs: The runs of the programs whose maps are read, if they are counted.
         series: Number of series of each source.
         series_limit: Their limit.
         overflowed: Number of series aggregated into the overflow series.
@@ -107,6 +119,7 @@ class Telemetry:
     sources: SourceSeries = ()
     maps: Callable[[], Mapping[str, tuple[str, int, str]]] = dict
     interfaces: Callable[[], Mapping[str, int]] = dict
+    programs: Callable[[], Sequence[ProgramRuns]] = tuple
     series: dict[str, int] = field(default_factory=dict)
     series_limit: dict[str, int] = field(default_factory=dict)
     overflowed: dict[str, int] = field(default_factory=dict)
@@ -210,6 +223,19 @@ class Telemetry:
         )
         for name, kind, text, value in self._single_values():
             yield Family(name, kind, text, (), {(): value})
+        yield from self.program_families()
+
+    def program_families(self) -> Iterator[Family]:
+        """Yield the metrics of programs; none if there are no runs to report."""
+        runs: dict[tuple[str, ...], float] = {}
+        times: dict[tuple[str, ...], float] = {}
+        for each in self.programs():
+            labels = each.name, str(each.id), each.interface
+            runs[labels], times[labels] = each.runs, each.run_time_ns
+        if runs:
+            text = "of a program whose map is read, since the sidecar started."
+            yield Family("xdp.program.runs", "counter", f"Runs {text}", _PROGRAM, runs, "{run}")
+            yield Family("xdp.program.run_time", "counter", f"Time of the runs {text}", _PROGRAM, times, "ns")
 
     def _single_values(self) -> Iterator[tuple[str, Literal["counter", "gauge"], str, float]]:
         yield (

@@ -11,6 +11,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,18 +32,19 @@ def drop(
     port: int | None,
     certificates: Sequence[str] = (),
     patterns: Sequence[SourceSpec] = (),
+    also: AbstractSet[Capability] = frozenset(),
 ) -> None:
     """
     Drop, for good, the capabilities that the open sources, and those that come later, no longer need.
 
     Call this before the first thread starts: it would keep them all. *port* is the status endpoint's, if it
     has one; *certificates* are files that are read again when they change; *patterns* stand for many, of
-    which some may be open and others come later.
+    which some may be open and others come later. *also* is kept for other purposes.
     """
     places = [spec.map_ref for spec in (*(spec for spec, _ in opened), *patterns)]
     try:
         machine = probe(opened, state_dir, port, certificates)
-        kept = capabilities.keep_only(needed(places, _with_hidden(machine, patterns)))
+        kept = capabilities.keep_only(needed(places, _with_hidden(machine, patterns)) | also)
     except OSError as error:
         # The seccomp profile forbids it, such as one of systemd's `~@privileged`.
         log.warning(

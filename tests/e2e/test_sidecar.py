@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from demo import stack
-from demo.bpf_commands import map_create, map_update
+from demo.bpf_commands import map_create, map_update, prog_test_run
 from demo.ports import Ports
 from demo.prometheus import fetch
+from sidecar.kernel import libbpf, uapi
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel import uapi
 from sidecar.kernel.cpus import possible_cpus
 from tests.waiting import matching
 
@@ -83,3 +83,24 @@ def test_self_metrics_are_exported_on_request(pin, tmp_path):
     assert re.search(r'^xdp_otel_batches_total\{.*outcome="delivered"\} [1-9]', body, re.MULTILINE)
     assert re.search(r'^xdp_otel_read_errors_total\{.*kind="rights"\} 0$', body, re.MULTILINE)
     assert "# TYPE xdp_otel_batches_total counter" in body
+
+
+def test_the_runs_of_a_program_are_exported_on_request(tmp_path):
+    """With --program-stats alone: exactly the runs since the start, and none of the sidecar's own metrics."""
+    ports = Ports.free()
+    options = ("--program-stats", "--otel-endpoint", f"127.0.0.1:{ports.otlp}", "--base-point")
+    stack.mount_bpffs()
+    path = Path("/sys/fs/bpf") / f"test-{uuid.uuid4().hex[:12]}"
+    with libbpf.load_packet_counter() as program, stack.collector(tmp_path, ports):
+        bpf.obj_pin(program.map_fd, str(path))
+        try:
+            with running(path, tmp_path, *options):
+                scrape(ports.metrics, r"^xdp_xdp_program_runs\{.*\} 0$")
+                prog_test_run(program.prog_fd, bytes(64), repeat=4321)
+                body = scrape(ports.metrics, r"^xdp_xdp_program_runs\{.*\} 4321$")
+        finally:
+            path.unlink()
+
+    assert re.search(r'^xdp_xdp_program_runs\{.*xdp_program_name="xdp_count_.*\} 4321$', body, re.MULTILINE)
+    assert re.search(r"^xdp_xdp_program_run_time\{.*\} [1-9]", body, re.MULTILINE)
+    assert "xdp_otel_" not in body

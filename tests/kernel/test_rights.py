@@ -137,6 +137,19 @@ def test_a_map_by_interface_and_name_needs_sys_admin(run, server, flows):
     assert server.calls == []
 
 
+def test_counting_the_runs_of_programs_needs_sys_admin(run, server, counted):
+    """It suffices for any user; without it nothing is sent, and the line names it."""
+    pin, _ = counted
+    os.chown(pin, NOBODY, 0)
+    arguments = ("run", "--program-stats", "--map-path", pin)
+    assert_delivered(server, run(NOBODY, "SYS_ADMIN", *arguments))
+
+    line = refused(run(NOBODY, "BPF,NET_ADMIN,PERFMON,DAC_OVERRIDE", *arguments))
+    assert "ERROR cannot count the runs of programs: EPERM" in line
+    assert "CAP_SYS_ADMIN is missing" in line
+    assert server.calls == []
+
+
 @pytest.mark.parametrize("direction", ["receive", "both"])
 def test_attaching_needs_bpf_and_net_admin(run, server, veth, direction):
     """With these two alone root attaches the shipped program, counts and exports."""

@@ -149,6 +149,7 @@ def pinned(make_map, make_pin):
         ("pin", {Capability.DAC_READ_SEARCH} | READ),
         ("id", READ),
         ("name", {Capability.SYS_ADMIN} | READ),
+        ("pin, counting runs", {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN} | READ),
     ],
 )
 def test_a_running_sidecar_has_dropped_the_rest(tmp_path, veth, pinned, by, expected):
@@ -159,6 +160,7 @@ def test_a_running_sidecar_has_dropped_the_rest(tmp_path, veth, pinned, by, expe
         "pin": ("--map-path", pin, "--profile", "packet-counter"),
         "id": ("--map-id", str(map_id), "--profile", "packet-counter"),
         "name": ("--map-name", "kept_counts", "--profile", "packet-counter"),
+        "pin, counting runs": ("--map-path", pin, "--profile", "packet-counter", "--program-stats"),
     }
     with running(tmp_path, *place[by]) as (pid, log):
         kept_sets, no_new_privileges = sets(pid)

@@ -209,6 +209,13 @@ def test_cumulative_and_base_points_are_options():
     assert config("--base-point", XDP_OTEL_BASE_POINT="false").temporality is Temporality.DELTA_WITH_BASE
 
 
+def test_program_statistics_are_off_unless_asked_for():
+    """By the flag or its variable: they cost every BPF program of the host."""
+    assert not config().program_stats
+    assert config("--program-stats").program_stats
+    assert config(XDP_OTEL_PROGRAM_STATS="true").program_stats
+
+
 @pytest.mark.parametrize(
     ("flags", "environ", "message"),
     [

@@ -17,6 +17,7 @@ from sidecar.commands.check.sources import check_sources
 from sidecar.config import Config, config_from
 from sidecar.errors import placed
 from sidecar.observe import listener
+from sidecar.sources.program_stats import ProgramStats
 from sidecar.state import rehearsal
 from sidecar.state.journal import journal_name
 
@@ -32,6 +33,8 @@ def check(flags: argparse.Namespace) -> int:
     if config.status:
         host, port = config.status
         rows.step(f"status endpoint {host}:{port}", lambda: _listen(host, port))
+    if config.program_stats:
+        rows.step("program statistics", _try_statistics)
     if flags.no_endpoint:
         rows.ok(f"Collector {config.endpoint.target}", "not contacted (--no-endpoint)")
     else:
@@ -46,6 +49,11 @@ def check(flags: argparse.Namespace) -> int:
 def _listen(host: str, port: int) -> Iterator[str]:
     listener.listen(host, port).close()
     yield "free"
+
+
+def _try_statistics() -> Iterator[str]:
+    ProgramStats(dict).close()
+    yield "can be turned on, and are off again"
 
 
 def _rehearse(config: Config) -> list[str]:
