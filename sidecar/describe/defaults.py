@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sidecar.describe import prometheus_names
+from sidecar.describe import guesses, prometheus_names
 from sidecar.describe.meaning import Meaning, meaning_of
-from sidecar.describe.shape import Encoding, Part, Shape, distinguishing_parts
+from sidecar.describe.shape import Encoding, Part, Shape
 from sidecar.describe.spec import METRIC_NAME, KeySpec, MetricSpec, SourceSpec
 from sidecar.errors import SourceError
 from sidecar.kernel.syscall import MapInfo
@@ -54,16 +54,18 @@ def with_defaults(spec: SourceSpec, info: MapInfo, shape: Shape) -> tuple[Source
 
 
 def key_of(info: MapInfo, shape: Shape) -> tuple[KeySpec, ...]:
-    """Return all parts of the key, or none if the map has a single key."""
+    """Return the parts of the key that are attributes, decoded as `guesses` says; none for a single key."""
     if info.kind.is_array and info.max_entries == 1:
         return ()
-    parts = distinguishing_parts(shape.key)
+    parts = guesses.key_parts(shape.key)
     names = prometheus_names.make_distinct(
         (prometheus_names.usable(part.name) for part in parts),
         prometheus_names.label,
         (SOURCE_ATTRIBUTE, OVERFLOW[0]),
     )
-    return tuple(KeySpec(part.name, name) for part, name in zip(parts, names, strict=True))
+    return tuple(
+        KeySpec(part.name, name, guesses.decoder_of(part)) for part, name in zip(parts, names, strict=True)
+    )
 
 
 def fields_of(parts: Iterable[Part], *, summed: bool) -> list[Field]:
@@ -116,6 +118,7 @@ def metrics_of(info: MapInfo, fields: Iterable[Field]) -> Iterator[MetricSpec]:
         yield MetricSpec(
             name=name,
             field=one.part.name,
+            unit=guesses.unit_of(one.part.name),
             description=f"Field {one.part.name} of map {title(info)}.",
             kind=one.kind or Kind.COUNTER,
         )

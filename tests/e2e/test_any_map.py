@@ -230,7 +230,7 @@ def test_any_name_of_a_key_field_can_be_scraped(tmp_path):
         config = tmp_path / "odd.yaml"
         config.write_text(
             f"sources: [{{id: {bpf.map_info(fd).id}, "
-            "layout: {key: {__pad: u8, job: u8, instance: u8, _: u8}, value: {packets: u64}}}]"
+            "layout: {key: {__x: u8, job: u8, instance: u8, _: u8}, value: {packets: u64}}}]"
         )
         stopped.enter_context(sidecar(tmp_path, ports, "--config", str(config)))
         expected = {("xdp_odd_packets", ("4", "1", "3", "2")): 7}

@@ -5,17 +5,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidecar.commands.discover import guesses, maps, write_layout
+from sidecar.commands.discover import maps, write_layout
+from sidecar.commands.discover.alternatives import alternatives_to
 from sidecar.commands.discover.model import FoundMap, Inventory
 from sidecar.commands.discover.report import c_type
-from sidecar.describe import defaults
+from sidecar.describe import defaults, guesses
 from sidecar.describe.file import sources
 from sidecar.describe.file.yaml_text import scalar as _scalar
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import matching_profile
 from sidecar.describe.prefixes import with_prefix
 from sidecar.describe.resolve import resolve
-from sidecar.describe.shape import ARRAY_INDEX, Part, Shape, covering_parts
+from sidecar.describe.shape import ARRAY_INDEX, Part, Shape
 from sidecar.describe.spec import KeySpec, MapRef, MetricSpec, SourceSpec
 from sidecar.errors import SidecarError, SourceError, printable
 from sidecar.kernel import pins
@@ -139,13 +140,13 @@ def _place(found: FoundMap) -> Iterator[str]:
 
 
 def _key_and_metrics(found: FoundMap, shape: Shape, *, enums: bool) -> Iterator[str]:
-    """Yield the sections that equal the defaults, but for guessed decoders and units."""
+    """Yield the sections that equal the defaults."""
     yield from _key(found, shape, enums=enums)
     yield from _metrics(found, shape)
 
 
 def _key(found: FoundMap, shape: Shape, *, enums: bool) -> Iterator[str]:
-    parts = {part.name: part for part in covering_parts(shape.key)}
+    parts = {part.name: part for part in guesses.key_parts(shape.key)}
     key = defaults.key_of(found.info, shape)
     if key:
         yield "    key:   # each part becomes an attribute; over parts left out, counts are summed"
@@ -154,8 +155,8 @@ def _key(found: FoundMap, shape: Shape, *, enums: bool) -> Iterator[str]:
 
 
 def _key_entry(entry: KeySpec, part: Part, *, enums: bool) -> Iterator[str]:
-    decoder = guesses.decoder_of(part)
-    others = guesses.alternatives_to(decoder, part)
+    decoder = entry.decoder
+    others = alternatives_to(decoder, part)
     table = ""
     if decoder == "enum" and not enums:
         # A layout has no enums.
@@ -176,7 +177,8 @@ def _metrics(found: FoundMap, shape: Shape) -> Iterator[str]:
         yield f"      - name: {_scalar(metric.name)}"
         yield f"        field: {_scalar(metric.field)}   # {types[metric.field]}{why.get(metric.field, '')}"
         yield f"        kind: {metric.kind.word}"
-        yield f"        unit: {_scalar(guesses.unit_of(metric.field))}"
+        if metric.unit:
+            yield f"        unit: {_scalar(metric.unit)}"
         yield f"        description: {_scalar(metric.description)}"
     for field in fields:
         if field.kind is None:

@@ -85,24 +85,24 @@ def test_a_value_without_a_plain_integer_is_refused():
 
 
 def test_every_part_of_the_key_becomes_an_attribute():
-    """By the default decoder of its type, in the order of the C declaration."""
+    """By the decoder that name and type suggest, in the order of the C declaration."""
     label = resolved().label
 
-    assert label(struct.pack("=IBxH", 7, 6, 0)[:6] + b"\x01\xbb") == (
-        ("ifindex", 7),
-        ("proto", 6),
+    assert label(struct.pack("=IBxH", 2**31, 6, 0)[:6] + b"\x01\xbb") == (
+        ("ifindex", "2147483648"),
+        ("proto", "tcp"),
         ("port", 443),
     )
 
 
 def test_attributes_that_prometheus_rejects_are_renamed():
     """Its exporter would drop the whole metric, and only the Collector's log would say so."""
-    names = ("__pad", "_", "instance", "job")
+    names = ("__x", "_", "instance", "job")
     key = tuple(Part(name, 8 * at, 8, Encoding.UNSIGNED, "__u8") for at, name in enumerate(names))
     label = resolved(of=info(key_size=4), shape=Shape(key, VALUE, 4, 56)).label
 
     assert label(bytes([0, 1, 2, 3])) == (
-        ("key.__pad", 0),
+        ("key.__x", 0),
         ("key._", 1),
         ("key.instance", 2),
         ("key.job", 3),
@@ -436,8 +436,8 @@ def test_a_schema_knows_whether_it_keeps_keys_distinct():
     """It does if every part becomes an attribute by a decoder that never merges values."""
     every = tuple(KeySpec(name, name, at="f:1") for name in ("ifindex", "proto", "port"))
 
-    assert resolved().distinct_keys
     assert resolved(key=every).distinct_keys
+    assert not resolved().distinct_keys  # by `ifname`
     assert not resolved(key=every[:2]).distinct_keys
     assert not resolved(key=()).distinct_keys
     assert not resolved(key=(*every[1:], replace(every[0], decoder="ifname"))).distinct_keys

@@ -61,24 +61,6 @@ def test_a_decoder_is_guessed_by_name_and_type(part, decoder):
     assert f"decoder: {decoder}}}" in configuration(found((part,)))
 
 
-@pytest.mark.parametrize(
-    ("field", "unit"),
-    [
-        ("packets", "{packet}"),
-        ("rx_pkts", "{packet}"),
-        ("frames", "{packet}"),
-        ("tx_bytes", "By"),
-        ("x", '"1"'),
-    ],
-)
-def test_a_unit_is_guessed_by_name(field, unit):
-    """Packets, bytes, or a bare number."""
-    value = (Part(field, 0, 64, Encoding.UNSIGNED, "__u64"),)
-    key = (Part("id", 0, 32, Encoding.UNSIGNED, "__u32"),)
-
-    assert f"unit: {unit}" in configuration(found(key, value=value)).replace('"{packet}"', "{packet}")
-
-
 def test_a_written_configuration_can_be_parsed(tmp_path):
     """Names that YAML could misread are quoted."""
     key = (
