@@ -47,7 +47,7 @@ def test_a_key_of_many_types_is_decoded_by_type(odd):
 
     assert made(odd.maps["flow_map"]).label(key.ljust(40, b"\0")) == (
         ("source", "::1"),
-        ("mac", "02aabbcc0001"),
+        ("mac", "02:aa:bb:cc:00:01"),
         ("name", "eth0"),
         ("ports.0", 443),
         ("ports.1", 80),
@@ -102,4 +102,4 @@ def test_xdp_filter_is_recognized():
     assert [instrument.name for instrument in stats.instruments] == ["xdp.action.packets", "xdp.action.bytes"]
     assert stats.label(struct.pack("=I", 1)) == (("xdp.action", "drop"),)
     assert ethernet.instruments[0].name.endswith(".value")
-    assert ethernet.label(bytes(range(6))) == (("addr", "000102030405"),)
+    assert ethernet.label(bytes(range(6))) == (("addr", "00:01:02:03:04:05"),)
