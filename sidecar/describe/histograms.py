@@ -10,8 +10,8 @@ from sidecar.errors import SidecarError
 from sidecar.histogram import IDENTITY, Histogram
 from sidecar.kinds import Kind
 
-# Bucket i of log2 begins at 2^i, and a u64 has 64 bits.
-_LOG2 = 64
+# As many as a u64 needs.
+_POWERS = {"log2": 64, "log2_zero": 65, "exp2": 65, "exp2_zero": 66}
 
 
 def elements_of(parts: Sequence[Part], metric: MetricSpec) -> list[Part]:
@@ -50,7 +50,7 @@ def slots_of(metric: MetricSpec, entries: int) -> int:
     """
     buckets = _buckets(metric)
     by_bounds = len(buckets.bounds) + 1 if buckets.form == "bounds" else 0
-    by_form = {"log2": _LOG2, "log2_zero": _LOG2 + 1}.get(buckets.form, 0)
+    by_form = _POWERS.get(buckets.form, 0)
     by_sum = metric.sum if isinstance(metric.sum, int) else 0
     if by_bounds and metric.slots not in (0, by_bounds):
         raise _refuse(metric, f"{len(buckets.bounds)} bounds make {by_bounds} buckets", "leave `slots` out")
@@ -102,7 +102,7 @@ def build_histogram(metric: MetricSpec, counts: Sequence[str], sums: Sequence[st
 
     """
     buckets, scale = _buckets(metric), metric.scale or IDENTITY
-    if metric.kind is Kind.EXPONENTIAL and (not buckets.form.startswith("log2") or metric.scale):
+    if metric.kind is Kind.EXPONENTIAL and (buckets.form not in _POWERS or metric.scale):
         cause = f"an exponential histogram ends its buckets at powers of 2, not {buckets.form}"
         if metric.scale:
             cause = "the buckets of an exponential histogram end at powers of 2, which a scale would move"
@@ -113,7 +113,8 @@ def build_histogram(metric: MetricSpec, counts: Sequence[str], sums: Sequence[st
         bounds=tuple(upper if metric.scale is None else [scale(bound) for bound in upper]),
         sums=tuple(sums),
         scale=scale,
-        counts_zeros=buckets.form == "log2_zero",
+        first_exponent=-1 if buckets.form.startswith("exp2") else 0,
+        counts_zeros=buckets.form.endswith("_zero"),
     )
 
 
@@ -123,7 +124,11 @@ def _upper(buckets: BucketsSpec, slot: int) -> float:
         return float(buckets.start + (slot + 1) * buckets.width - 1)
     if buckets.form == "bounds":
         return buckets.bounds[slot]
-    return float((1 << (slot if buckets.form == "log2_zero" else slot + 1)) - 1)
+    if buckets.form.endswith("_zero"):
+        slot -= 1
+    if slot < 0:
+        return 0.0
+    return float(1 << slot) if buckets.form.startswith("exp2") else float((2 << slot) - 1)
 
 
 def _buckets(metric: MetricSpec) -> BucketsSpec:

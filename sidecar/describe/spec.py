@@ -97,16 +97,16 @@ class BucketsSpec:
     The buckets of a histogram.
 
     Attributes:
-        form: `log2`: bucket i counts from 2^i to 2^(i+1)-1. `log2_zero`: the first counts zeros, the others
-            as log2. `linear`: each counts *width* numbers, the first from *start*. `bounds`: up to each of
-            *bounds*.
+        form: `log2`: bucket i counts from 2^i to 2^(i+1)-1. `exp2`: above 2^(i-1) up to 2^i. With `_zero`,
+            bucket 0 counts zeros and the others follow. `linear`: each counts *width* numbers, the first from
+            *start*. `bounds`: up to each of *bounds*.
         start: The least number that the first linear bucket counts.
         width: How many numbers a linear bucket counts.
         bounds: Inclusive upper bounds, in ascending order; the bucket after the last has none.
 
     """
 
-    form: Literal["log2", "log2_zero", "linear", "bounds"]
+    form: Literal["log2", "log2_zero", "exp2", "exp2_zero", "linear", "bounds"]
     start: int = 0
     width: int = 1
     bounds: tuple[float, ...] = ()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys `buckets`, `scale`, `at` and `where` of a metric → specs."""
 
+from typing import Literal
+
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node
 from sidecar.describe.spec import BucketsSpec, Wanted
@@ -8,8 +10,9 @@ from sidecar.errors import Collector, each
 from sidecar.scale import Scale
 from sidecar.suggest import suggest
 
-_FORMS = ("log2", "log2_zero", "linear")
-HOW = "write log2, log2_zero, {linear: {start: 0, width: 10}} or a list of upper bounds"
+_Powers = Literal["log2", "log2_zero", "exp2", "exp2_zero"]
+_POWERS: tuple[_Powers, ...] = ("log2", "log2_zero", "exp2", "exp2_zero")
+HOW = "write log2, log2_zero, exp2, exp2_zero, {linear: {start: 0, width: 10}} or a list of upper bounds"
 """How to write buckets."""
 _LARGEST = (1 << 63) - 1
 MAX_BUCKETS = 4096
@@ -22,14 +25,12 @@ def buckets(node: Node) -> BucketsSpec:
         return BucketsSpec("bounds", bounds=_bounds(node))
     if not node.is_mapping:
         word = node.text("buckets")
-        if word == "log2":
-            return BucketsSpec("log2")
-        if word == "log2_zero":
-            return BucketsSpec("log2_zero")
-        remedy = HOW if word == "linear" else f"{suggest(word, _FORMS)}; {HOW}"
-        raise node.refuse(
-            f"buckets {word!r}", "no start and width" if word == "linear" else "unknown", remedy
-        )
+        for form in _POWERS:
+            if word == form:
+                return BucketsSpec(form)
+        if word == "linear":
+            raise node.refuse("buckets", "linear needs a width", HOW)
+        raise node.refuse(f"buckets {word!r}", "unknown", f"{suggest(word, _POWERS)}; {HOW}")
     section = Section(node, "buckets", ("linear",))
     section.require("linear", HOW)
     spec = section.take("linear", _linear, BucketsSpec("linear"))

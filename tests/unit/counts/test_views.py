@@ -123,6 +123,8 @@ def test_elements_of_an_array_are_buckets(tmp_path):
     ("buckets", "scale", "expected"),
     [
         ("log2_zero", "", [0, 1, 3, 7, 15, 31, 63]),
+        ("exp2", "", [1, 2, 4, 8, 16, 32, 64]),
+        ("exp2_zero", "", [0, 1, 2, 4, 8, 16, 32]),
         ("{linear: {start: 10, width: 5}}", "", [14, 19, 24, 29, 34, 39, 44]),
         ("[1, 2.5, 10, 20, 30, 40, 1000]", "", [1, 2.5, 10, 20, 30, 40, 1000]),
         ("log2", ", scale: 1e-9", [1e-9, 3e-9, 7e-9, 1.5e-8, 3.1e-8, 6.3e-8, 1.27e-7]),
@@ -201,8 +203,11 @@ def test_a_base_point_holds_all_earlier_windows(tmp_path):
     assert (list(window.bucket_counts)[:2], window.sum) == ([0, 2], 15.0)
 
 
-@pytest.mark.parametrize(("buckets", "zeros", "counts"), [("log2", 0, 8), ("log2_zero", 3, 7)])
-def test_an_exponential_histogram(tmp_path, buckets, zeros, counts):
+@pytest.mark.parametrize(
+    ("buckets", "zeros", "counts", "offset"),
+    [("log2", 0, 8, 0), ("log2_zero", 3, 7, 0), ("exp2", 0, 8, -1), ("exp2_zero", 3, 7, -1)],
+)
+def test_an_exponential_histogram(tmp_path, buckets, zeros, counts, offset):
     """Scale 0 has the powers of two as bounds."""
     text = only(f"name: size, field: slots, kind: histogram, buckets: {buckets}, as: exponential")
     a = Map(tmp_path, IN_VALUE, text)
@@ -211,7 +216,10 @@ def test_an_exponential_histogram(tmp_path, buckets, zeros, counts):
     point = one(a.points(), "size", ("key", 0))
 
     assert (point.scale, point.zero_count, point.count) == (0, zeros, 209)
-    assert (point.positive.offset, list(point.positive.bucket_counts)) == (0, [3, 200, *[1] * 6][-counts:])
+    assert (point.positive.offset, list(point.positive.bucket_counts)) == (
+        offset,
+        [3, 200, *[1] * 6][-counts:],
+    )
 
 
 def test_a_row_is_a_metric(tmp_path):

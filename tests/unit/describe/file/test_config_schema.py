@@ -44,7 +44,7 @@ GOOD = [
     'sources: [{id: 1, metrics: [{name: a/b-c.d_e, field: f, unit: "{x}/s", description: D., kind: rate}]}]',
     "sources: [{id: 1, metrics: [{name: a, field: f, attributes: {g: h}}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, buckets: log2, sum: b, scale: 1e-9}]}]",
-    "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, buckets: log2, as: exponential}]}]",
+    "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, buckets: exp2, as: exponential}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, bucket: b, slots: 3, sum: 3, "
     "buckets: {linear: {start: -5, width: 10}}}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: f, kind: histogram, buckets: [0.5, 1, 1000]}]}]",
