@@ -20,10 +20,11 @@ from dashboards.panels import (
     number,
     rows,
 )
-from dashboards.promql import NODE, READ, own, own_recent, own_series, summed
+from dashboards.promql import INTERFACE, NODE, READ, SELECTED, own, own_recent, own_series, per_second, summed
 
 WAITING = "{{host_name}} {{instance}}"
 SOURCE = "{{host_name}} {{source}}"
+_PROGRAM = "{{host_name}} {{xdp_program_name}} {{network_interface_name}}"
 
 
 def sidecars() -> Dashboard:
@@ -175,6 +176,14 @@ def _series() -> list[Panel]:
             ),
             width=24,
         ),
+        lines(
+            "Time per run of a program",
+            "Mean, for each program whose map is read; for XDP, a run is a packet. Needs --program-stats. "
+            "The 20 slowest.",
+            SECONDS,
+            Query(f"topk (20, 1e-9 * {_of_programs('run_time')} / ({_of_programs('runs')} > 0))", _PROGRAM),
+            width=24,
+        ),
         rows(
             "Maps",
             "What each sidecar reads.",
@@ -190,3 +199,9 @@ def _series() -> list[Panel]:
             width=8,
         ),
     ]
+
+
+def _of_programs(count: str) -> str:
+    """Return how fast a count of each program grows."""
+    by = NODE, "xdp_program_name", INTERFACE
+    return per_second(f"xdp_xdp_program_{count}", *by, selector=SELECTED)

@@ -105,6 +105,9 @@ def _create_xdp_link(prog_fd: int, ifindex: int, what: str) -> tuple[int, str]:
     try:
         return bpf.link_create_xdp(prog_fd, ifindex, uapi.XDP_FLAGS_SKB_MODE), "generic"
     except OSError as error:
-        raise from_os_error(
-            what, error, rights=remedy(*LOAD_RIGHTS), otherwise="look at the kernel's log"
-        ) from error
+        # net/core/dev.c, `dev_xdp_attach`: "Cannot attach when an upper device already has a program".
+        is_below = error.errno == errno.EEXIST
+        otherwise = (
+            "`xdp-otel check` names the program on top of it" if is_below else "look at the kernel's log"
+        )
+        raise from_os_error(what, error, rights=remedy(*LOAD_RIGHTS), otherwise=otherwise) from error

@@ -120,7 +120,7 @@ def test_a_program_on_top_is_named_before_the_kernel_refuses_one_below(place, na
 
     with pytest.raises(SourceError, match=f"{upper} on top of it carries an XDP program"):
         require_attachable(below)
-    with pytest.raises(KernelError, match="EEXIST"):
+    with pytest.raises(KernelError, match=r"EEXIST.*`xdp-otel check` names the program on top"):
         xdp.attach(below)
 
 
