@@ -40,6 +40,8 @@ def rows() -> Iterator[Row]:
         ours = stack.enter_context(libbpf.load_packet_counter(frags=True))
         others = stack.enter_context(programs(compile_bpf("programs.bpf.c")))
         transmits = stack.enter_context(libbpf.load_transmit_counter())
+        sizes = stack.enter_context(libbpf.load_packet_counter(frags=True, sizes=libbpf.Sizes()))
+        transmitted_sizes = stack.enter_context(libbpf.load_transmit_counter(sizes=libbpf.Sizes()))
         tcx = {_TCX_EMPTY: others[_TCX_EMPTY], _TCX: transmits.prog_fd}
         loaded = {**{name: fd for name, fd in others.items() if name not in tcx}, _OURS: ours.prog_fd}
         cpus = sorted(os.sched_getaffinity(0))
@@ -50,6 +52,8 @@ def rows() -> Iterator[Row]:
         for kind, frame in FRAMES.items():
             yield _transmitted(kind, frame, tcx)
         yield _with_statistics(ours.prog_fd)
+        yield _with_sizes("XDP", ours.prog_fd, sizes.prog_fd)
+        yield _with_sizes("TCX", transmits.prog_fd, transmitted_sizes.prog_fd)
         yield from _together(cpus[:2], loaded)
 
 
@@ -107,6 +111,18 @@ def _with_statistics(ours: int) -> Row:
             os.close(statistics)
     name, reference = "XDP program, TCP/IPv4, with --program-stats, over without", "the program without"
     return row(name, Samples(counted).over(Samples(without)), "ns", reference, Samples(without))
+
+
+def _with_sizes(hook: str, without: int, sizes: int) -> Row:
+    loaded = {"without": without, "sizes": sizes}
+    taken = _in_rounds(lambda fd: [_ns(fd, FRAMES["TCP/IPv4"])], loaded, _ROUNDS)
+    return row(
+        f"{hook} program with --packet-sizes, TCP/IPv4, over without",
+        taken["sizes"].over(taken["without"]),
+        "ns",
+        "without",
+        taken["without"],
+    )
 
 
 def _together(cpus: list[int], loaded: Mapping[str, int]) -> Iterator[Row]:

@@ -4,6 +4,8 @@
  * egress hook of TCX. One parser serves both.
  *
  * What each kind of frame counts as, and why, is the table in README.md.
+ *
+ * Compiled twice: PACKET_SIZES adds a histogram of lengths, for which not everyone wants to pay.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -374,6 +376,102 @@ static __always_inline struct pkt_stats *stats_of_this_cpu(void)
 	return bpf_map_lookup_elem(&stats_map, &key);
 }
 
+#ifdef PACKET_SIZES
+/* Key: 0. Value: the lengths of everything counted in stats_map, which is written alike. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct packet_sizes);
+} sizes_map SEC(".maps");
+
+static __always_inline struct packet_sizes *sizes_of_this_cpu(void)
+{
+	static const __u32 key = 0;
+
+	return bpf_map_lookup_elem(&sizes_map, &key);
+}
+
+/* 1 if *bytes* is larger than *limit*, computed without a jump: see slot_of(). */
+static __always_inline __u64 exceeds(__u64 bytes, __u64 limit)
+{
+	__u64 difference = limit - bytes;
+
+	barrier_var(difference);
+	return difference >> 63;
+}
+
+/*
+ * The binary logarithm, rounded down; at most that of the last slot.
+ *
+ * Without a jump, since what the verifier knows of an index must be the same on all paths where CAP_PERFMON is missing.
+ */
+static __always_inline __u64 slot_of(__u64 bytes)
+{
+	__u64 slot, shift;
+
+	slot = exceeds(bytes, 0xffff) << 4;
+	/* By 32 bits: nothing is left that could make it more than the last slot. */
+	bytes >>= 2 * slot;
+	shift = exceeds(bytes, 0xff) << 3;
+	bytes >>= shift;
+	slot |= shift;
+	shift = exceeds(bytes, 0xf) << 2;
+	bytes >>= shift;
+	slot |= shift;
+	shift = exceeds(bytes, 0x3) << 1;
+	bytes >>= shift;
+	slot |= shift;
+	return slot | exceeds(bytes, 1);
+}
+
+static __always_inline void count_lengths(__u64 packets, __u64 bytes, struct packet_sizes *sizes)
+{
+	__u64 slot = slot_of(bytes);
+
+	if (slot < PACKET_SIZE_SLOTS)
+		sizes->slots[slot] += packets;
+}
+
+static __always_inline void count_length(__u64 frame_bytes)
+{
+	struct packet_sizes *sizes = sizes_of_this_cpu();
+
+	if (!sizes)
+		return;
+	sizes->bytes += frame_bytes;
+	count_lengths(1, frame_bytes, sizes);
+}
+
+/* All segments have the same length except the last; the kernel has added the headers of all but one to wire_len. */
+static __noinline void count_segment_lengths(struct __sk_buff *skb, __u64 packets, __u64 bytes)
+{
+	struct packet_sizes *sizes = sizes_of_this_cpu();
+	__u64 others = packets - 1, length = skb->gso_size;
+
+	if (!sizes || !others)
+		return;
+	length += (skb->wire_len - skb->len) / others;
+	if (skb->vlan_present)
+		length += sizeof(struct vlan_tag);
+	sizes->bytes += bytes;
+	count_lengths(others, length, sizes);
+	count_lengths(1, bytes > others * length ? bytes - others * length : length, sizes);
+}
+#else
+static __always_inline void count_length(__u64 frame_bytes)
+{
+	(void)frame_bytes;
+}
+
+static __always_inline void count_segment_lengths(struct __sk_buff *skb, __u64 packets, __u64 bytes)
+{
+	(void)skb;
+	(void)packets;
+	(void)bytes;
+}
+#endif
+
 /* For kernels with multi-buffer XDP (5.18 or newer): a frame may continue in fragments after its linear part. */
 SEC("xdp.frags")
 int xdp_count_frags(struct xdp_md *ctx)
@@ -385,6 +483,7 @@ int xdp_count_frags(struct xdp_md *ctx)
 		return XDP_PASS;
 	frame_bytes = bpf_xdp_get_buff_len(ctx);
 	count_frame(1, frame_bytes, stats);
+	count_length(frame_bytes);
 	if (!count_plain((void *)(long)ctx->data, (void *)(long)ctx->data_end, MAX_VLAN_TAGS, 1, stats))
 		count_copied_from_xdp(ctx, frame_bytes, stats);
 	return XDP_PASS;
@@ -407,6 +506,7 @@ int xdp_count(struct xdp_md *ctx)
 	if (!stats)
 		return XDP_PASS;
 	count_frame(1, cur.frame_bytes, stats);
+	count_length(cur.frame_bytes);
 	count_transport(frame_transport(&cur, stats), 1, stats);
 	return XDP_PASS;
 }
@@ -473,6 +573,10 @@ int tcx_count(struct __sk_buff *skb)
 	if (skb->vlan_present)
 		bytes += packets * sizeof(struct vlan_tag);
 	count_frame(packets, bytes, stats);
+	if (packets == 1)
+		count_length(bytes);
+	else
+		count_segment_lengths(skb, packets, bytes);
 	if (!count_plain((void *)(long)skb->data, (void *)(long)skb->data_end, tags_left_in(skb), packets,
 			 stats))
 		count_copied_from_skb(skb, packets, stats);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The value of stats_map: what the XDP program writes and user space reads.
+ * The values of the maps: what the programs write and user space reads.
  *
  * The layout is a contract (bpf/README.md): fields are never moved, renamed or redefined.
  */
@@ -31,5 +31,17 @@ _Static_assert(offsetof(struct pkt_stats, udp_packets) == 32, "udp_packets moved
 _Static_assert(offsetof(struct pkt_stats, other_packets) == 40, "other_packets moved");
 _Static_assert(offsetof(struct pkt_stats, ipv4_packets) == 48, "ipv4_packets moved");
 _Static_assert(offsetof(struct pkt_stats, ipv6_packets) == 56, "ipv6_packets moved");
+
+/* The value of sizes_map, in the object that counts lengths as well. */
+#define PACKET_SIZE_SLOTS 17
+
+struct packet_sizes {
+	__u64 bytes; /* the sum of all lengths, as in pkt_stats */
+	__u64 slots
+		[PACKET_SIZE_SLOTS]; /* slot i: packets of 2^i to 2^(i+1)-1 bytes; the last: all longer ones */
+};
+
+_Static_assert(sizeof(struct packet_sizes) == 144, "struct packet_sizes is 18 counters of 8 bytes");
+_Static_assert(offsetof(struct packet_sizes, slots) == 8, "slots moved");
 
 #endif

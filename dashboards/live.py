@@ -43,7 +43,8 @@ def live(directory: Path) -> Iterator[Ports]:
         made = cleanup.enter_context(lab("panels"))
         cleanup.callback(stack.detach, NODE_INTERFACE, made.node)
         sidecar = stack.sidecar(directory, ports, NODE_INTERFACE, made.node)
-        sidecar.command = [*sidecar.command, "--self-metrics", "--program-stats", "--direction", "both"]
+        counted = ["--direction", "both", "--packet-sizes"]
+        sidecar.command = [*sidecar.command, "--self-metrics", "--program-stats", *counted]
         sidecar.env = {**sidecar.env, "OTEL_RESOURCE_ATTRIBUTES": f"host.name={HOST}"}
         agent = Ports.free()
         parts = (

@@ -14,6 +14,7 @@ from dashboards.panels import (
     Column,
     Panel,
     Query,
+    heat,
     lines,
     number,
     ranking,
@@ -118,6 +119,23 @@ def _kinds() -> list[Panel]:
             "Bytes per packet, including the Ethernet header.",
             BYTES,
             Query(f"{per_second(BYTES_COUNTED)} / ({per_second(PACKETS)} > 0)", "mean"),
+        ),
+        heat(
+            "Packet sizes (needs --packet-sizes)",
+            "Packets per second by their size.",
+            BYTES,
+            per_second("xdp_xdp_packet_size_bucket", "le"),
+        ),
+        lines(
+            "Quantiles of packet sizes (needs --packet-sizes)",
+            "Within a bucket, which is a power of two, by linear interpolation.",
+            BYTES,
+            *(
+                Query(
+                    f"histogram_quantile ({quantile}, {per_second('xdp_xdp_packet_size_bucket', 'le')})", name
+                )
+                for quantile, name in ((0.5, "median"), (0.9, "90 %"), (0.99, "99 %"))
+            ),
         ),
     ]
 

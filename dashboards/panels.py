@@ -4,7 +4,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, heatmap, stat, table, timeseries
 from grafana_foundation_sdk.builders.common import (
     GraphThresholdsStyleConfig,
     ReduceDataOptions,
@@ -49,7 +49,7 @@ PER_SECOND = "suffix:/s"
 EXACT = units.LocaleFormat
 """All digits, with separators, because a counter is exact."""
 
-Panel = stat.Panel | timeseries.Panel | bargauge.Panel | table.Panel
+Panel = stat.Panel | timeseries.Panel | bargauge.Panel | heatmap.Panel | table.Panel
 
 Steps = Sequence[tuple[float, str]]
 """The value from which a colour applies; below the first it is green."""
@@ -156,6 +156,22 @@ def ranking(title: str, text: str, unit: str, query: Query, *, width: int = 12) 
         .thresholds(_thresholds(()))
         .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
         .with_target(_query(query).instant())
+    )
+
+
+def heat(title: str, text: str, unit: str, expr: str, *, width: int = 12) -> heatmap.Panel:
+    """Return a heat map of a classic histogram: *expr* has a rate for each `le`, which has that unit."""
+    return (
+        heatmap.Panel()
+        .title(title)
+        .description(text)
+        .datasource(DATASOURCE)
+        .span(width)
+        .height(8)
+        .unit(PER_SECOND)
+        .thresholds(_thresholds(()))
+        .y_axis(heatmap.YAxisConfig().unit(unit))
+        .with_target(_query(Query(expr, "{{le}}")).format(PromQueryFormat.HEATMAP))
     )
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from sidecar.describe import directions
 from sidecar.describe.directions import in_directions
 from sidecar.describe.file import sources
+from sidecar.describe.packet_sizes import with_packet_sizes
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError, each
 from sidecar.kernel.interface import Interface, is_interface_name, is_interface_name_or_pattern, is_pattern
@@ -174,6 +175,14 @@ def direction_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> str
     return choice
 
 
+def packet_sizes_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> bool:
+    """Return whether packet sizes of the interfaces of the flags are counted; raise ConfigError."""
+    if flags.packet_sizes and not flags.interface:
+        remedy = "in a configuration file, write `packet_sizes: true` in the source"
+        raise ConfigError("use --packet-sizes", "it goes with --interface", remedy)
+    return flags.packet_sizes or _boolean(environ, "XDP_OTEL_PACKET_SIZES")
+
+
 def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
     """
     Return the sources: those of the flags, then those of the configuration files.
@@ -199,6 +208,8 @@ def source_specs(flags: argparse.Namespace) -> tuple[SourceSpec, ...]:
         SourceSpec(map_ref, profile, exclude=exclude if map_ref.is_pattern else ()) for map_ref in map_refs
     ]
     specs = [spec for each_named in named for spec in in_directions(each_named, direction)]
+    if packet_sizes_from(flags, os.environ):
+        specs = list(with_packet_sizes(specs))
     by_variable = os.environ.get("XDP_OTEL_CONFIG")
     by, files = "--config", flags.config
     if by_variable and not files:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from sidecar.config import direction_from, exclusions_from, interfaces_from
+from sidecar.config import direction_from, exclusions_from, interfaces_from, packet_sizes_from
 from sidecar.describe.directions import CHOICES, DEFAULT
 from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SidecarError
@@ -22,11 +22,14 @@ log = logging.getLogger(__name__)
 def attach(flags: argparse.Namespace) -> int:
     """Attach to each interface; then raise the first SidecarError, if there was one."""
     direction = direction_from(flags, os.environ)
+    sizes = packet_sizes_from(flags, os.environ)
     export = "" if direction == DEFAULT else f" --direction {direction}"
+    export += " --packet-sizes" if sizes else ""
 
     def start(interface: Interface) -> None:
         for each in CHOICES[direction]:
-            xdp.attach(replace(interface, direction=each))
+            one = replace(interface, direction=each)
+            xdp.attach(one.sizes if sizes else one)
         log.info("%s: counting; export with `xdp-otel --interface %s%s`", interface, interface.name, export)
 
     _each(_chosen(flags, _present), start)

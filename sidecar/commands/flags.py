@@ -92,6 +92,7 @@ def attach_flags(command: argparse.ArgumentParser) -> None:
     """Declare the flags of `attach`."""
     _add_interfaces(command)
     _add_direction(command)
+    _add_packet_sizes(command)
     add_log_flags(command)
 
 
@@ -160,6 +161,14 @@ def _add_direction(to: argparse.ArgumentParser | _Group) -> None:
     )
 
 
+def _add_packet_sizes(to: argparse.ArgumentParser | _Group) -> None:
+    to.add_argument(
+        "--packet-sizes",
+        action="store_true",
+        help="count the sizes of the interfaces' packets, as a histogram (XDP_OTEL_PACKET_SIZES=true)",
+    )
+
+
 def _add_sources(command: argparse.ArgumentParser) -> None:
     """Declare which maps to read and which metrics they yield: `config.source_specs` reads them."""
     group = command.add_argument_group("what to read (any number of sources)")
@@ -173,6 +182,7 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
     _add_exclude(group)
     _add_netns(group)
     _add_direction(group)
+    _add_packet_sizes(group)
     group.add_argument(
         "--map-path",
         action="append",

@@ -138,6 +138,7 @@ def source(spec: SourceSpec) -> Source:
         elsewhere.require_interface(interface, what)
         where = f" --netns {interface.netns}" if interface.netns else ""
         where += "" if interface.direction == "receive" else f" --direction {interface.direction}"
+        where += "" if interface.counted == "packets" else " --packet-sizes"
         raise SourceError(
             what,
             "xdp-otel has no map there",

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sidecar.describe.spec import SourceSpec
+from sidecar.describe.spec import ProfileSpec, SourceSpec
 from sidecar.kernel.interface import Direction
 
 ATTRIBUTE = "network.io.direction"
@@ -36,4 +36,18 @@ def _in_direction(spec: SourceSpec, direction: Direction) -> SourceSpec:
     attributes = spec.attributes
     if ATTRIBUTE not in dict(attributes):
         attributes = ((ATTRIBUTE, direction), *attributes)
-    return replace(spec, map_ref=replace(spec.map_ref, direction=direction), attributes=attributes)
+    return replace(
+        spec,
+        map_ref=replace(spec.map_ref, direction=direction),
+        profile=spec.profile and _without_direction(spec.profile),
+        attributes=attributes,
+    )
+
+
+def _without_direction(profile: ProfileSpec) -> ProfileSpec:
+    """Return a profile that leaves the direction to the source; `semantic-conventions` has one."""
+    metrics = tuple(
+        replace(metric, attributes=tuple(pair for pair in metric.attributes if pair[0] != ATTRIBUTE))
+        for metric in profile.metrics or ()
+    )
+    return replace(profile, metrics=metrics or None)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from sidecar.describe.globs import is_glob
 from sidecar.kernel import interface
-from sidecar.kernel.interface import Direction
+from sidecar.kernel.interface import Counted, Direction, part_of
 from sidecar.kinds import Kind
 from sidecar.model import Aggregate, Attributes
 from sidecar.scale import Scale
@@ -38,6 +38,7 @@ class MapRef:
         index: As in `Interface`.
         map: The name of the map of a program on an interface.
         is_member: Whether it is one of those that a pattern stands for, whatever its own characters.
+        counted: Which map of an interface.
 
     """
 
@@ -48,6 +49,7 @@ class MapRef:
     index: int = 0
     map: str = ""
     is_member: bool = False
+    counted: Counted = "packets"
 
     @property
     def is_pattern(self) -> bool:
@@ -60,8 +62,8 @@ class MapRef:
         """Return `pin:/sys/fs/bpf/flows`, `interface:eth0/transmit@blue`, `interface:eth0,map:flows`."""
         if self.kind == "attached":
             return f"interface:{self.value},map:{self.map}" + (f"@{self.netns}" if self.netns else "")
-        direction = "" if self.direction == "receive" else f"/{self.direction}"
-        return f"{self.kind}:{self.value}{direction}" + (f"@{self.netns}" if self.netns else "")
+        part = part_of(self.direction, self.counted)
+        return f"{self.kind}:{self.value}{part}" + (f"@{self.netns}" if self.netns else "")
 
 
 @dataclass(frozen=True)

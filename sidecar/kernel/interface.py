@@ -3,6 +3,7 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,16 @@ _MAX_NAME_BYTES = 15  # IFNAMSIZ, without the NUL
 
 Direction = Literal["receive", "transmit"]
 """Of packets, as seen from the interface: the values of OpenTelemetry's attribute `network.io.direction`."""
+
+Counted = Literal["packets", "sizes"]
+"""What a map of the shipped programs holds: packets by protocol, or a histogram of their sizes."""
+
+_MAP_PINS: Mapping[tuple[Direction, Counted], str] = {
+    ("receive", "packets"): libbpf.MAP_NAME,
+    ("receive", "sizes"): libbpf.SIZES_MAP_NAME,
+    ("transmit", "packets"): "transmit_map",
+    ("transmit", "sizes"): "transmit_sizes_map",
+}
 
 
 GONE = -1
@@ -53,6 +64,7 @@ class Interface:
         netns: Its network namespace; None: the sidecar's own.
         direction: Which of its packets: both directions have the same directory of pins.
         index: Its index, by which it is found even if it was renamed; 0: it is found by its name; `GONE`.
+        counted: Which map of the program.
 
     """
 
@@ -60,10 +72,21 @@ class Interface:
     netns: str | None = None
     direction: Direction = "receive"
     index: int = field(default=0, compare=False)
+    counted: Counted = "packets"
 
     def __str__(self) -> str:
-        """Return `eth0`, `blue:eth0`, `eth0/transmit`: no name of an interface has a colon or a slash."""
-        return self._qualified + ("" if self.direction == "receive" else f"/{self.direction}")
+        """Return `eth0`, `blue:eth0`, `eth0/transmit/sizes`: no interface's name has a colon or a slash."""
+        return self._qualified + part_of(self.direction, self.counted)
+
+    @property
+    def packets(self) -> "Interface":
+        """The same with the map of packets, which each program has."""
+        return replace(self, counted="packets")
+
+    @property
+    def sizes(self) -> "Interface":
+        """The same with the map of packet sizes, which a program may have."""
+        return replace(self, counted="sizes")
 
     @property
     def in_both_directions(self) -> "tuple[Interface, Interface]":
@@ -91,7 +114,7 @@ class Interface:
     @property
     def map_pin(self) -> Path:
         """Where the map of counters is pinned."""
-        return self.pin_directory / (libbpf.MAP_NAME if self.direction == "receive" else "transmit_map")
+        return self.pin_directory / _MAP_PINS[self.direction, self.counted]
 
     @property
     def link_pin(self) -> Path:
@@ -107,6 +130,13 @@ def interfaces_with_pins() -> list[Interface]:
         return []  # none, or not ours to list
     found = (Interface.from_pin_name(name) for name in names if not name.startswith("reported-"))
     return sorted(found, key=str)
+
+
+def part_of(direction: Direction, counted: Counted) -> str:
+    """Return what follows an interface's name: nothing for received packets, else as `/transmit/sizes`."""
+    return "".join(
+        f"/{part}" for part, default in ((direction, "receive"), (counted, "packets")) if part != default
+    )
 
 
 def index_of(interface: Interface, what: str) -> int:

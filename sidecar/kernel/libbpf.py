@@ -9,7 +9,7 @@ to read maps. Functions and structures follow `bpf/libbpf.h`.
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +21,9 @@ from sidecar.kernel.library_log import LibraryLog
 
 OBJECT_FILE = "xdp_packet_counter.bpf.o"
 MAP_NAME = "stats_map"
+# The same programs with a second map, a histogram of lengths.
+_SIZES_OBJECT_FILE = "xdp_packet_counter_sizes.bpf.o"
+SIZES_MAP_NAME = "sizes_map"
 # libbpf derives the name of the second map, `.rodata`, from it; by default from an address in memory.
 OBJECT_NAME = b"xdp_otel"
 # Multi-buffer XDP came with Linux 5.18; older kernels get the linear program.
@@ -36,12 +39,14 @@ LOAD_RIGHTS = (Capability.BPF, Capability.NET_ADMIN)
 
 @dataclass
 class LoadedProgram:
-    """A loaded program and its map; `close` frees both unless they are pinned or attached."""
+    """A loaded program and its maps; `close` frees them unless they are pinned or attached."""
 
     prog_fd: int
     map_fd: int
     has_frags: bool
     _object: int
+    sizes_fd: int = -1
+    """The map of packet sizes, if the program counts them."""
 
     def close(self) -> None:
         """Free the object; safe to call twice."""
@@ -96,25 +101,35 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def object_bytes() -> bytes:
-    """Return the compiled program shipped in the package; raise KernelError if it is missing."""
+@dataclass(frozen=True)
+class Sizes:
+    """Wish for a program that counts packet sizes as well: in the map *reuse_fd*, or in a new one."""
+
+    reuse_fd: int | None = None
+
+
+def object_bytes(file: str = OBJECT_FILE) -> bytes:
+    """Return the compiled programs shipped in the package; raise KernelError if they are missing."""
     try:
-        return (Path(__file__).parents[1] / OBJECT_FILE).read_bytes()
+        return (Path(__file__).parents[1] / file).read_bytes()
     except FileNotFoundError:
         raise KernelError(
-            f"load the shipped program {OBJECT_FILE}",
+            f"load the shipped program {file}",
             "missing from this installation",
             "build it with `make bpf`",
         ) from None
 
 
-def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None = None) -> LoadedProgram:
+def load_packet_counter(
+    *, reuse_map_fd: int | None = None, frags: bool | None = None, sizes: Sizes | None = None
+) -> LoadedProgram:
     """
     Load the packet counter for XDP.
 
     Args:
         reuse_map_fd: A map of the same shape in which to continue counting; by default a new one.
         frags: Require the multi-buffer program, or the linear one; by default the first that loads.
+        sizes: Count packet sizes as well.
 
     Raises:
         KernelError: libbpf is missing, or the verifier rejected the program; the message has its last line.
@@ -122,19 +137,19 @@ def load_packet_counter(*, reuse_map_fd: int | None = None, frags: bool | None =
 
     """
     if frags is not None:
-        return _load(_PROGRAM_FRAGS if frags else _PROGRAM_LINEAR, reuse_map_fd)
+        return _load(_PROGRAM_FRAGS if frags else _PROGRAM_LINEAR, reuse_map_fd, sizes)
     try:
-        return _load(_PROGRAM_FRAGS, reuse_map_fd)
+        return _load(_PROGRAM_FRAGS, reuse_map_fd, sizes)
     except VerifierError:
         raise
     except KernelError:
         # A kernel without multi-buffer XDP rejects the flag before it verifies the program.
-        return _load(_PROGRAM_LINEAR, reuse_map_fd)
+        return _load(_PROGRAM_LINEAR, reuse_map_fd, sizes)
 
 
-def load_transmit_counter(*, reuse_map_fd: int | None = None) -> LoadedProgram:
-    """Load the packet counter for TCX egress; argument and errors are those of `load_packet_counter`."""
-    return _load(_PROGRAM_TCX, reuse_map_fd)
+def load_transmit_counter(*, reuse_map_fd: int | None = None, sizes: Sizes | None = None) -> LoadedProgram:
+    """Load the packet counter for TCX egress; arguments and errors are those of `load_packet_counter`."""
+    return _load(_PROGRAM_TCX, reuse_map_fd, sizes)
 
 
 @contextmanager
@@ -142,31 +157,34 @@ def opened(map_fd: int, *, frags: bool) -> Iterator[ctypes.c_void_p]:
     """Open the shipped program, set to count in an existing map, for another library to load in the block."""
     name = _PROGRAM_FRAGS if frags else _PROGRAM_LINEAR
     with LoadedProgram(-1, -1, frags, _open(f"open XDP program {name}")) as program:
-        _prepare(program._object, name, map_fd)  # noqa: SLF001
+        _prepare(program._object, name, {MAP_NAME: map_fd})  # noqa: SLF001
         yield ctypes.c_void_p(program._object)  # noqa: SLF001
 
 
-def _load(program_name: str, reuse_map_fd: int | None) -> LoadedProgram:
+def _load(program_name: str, reuse_map_fd: int | None, sizes: Sizes | None) -> LoadedProgram:
     library = _library()
     what = f"load {'TCX' if program_name == _PROGRAM_TCX else 'XDP'} program {program_name}"
     with LibraryLog(_library().libbpf_set_print) as log:
-        handle = _open(what)
+        handle = _open(what, _SIZES_OBJECT_FILE if sizes else OBJECT_FILE)
         loaded = LoadedProgram(-1, -1, program_name == _PROGRAM_FRAGS, handle)
         try:
-            _prepare(handle, program_name, reuse_map_fd)
+            reused = {MAP_NAME: reuse_map_fd, **({SIZES_MAP_NAME: sizes.reuse_fd} if sizes else {})}
+            _prepare(handle, program_name, reused)
             code = -library.bpf_object__load(ctypes.c_void_p(handle))
             if code:
                 raise _refused(what, code, log.verdict())
             loaded.prog_fd = library.bpf_program__fd(_program(handle, program_name))
-            loaded.map_fd = library.bpf_map__fd(_map(handle))
+            loaded.map_fd = library.bpf_map__fd(_map(handle, MAP_NAME))
+            if sizes:
+                loaded.sizes_fd = library.bpf_map__fd(_map(handle, SIZES_MAP_NAME))
         except BaseException:
             loaded.close()
             raise
     return loaded
 
 
-def _open(what: str) -> int:
-    data = object_bytes()
+def _open(what: str, file: str = OBJECT_FILE) -> int:
+    data = object_bytes(file)
     opts = _OpenOpts(ctypes.sizeof(_OpenOpts), OBJECT_NAME)
     handle: int | None = _library().bpf_object__open_mem(data, ctypes.c_size_t(len(data)), ctypes.byref(opts))
     if not handle:
@@ -188,17 +206,17 @@ def _refused(what: str, code: int, verdict: str) -> RightsError | KernelError:
     return KernelError(what, cause, "`xdp-otel check` shows which features of BPF the kernel has")
 
 
-def _prepare(handle: int, program_name: str, reuse_map_fd: int | None) -> None:
+def _prepare(handle: int, program_name: str, reused: Mapping[str, int | None]) -> None:
     library = _library()
     for name in (*XDP_PROGRAM_NAMES, _PROGRAM_TCX):
         library.bpf_program__set_autoload(_program(handle, name), ctypes.c_bool(name == program_name))
     # libbpf knows the section tcx/egress only from 1.3 on.
     library.bpf_program__set_type(_program(handle, _PROGRAM_TCX), _SCHED_CLS)
-    if reuse_map_fd is not None:
-        code = -library.bpf_map__reuse_fd(_map(handle), reuse_map_fd)
+    for name, map_fd in reused.items():
+        code = 0 if map_fd is None else -library.bpf_map__reuse_fd(_map(handle, name), map_fd)
         if code:
             raise from_os_error(
-                f"reuse map {MAP_NAME}",
+                f"reuse map {name}",
                 OSError(code, os.strerror(code)),
                 rights=remedy(*LOAD_RIGHTS),
                 otherwise="remove the pinned map with `xdp-otel detach`",
@@ -211,10 +229,8 @@ def _program(handle: int, name: str) -> ctypes.c_void_p:
     )
 
 
-def _map(handle: int) -> ctypes.c_void_p:
-    return ctypes.c_void_p(
-        _library().bpf_object__find_map_by_name(ctypes.c_void_p(handle), MAP_NAME.encode())
-    )
+def _map(handle: int, name: str) -> ctypes.c_void_p:
+    return ctypes.c_void_p(_library().bpf_object__find_map_by_name(ctypes.c_void_p(handle), name.encode()))
 
 
 def attached_prog_id(ifindex: int) -> int:

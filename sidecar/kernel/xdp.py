@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,8 @@ def attach(interface: Interface) -> None:
     """
     Ensure that the program counts in that direction of the interface; do nothing if it already does.
 
+    It counts packet sizes as well if *interface* is their map, and from then on until it is detached.
+
     The attachment of an earlier sidecar is kept, and so is a map that outlived its interface. Alone, the XDP
     program is attached in native mode, or in generic mode if the driver has no other; next to others, in
     their mode.
@@ -63,8 +65,11 @@ def attach(interface: Interface) -> None:
                 return
             with pins.changing(what):
                 # Another process may have attached it before we got the lock.
+                if not _is_counting(interface.packets, ifindex):
+                    _start_counting(interface.packets, ifindex, what)
+                # The program that was just attached counts sizes already if one before it did.
                 if not _is_counting(interface, ifindex):
-                    _start_counting(interface, ifindex, what)
+                    _count_sizes(interface, what)
 
 
 def detach(interface: Interface) -> bool:
@@ -100,7 +105,8 @@ def detach(interface: Interface) -> bool:
                 for each in interface.in_both_directions:
                     program_link.detach(each.link_pin, what)
                     _leave_dispatcher(each, what)
-                    _unpin_map(each)
+                    _unpin_map(each.packets)
+                    _unpin_map(each.sizes)
                 directory.rmdir()
             finally:
                 os.close(fd)
@@ -231,10 +237,7 @@ def _start_counting(interface: Interface, ifindex: int, what: str) -> None:
 def _count_transmitted(interface: Interface, ifindex: int, what: str) -> None:
     features.require_tcx(what)
     os.close(pins.directory(interface.pin_directory))
-    with (
-        pins.opened("map", interface.map_pin) as map_fd,
-        libbpf.load_transmit_counter(reuse_map_fd=map_fd) as program,
-    ):
+    with pins.opened("map", interface.map_pin) as map_fd, _loaded(interface, map_fd) as program:
         if map_fd is None:
             pins.pin(program.map_fd, interface.map_pin)
         program_link.attach_tcx_egress(program.prog_fd, ifindex, interface.link_pin, what)
@@ -247,10 +250,7 @@ def _count_received(interface: Interface, ifindex: int, what: str) -> None:
     if present.prog_id and not is_shared:
         raise _foreign(interface, present.prog_id, what)
     os.close(pins.directory(interface.pin_directory))
-    with (
-        pins.opened("map", interface.map_pin) as map_fd,
-        libbpf.load_packet_counter(reuse_map_fd=map_fd) as program,
-    ):
+    with pins.opened("map", interface.map_pin) as map_fd, _loaded(interface, map_fd) as program:
         # Pin the map first: it identifies the attached program as ours, even if this process ends now.
         if map_fd is None:
             pins.pin(program.map_fd, interface.map_pin)
@@ -267,6 +267,34 @@ def _count_received(interface: Interface, ifindex: int, what: str) -> None:
         frags,
         interface.pin_directory,
     )
+
+
+def _count_sizes(interface: Interface, what: str) -> None:
+    """Replace the attached program by one that counts sizes as well, on in the same map of packets."""
+    with (
+        pins.opened("link", interface.link_pin) as link_fd,
+        pins.opened("map", interface.packets.map_pin) as map_fd,
+    ):
+        if link_fd is None:
+            cause = "libxdp calls the program there, which cannot be replaced by one that counts packet sizes"
+            raise SourceError(what, cause, "leave out --packet-sizes there")
+        with _loader(interface)(reuse_map_fd=map_fd, sizes=libbpf.Sizes()) as program:
+            bpf.link_update(link_fd, program.prog_fd)
+            pins.pin(program.sizes_fd, interface.map_pin)
+    log.info("%s: counting packet sizes as well, pinned at %s", interface.name, interface.map_pin)
+
+
+@contextmanager
+def _loaded(interface: Interface, map_fd: int | None = None) -> Iterator[libbpf.LoadedProgram]:
+    """Load the program for the block, with the pinned map of sizes if there is one."""
+    with pins.opened("map", interface.sizes.map_pin) as sizes_fd:
+        sizes = None if sizes_fd is None else libbpf.Sizes(sizes_fd)
+        with _loader(interface)(reuse_map_fd=map_fd, sizes=sizes) as program:
+            yield program
+
+
+def _loader(interface: Interface) -> Callable[..., libbpf.LoadedProgram]:
+    return libbpf.load_transmit_counter if interface.direction == "transmit" else libbpf.load_packet_counter
 
 
 def _attach_alone(interface: Interface, program: libbpf.LoadedProgram, ifindex: int, what: str) -> str:
@@ -298,8 +326,7 @@ def _repin_map(interface: Interface) -> None:
 
 def _replace_map(interface: Interface, link_fd: int) -> None:
     """Continue in a new map, because the old one cannot be found by its program."""
-    load = libbpf.load_packet_counter if interface.direction == "receive" else libbpf.load_transmit_counter
-    with load() as program:
+    with _loaded(interface) as program:
         bpf.link_update(link_fd, program.prog_fd)
         pins.pin(program.map_fd, interface.map_pin)
     log.warning(

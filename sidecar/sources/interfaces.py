@@ -110,13 +110,13 @@ class Interfaces(Pattern):
 
     def _interface(self, member: SourceSpec) -> Interface:
         map_ref = member.map_ref
-        return Interface(map_ref.value, map_ref.netns, map_ref.direction)
+        return Interface(map_ref.value, map_ref.netns, map_ref.direction, counted=map_ref.counted)
 
     def _pinned(self) -> Sequence[Interface]:
         """Return the interfaces of this network namespace and direction that have a directory of pins."""
         place = self.spec.map_ref
         return [
-            replace(each, direction=place.direction)
+            replace(each, direction=place.direction, counted=place.counted)
             for each in interfaces_with_pins()
             if each.netns == place.netns
         ]

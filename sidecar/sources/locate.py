@@ -59,7 +59,7 @@ def interface_of(map_ref: MapRef) -> Interface | None:
     """Return the interface that *map_ref* names; None if it names a map."""
     if map_ref.kind != "interface":
         return None
-    return Interface(map_ref.value, map_ref.netns, map_ref.direction, map_ref.index)
+    return Interface(map_ref.value, map_ref.netns, map_ref.direction, map_ref.index, map_ref.counted)
 
 
 def pattern(spec: SourceSpec) -> "Pattern | None":

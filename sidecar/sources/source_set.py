@@ -100,9 +100,9 @@ class SourceSet:
         states = Counter(
             "gone" if each.is_gone else "attached"
             for each in self._open
-            if each.spec.map_ref.kind == "interface"
+            if each.spec.map_ref.kind == "interface" and each.spec.map_ref.counted == "packets"
         )
-        refused = sum(name.startswith("interface:") for name in self._refused)
+        refused = sum(name.startswith("interface:") and not name.endswith("/sizes") for name in self._refused)
         return {"attached": states["attached"], "refused": refused, "gone": states["gone"]}
 
     def open(self, specs: Sequence[SourceSpec]) -> None:

@@ -142,6 +142,31 @@ def test_the_direction_of_a_variable_is_that_of_the_flag(monkeypatch):
     )
 
 
+def test_packet_sizes_are_a_source_of_their_own_in_each_direction(monkeypatch):
+    """With the same attributes, but not the profile of the packets; by flag or variable."""
+    flags = ("--interface", "eth0", "--direction", "both", "--profile", "semantic-conventions")
+    packets, sizes, *_ = found = config(*flags, "--packet-sizes").sources
+
+    assert [str(spec.map_ref) for spec in found[:4]] == [
+        "interface:eth0",
+        "interface:eth0/sizes",
+        "interface:eth0/transmit",
+        "interface:eth0/transmit/sizes",
+    ]
+    assert sizes.attributes == packets.attributes == (("network.io.direction", "receive"),)
+    assert (packets.profile.name, sizes.profile) == ("semantic-conventions", None)
+    # Its metrics have a direction of their own, of received packets.
+    assert "network.io.direction" not in {
+        name for each in packets.profile.metrics for name, _ in each.attributes
+    }
+    monkeypatch.setenv("XDP_OTEL_PACKET_SIZES", "true")
+    assert config(*flags).sources == found
+    assert refusal("--packet-sizes") == (
+        "cannot use --packet-sizes: it goes with --interface: "
+        "in a configuration file, write `packet_sizes: true` in the source"
+    )
+
+
 def test_a_direction_needs_an_interface():
     """In a configuration file it is in the source."""
     assert refusal("--direction", "both") == (

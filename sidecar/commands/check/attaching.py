@@ -65,8 +65,8 @@ def facts_of(interface: Interface) -> InterfaceFacts:
 
 def show_forecast(interface: Interface, rows: Rows) -> None:
     """Print how the program will be attached to an interface, or has been, and what that does."""
-    if interface.direction == "transmit":
-        return  # at the TCX hook, which is the kernel's, not a driver's
+    if interface.direction == "transmit" or interface.counted == "sizes":
+        return  # at the TCX hook, which is the kernel's, not a driver's; or by the program of the packets
     label = f"attaching to {interface}"
     try:
         facts = facts_of(interface)

@@ -40,7 +40,7 @@ def _batches(source: Source) -> Iterator[str]:
 
 def _to_attach(interface: Interface) -> Iterator[str]:
     """Load the shipped program, without attaching it, and yield what the kernel makes of it."""
-    with netns.entered(interface.netns), libbpf.load_packet_counter() as program:
+    with netns.entered(interface.netns), libbpf.load_packet_counter(sizes=_sizes(interface)) as program:
         frags = "with" if program.has_frags else "without"
         yield f"loads, {frags} multi-buffer packets, and with a per-CPU array"
         features.require_xdp_link(program.prog_fd, f"attach to {interface.name}")
@@ -49,5 +49,9 @@ def _to_attach(interface: Interface) -> Iterator[str]:
 
 def _to_attach_tcx(interface: Interface) -> Iterator[str]:
     """Load the shipped TCX program, without attaching it, and yield what the kernel makes of it."""
-    with netns.entered(interface.netns), libbpf.load_transmit_counter():
+    with netns.entered(interface.netns), libbpf.load_transmit_counter(sizes=_sizes(interface)):
         yield "loads, for TCX egress, where it can be attached by a bpf_link"
+
+
+def _sizes(interface: Interface) -> libbpf.Sizes | None:
+    return libbpf.Sizes() if interface.counted == "sizes" else None

@@ -86,7 +86,8 @@ def _found(spec: SourceSpec, stack: ExitStack) -> Source | Interface:
     if interface:
         _require_unlocked(interface)
         if not peek.is_counted(interface):
-            require_attachable(interface)
+            if not peek.is_counted(interface.packets):
+                require_attachable(interface)
             return interface
     source = peek.source(spec)
     source.open()

@@ -14,6 +14,7 @@ from sidecar.describe.file.metrics import attributes, key, metrics
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node, read
 from sidecar.describe.globs import refuse_placeholders
+from sidecar.describe.packet_sizes import with_packet_sizes
 from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, RowsShown, SourceSpec
 from sidecar.errors import each, placed
 from sidecar.kernel import map_kinds
@@ -26,7 +27,7 @@ _MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "
 _PROFILE_KEYS = ("match", "layout", "cpu", "rows", "key", "metrics")
 _ROWS: Mapping[str, RowsShown] = {"used": "used", "all": "all"}
 # Of the sources that name an interface only.
-_OF_INTERFACES = ("netns", "direction", "map", "exclude")
+_OF_INTERFACES = ("netns", "direction", "packet_sizes", "map", "exclude")
 _SOURCE_KEYS = (
     *(*_MAP_REFS, *_OF_INTERFACES, "profile", "attributes", "series_limit", "where"),
     *_PROFILE_KEYS[1:],
@@ -150,7 +151,7 @@ def _types(node: Node) -> tuple[str, ...]:
 
 def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> tuple[SourceSpec, ...]:
     """
-    Return a source; an interface in both directions is two.
+    Return a source; an interface is one for each direction, and one for the packet sizes of each.
 
     *profiles* caches the profiles by name: a file that many sources name is read once.
     """
@@ -175,6 +176,8 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
     if map_ref.is_pattern and map_ref.kind != "interface":
         at = section.values["attributes"].at if "attributes" in section.values else ""
         section.errors.take(lambda: refuse_placeholders(spec.attributes, map_ref.value, at), None)
+    if section.take("packet_sizes", lambda wanted: wanted.boolean("packet_sizes"), False):
+        specs = tuple(with_packet_sizes(specs))
     if not section.errors:
         section.errors.add(clashes(specs[0].with_profile(spec.profile)))
     section.errors.raise_all()
@@ -242,9 +245,10 @@ def _attached(interface: str, netns: str | None, section: Mapping[str, Node]) ->
     if is_pattern(interface):
         cause = "with `map` it is one interface"
         raise section["interface"].refuse(f"interface {interface!r}", cause, "name the interface")
-    if "direction" in section:
-        cause = "with `map` nothing is attached"
-        raise section["direction"].refuse("direction", cause, "leave out one of the two")
+    for name in ("direction", "packet_sizes"):
+        if name in section:
+            cause = "with `map` nothing is attached"
+            raise section[name].refuse(name, cause, "leave out one of the two")
     return MapRef("attached", interface, netns, map=_without_nul(section["map"], "map"))
 
 

@@ -7,6 +7,7 @@
 
 import type * as grafana from '@grafana/schema';
 import type * as BarGauge from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
+import type * as Heatmap from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
 import type * as Stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
 import type * as Table from '@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen';
 import type * as TimeSeries from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen';
@@ -53,6 +54,7 @@ export type Dashboard = Omit<grafana.Dashboard, 'panels' | 'annotations'> & {
   panels: Array<
     | Row
     | Panel<'bargauge', BarGauge.Options, {}>
+    | Panel<'heatmap', Heatmap.Options, Heatmap.FieldConfig>
     | Panel<'stat', Stat.Options, {}>
     | Panel<'table', Table.Options, Table.FieldConfig>
     | Panel<'timeseries', TimeSeries.Options, TimeSeries.FieldConfig>

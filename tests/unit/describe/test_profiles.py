@@ -35,9 +35,9 @@ def shape_for(name):
     return shape_from(profile(name).layout, INDEX, 4, size)
 
 
-def test_there_are_three_built_in_profiles():
+def test_there_are_four_built_in_profiles():
     """Each can be read."""
-    assert built_in_names() == ("packet-counter", "semantic-conventions", "xdp-stats")
+    assert built_in_names() == ("packet-counter", "packet-sizes", "semantic-conventions", "xdp-stats")
     assert [profile.name for profile in built_in()] == list(built_in_names())
 
 

@@ -95,6 +95,10 @@ def test_an_interface_in_both_directions_is_two_sources(tmp_path):
         (("network.io.direction", "transmit"), ("site", "x")),
     )
     assert (plain.map_ref, plain.attributes) == (MapRef("interface", "b"), ())
+    text = "sources: [{interface: a, packet_sizes: true, metrics: [{name: m, field: total_packets}]}]"
+    packets, sizes = loaded(tmp_path, text)
+    assert (sizes.map_ref, sizes.metrics) == (MapRef("interface", "a", counted="sizes"), None)
+    assert packets.metrics
     text = "sources: [{interface: a, direction: transmit, attributes: {network.io.direction: out}}]"
     assert loaded(tmp_path, text)[0].attributes == (("network.io.direction", "out"),)
 
@@ -104,6 +108,8 @@ def test_an_interface_in_both_directions_is_two_sources(tmp_path):
     [
         ("{pin: /sys/fs/bpf/x, direction: both}", "direction: it goes with interface, not with pin"),
         ("{interface: a, direction: out}", "direction 'out': unknown"),
+        ("{pin: /sys/fs/bpf/x, packet_sizes: true}", "packet_sizes: it goes with interface, not with pin"),
+        ("{interface: a, packet_sizes: yes}", "packet_sizes: expected a boolean"),
         ("{interface: a, direction: both}, {interface: a}", "source interface:a: also at flows.yaml:1"),
         (
             "{interface: a, direction: both}, {interface: a, direction: transmit}",
