@@ -129,10 +129,20 @@ class MapIdentity(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """The contents of a map: the cells of each entry, column after column."""
+    """
+    The contents of a map: the cells of each entry, column after column.
+
+    Attributes:
+        columns: The columns.
+        cells: The cells by key.
+        labels: Attributes that come from the values, by key, if the schema has such. They matter only at the
+            moment of reading, so neither the journal nor a comparison includes them.
+
+    """
 
     columns: tuple[Column, ...]
     cells: Cells
+    labels: Mapping[bytes, Attributes] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

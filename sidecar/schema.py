@@ -15,7 +15,7 @@ from sidecar.model import ALL_VIEWS, Attribute, Attributes, Column, Field, Layou
 from sidecar.scale import Scale
 
 Label = Callable[[bytes], Attributes]
-"""From a key's raw bytes to the attributes of its series."""
+"""From a key's raw bytes, or a value's, to attributes of its series."""
 
 CPU_BYTES = 4
 """In a schema with an attribute for the CPU, its number ends each key, in this machine's byte order."""
@@ -171,7 +171,8 @@ class Schema:
         attributes: Attributes of all its series.
         cpu: Attribute that holds the number of the CPU; None to add the CPUs up.
         series_limit: How many series there may be; the rest is aggregated into one overflow series.
-        labels: Names of the attributes that *label* may return.
+        labels: Names of the attributes that *label* and *value_label* may return.
+        value_label: From a value of one CPU to attributes; None: no attribute comes from the value.
         only_used: Whether an entry of zeros is not read: a row of an array that was never used is no series.
         distinct_keys: Whether each key is to have its own series: keys that share one differ in padding.
         notes: Choices made for the user, for the log.
@@ -189,6 +190,7 @@ class Schema:
     cpu: str | None = None
     series_limit: int = LARGEST_CARDINALITY
     labels: tuple[str, ...] = ()
+    value_label: Label | None = None
     only_used: bool = False
     distinct_keys: bool = False
     notes: tuple[str, ...] = ()
@@ -220,17 +222,37 @@ class Schema:
         """Whether some instrument is a gauge in OTLP."""
         return not all(instrument.kind.is_sum for instrument in self.instruments)
 
-    def attributes_of(self, key: bytes, label: Label | None = None) -> Attributes:
+    def attributes_of(
+        self, key: bytes, label: Label | None = None, labels: Mapping[bytes, Attributes] | None = None
+    ) -> Attributes:
         """
         Return the attributes of a key's series, in the view of all keys unless *label* is another's.
 
-        With an attribute for the CPU, its number ends the key.
+        With an attribute for the CPU, its number ends the key. *labels* are those of the reading.
         """
         label = label or self.label
+        of_value = () if self.value_label is None else (labels or {}).get(key, self._unlabelled)
         if self.cpu is None:
-            return (*self.attributes, *label(key))
+            return (*self.attributes, *label(key), *of_value)
         number = int.from_bytes(key[-CPU_BYTES:], sys.byteorder)
-        return (*self.attributes, *label(key[:-CPU_BYTES]), (self.cpu, number))
+        return (*self.attributes, *label(key[:-CPU_BYTES]), *of_value, (self.cpu, number))
+
+    @cached_property
+    def _unlabelled(self) -> Attributes:
+        """The attributes that come from a value of zeros."""
+        return self.value_label(bytes(self.layout.value_size)) if self.value_label else ()
+
+    def labels_of(self, raw: bytes, slots: int) -> Attributes:
+        """
+        Return the attributes that come from an entry's value, given as the kernel returns it.
+
+        Of several CPUs they are those of the first one whose copy does not have the attributes of zeros.
+        """
+        if self.value_label is None:
+            return ()
+        stride = len(raw) // slots
+        each = (self.value_label(raw[start : start + stride]) for start in range(0, len(raw), stride))
+        return next((found for found in each if found != self._unlabelled), self._unlabelled)
 
     def with_lost_sums(self, before: "Schema") -> "Schema":
         """

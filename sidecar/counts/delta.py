@@ -88,6 +88,7 @@ def _window_by_key(
         known, columns = fields.known_cells(before and placed.rows_of(before), reading)
         vanished += filter(placed.has, known.keys() - reading.cells.keys())
         counting = _Counting(schema, columns)
+        placed.labels = reading.labels
         reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
         # The labels of the current map cannot decode the keys of one that had others.
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
@@ -103,7 +104,9 @@ def _window_by_key(
             if schema.views:
                 placed.add(key, parts, grown, is_decodable=is_decodable)
             else:
-                attributes = schema.attributes_of(key) if is_decodable else (*schema.attributes, OVERFLOW)
+                attributes = (*schema.attributes, OVERFLOW)
+                if is_decodable:
+                    attributes = schema.attributes_of(key, labels=reading.labels)
                 counts.append((attributes, grown))
     placed.add_unused_rows(reading.cells)
     aggregated = aggregate(fields.streams_of(baseline, after.fields), counts or placed.items(), schema)
@@ -231,6 +234,7 @@ def _values(
         reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
         reading = of_views.rows_of(snapshot.reading)
+        of_views.labels = reading.labels
         for key, now in reading.cells.items():
             parts = of_views.parts(key)
             if schema.views:
@@ -238,7 +242,7 @@ def _values(
                     holds = reordered(values(now, counting.of(parts)[0]))
                     of_views.add(key, parts, holds, is_decodable=is_decodable)
                 continue
-            attributes = schema.attributes_of(key) if is_decodable else overflow
+            attributes = schema.attributes_of(key, labels=reading.labels) if is_decodable else overflow
             add_to(in_map, attributes if attributes in placed else overflow, reordered(values(now, columns)))
         if snapshot is newest:
             of_views.add_unused_rows(reading.cells)
@@ -258,6 +262,7 @@ def _combined_values(
     for snapshot in snapshots:
         in_map: dict[Attributes, list[int | None]] = {}
         reading = of_views.rows_of(snapshot.reading)
+        of_views.labels = reading.labels
         counting = _Counting(schema, snapshot.reading.columns)
         reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
         is_decodable = snapshot.identity.key_size == newest.identity.key_size

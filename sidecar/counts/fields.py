@@ -46,7 +46,7 @@ def with_lost_fields(newest: Reading, before: Iterable[Reading]) -> Reading:
         cells = replace(newest.cells, cell_bytes=newest.cells.cell_bytes + zeros)
     else:
         cells = {key: (*numbers, *(0,) * width) for key, numbers in newest.cells.items()}
-    return Reading((*newest.columns, *columns), cells)
+    return replace(newest, columns=(*newest.columns, *columns), cells=cells)
 
 
 def streams_of(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attributes, StreamState]:

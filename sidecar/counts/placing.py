@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which numbers of which series a key counts in: the views of a schema, applied (pure)."""
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from sidecar.counts.columns import columnar_rows
 from sidecar.model import Attributes, Reading
@@ -17,12 +18,14 @@ class Placed:
 
     Attributes:
         views: The views in which each series has a key (`Series.views`), if there are several.
+        labels: Those of the reading whose keys are placed (`Reading.labels`).
 
     """
 
     def __init__(self, schema: Schema) -> None:
         """Begin without any."""
         self.views: dict[Attributes, int] = {}
+        self.labels: Mapping[bytes, Attributes] = {}
         self._schema = schema
         self._numbers: dict[Attributes, list[int]] = {}
 
@@ -47,7 +50,7 @@ class Placed:
         cells = columnar_rows(reading.cells, rows)
         if cells is None:
             cells = {row: reading.cells[row] for row in rows if row in reading.cells}
-        return Reading(reading.columns, cells)
+        return replace(reading, cells=cells)
 
     def add_unused_rows(self, known: Container[bytes]) -> None:
         """Add zeros for each row that has a metric of its own and is not *known*: it never counted."""
@@ -69,7 +72,7 @@ class Placed:
             view = part.view
             attributes: Attributes = (*schema.attributes, OVERFLOW)
             if is_decodable:
-                attributes = schema.attributes_of(key, view.label)
+                attributes = schema.attributes_of(key, view.label, self.labels)
             first = part.first + (view.bucket(raw) if view.bucket else 0) * len(part.picks)
             yield attributes, {at: of_key[pick] for at, pick in enumerate(part.picks, first)}
 
@@ -92,7 +95,7 @@ class Placed:
             if not is_decodable:
                 attributes: Attributes = (*schema.attributes, OVERFLOW)
             else:
-                attributes = schema.attributes_of(key, view.label)
+                attributes = schema.attributes_of(key, view.label, self.labels)
             numbers = self._numbers.get(attributes)
             if numbers is None:
                 numbers = self._numbers[attributes] = [0] * len(schema.numbers)

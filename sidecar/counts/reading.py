@@ -7,7 +7,7 @@ from itertools import chain
 
 from sidecar.counts.cells import cells, values
 from sidecar.counts.columns import COLUMNAR_FROM, Chunk, columnar_sums, columnar_table
-from sidecar.model import Reading
+from sidecar.model import Attributes, Reading
 from sidecar.schema import CPU_BYTES, Schema
 from sidecar.u64 import added
 
@@ -31,14 +31,22 @@ def build_reading(chunks: Iterator[Chunk], key_size: int, cpus: Sequence[int], s
     for keys, raw_values in chunks:
         read.append((keys, raw_values))
         entries += len(keys) // key_size * entries_per_key
-        if entries > COLUMNAR_FROM:
+        if entries > COLUMNAR_FROM and schema.value_label is None:
             return Reading(columns, columnar_table(chain(read, chunks), key_size, cpus, schema))
     if schema.cpu is not None:
         read = [(_split_by_cpu(keys, key_size, cpus), raw_values) for keys, raw_values in read]
         key_size += CPU_BYTES
     by_key = (entry for keys, raw_values in read for entry in _entries(keys, raw_values, key_size))
-    by_key_cells = ((key, cells(raw, schema.layout, slots)) for key, raw in by_key)
-    return Reading(columns, {key: each for key, each in by_key_cells if any(each) or not schema.only_used})
+    labels: dict[bytes, Attributes] = {}
+    held: dict[bytes, tuple[int, ...]] = {}
+    for key, raw in by_key:
+        entry = cells(raw, schema.layout, slots)
+        if schema.only_used and not any(entry):
+            continue
+        held[key] = entry
+        if schema.value_label is not None:
+            labels[key] = schema.labels_of(raw, slots)
+    return Reading(columns, held, labels)
 
 
 def sum_fields(reading: Reading) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ def clashes(spec: SourceSpec) -> Iterator[SidecarError]:
     """Yield an error for each attribute that a point has twice and each stream that two metrics write."""
     of_series = [(name, spec.at) for name, _ in spec.attributes]
     of_series += [(part.attribute, part.at) for part in spec.key or ()]
+    of_series += [(part.attribute, part.at) for part in spec.labels or ()]
     of_series += [(spec.cpu, spec.at)] if spec.cpu else []
     yield from _same_label(of_series)
     for metric in spec.metrics or ():

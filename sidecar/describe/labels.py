@@ -16,12 +16,12 @@ from sidecar.schema import Label
 
 def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_of: NameOf) -> Label:
     """
-    Return the function from a key's raw bytes to attributes.
+    Return the function from the raw bytes of a key, or of a value, to attributes.
 
     Args:
-        key: The parts of the key that become attributes, in this order.
-        parts: The parts that the key has.
-        what: The map, for messages.
+        key: The parts that become attributes, in this order.
+        parts: The parts that the key, or the value, has.
+        what: What has these parts, for messages: `the key of map flows`.
         name_of: Interface names by index, for the decoder `ifname`.
 
     Raises:
@@ -42,8 +42,8 @@ def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_o
 
 
 def find_key_part(parts: Sequence[Part], name: str, at: str, what: str) -> Part:
-    """Return the part of a key, or the bytes of the array or struct of this name; raise ConfigError."""
-    return joined_part(parts, name) or find_part(parts, name, at, f"the key of {what}")
+    """Return the part of this name, or the bytes of such an array or struct; raise ConfigError."""
+    return joined_part(parts, name) or find_part(parts, name, at, what)
 
 
 def bind_key(spec: KeySpec, part: Part, name_of: NameOf) -> Decode:

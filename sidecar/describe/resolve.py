@@ -92,7 +92,12 @@ def resolve(
         ),
         Built((), (), {}),
     )
-    label = errors.take(lambda: build_label(source.key or (), described.key, what, name_of), None)
+    label = errors.take(
+        lambda: build_label(source.key or (), described.key, f"the key of {what}", name_of), None
+    )
+    of_value = errors.take(
+        lambda: build_label(source.labels or (), described.value, f"the value of {what}", name_of), None
+    )
     keys = MapKeys(described.key, entries, what, name_of)
     views = errors.take(lambda: build_views(source, built.views, keys), ())
     errors.raise_all()
@@ -105,7 +110,8 @@ def resolve(
         attributes=source.attributes,
         cpu=source.cpu,
         series_limit=source.series_limit,
-        labels=tuple(part.attribute for part in source.key or ()),
+        labels=tuple(part.attribute for part in (*(source.key or ()), *(source.labels or ()))),
+        value_label=of_value if source.labels else None,
         only_used=info.kind.is_array and info.max_entries > 1 and source.rows != "all",
         distinct_keys=not views and keeps_keys_distinct(source.key or (), described.key),
         views=views,

@@ -52,7 +52,7 @@ def build_select(field: str, wanted: Wanted, at: str, key: Sequence[KeySpec], ke
         ConfigError: The key has no such part, or the part no such value.
 
     """
-    part = find_key_part(keys.parts, field, at, keys.what)
+    part = find_key_part(keys.parts, field, at, f"the key of {keys.what}")
     spec = next(
         (spec for spec in key if spec.field in (part.name, *part.aliases)), KeySpec(part.name, "", at=at)
     )

@@ -249,6 +249,7 @@ class ProfileSpec:
         cpu: Attribute with the CPU's number; None: the CPUs are summed.
         rows: Of an array: `used`, or `all` for a series of zeros for each row that was never used.
         key: The parts of the key that become attributes; None: all of them, empty: none.
+        labels: The parts of the value that become attributes; None: none.
         metrics: The metrics; None: one for each integer field.
         at: The file.
 
@@ -260,6 +261,7 @@ class ProfileSpec:
     cpu: str | None = None
     rows: RowsShown | None = None
     key: tuple[KeySpec, ...] | None = None
+    labels: tuple[KeySpec, ...] | None = None
     metrics: tuple[MetricSpec, ...] | None = None
     at: str = dataclasses.field(default="", compare=False)
 
@@ -278,6 +280,7 @@ class SourceSpec:
         rows: As in a profile.
         layout: The key and the value; takes precedence over BTF.
         key: As in a profile.
+        labels: As in a profile.
         metrics: As in a profile.
         where: As in a metric, for all metrics.
         exclude: Shell patterns of what a pattern leaves out.
@@ -294,6 +297,7 @@ class SourceSpec:
     rows: RowsShown | None = None
     layout: LayoutSpec | None = None
     key: tuple[KeySpec, ...] | None = None
+    labels: tuple[KeySpec, ...] | None = None
     metrics: tuple[MetricSpec, ...] | None = None
     where: tuple[tuple[str, Wanted], ...] = ()
     exclude: tuple[str, ...] = ()
@@ -311,5 +315,6 @@ class SourceSpec:
             rows=self.rows or profile.rows,
             layout=self.layout or profile.layout,
             key=profile.key if self.key is None else self.key,
+            labels=profile.labels if self.labels is None else self.labels,
             metrics=self.metrics or profile.metrics,
         )

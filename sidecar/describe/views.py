@@ -66,7 +66,7 @@ def _view(metric: MetricSpec, source: SourceSpec, keys: MapKeys) -> View:
     selects = [build_select(field, values, at, source.key or (), keys) for field, values, at in wanted]
     return View(
         view_name(metric),
-        build_label(key, keys.parts, keys.what, keys.name_of),
+        build_label(key, keys.parts, of_key, keys.name_of),
         selects=all_of(selects) if selects else None,
         bucket=bucket,
         buckets=buckets,

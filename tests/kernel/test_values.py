@@ -134,3 +134,26 @@ def test_gauges_of_several_cpus_and_keys_are_what_the_configuration_says(values,
         "last(level by last_seen)": -7,
         "max(phase)": 2,
     }
+
+
+def test_a_name_and_an_address_beside_the_counters_are_labels(values, dump):
+    """Whatever follows the NUL of the name; the key is an attribute as before."""
+    address = bytes.fromhex("20010db8" + "00" * 11 + "07")
+    raws = [struct.pack("=Q16s16s", 3 + cpu, b"nginx\0rubbish", address) for cpu in range(CPUS)]
+    write(values, "process_map", struct.pack("=I", 77), raws)
+
+    (series,) = dump(
+        "process_map",
+        "labels:",
+        "  - {field: comm, attribute: process.name, decoder: string}",
+        "  - {field: daddr, attribute: destination.address, decoder: ipv6}",
+        "metrics:",
+        "  - {name: packets, field: packets}",
+    )
+
+    assert series["attributes"] == {
+        "key": 77,
+        "process.name": "nginx",
+        "destination.address": "2001:db8::7",
+    }
+    assert series["fields"] == {"packets": sum(3 + cpu for cpu in range(CPUS))}

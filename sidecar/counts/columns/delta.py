@@ -36,7 +36,7 @@ from sidecar.schema import CPU_BYTES, Schema, View
 
 def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> bool:
     """Return whether all readings have the same columns and keys of one size, as `window` requires."""
-    if schema.views and not schema.only_sums:
+    if schema.value_label is not None or (schema.views and not schema.only_sums):
         return False
     if len(schema.parts) > 1 or any(part.view.row is not None for part in schema.parts):
         return False

@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from sidecar.describe.decoders import DECODERS
 from sidecar.describe.elements import EVERY
@@ -52,8 +53,16 @@ def key(node: Node) -> tuple[KeySpec, ...]:
     return tuple(each(_key_part, node.sequence("key")))
 
 
-def _key_part(node: Node) -> KeySpec:
-    section = Section(node, "part of the key", ("field", "attribute", "decoder", "table", "regexp"))
+def labels(node: Node) -> tuple[KeySpec, ...]:
+    """Return the parts of the value that become attributes."""
+    items = node.sequence("labels")
+    if not items:
+        raise node.refuse("labels", "empty", "leave it out")
+    return tuple(each(partial(_key_part, what="part of the value"), items))
+
+
+def _key_part(node: Node, what: str = "part of the key") -> KeySpec:
+    section = Section(node, what, ("field", "attribute", "decoder", "table", "regexp"))
     section.require("field", "name one: `field: saddr`")
     field = section.text("field") or ""
     return _decoded(section, field)

@@ -10,7 +10,7 @@ from sidecar.describe.directions import CHOICES, DEFAULT, in_directions
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.file.buckets import where
 from sidecar.describe.file.layout import layout
-from sidecar.describe.file.metrics import attributes, key, metrics
+from sidecar.describe.file.metrics import attributes, key, labels, metrics
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node, read
 from sidecar.describe.globs import refuse_placeholders
@@ -24,7 +24,7 @@ from sidecar.suggest import suggest
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
 _MAP_REFS: Mapping[str, MapRefKind] = {"interface": "interface", "pin": "pin", "name": "name", "id": "id"}
-_PROFILE_KEYS = ("match", "layout", "cpu", "rows", "key", "metrics")
+_PROFILE_KEYS = ("match", "layout", "cpu", "rows", "key", "labels", "metrics")
 _ROWS: Mapping[str, RowsShown] = {"used": "used", "all": "all"}
 # Of the sources that name an interface only.
 _OF_INTERFACES = ("netns", "direction", "packet_sizes", "map", "exclude")
@@ -122,6 +122,7 @@ def _profile(node: Node, name: str, file: str) -> ProfileSpec:
         cpu=section.text("cpu"),
         rows=section.take("rows", _rows, None),
         key=section.take("key", key, None),
+        labels=section.take("labels", labels, None),
         metrics=section.take("metrics", metrics, None),
         at=file,
     )
@@ -166,6 +167,7 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
         rows=section.take("rows", _rows, None),
         layout=section.take("layout", layout, None),
         key=section.take("key", key, None),
+        labels=section.take("labels", labels, None),
         metrics=section.take("metrics", metrics, None),
         where=section.take("where", where, ()),
         exclude=section.take("exclude", partial(_exclude, map_ref=map_ref), ()),

@@ -54,3 +54,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct gauges);
 } gauge_map SEC(".maps");
+
+struct process {
+	__u64 packets;
+	char comm[16];
+	__u8 daddr[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, struct process);
+} process_map SEC(".maps");

@@ -21,7 +21,7 @@ RAW = bytes.fromhex("20010db8" + "00" * 11 + "01") + struct.pack("=BxxxI", 1, 2)
 
 
 def attributes(*key):
-    return build_label([KeySpec(*each, at="f:3") for each in key], KEY, "map m", str)(RAW)
+    return build_label([KeySpec(*each, at="f:3") for each in key], KEY, "the key of map m", str)(RAW)
 
 
 def test_an_array_of_words_is_decoded_as_its_bytes():

@@ -38,6 +38,7 @@ GOOD = [
     "sources: [{id: 1, metrics: [{name: a, field: q.*, index: {attribute: c, decoder: table, table: {0: r}}}]}]",  # noqa: E501
     "sources: [{id: 1, metrics: [{name: a, field: f, kind: gauge, aggregate: max}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: f, kind: gauge, aggregate: last, by: seen}]}]",
+    "sources: [{id: 1, labels: [{field: comm, decoder: string}]}]",
     "sources: [{id: 1, key: [{field: a, attribute: b, decoder: ipv6}]}]",
     "sources: [{id: 1, key: [{field: a, regexp: {match: '^(.)x', replace: ''}}]}]",
     "sources: [{id: 1, key: [{field: a, decoder: table, table: {6: tcp, 0x11: udp, -1: none}}]}]",
@@ -80,6 +81,8 @@ BAD = [
     "sources: [{id: 1, series_limit: 1.5}]",
     "sources: [{id: 1, cpu: true}]",
     "sources: [{id: 1, rows: some}]",
+    "sources: [{id: 1, labels: []}]",
+    "sources: [{id: 1, labels: [comm]}]",
     "sources: [{id: 1, metrics: [{name: a, field: f, aggregate: max}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: f, kind: counter, aggregate: sum}]}]",
     "sources: [{id: 1, metrics: [{name: a, field: f, kind: gauge, aggregate: mean}]}]",
