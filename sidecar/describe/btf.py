@@ -160,14 +160,6 @@ class Btf:
             raise ValueError(f"BTF has no type {type_id}")
         return self._offsets[type_id - 1]
 
-    def section(self, name: str) -> Type | None:
-        """Return the section of variables of this name, such as `.maps`; None if there is none."""
-        for number, at in enumerate(self._offsets, 1):
-            _, info, _ = self._unpack(_TYPE, at)
-            if (info >> 24) & 0x1F == BtfKind.DATASEC and self.type(number).name == name:
-                return self.type(number)
-        return None
-
     def _decode(self, at: int) -> Type:
         name_offset, info, size_or_type = self._unpack(_TYPE, at)
         kind = BtfKind((info >> 24) & 0x1F)

@@ -55,7 +55,6 @@ class ProgInfo:
     type: int = 0
     runs: int = 0
     run_time_ns: int = 0
-    btf_id: int = 0
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def prog_info(prog_fd: int) -> ProgInfo:
     """Return the info of an open program, including the ids of its maps."""
     raw = uapi.RawProgInfo()
     _info(prog_fd, raw)
-    count, kind, btf_id = raw.nr_map_ids, raw.type, raw.btf_id
+    count, kind = raw.nr_map_ids, raw.type
     ids = (ctypes.c_uint32 * count)()
     if count:
         # The second call asks for the ids alone: any other length left in the structure would ask for more.
@@ -251,7 +250,6 @@ def prog_info(prog_fd: int) -> ProgInfo:
         type=kind,
         runs=raw.run_cnt,
         run_time_ns=raw.run_time_ns,
-        btf_id=btf_id,
     )
 
 

@@ -10,11 +10,11 @@ from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.layout import shape_from
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Encoding, Part
-from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, MetricSpec, SourceSpec
+from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, SourceSpec
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kinds import Kind
-from tests.kernel.compiled import MAPS, XDP_TOOLS, Loaded, compile_object
+from tests.kernel.compiled import XDP_TOOLS, Loaded
 
 
 def shape(map_fd):
@@ -38,18 +38,6 @@ def test_every_odd_map_yields_sums_and_attributes(odd):
         assert all(instrument.name.startswith(f"{info.name}.") for instrument in schema.instruments)
         assert {instrument.kind for instrument in schema.instruments} <= {Kind.COUNTER, Kind.UPDOWNCOUNTER}
         assert [attribute for attribute, _ in label] == [part.name for part in shape(fd).key]
-
-
-def test_a_map_without_types_has_those_of_its_program(tmp_path):
-    """Where libbpf left them out; what the program declares by sizes alone has none."""
-    with Loaded(compile_object(MAPS / "untyped.bpf.c", tmp_path / "untyped.o")) as loaded:
-        verdicts, sizes = (loaded.maps[name] for name in ("verdicts_of_all_programs", "sizes_only"))
-        assert bpf.map_info(verdicts).btf_value_type_id == 0
-        schema = made(verdicts, metrics=(MetricSpec("dropped", "packets", row="VERDICT_DROP"),))
-        assert [part.name for part in shape(verdicts).value] == ["packets", "bytes"]
-        assert shape(sizes) is None
-
-    assert [view.row for view in schema.views] == [struct.pack("=I", 1)]
 
 
 def test_a_key_of_many_types_is_decoded_by_type(odd):
