@@ -3,7 +3,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from sidecar.commands.discover import maps, write_layout
@@ -65,9 +64,7 @@ def _chosen(inventory: Inventory, wanted: str) -> FoundMap:
 
 
 def _by_pin(inventory: Inventory, path: str) -> list[FoundMap]:
-    """Return the map with this pin; of its pins, this one is the one that was chosen."""
-    pin = Path(path)
-    return [replace(found, pins=(pin,)) for found in inventory.maps if pin in found.pins]
+    return [found for found in inventory.maps if path in map(str, found.pins)]
 
 
 def _by_name_or_id(inventory: Inventory, wanted: str) -> list[FoundMap]:

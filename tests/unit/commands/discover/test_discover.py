@@ -61,14 +61,6 @@ def test_a_decoder_is_guessed_by_name_and_type(part, decoder):
     assert f"decoder: {decoder}}}" in configuration(found((part,)))
 
 
-def test_the_pin_that_was_asked_for_is_written():
-    """bpfman has a bpffs of its own, and its maps may be pinned elsewhere too."""
-    pins = (Path("/sys/fs/bpf/flows"), Path("/run/bpfman/fs/maps/7/flows"))
-    text = write_config.for_map(Inventory((), (), (found((U64,), pins=pins),)), str(pins[1]))
-
-    assert f"- pin: {pins[1]}\n" in text
-
-
 def test_a_written_configuration_can_be_parsed(tmp_path):
     """Names that YAML could misread are quoted."""
     key = (
