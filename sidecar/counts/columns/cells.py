@@ -31,7 +31,8 @@ def table(chunks: Iterable[tuple[bytes, bytes]], key_size: int, cpus: Sequence[i
             part = cells(raw, count * len(cpus), schema.layout, 1)
         used = part.any(axis=0) if schema.only_used else None
         keys.append(some_keys if used is None else np.frombuffer(some_keys, f"V{size}")[used].tobytes())
-        parts.append(part if used is None else part[:, used])
+        # Not part[:, used], whose rows are not contiguous.
+        parts.append(part if used is None else np.compress(used, part, axis=1))
     return Table(b"".join(keys), size, b"".join(chain.from_iterable(zip(*parts, strict=True))))
 
 

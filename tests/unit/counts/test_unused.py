@@ -97,3 +97,18 @@ def test_a_row_of_an_array_that_is_told_apart_by_cpu_is_used_on_one_cpu():
         assert isinstance(reading.cells, Table) == (copies > 1)
         assert next(iter(reading.cells)) == bytes(8)
         assert len(reading.cells) == copies
+
+
+@pytest.mark.parametrize("used_rows", [(), (0,), (0, 512), (1, 2, 3, 1023)])
+def test_of_a_large_array_the_rows_that_are_used_are_read_with_all_their_fields(used_rows):
+    """As a small array's, read entry by entry."""
+    of = schema("packets", "level", only_used=True)
+    keys = b"".join(row.to_bytes(4, "little") for row in range(1024))
+    raw = b"".join(
+        (row + 1).to_bytes(4, "little") + (7).to_bytes(4, "little") if row in used_rows else bytes(8)
+        for row in range(1024)
+    )
+    reading = build_reading(iter([(keys, raw)]), 4, (0,), of)
+
+    assert isinstance(reading.cells, Table)
+    assert dict(reading.cells) == {row.to_bytes(4, "little"): (row + 1, 7) for row in used_rows}
