@@ -2,7 +2,7 @@
 """From what the user asks for and the shape of a map to the Schema: which metrics the map yields (pure)."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -76,9 +76,7 @@ def resolve(
             _shape_of_layout(source.layout, info) if source.layout else _refuse_undescribed(info, unusable)
         )
     if not described.key or (described is shape and info.kind.is_array):
-        # The index of an array is a number, whatever its type; `at` and `where` may use its names.
-        names = described.key[0].names if len(described.key) == 1 else {}
-        described = replace(described, key=(replace(_opaque_key(info), names=names),))
+        described = replace(described, key=(_index_like(described.key, _opaque_key(info)),))
     source, notes = with_defaults(source, info, described)
     errors = Collector()
     errors.add(clashes(source))
@@ -167,6 +165,14 @@ def _how_to_emit_btf(info: MapInfo) -> str:
 
 def _shape_of_layout(layout: LayoutSpec, info: MapInfo) -> Shape:
     return with_prefix(shape_from(layout, _opaque_key(info), info.key_size, info.value_size), info)
+
+
+def _index_like(key: Sequence[Part], index: Part) -> Part:
+    """Return *index*, the number of an array's row whatever its type, with the names that BTF has for it."""
+    if len(key) != 1 or key[0].bits != index.bits:
+        return index
+    aliases = (key[0].name,) if key[0].name != index.name else ()
+    return replace(index, names=key[0].names, aliases=aliases)
 
 
 def _opaque_key(info: MapInfo) -> Part:

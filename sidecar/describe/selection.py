@@ -2,7 +2,7 @@
 """From `at` and `where` to whether a key is one of those that a metric is about (pure)."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sidecar.describe.decoders import NameOf, default_for, number_of
@@ -53,9 +53,7 @@ def build_select(field: str, wanted: Wanted, at: str, key: Sequence[KeySpec], ke
 
     """
     part = find_key_part(keys.parts, field, at, f"the key of {keys.what}")
-    spec = next(
-        (spec for spec in key if spec.field in (part.name, *part.aliases)), KeySpec(part.name, "", at=at)
-    )
+    spec = spec_of(part, key) or KeySpec(part.name, "", at=at)
     decode = bind_key(spec, part, keys.name_of)
     texts = {str(value).lower() if isinstance(value, bool) else str(value) for value in wanted}
     numbers = _numbers(field, wanted, part, spec, at)
@@ -71,7 +69,8 @@ def build_select(field: str, wanted: Wanted, at: str, key: Sequence[KeySpec], ke
         if isinstance(value, int) and not isinstance(value, bool):
             # What `dump` shows: a decoder may read the bytes in another order.
             return value in numbers
-        return str(value).lower() in texts or str(value) in texts or number(raw) in numbers
+        text = str(value).lower() if isinstance(value, bool) else value
+        return text in texts or number(raw) in numbers
 
     return is_chosen
 
@@ -81,19 +80,31 @@ def all_of(selects: Sequence[Select]) -> Select:
     return selects[0] if len(selects) == 1 else lambda key: all(select(key) for select in selects)
 
 
+def spec_of(part: Part, key: Sequence[KeySpec]) -> KeySpec | None:
+    """Return what the user wrote about a part of the key; None if it is no attribute."""
+    return next((spec for spec in key if spec.field in (part.name, *part.aliases)), None)
+
+
+def numbers_of(value: str | int | bool, part: Part, spec: KeySpec | None) -> set[int]:
+    """Return the numbers that a value means: itself, or those that have it as a name."""
+    if isinstance(value, bool):
+        return set()
+    if isinstance(value, int) or re.fullmatch("-?[0-9]{1,20}", value):
+        return {int(value)}
+    names = (*part.names.items(), *(spec.table if spec else ()))
+    return {number for number, name in names if name == value}
+
+
 def _numbers(field: str, wanted: Wanted, part: Part, spec: KeySpec, at: str) -> set[int]:
-    """Return the wanted numbers, and those of the wanted names; raise ConfigError for an unknown name."""
-    names: Mapping[int, str] = dict(spec.table) or part.names
-    nameless = not names and (spec.decoder or default_for(part)) in _NAMELESS
+    """Return the numbers that the wanted values mean; raise ConfigError for a name that is unknown."""
+    known = [*part.names.values(), *(name for _, name in spec.table)]
+    nameless = not known and (spec.decoder or default_for(part)) in _NAMELESS
     numbers: set[int] = set()
     for value in wanted:
-        if isinstance(value, bool):
-            continue
-        if isinstance(value, int) or re.fullmatch("-?[0-9]{1,20}", value):
-            numbers.add(int(value))
-        elif nameless:
+        found = numbers_of(value, part, spec)
+        if not found and nameless:
             raise entry_error(at, f"{field} {value!r}", "its values have no names", "write the number")
-        elif names and value not in names.values():
-            raise entry_error(at, f"{field} {value!r}", "it has no such name", suggest(value, names.values()))
-        numbers.update(number for number, name in names.items() if name == value)
+        if not found and known and not isinstance(value, bool):
+            raise entry_error(at, f"{field} {value!r}", "it has no such name", suggest(str(value), known))
+        numbers |= found
     return numbers

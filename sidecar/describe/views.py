@@ -10,7 +10,7 @@ from sidecar.describe.entry_error import entry_error
 from sidecar.describe.histograms import is_bucket, slots_of
 from sidecar.describe.instruments import find_part
 from sidecar.describe.labels import build_label
-from sidecar.describe.selection import MapKeys, all_of, build_select
+from sidecar.describe.selection import MapKeys, all_of, build_select, numbers_of, spec_of
 from sidecar.describe.shape import Part
 from sidecar.describe.spec import KeySpec, MetricSpec, SourceSpec, view_name
 from sidecar.errors import each
@@ -78,9 +78,8 @@ def _row(metric: MetricSpec, source: SourceSpec, keys: MapKeys) -> bytes | None:
     """Return the key of the row that a metric is about; None if the map is no array."""
     if metric.row is None or not keys.entries or metric.where or metric.bucket or source.where:
         return None
-    names = {name: number for number, name in keys.parts[0].names.items()}
-    row = names[metric.row] if isinstance(metric.row, str) and metric.row in names else int(metric.row)
-    return row.to_bytes(4, sys.byteorder)
+    numbers = numbers_of(metric.row, keys.parts[0], spec_of(keys.parts[0], source.key or ()))
+    return min(numbers).to_bytes(4, sys.byteorder) if len(numbers) == 1 else None
 
 
 def _row_part(metric: MetricSpec, keys: MapKeys) -> Part:

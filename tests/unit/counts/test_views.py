@@ -3,6 +3,7 @@
 
 import math
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -268,6 +269,25 @@ def test_a_row_that_never_counted_has_a_series(tmp_path):
     assert one(a.points(), "a").as_int == 0
     a.entries[struct.pack("=I", 2)] = struct.pack("=Q", 3)
     assert {name: point.as_int for (name, _), (point,) in a.points().items()} == {"a": 3}
+
+
+def test_a_row_by_the_name_in_a_table(tmp_path):
+    """The user's names count as well as those of BTF, before the row has counted."""
+    key = "[{field: key, attribute: what, decoder: table, table: {1: size}}]"
+    metrics = "[{name: a, field: value, at: size}, {name: b, field: value, at: OPEN}]"
+    a = Map(tmp_path, ROWS, f"    key: {key}\n    metrics: {metrics}", kind=uapi.MAP_ARRAY, entries=3)
+    a.entries = {struct.pack("=I", row): struct.pack("=Q", 0) for row in range(3)}
+
+    assert {name: point.as_int for (name, _), (point,) in a.points().items()} == {"a": 0, "b": 0}
+
+
+def test_the_index_of_an_array_by_its_name_in_btf(tmp_path):
+    """ebpf_exporter's `struct { u32 bucket; }` as the key of an array."""
+    named = replace(ROWS, key=(Part("bucket", 0, 32, Encoding.UNSIGNED, "__u32"),))
+    a = Map(tmp_path, named, only(f"name: a, field: value, {HISTOGRAM}, bucket: bucket"), uapi.MAP_ARRAY, 4)
+    a.entries = {struct.pack("=I", row): struct.pack("=Q", row) for row in range(4)}
+
+    assert list(one(a.points(), "a").bucket_counts) == [0, 1, 2, 3]
 
 
 def test_two_rows_of_a_large_array(tmp_path):
