@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `check` says attaching will do is what the kernel then does; docs/attaching.md has the table."""
 
+import ctypes
+import fcntl
+import socket
+import struct
 import subprocess
 import uuid
 from functools import cache
@@ -122,6 +126,22 @@ def test_a_program_on_top_is_named_before_the_kernel_refuses_one_below(place, na
         require_attachable(below)
     with pytest.raises(KernelError, match=r"EEXIST.*`xdp-otel check` names the program on top"):
         xdp.attach(below)
+
+
+def test_a_veth_needs_a_queue_for_each_that_its_peer_sends_by(place):
+    """By default it has one; ETHTOOL_SCHANNELS gives the peer a second one to send by."""
+    interface = place(["link add x numrxqueues 1 type veth peer name y numtxqueues 2 numrxqueues 2"])
+    two = ctypes.create_string_buffer(struct.pack("=9I", 0x3D, 0, 0, 0, 0, 2, 2, 0, 0))
+    with netns.entered(interface.netns), socket.socket() as channel:
+        fcntl.ioctl(channel, 0x8946, struct.pack("=16sQ16x", b"y", ctypes.addressof(two)))
+    before = facts_of(interface)
+    xdp.attach(interface)
+    ((mode, _),) = facts_of(interface).link.programs
+
+    assert mode == "generic"
+    if before.features is not None:
+        assert forecast(before).mode is Mode.GENERIC
+        assert "its peer has more transmit queues" in forecast(before).why
 
 
 def test_the_peer_of_a_veth_loses_segmentation_as_foretold(place):
