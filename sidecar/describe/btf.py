@@ -7,7 +7,7 @@ Opening a blob only indexes its types; each is decoded on first use.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -148,6 +148,13 @@ class Btf:
         if end < 0:
             raise ValueError(f"BTF name at {offset} is outside the names")
         return self._strings[offset:end].decode(errors="replace")
+
+    def named(self, kind: BtfKind, name: str) -> Iterator[int]:
+        """Yield the ids of the types of this kind and name, without decoding others."""
+        for type_id, at in enumerate(self._offsets, start=1):
+            name_offset, info, _ = self._unpack(_TYPE, at)
+            if (info >> 24) & 0x1F == kind and self._string(name_offset) == name:
+                yield type_id
 
     def type(self, type_id: int) -> Type:
         """Return the type of this id; raise ValueError if there is none, or it is damaged."""

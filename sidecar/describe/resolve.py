@@ -46,7 +46,7 @@ def resolve(
     Args:
         spec: The source.
         info: The kernel's description of its map.
-        shape: The map's shape by BTF; None if it has no BTF, or its BTF cannot be read.
+        shape: The map's shape by its BTF, or by that of a program; None if there is none that can be read.
         unusable: Why its BTF could be read but not used; empty if neither happened.
         profiles: Profiles to choose from if the user describes nothing; by default the built-in ones.
         name_of: Interface names by index, for the decoder `ifname`.
@@ -60,6 +60,8 @@ def resolve(
     """
     _refuse_unsupported(info)
     what = f"map {title(info)}"
+    if not info.btf_value_type_id and (spec.layout or (spec.profile and spec.profile.layout)):
+        shape = None  # what a program declares of a map without BTF is for where nothing else describes it
     described = shape
     if spec.layout:
         described = _shape_of_layout(spec.layout, info)
@@ -76,7 +78,7 @@ def resolve(
             _shape_of_layout(source.layout, info) if source.layout else _refuse_undescribed(info, unusable)
         )
     if not described.key or (described is shape and info.kind.is_array):
-        described = replace(described, key=(_index_like(described.key, _opaque_key(info)),))
+        described = replace(described, key=(_index_like(described.key, opaque_key(info)),))
     source, notes = with_defaults(source, info, described)
     errors = Collector()
     errors.add(clashes(source))
@@ -164,7 +166,7 @@ def _how_to_emit_btf(info: MapInfo) -> str:
 
 
 def _shape_of_layout(layout: LayoutSpec, info: MapInfo) -> Shape:
-    return with_prefix(shape_from(layout, _opaque_key(info), info.key_size, info.value_size), info)
+    return with_prefix(shape_from(layout, opaque_key(info), info.key_size, info.value_size), info)
 
 
 def _index_like(key: Sequence[Part], index: Part) -> Part:
@@ -175,7 +177,7 @@ def _index_like(key: Sequence[Part], index: Part) -> Part:
     return replace(index, names=key[0].names, aliases=aliases)
 
 
-def _opaque_key(info: MapInfo) -> Part:
+def opaque_key(info: MapInfo) -> Part:
     """Return the key of a map whose key nothing describes."""
     if info.kind.is_array:
         return ARRAY_INDEX

@@ -55,6 +55,7 @@ class ProgInfo:
     type: int = 0
     runs: int = 0
     run_time_ns: int = 0
+    btf_id: int = 0
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,7 @@ def prog_info(prog_fd: int) -> ProgInfo:
         type=kind,
         runs=raw.run_cnt,
         run_time_ns=raw.run_time_ns,
+        btf_id=raw.btf_id,
     )
 
 

@@ -225,7 +225,9 @@ class RawProgInfo(ctypes.Structure):
         ("nr_map_ids", ctypes.c_uint32),
         ("map_ids", ctypes.c_uint64),
         ("name", ctypes.c_char * OBJ_NAME_LEN),
-        ("_rest", ctypes.c_uint8 * 112),
+        ("_rest", ctypes.c_uint8 * 48),
+        ("btf_id", ctypes.c_uint32),
+        ("_rest_2", ctypes.c_uint8 * 60),
         ("run_time_ns", ctypes.c_uint64),
         ("run_cnt", ctypes.c_uint64),
     )

@@ -38,6 +38,15 @@ def every() -> Iterator[FoundMap]:
         return
 
 
+def pinned_at(path: Path) -> int:
+    """Return the id of the map that is pinned at a path, whatever leads there; 0 if none is."""
+    try:
+        with pins.opened(path) as (fd, kind):
+            return bpf.map_info(fd).id if kind == "map" else 0
+    except OSError:
+        return 0
+
+
 def _by_pin(path: Path) -> FoundMap | None:
     try:
         with pins.opened(path) as (fd, _):

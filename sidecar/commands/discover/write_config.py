@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from sidecar.commands.discover import maps, write_layout
@@ -64,7 +65,9 @@ def _chosen(inventory: Inventory, wanted: str) -> FoundMap:
 
 
 def _by_pin(inventory: Inventory, path: str) -> list[FoundMap]:
-    return [found for found in inventory.maps if path in map(str, found.pins)]
+    """Return the map at a path, which the configuration keeps: the map may have pins in several bpffs."""
+    number = maps.pinned_at(Path(path))
+    return [replace(found, pins=(Path(path),)) for found in inventory.maps if found.info.id == number]
 
 
 def _by_name_or_id(inventory: Inventory, wanted: str) -> list[FoundMap]:

@@ -120,7 +120,7 @@ def test_a_profile_that_the_user_names_needs_no_match():
     with pytest.raises(
         ConfigError, match=r"packet-counter\.yaml:\d+: field 'total_packets'.*mean 'total_pkts'"
     ):
-        resolve(chosen, STATS, renamed)
+        resolve(chosen, replace(STATS, btf_id=1, btf_value_type_id=1), renamed)
     with pytest.raises(ConfigError, match=r"packet-counter\.yaml:\d+: .*it has 64 bytes.*has 72"):
         resolve(chosen, replace(STATS, value_size=72), None)
 
