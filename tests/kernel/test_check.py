@@ -432,5 +432,5 @@ def test_keys_that_differ_only_in_padding_share_a_series(check, upgrade, tmp_pat
     assert f"        {said}" in check("--map-path", pin).splitlines()
     heading, note, _, row = xdp_otel("dump", "--map-path", pin).splitlines()
     assert heading.endswith("2 keys, 1 series")
-    assert (note, row.split()) == (said, ["6", "443", "42", "0"])
+    assert (note, row.split()) == (said, ["tcp", "443", "42", "0"])
     assert logged.stderr.count(f"WARNING pin:{pin}: {said}") == 1
