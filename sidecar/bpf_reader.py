@@ -21,6 +21,8 @@ _SMALLEST_BATCH = 64
 # Kernels before 5.6 (per-CPU arrays: 5.13) have no batch operations and return EINVAL, or ENOTSUPP, which
 # Python's errno does not name.
 _NO_BATCH = (errno.EINVAL, 524)
+# A key without a value, such as an array of maps may have, ends a batch (Linux < 6.14); a bucket is larger.
+_CUT_SHORT = (errno.EINTR, errno.ENOSPC)
 # A walk over a hash is given up after this many steps for each entry that the map can hold.
 _LONGEST_WALK = 4
 _ENDLESS = "the map changes faster than it can be read"
@@ -63,6 +65,32 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
         size *= 8
 
 
+def entries(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:
+    """
+    Return the entries of a map that is not per CPU; a walk that starts over, as in `_walk`, lists keys again.
+
+    Raises:
+        OSError: The kernel refused.
+
+    """
+    found: dict[bytes, bytes] = {}
+    listed = 0
+    try:
+        for keys, values in _read_batches(map_fd, info, _batch_size(info)):
+            count = len(keys) // info.key_size
+            listed += count
+            if listed > _LONGEST_WALK * info.max_entries:
+                raise OSError(errno.EAGAIN, _ENDLESS)
+            for at in range(count):
+                key = keys[at * info.key_size : (at + 1) * info.key_size]
+                found[key] = values[at * info.value_size : (at + 1) * info.value_size]
+    except OSError as error:
+        if error.errno not in (*_NO_BATCH, *_CUT_SHORT):
+            raise
+        return _walk(map_fd, info)
+    return found
+
+
 def _batch_size(info: bpf.MapInfo) -> int:
     return max(_SMALLEST_BATCH, min(_FIRST_BATCH, _BUFFER_BYTES // lookup_bytes(info)))
 
@@ -85,30 +113,10 @@ def _read_trie(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
     of another one (kernel/bpf/lpm_trie.c, `trie_lookup_elem`). So only keys that are listed again afterwards
     are kept.
     """
-    entries = _trie_entries(map_fd, info)
-    there = _trie_entries(map_fd, info).keys() if entries else ()
-    kept = {key: value for key, value in entries.items() if key in there}
+    found = entries(map_fd, info)
+    there = entries(map_fd, info).keys() if found else ()
+    kept = {key: value for key, value in found.items() if key in there}
     yield b"".join(kept), b"".join(kept.values())
-
-
-def _trie_entries(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:
-    """Return the entries of a trie; a walk that starts over, as in `_walk`, lists keys again."""
-    entries: dict[bytes, bytes] = {}
-    listed = 0
-    try:
-        for keys, values in _read_batches(map_fd, info, _batch_size(info)):
-            count = len(keys) // info.key_size
-            listed += count
-            if listed > _LONGEST_WALK * info.max_entries:
-                raise OSError(errno.EAGAIN, _ENDLESS)
-            for at in range(count):
-                key = keys[at * info.key_size : (at + 1) * info.key_size]
-                entries[key] = values[at * info.value_size : (at + 1) * info.value_size]
-    except OSError as error:
-        if error.errno not in _NO_BATCH:
-            raise
-        return _walk(map_fd, info)
-    return entries
 
 
 def _walk(map_fd: int, info: bpf.MapInfo) -> dict[bytes, bytes]:

@@ -123,7 +123,9 @@ def opened(specs: Sequence[SourceSpec]) -> Iterator[list[Source]]:
         ]
         if not sources:
             patterns = ", ".join(str(spec.map_ref) for spec in specs)
-            raise SourceError(f"read {patterns}", "nothing that matches is counted", "`xdp-otel attach` does")
+            raise SourceError(
+                f"read {patterns}", "nothing that matches is counted", "`xdp-otel discover` shows what is"
+            )
         tell_apart(sources)
         yield sources
 

@@ -84,6 +84,7 @@ def resolve(
     errors.add(clashes(source))
     errors.take(lambda: _refuse_cpu(source, info), None)
     errors.take(lambda: _refuse_rows(spec, info), None)
+    errors.take(lambda: _refuse_outer(spec, info), None)
     summed = info.kind.is_per_cpu and not source.cpu
     entries = info.max_entries if info.kind.is_array else 0
     built = errors.take(
@@ -200,3 +201,9 @@ def _refuse_rows(spec: SourceSpec, info: MapInfo) -> None:
     if spec.rows and not info.kind.is_array:
         cause = f"map {title(info)} is {info.kind.name}, whose keys are all used"
         raise entry_error(spec.at, "rows", cause, "leave it out")
+
+
+def _refuse_outer(spec: SourceSpec, info: MapInfo) -> None:
+    if spec.outer:
+        cause = f"map {title(info)} is {info.kind.name}, not a map of maps"
+        raise entry_error(spec.outer.at, "outer", cause, "leave it out")

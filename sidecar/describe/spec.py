@@ -18,7 +18,7 @@ from sidecar.model import Aggregate, Attributes
 from sidecar.scale import Scale
 from sidecar.schema import LARGEST_CARDINALITY
 
-MapRefKind = Literal["interface", "attached", "pin", "name", "id"]
+MapRefKind = Literal["interface", "attached", "inner", "pin", "name", "id"]
 RowsShown = Literal["used", "all"]
 
 METRIC_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
@@ -31,12 +31,15 @@ class MapRef:
     How a source refers to its map.
 
     Attributes:
-        kind: Which way: `interface` is the shipped program's map, `attached` the map of another program.
+        kind: Which way: `interface` is the shipped program's map, `attached` the map of another program,
+            `inner` a map inside another one.
         value: The interface's name, the pin's path, the map's name, or its id in decimal; or a pattern.
+            Of an inner map, the key of the outer map in hex.
         netns: Network namespace of an interface: a name, a path, or None for the sidecar's own.
         direction: Which packets of an interface.
         index: As in `Interface`.
         map: The name of the map of a program on an interface.
+        outer: Where the outer map of an inner map is.
         is_member: Whether it is one of those that a pattern stands for, whatever its own characters.
         counted: Which map of an interface.
 
@@ -48,6 +51,7 @@ class MapRef:
     direction: Direction = "receive"
     index: int = 0
     map: str = ""
+    outer: "MapRef | None" = None
     is_member: bool = False
     counted: Counted = "packets"
 
@@ -60,6 +64,8 @@ class MapRef:
 
     def __str__(self) -> str:
         """Return `pin:/sys/fs/bpf/flows`, `interface:eth0/transmit@blue`, `interface:eth0,map:flows`."""
+        if self.kind == "inner":
+            return f"{self.outer}[{self.value}]"
         if self.kind == "attached":
             return f"interface:{self.value},map:{self.map}" + (f"@{self.netns}" if self.netns else "")
         part = part_of(self.direction, self.counted)
@@ -219,6 +225,23 @@ class LayoutSpec:
 
 
 @dataclass(frozen=True)
+class OuterSpec:
+    """
+    The key of a map of maps as the user describes it.
+
+    Attributes:
+        layout: Its members, as in a layout; None: it is a number, or bytes.
+        key: Its parts that become attributes; None: all of them.
+        at: `file:line`.
+
+    """
+
+    layout: tuple[Member, ...] | None = None
+    key: tuple[KeySpec, ...] | None = None
+    at: str = dataclasses.field(default="", compare=False)
+
+
+@dataclass(frozen=True)
 class MatchSpec:
     """
     Which maps a built-in profile applies to by default, provided that they have exactly its fields.
@@ -283,6 +306,7 @@ class SourceSpec:
         labels: As in a profile.
         metrics: As in a profile.
         where: As in a metric, for all metrics.
+        outer: The key of the map that holds the maps; None: nothing is written of it.
         exclude: Shell patterns of what a pattern leaves out.
         apart: Whether its series carry `xdp.source`, as nothing else distinguishes the members of a pattern.
         at: `file:line`; empty if the source comes from a flag.
@@ -300,6 +324,7 @@ class SourceSpec:
     labels: tuple[KeySpec, ...] | None = None
     metrics: tuple[MetricSpec, ...] | None = None
     where: tuple[tuple[str, Wanted], ...] = ()
+    outer: OuterSpec | None = None
     exclude: tuple[str, ...] = ()
     apart: bool = False
     at: str = dataclasses.field(default="", compare=False)

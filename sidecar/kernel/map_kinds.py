@@ -17,7 +17,8 @@ class MapKind:
         is_array: Its keys are the indices below `max_entries`, and every one of them exists.
         is_per_cpu: A lookup returns one value for each possible CPU.
         is_trie: Its keys begin with the length of a prefix, and a lookup finds the longest one that matches.
-        is_readable: Whether xdp-otel reads maps of this kind.
+        holds_maps: Its values are maps, each of which is read on its own.
+        is_readable: Whether xdp-otel reads the values of maps of this kind.
         instead: What to name instead of a map of this kind, if there is anything better than another map.
 
     """
@@ -26,11 +27,12 @@ class MapKind:
     is_array: bool = False
     is_per_cpu: bool = False
     is_trie: bool = False
+    holds_maps: bool = False
     is_readable: bool = True
     instead: str = ""
 
 
-_INNER = "name the maps inside it, each by its pin or id"
+_INNER = "restart the sidecar to read the maps inside it"
 _KINDS = {
     kind.name: kind
     for kind in (
@@ -41,8 +43,8 @@ _KINDS = {
         MapKind("PERCPU_HASH", is_per_cpu=True),
         MapKind("LRU_PERCPU_HASH", is_per_cpu=True),
         MapKind("LPM_TRIE", is_trie=True),
-        MapKind("ARRAY_OF_MAPS", is_readable=False, instead=_INNER),
-        MapKind("HASH_OF_MAPS", is_readable=False, instead=_INNER),
+        MapKind("ARRAY_OF_MAPS", holds_maps=True, is_readable=False, instead=_INNER),
+        MapKind("HASH_OF_MAPS", holds_maps=True, is_readable=False, instead=_INNER),
     )
 }
 

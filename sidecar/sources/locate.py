@@ -3,12 +3,14 @@
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from sidecar.describe.fitting import resolve_fitting
 from sidecar.describe.kernel_btf import shape_by_btf
@@ -24,13 +26,17 @@ from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.schema import Schema
 from sidecar.sources.attached import AttachedMap
 from sidecar.sources.feeders import Feeders
-from sidecar.sources.source import Locate, Source, info_of
+from sidecar.sources.source import CountingSince, Locate, Resolve, Source, info_of
 from sidecar.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from sidecar.sources.inner_maps import OuterMap, ShapeOf
     from sidecar.sources.pattern import Pattern
 
 log = logging.getLogger(__name__)
+
+# By their places: each is open once, as long as a source or a pattern refers to it.
+_outer_maps: "WeakValueDictionary[MapRef, OuterMap]" = WeakValueDictionary()
 
 
 def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
@@ -38,21 +44,39 @@ def source(spec: SourceSpec, lock: InterfaceLock | None = None) -> Source:
     kind, value, name = spec.map_ref.kind, spec.map_ref.value, name_of(spec)
     if interface := interface_of(spec.map_ref):
         return _by_interface(spec, interface, lock)
-    if kind == "pin":
-        path = Path(value)
-        return _source(name, spec, _Pin(path).open, pin=path)
-    if kind == "name":
-        return _source(name, spec, partial(_open_name, value))
+    if kind == "inner":
+        return _inner(name, spec)
     if kind == "attached":
-        return _attached(name, spec)
-    return _source(name, spec, lambda _: _open_id(int(value)), follow=False)
+        spec = with_interface_name(spec, Interface(value, spec.map_ref.netns))
+    pin = Path(value) if kind == "pin" else None
+    return _source(name, spec, _opener(spec.map_ref), pin=pin, follow=kind != "id")
+
+
+def _opener(place: MapRef) -> Locate:
+    """Return what opens a map that is not the shipped program's."""
+    if place.kind == "pin":
+        return _Pin(Path(place.value)).open
+    if place.kind == "name":
+        return partial(_open_name, place.value)
+    if place.kind == "attached":
+        return AttachedMap(Interface(place.value, place.netns), place.map).open
+    number = int(place.value)
+    return lambda present: None if present and present.id == number else _open_id(number)
 
 
 def name_of(spec: SourceSpec) -> str:
     """Return the name of a specification's source: `pin:/sys/fs/bpf/flows`, `interface:eth0`."""
+    if spec.map_ref.outer:
+        return f"{name_of(replace(spec, map_ref=spec.map_ref.outer))}[{_key_text(spec.map_ref.value)}]"
     if spec.map_ref.kind == "attached":
         return f"interface:{Interface(spec.map_ref.value, spec.map_ref.netns)},map:{spec.map_ref.map}"
     return f"{spec.map_ref.kind}:{interface_of(spec.map_ref) or spec.map_ref.value}"
+
+
+def _key_text(key: str) -> str:
+    """Return a key that is given in hex as the number that it is, or in hex if it has more than 8 bytes."""
+    raw = bytes.fromhex(key)
+    return str(int.from_bytes(raw, sys.byteorder)) if len(raw) in (1, 2, 4, 8) else key
 
 
 def interface_of(map_ref: MapRef) -> Interface | None:
@@ -63,9 +87,13 @@ def interface_of(map_ref: MapRef) -> Interface | None:
 
 
 def pattern(spec: SourceSpec) -> "Pattern | None":
-    """Return what finds the sources that a specification stands for; None if it stands for itself."""
+    """
+    Return what finds the sources that a specification stands for; None if it stands for itself.
+
+    Raises ConfigError if the map is a map of maps, and its key is not what the specification says.
+    """
     if not spec.map_ref.is_pattern:
-        return None
+        return _maps_inside(spec)
     # Only those who use patterns pay for them.
     if spec.map_ref.kind == "pin":
         from sidecar.sources.pinned_maps import PinnedMaps  # noqa: PLC0415
@@ -80,15 +108,34 @@ def pattern(spec: SourceSpec) -> "Pattern | None":
     return Interfaces(spec)
 
 
+def _maps_inside(spec: SourceSpec) -> "Pattern | None":
+    """Return the maps inside a map of maps; None if it is another one, or cannot be opened."""
+    if spec.map_ref.kind == "interface":
+        return None
+    try:
+        fd = _opener(spec.map_ref)(None)
+    except SidecarError:
+        return None  # opening the source says why
+    assert fd is not None  # noqa: S101  # only None if it was open
+    info = info_of(fd)
+    os.close(fd)
+    if not info.kind.holds_maps:
+        return None
+    from sidecar.sources.inner_maps import InnerMaps  # noqa: PLC0415
+
+    return InnerMaps(spec, _outer_map(spec.map_ref))
+
+
 def expanded(specs: Sequence[SourceSpec]) -> list[tuple[SourceSpec, bool]]:
     """
     Return the specifications with the present members of a pattern in its place, and whether each is one.
 
     What another one names as well is left out, as in `run`. Raises SidecarError if members are unknown.
     """
-    found = {name_of(spec): (spec, False) for spec in specs if not spec.map_ref.is_pattern}
-    for spec in specs:
-        if (stands_for := pattern(spec)) is None:
+    patterns = [(spec, pattern(spec)) for spec in specs]
+    found = {name_of(spec): (spec, False) for spec, stands_for in patterns if stands_for is None}
+    for spec, stands_for in patterns:
+        if stands_for is None:
             continue
         with placed(spec.at):
             for member in stands_for.members():
@@ -121,11 +168,21 @@ def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | 
     return _source(name_of(spec), with_interface_name(spec, interface), locate, pin=interface.map_pin)
 
 
-def _attached(name: str, spec: SourceSpec) -> Source:
-    """Return a source that reads a map of the program on an interface, whatever attached it."""
-    interface = Interface(spec.map_ref.value, spec.map_ref.netns)
-    located = AttachedMap(interface, spec.map_ref.map)
-    return _source(name, with_interface_name(spec, interface), located.open)
+def _inner(name: str, spec: SourceSpec) -> Source:
+    """Return a source that reads the map under a key of another one."""
+    place = spec.map_ref.outer
+    assert place is not None  # noqa: S101  # of this kind
+    outer = _outer_map(place)
+    return _source(name, spec, outer.opener(bytes.fromhex(spec.map_ref.value)), outer=outer)
+
+
+def _outer_map(place: MapRef) -> "OuterMap":
+    """Return the open map of maps at a place, one for all who read it; raise SidecarError."""
+    from sidecar.sources.inner_maps import OuterMap  # noqa: PLC0415
+
+    if (outer := _outer_maps.get(place)) is None:
+        outer = _outer_maps[place] = OuterMap(_opener(place))
+    return outer
 
 
 def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:
@@ -137,7 +194,13 @@ def with_interface_name(spec: SourceSpec, interface: Interface) -> SourceSpec:
 
 
 def _source(
-    name: str, spec: SourceSpec, locate: Locate, *, pin: Path | None = None, follow: bool = True
+    name: str,
+    spec: SourceSpec,
+    locate: Locate,
+    *,
+    pin: Path | None = None,
+    follow: bool = True,
+    outer: "OuterMap | None" = None,
 ) -> Source:
     def find(present: bpf.MapInfo | None) -> int | None:
         with placed(spec.at):
@@ -145,17 +208,34 @@ def _source(
 
     # What the interface carries is checked, and put right, whenever its map is located.
     watch = None if spec.map_ref.kind == "interface" else Feeders
-    since = partial(_counting_since_ns, pin=pin)
-    return Source(name, find, partial(schema, spec), since, follow=follow, watch=watch, apart=spec.apart)
+    since: CountingSince = partial(_counting_since_ns, pin=pin)
+    describe: Resolve = partial(schema, spec)
+    if outer:
+        # Programs refer to the outer map alone.
+        watch, since = None, partial(_outer_since_ns, outer)
+        describe = partial(_inner_schema, spec, outer)
+    return Source(name, find, describe, since, follow=follow, watch=watch, apart=spec.apart)
 
 
-def schema(spec: SourceSpec, info: bpf.MapInfo, before: Schema | None = None) -> Schema:
+def _inner_schema(
+    spec: SourceSpec, outer: "OuterMap", info: bpf.MapInfo, before: Schema | None = None
+) -> Schema:
+    """Return which metrics an inner map yields, named after the outer map: its own name may be any."""
+    return schema(spec, replace(info, name=outer.info.name), before, partial(outer.shape, by_btf=shape))
+
+
+def schema(
+    spec: SourceSpec,
+    info: bpf.MapInfo,
+    before: Schema | None = None,
+    shape_of: "ShapeOf | None" = None,
+) -> Schema:
     """
     Return which metrics a map yields by its specification; raise SidecarError if the two do not fit.
 
     With *before*, what the map in the same place yielded, those that still fit will do.
     """
-    by_btf, unusable = shape(info)
+    by_btf, unusable = (shape_of or shape)(info)
     try:
         with placed(spec.at):
             resolved = resolve(spec, info, by_btf, unusable=unusable)
@@ -260,6 +340,10 @@ def _successors(maps: list[bpf.MapInfo], present: bpf.MapInfo) -> list[bpf.MapIn
     if any(present.id in program.map_ids for program in programs):
         return [present]
     return [info for info in maps if info.id != present.id]
+
+
+def _outer_since_ns(outer: "OuterMap", _: int) -> int:
+    return _counting_since_ns(outer.info.id)
 
 
 def _counting_since_ns(map_id: int, pin: Path | None = None) -> int:

@@ -89,7 +89,7 @@ def to_open(place: MapRef, kernel: tuple[int, int]) -> set[Capability]:
     if place.kind == "pin":
         # Before Linux 5.19; and the seccomp profiles of container runtimes allow bpf(2) only with it.
         return {Capability.BPF}
-    if place.kind in ("name", "id", "attached") or place.netns:
+    if place.kind in ("name", "id", "attached", "inner") or place.netns:
         return {Capability.SYS_ADMIN}  # which bpf_prog_load accepts in place of the others
     return {*libbpf.LOAD_RIGHTS, *([Capability.PERFMON] if kernel < (5, 18) else [])}
 

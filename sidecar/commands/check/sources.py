@@ -75,7 +75,7 @@ def _expanded(specs: Sequence[SourceSpec], rows: Rows) -> Sequence[tuple[SourceS
                 str(spec.map_ref), f"matches {matching} now" if matching else "matches none yet: `run` waits"
             )
     except SidecarError as error:
-        rows.failed(str(patterns[0].map_ref), error)
+        rows.failed(str((patterns or specs)[0].map_ref), error)
         return [(spec, False) for spec in specs if spec not in patterns]
     return found
 

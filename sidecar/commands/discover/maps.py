@@ -2,10 +2,12 @@
 """Probe maps without reading their values: type, number of keys, layout, and whether we may read them."""
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from sidecar import bpf_reader
 from sidecar.commands.discover import pins
 from sidecar.commands.discover.model import FoundMap
 from sidecar.commands.discover.pins import Walk
@@ -69,6 +71,8 @@ def _by_id(number: int) -> FoundMap | None:
 def probe(fd: int) -> FoundMap:
     """Return the description of an open map; raise OSError if the kernel refuses its info."""
     found = FoundMap(bpf.map_info(fd))
+    if found.info.kind.holds_maps:
+        return _outer(fd, found)
     if not found.supported:
         return replace(found, refused=f"{found.kind} maps are not supported")
     # Read-only for programs: `.rodata` as libbpf creates it.
@@ -80,6 +84,20 @@ def probe(fd: int) -> FoundMap:
         return _counted(fd, found)
     except OSError as error:
         return replace(found, refused=explain(error))
+
+
+def _outer(fd: int, found: FoundMap) -> FoundMap:
+    """Return the description of a map of maps, with one of those inside it."""
+    try:
+        found = _counted(fd, found)
+        for key in bpf_reader.entries(fd, found.info):
+            inner = _by_id(int.from_bytes(bpf.map_lookup(fd, key, 4), sys.byteorder))
+            if inner:
+                return replace(found, inner=inner, refused=inner.refused)
+    except OSError as error:
+        return replace(found, refused=explain(error))
+    empty = "opening the maps inside it needs CAP_SYS_ADMIN" if found.entries else "it holds no map"
+    return replace(found, refused=empty)
 
 
 def _counted(fd: int, found: FoundMap) -> FoundMap:

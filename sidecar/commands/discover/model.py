@@ -2,7 +2,7 @@
 """The inventory that `discover` collects (frozen values)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sidecar.describe.shape import Shape
@@ -74,6 +74,7 @@ class FoundMap:
         no_shape: Why *shape* is None.
         pins: The paths of its pins.
         refused: Why it cannot be read; empty if it can.
+        inner: Of a map of maps, one of those inside it.
         on: An attachment on whose interface no other map has its name; None if there is none.
 
     """
@@ -85,6 +86,7 @@ class FoundMap:
     no_shape: str = ""
     pins: tuple[Path, ...] = ()
     refused: str = ""
+    inner: "FoundMap | None" = None
     on: Attachment | None = None
 
     @property
@@ -101,6 +103,13 @@ class FoundMap:
     def supported(self) -> bool:
         """Whether xdp-otel reads maps of this type."""
         return self.info.kind.is_readable
+
+    @property
+    def content(self) -> "FoundMap":
+        """The map itself; of a map of maps, one of those inside it under the outer one's name."""
+        if self.inner is None:
+            return self
+        return replace(self.inner, info=replace(self.inner.info, name=self.info.name))
 
     @property
     def source(self) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def _unlikely(found: FoundMap) -> tuple[bool, bool, bool, bool, int]:
 def _is_readable_as_it_is(found: FoundMap) -> bool:
     spec = SourceSpec(MapRef("id", str(found.info.id)))
     try:
-        resolve(spec, found.info, found.shape)
+        resolve(spec, found.content.info, found.content.shape)
     except SidecarError:
         return False
     return True

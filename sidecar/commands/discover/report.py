@@ -102,13 +102,16 @@ def _map(found: FoundMap, shown: Inventory) -> Iterator[str]:
     if found.refused:
         yield from _detail("not read", found.refused)
         return
-    if found.shape:
-        yield from _detail("key", f"{found.info.key_size} B: {_fields(found.shape.key)}", fields=True)
-        yield from _detail("value", f"{found.info.value_size} B: {_fields(found.shape.value)}", fields=True)
+    content = found.content
+    info, shape = content.info, content.shape
+    if found.inner:
+        inside = f"maps such as {found.inner.info.name} (id {found.inner.info.id}), {found.inner.kind}"
+        yield from _detail("inside", inside)
+    if shape:
+        yield from _detail("key", f"{info.key_size} B: {_fields(shape.key)}", fields=True)
+        yield from _detail("value", f"{info.value_size} B: {_fields(shape.value)}", fields=True)
     else:
-        yield from _detail(
-            "layout", f"unknown, {found.info.key_size} B → {found.info.value_size} B: {found.no_shape}"
-        )
+        yield from _detail("layout", f"unknown, {info.key_size} B → {info.value_size} B: {content.no_shape}")
     if users := shown.users(found.info.id):
         yield from _detail("used by", ", ".join(users))
     for pin in found.pins:

@@ -15,6 +15,7 @@ from sidecar.describe.file import sources
 from sidecar.describe.file.yaml_text import scalar as _scalar
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import matching_profile
+from sidecar.describe.outer import ATTRIBUTE
 from sidecar.describe.prefixes import with_prefix
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import ARRAY_INDEX, Part, Shape
@@ -92,6 +93,9 @@ def _source(found: FoundMap, *, with_layout: bool) -> Iterator[str]:
     yield f"  - {first}"
     yield from (f"    {line}" for line in more)
     yield "    # attributes: {site: fra1}   # on every data point"
+    if found.inner:
+        yield f"    outer: {{key: [{{field: key, attribute: {ATTRIBUTE}}}]}}   # the key of the outer map"
+    found = found.content
     profile = matching_profile(sources.built_in(), found.info, found.shape)
     if profile:
         if found.shape is None:

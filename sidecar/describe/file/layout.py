@@ -34,6 +34,11 @@ def layout(node: Node) -> LayoutSpec:
     return spec
 
 
+def outer_key(node: Node) -> tuple[Member, ...]:
+    """Return the members of the key of a map of maps."""
+    return _root(node, "key")
+
+
 def _root(node: Node, name: str) -> tuple[Member, ...]:
     return _members(node, f"layout, {name}", 1) if node.is_mapping else (_member(node, name),)
 

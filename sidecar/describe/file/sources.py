@@ -9,13 +9,13 @@ from sidecar.describe.clashes import clashes
 from sidecar.describe.directions import CHOICES, DEFAULT, in_directions
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.file.buckets import where
-from sidecar.describe.file.layout import layout
+from sidecar.describe.file.layout import layout, outer_key
 from sidecar.describe.file.metrics import attributes, key, labels, metrics
 from sidecar.describe.file.section import Section
 from sidecar.describe.file.yaml_nodes import Node, read
 from sidecar.describe.globs import refuse_placeholders
 from sidecar.describe.packet_sizes import with_packet_sizes
-from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, ProfileSpec, RowsShown, SourceSpec
+from sidecar.describe.spec import MapRef, MapRefKind, MatchSpec, OuterSpec, ProfileSpec, RowsShown, SourceSpec
 from sidecar.errors import each, placed
 from sidecar.kernel import map_kinds
 from sidecar.kernel.interface import is_interface_name_or_pattern, is_pattern
@@ -29,7 +29,7 @@ _ROWS: Mapping[str, RowsShown] = {"used": "used", "all": "all"}
 # Of the sources that name an interface only.
 _OF_INTERFACES = ("netns", "direction", "packet_sizes", "map", "exclude")
 _SOURCE_KEYS = (
-    *(*_MAP_REFS, *_OF_INTERFACES, "profile", "attributes", "series_limit", "where"),
+    *(*_MAP_REFS, *_OF_INTERFACES, "profile", "attributes", "series_limit", "where", "outer"),
     *_PROFILE_KEYS[1:],
 )
 _U32 = (1 << 32) - 1
@@ -170,6 +170,7 @@ def _source(node: Node, near: Path, profiles: dict[str, ProfileSpec | None]) -> 
         labels=section.take("labels", labels, None),
         metrics=section.take("metrics", metrics, None),
         where=section.take("where", where, ()),
+        outer=section.take("outer", _outer, None),
         exclude=section.take("exclude", partial(_exclude, map_ref=map_ref), ()),
         at=section.values.get("interface" if map_ref.kind == "attached" else map_ref.kind, node).at,
     )
@@ -198,6 +199,15 @@ def _exclusion(node: Node) -> str:
     if not is_interface_name_or_pattern(text):
         raise node.refuse(f"exclude {text!r}", "no interface can match it", "write 'veth*'")
     return text
+
+
+def _outer(node: Node) -> OuterSpec:
+    section = Section(node, "outer", ("layout", "key"))
+    spec = OuterSpec(
+        layout=section.take("layout", outer_key, None), key=section.take("key", key, None), at=node.at
+    )
+    section.errors.raise_all()
+    return spec
 
 
 def _series_limit(node: Node) -> int:
