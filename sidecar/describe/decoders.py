@@ -137,7 +137,11 @@ def bind(
     if chosen == "enum" and not part.names:
         raise entry_error(at, entry, "BTF has no names for it", "use integer or table")
     decode = DECODERS[chosen].build(part, _Settings(table or {}, name_of or socket.if_indextoname))
-    return in_prefix_notation(decode, part, always=chosen in _OF_PREFIXES) if part.in_prefix else decode
+    if not part.in_prefix:
+        return decode
+    is_number = not DECODERS[chosen].whole_bytes and chosen != "integer_be"
+    in_part = _integer(part, big_endian=part.big_endian) if is_number else decode
+    return in_prefix_notation(decode, in_part, part, always=chosen in _OF_PREFIXES)
 
 
 def default_for(part: Part) -> str:

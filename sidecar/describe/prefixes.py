@@ -30,12 +30,17 @@ def opaque_prefix(key_size: int) -> Part:
 
 
 def in_prefix_notation(
-    decode: Callable[[bytes], str | int | bool], part: Part, *, always: bool
+    decode: Callable[[bytes], str | int | bool],
+    in_part: Callable[[bytes], str | int | bool],
+    part: Part,
+    *,
+    always: bool,
 ) -> Callable[[bytes], str | int | bool]:
     """
     Return a decoder that appends the number of bits that count, `10.0.0.0/8`, and clears the others.
 
-    Unless *always*, a part all of whose bits count is shown as in any other map.
+    Unless *always*, a part all of whose bits count is shown as in any other map; *in_part* decodes it if only
+    some do: they are no name.
     """
     first, last = part.bit_offset // 8, -(-(part.bit_offset + part.bits) // 8)
     bits = 8 * (last - first)
@@ -47,7 +52,9 @@ def in_prefix_notation(
         length = max(0, min(length, bits))
         wildcards = bits - length
         number = int.from_bytes(raw[first:last], "big") >> wildcards << wildcards
-        value = decode(raw[:first] + number.to_bytes(last - first, "big") + raw[last:])
+        value = (decode if length == bits else in_part)(
+            raw[:first] + number.to_bytes(last - first, "big") + raw[last:]
+        )
         return f"{value}/{length}"
 
     return decoded

@@ -90,7 +90,7 @@ def _outer(fd: int, found: FoundMap) -> FoundMap:
     """Return the description of a map of maps, with one of those inside it."""
     try:
         found = _counted(fd, found)
-        for key in bpf_reader.entries(fd, found.info):
+        for key in sorted(bpf_reader.entries(fd, found.info)):
             inner = _by_id(int.from_bytes(bpf.map_lookup(fd, key, 4), sys.byteorder))
             if inner:
                 return replace(found, inner=inner, refused=inner.refused)
