@@ -224,13 +224,24 @@ def _prepare(handle: int, program_name: str, reused: Mapping[str, int | None]) -
 
 
 def _program(handle: int, name: str) -> ctypes.c_void_p:
-    return ctypes.c_void_p(
-        _library().bpf_object__find_program_by_name(ctypes.c_void_p(handle), name.encode())
-    )
+    find = _library().bpf_object__find_program_by_name
+    return _found(find(ctypes.c_void_p(handle), name.encode()), f"program {name}")
 
 
 def _map(handle: int, name: str) -> ctypes.c_void_p:
-    return ctypes.c_void_p(_library().bpf_object__find_map_by_name(ctypes.c_void_p(handle), name.encode()))
+    find = _library().bpf_object__find_map_by_name
+    return _found(find(ctypes.c_void_p(handle), name.encode()), f"map {name}")
+
+
+def _found(item: int | None, what: str) -> ctypes.c_void_p:
+    """Return a part of the object; libbpf would use NULL without asking."""
+    if not item:
+        raise KernelError(
+            "load the shipped program",
+            f"it has no {what}, so it is of another version",
+            "build it with `make bpf`, or reinstall the package",
+        )
+    return ctypes.c_void_p(item)
 
 
 def attached_prog_id(ifindex: int) -> int:

@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis.strategies import binary, integers
 
 from demo.bpf_commands import prog_test_run
+from sidecar.errors import KernelError
 from sidecar.kernel import libbpf
 from sidecar.kernel import syscall as bpf
 from tests.kernel import packets as p
+from tests.kernel.compiled import MAPS, compile_object
 from tests.kernel.oracle import Counts, classify, counts
 
 REPOSITORY = Path(__file__).parents[2]
@@ -239,3 +241,14 @@ def test_a_kernel_without_btf_can_load_it(frags: bool) -> None:
     hide = 'mount -t tmpfs none /sys/kernel && test ! -e /sys/kernel/btf && exec "$@"'
 
     assert loads("unshare", "--mount", "sh", "-c", hide, "sh", frags=frags)
+
+
+def test_an_object_of_another_version_is_a_one_line_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout that was updated but not built again: libbpf would crash on what is missing."""
+    other = compile_object(MAPS / "flows.bpf.c", tmp_path / "other.o").read_bytes()
+    monkeypatch.setattr(libbpf, "object_bytes", lambda *_: other)
+
+    with pytest.raises(KernelError, match=r"it has no program \w+, so it is of another version: build it"):
+        libbpf.load_packet_counter()
