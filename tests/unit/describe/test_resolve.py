@@ -261,7 +261,7 @@ def test_a_boolean_is_not_summed_over_cpus():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (13, "map flows (id 3): HASH_OF_MAPS maps are not supported: name the maps inside it"),
+        (13, "HASH_OF_MAPS maps are not supported: restart the sidecar to read the maps inside it"),
         (12, "ARRAY_OF_MAPS maps are not supported"),
         (
             27,
