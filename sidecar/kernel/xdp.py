@@ -23,6 +23,7 @@ from sidecar.kernel import (
     elsewhere,
     features,
     libbpf,
+    netlink,
     netns,
     path_lock,
     pins,
@@ -208,7 +209,8 @@ def _programs_on(interface: Interface, ifindex: int) -> tuple[int, ...]:
     """Return the ids of the programs at the hook of that direction."""
     if interface.direction == "transmit":
         return bpf.tcx_prog_ids(ifindex, uapi.ATTACH_TCX_EGRESS)
-    return (libbpf.attached_prog_id(ifindex),)
+    # libbpf would list all interfaces for it.
+    return netlink.programs_on(ifindex) or ()
 
 
 def _exists(path: Path) -> bool:
