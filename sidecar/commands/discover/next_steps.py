@@ -45,7 +45,7 @@ def commands(found: FoundMap) -> Iterator[tuple[str, ...]]:
 
 def for_shell(words: Sequence[str], width: int, indent: str) -> Iterator[str]:
     """Yield a command as lines of at most *width* columns, which a shell joins: words, and parts of words."""
-    room = width - len("\\")
+    room = width - len(" \\")
     line = indent
     for word in words:
         rest, quoted = word, word if word == ">" else shlex.quote(word)

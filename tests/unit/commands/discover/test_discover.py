@@ -224,6 +224,15 @@ def test_an_empty_list_is_no_answer_without_rights():
     assert list(report.lines(limited, limited))[2].split() == ["eth0", "native", "?", "7", "?"]
 
 
+@pytest.mark.parametrize("length", range(1, 60))
+def test_a_long_pin_fits_into_the_lines_of_a_command(length):
+    """With the space and the backslash that follow it."""
+    pinned = found((U64,), pins=(Path("/sys/fs/bpf/0/0000000000000", f"{'0' * length}¡"),))
+    inventory = Inventory((), (), (pinned,))
+
+    assert all(len(line) <= report.WIDTH for line in report.lines(inventory, inventory))
+
+
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/.\0"), max_size=15)
 PATHS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/.\0"), min_size=1, max_size=120))
 
