@@ -2,8 +2,8 @@
 """The sources that are open, and how they change: by another configuration, and as members come and go."""
 
 import logging
+import re
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 # As long as something else changes all the time.
 _SHORTEST_RETRY_S = 1.0
+# The end of the name of a source that is one of several on its interface.
+_WHAT_IS_COUNTED = re.compile("(/transmit)?(/sizes)?$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +96,17 @@ class SourceSet:
 
     @property
     def interfaces(self) -> Mapping[str, int]:
-        """How many interfaces are attached, refused or gone, in any direction; empty without a pattern."""
+        """How many interfaces are attached, refused or gone in some direction; empty without a pattern."""
         if not self._patterns:
             return {}
-        states = Counter(
-            "gone" if each.is_gone else "attached"
+        opened = {
+            (each.is_gone, interface.name, interface.netns, interface.index)
             for each in self._open
-            if each.spec.map_ref.kind == "interface" and each.spec.map_ref.counted == "packets"
-        )
-        refused = sum(name.startswith("interface:") and not name.endswith("/sizes") for name in self._refused)
-        return {"attached": states["attached"], "refused": refused, "gone": states["gone"]}
+            if (interface := locate.interface_of(each.spec.map_ref))
+        }
+        refused = {_WHAT_IS_COUNTED.sub("", name) for name in self._refused if name.startswith("interface:")}
+        gone = sum(is_gone for is_gone, *_ in opened)
+        return {"attached": len(opened) - gone, "refused": len(refused), "gone": gone}
 
     def open(self, specs: Sequence[SourceSpec]) -> None:
         """
@@ -250,7 +253,7 @@ class SourceSet:
         for spec in pattern.left_behind():
             with _logged(locate.name_of(spec)):
                 add(spec, pattern, is_gone=True)
-                log.info("gone: its last counts are delivered", extra=about(locate.name_of(spec)))
+                log.info("gone: its last counts are being delivered", extra=about(locate.name_of(spec)))
         if not members:
             log.info("%s: nothing matches yet: waiting", pattern.spec.map_ref)
 
@@ -311,7 +314,7 @@ class SourceSet:
         member.source.retire()
         gone = _Open(member.spec, member.source, member.pattern, is_gone=True)
         self._keep([gone if each is member else each for each in self._open])
-        log.info("gone: its last counts are delivered", extra=about(member.source.name))
+        log.info("gone: its last counts are being delivered", extra=about(member.source.name))
 
     def _refuse(self, name: str, pattern: "Pattern", error: SidecarError | OSError) -> None:
         cause, before = _text(error), self._refused.get(name)

@@ -2,9 +2,11 @@
 """Interfaces that a pattern chooses come, are renamed, move, go and come back while the sidecar runs."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import urllib.request
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -283,9 +285,21 @@ def test_what_a_pattern_needs_of_the_rights_stays(run, wires, server):
         answered(lambda: is_counting(name))
 
 
-def test_the_sidecars_own_metrics_count_interfaces_by_state(run, wires, server):
-    """With --self-metrics, beside the others."""
+def test_the_sidecars_own_metrics_count_interfaces_by_state(run, wires, server, cleanup):
+    """An interface counts once, whatever is counted on it; with --self-metrics they are sent, too."""
     wires.add("a")
-    with run("--interface", wires.pattern, "--self-metrics") as sidecar:
+    taken = wires.add("b")
+    foreign = cleanup.enter_context(libbpf.load_packet_counter())
+    link = bpf.link_create_xdp(foreign.prog_fd, socket.if_nametoindex(taken), uapi.XDP_FLAGS_SKB_MODE)
+    status = ("--status-address", "127.0.0.1:0")
+    with run("--interface", wires.pattern, "--direction", "both", "--self-metrics", *status) as sidecar:
         answered(lambda: any(b"otel.interfaces" in body for body in server.bodies))
-        assert "attached to" in sidecar.log()
+        port = int(re.search(r"status at http://127.0.0.1:(\d+)", sidecar.log())[1])
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            page = response.read().decode()
+    os.close(link)
+    assert dict(re.findall(r'xdp_otel_interfaces\{state="(\w+)"\} (\d+)', page)) == {
+        "attached": "2",  # of the one that is taken, what it transmits
+        "refused": "1",
+        "gone": "0",
+    }
