@@ -58,7 +58,7 @@ class Receiver:
                 client = self._context.wrap_socket(client, server_side=True)
                 self._open.append(client)
             stream = client.makefile("rb")
-            while head := b"".join(iter(stream.readline, b"\r\n")):
+            while head := self._head(stream):
                 size = int(head.lower().partition(b"content-length: ")[2].split()[0])
                 self.heads.append(head.decode())
                 self.bodies.append(stream.read(size))
@@ -70,6 +70,13 @@ class Receiver:
                     time.sleep(self.pause_s)
                 if b"Connection: close" in text:
                     client.shutdown(socket.SHUT_RDWR)
+
+    def _head(self, stream):
+        """Return the lines of a request up to the empty one; nothing if the other side has closed."""
+        lines = []
+        while (line := stream.readline()) not in (b"", b"\r\n"):
+            lines.append(line)
+        return b"".join(lines)
 
     def hang_up(self):
         """Close the connections, as a server does that has waited for long."""
