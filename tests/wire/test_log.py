@@ -104,11 +104,13 @@ def test_an_outage_is_logged_when_it_begins_each_minute_and_when_it_ends(world, 
 
     cause = "batch 2 not acknowledged: UNAVAILABLE: no: see the Collector's log; kept until it is"
     assert during[0] == cause
-    assert [line.partition(" tries): ")[2] for line in during if line.startswith("still (")] == [cause]
+    # The pauses between tries are drawn: in two minutes a second one may just fall due.
+    still = [line.partition(" tries): ")[2] for line in during if line.startswith("still (")]
+    assert still in ([cause], [cause, cause])
     assert [line for line in during if " nothing " in line] == [
         f"interface:eth0: delivered nothing | pending: {seconds} s" for seconds in (50, 110)
     ]
-    assert len(during) == 4
+    assert len(during) == 3 + len(still)
     assert after[0].startswith("batch 2 acknowledged (after 2 min, ")
     assert next(line for line in after if " delivered " in line).startswith(
         "interface:eth0: delivered 1,800 pkts"
