@@ -2,9 +2,11 @@
 """Interfaces, maps and pins for the kernel tests; all are removed after the test."""
 
 import os
+import signal
 import subprocess
+import sys
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel import xdp
 from sidecar.kernel.interface import Interface
 from tests.kernel.compiled import MAPS, Loaded, compile_object
+from tests.wire.collector import Collector
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,37 @@ def cleanup():
     """An ExitStack that ends with the test."""
     with ExitStack() as stack:
         yield stack
+
+
+@pytest.fixture
+def server():
+    """A Collector that keeps books of what it is sent."""
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture
+def run(tmp_path, server):
+    """Start the sidecar, which sends to the server; unless the test kills it, it must end well."""
+
+    @contextmanager
+    def running(*arguments, interval="0.2"):
+        log = tmp_path / "sidecar.log"
+        command = [sys.executable, "-m", "sidecar", "run", *arguments, "--interval", interval]
+        command += ["--state-dir", tmp_path / "state", "--otel-endpoint", f"127.0.0.1:{server.port}"]
+        with log.open("ab") as output:
+            process = subprocess.Popen(command, stderr=output, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        process.log = log.read_text
+        try:
+            yield process
+            if process.returncode != -signal.SIGKILL:
+                process.terminate()
+                assert process.wait(30) == 0, process.log()
+        finally:
+            process.kill()
+            process.wait()
+
+    return running
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from demo.bpf_commands import map_update
 from sidecar.kernel import uapi
 from tests.packet_counter import FIELDS
 from tests.waiting import answered, settled
-from tests.wire.conftest import Collector
 
 ROOT = Path(__file__).parents[2]
 CHILD = """
@@ -25,12 +24,6 @@ fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
 os.close(int(sys.argv[1]))
 os.execv(sys.argv[2], sys.argv[2:])
 """
-
-
-@pytest.fixture
-def server():
-    with Collector() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 
 import os
 import struct
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from sidecar.kernel import uapi
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 from tests.kernel.user_program import bpftool, xdp_otel
 from tests.waiting import answered, settled
-from tests.wire.conftest import Collector
 
 ROOT = Path(__file__).parents[2]
 # As text, which the books of the tests know.
@@ -37,34 +34,17 @@ def program(built):
 
 
 @pytest.fixture
-def server():
-    with Collector() as running:
-        yield running
-
-
-@pytest.fixture
-def run(tmp_path, server):
-    """Start the sidecar on a map; it must end well."""
+def run_on(tmp_path, run):
+    """Start the sidecar on a map."""
 
     @contextmanager
     def running(pin, **more):
-        config, log = tmp_path / "sources.yaml", tmp_path / "sidecar.log"
-        more = {"outer": OUTER, **more}
-        settings = "".join(f"    {name}: {text}\n" for name, text in more.items())
+        config = tmp_path / "sources.yaml"
+        settings = "".join(f"    {name}: {text}\n" for name, text in {"outer": OUTER, **more}.items())
         config.write_text(f"sources:\n  - pin: {pin}\n{settings}")
-        command = [sys.executable, "-m", "sidecar", "run", "--config", config, "--interval", "0.2"]
-        command += ["--state-dir", tmp_path / "state", "--otel-endpoint", f"127.0.0.1:{server.port}"]
-        with log.open("ab") as output:
-            process = subprocess.Popen(command, stderr=output, env=os.environ | {"PYTHONPATH": str(ROOT)})
-        process.log = log.read_text
-        try:
-            answered(lambda: "capabilities kept" in log.read_text() or process.poll() is not None)
+        with run("--config", config) as process:
+            answered(lambda: "capabilities kept" in process.log() or process.poll() is not None)
             yield process
-            process.terminate()
-            assert process.wait(30) == 0, process.log()
-        finally:
-            process.kill()
-            process.wait()
 
     return running
 
@@ -87,9 +67,9 @@ def counts(server, metric="tenants.packets"):
     return {key: server.total(metric, **{"outer.key": key}) for key in keys}
 
 
-def test_inner_maps_are_replaced_come_and_go(run, server, program, make_pin, cleanup):
+def test_inner_maps_are_replaced_come_and_go(run_on, server, program, make_pin, cleanup):
     """Not a packet is lost, and none is counted twice."""
-    with run(make_pin(program.maps["tenants"])) as sidecar:
+    with run_on(make_pin(program.maps["tenants"])) as sidecar:
         send(program, 1, 5)
         send(program, 2, 7)
         assert settled(lambda: counts(server), {"t1": 5, "t2": 7}) == {"t1": 5, "t2": 7}
@@ -123,23 +103,23 @@ def test_inner_maps_are_replaced_come_and_go(run, server, program, make_pin, cle
     assert "ERROR" not in sidecar.log()
 
 
-def test_a_restart_goes_on_where_the_last_run_ended(run, server, program, make_pin):
+def test_a_restart_goes_on_where_the_last_run_ended(run_on, server, program, make_pin):
     """What was counted while no sidecar ran is counted once."""
     pin = make_pin(program.maps["tenants"])
     send(program, 1, 5)
-    with run(pin):
+    with run_on(pin):
         assert settled(lambda: counts(server), {"t1": 5}) == {"t1": 5}
     send(program, 1, 6)
     send(program, 2, 2)
-    with run(pin):
+    with run_on(pin):
         assert settled(lambda: counts(server), {"t1": 11, "t2": 2}) == {"t1": 11, "t2": 2}
 
 
-def test_the_slots_of_an_array_that_hold_maps_are_read(run, server, program, make_pin):
+def test_the_slots_of_an_array_that_hold_maps_are_read(run_on, server, program, make_pin):
     """The others are empty."""
     pin = make_pin(program.maps["slots"])
     send(program, 9, 3)
-    with run(pin):
+    with run_on(pin):
         assert settled(lambda: counts(server, "slots.packets"), {"s700": 3}) == {"s700": 3}
     key, count = bpftool("map", "dump", "pinned", pin)[0]["key"], 3
     assert int(key[0], 16) + 256 * int(key[1], 16) == 700
@@ -148,12 +128,12 @@ def test_the_slots_of_an_array_that_hold_maps_are_read(run, server, program, mak
     assert table[2].split() == ["700", str(count), str(64 * count)]
 
 
-def test_an_empty_map_of_maps_waits_for_the_first(run, server, program, make_pin, cleanup):
+def test_an_empty_map_of_maps_waits_for_the_first(run_on, server, program, make_pin, cleanup):
     """With the right to open it, which nothing at the start needed."""
     for tenant in (1, 2):
         map_delete(program.maps["tenants"], struct.pack("=I", tenant))
     layout = "{key: u32, value: {packets: u64, bytes: u64}}"
-    with run(make_pin(program.maps["tenants"]), layout=layout) as sidecar:
+    with run_on(make_pin(program.maps["tenants"]), layout=layout) as sidecar:
         answered(lambda: "nothing matches yet" in sidecar.log())
         put(program, 4, cleanup)
         send(program, 4, 6)

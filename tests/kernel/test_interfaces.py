@@ -8,7 +8,6 @@ import subprocess
 import sys
 import urllib.request
 import uuid
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,12 @@ from sidecar.kernel.interface import Interface
 from tests.kernel.conftest import detach_if_there
 from tests.kernel.frames import send
 from tests.waiting import answered, matching, settled
-from tests.wire.conftest import Collector
 
 ROOT = Path(__file__).parents[2]
 
 
 def ip(*words):
     subprocess.run(["ip", *words], check=True)
-
-
-@pytest.fixture
-def server():
-    with Collector() as running:
-        yield running
 
 
 class Wires:
@@ -72,30 +64,6 @@ def namespace(cleanup):
     ip("netns", "add", name)
     cleanup.callback(ip, "netns", "del", name)
     return name
-
-
-@pytest.fixture
-def run(tmp_path, server):
-    """Start the sidecar; it must end well."""
-
-    @contextmanager
-    def running(*arguments, interval="0.2"):
-        log = tmp_path / "sidecar.log"
-        command = [sys.executable, "-m", "sidecar", "run", *arguments, "--interval", interval]
-        command += ["--state-dir", tmp_path / "state", "--otel-endpoint", f"127.0.0.1:{server.port}"]
-        with log.open("ab") as output:
-            process = subprocess.Popen(command, stderr=output, env=os.environ | {"PYTHONPATH": str(ROOT)})
-        process.log = log.read_text
-        try:
-            yield process
-            if process.returncode is None:
-                process.terminate()
-                assert process.wait(30) == 0, process.log()
-        finally:
-            process.kill()
-            process.wait()
-
-    return running
 
 
 def total(server, **attributes):

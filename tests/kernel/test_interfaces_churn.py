@@ -19,13 +19,11 @@ from tests.kernel.test_interfaces import (
     is_counting,
     matching,
     namespace,
-    run,
     series,
-    server,
     wires,
 )
 
-__all__ = ["namespace", "run", "server", "wires"]
+__all__ = ["namespace", "wires"]
 
 COUNT = int(os.environ.get("INTERFACES", "30"))
 FRAME = b"\xff" * 6 + b"\x02" * 6 + b"\x88\xb5" + bytes(46)

@@ -4,10 +4,7 @@
 import os
 import shutil
 import struct
-import subprocess
-import sys
 import uuid
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,37 +14,18 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from tests.kernel.user_program import xdp_otel
 from tests.waiting import answered, settled
-from tests.wire.conftest import Collector
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def server():
-    with Collector() as running:
-        yield running
+def run_on(tmp_path, run):
+    """Start the sidecar with a configuration of these sources."""
 
-
-@pytest.fixture
-def run(tmp_path, server):
-    """Start the sidecar with a configuration of these sources; it must end well."""
-
-    @contextmanager
     def running(*sources):
-        config, log = tmp_path / "sources.yaml", tmp_path / "sidecar.log"
+        config = tmp_path / "sources.yaml"
         config.write_text("sources:\n" + "".join(f"  - {source}\n" for source in sources))
-        command = [sys.executable, "-m", "sidecar", "run", "--config", config, "--interval", "0.2"]
-        command += ["--state-dir", tmp_path / "state", "--otel-endpoint", f"127.0.0.1:{server.port}"]
-        with log.open("ab") as output:
-            process = subprocess.Popen(command, stderr=output, env=os.environ | {"PYTHONPATH": str(ROOT)})
-        process.log = log.read_text
-        try:
-            yield process
-            process.terminate()
-            assert process.wait(30) == 0, process.log()
-        finally:
-            process.kill()
-            process.wait()
+        return run("--config", config)
 
     return running
 
@@ -97,14 +75,14 @@ def counts(server, attribute="service"):
     return {value: server.total("m", **{attribute: value}) for value in values}
 
 
-def test_pins_come_and_go(run, server, directory, count):
+def test_pins_come_and_go(run_on, server, directory, count):
     """Each is a source with what the wildcard matched; one that goes is read a last time."""
     a = count(3, pin=directory / "a/stats")
     count(0, pin=directory / "a/other")
     bpf_program = directory / "p"
     (bpf_program / "stats").mkdir(parents=True)
     source = f"{{pin: '{directory}/*/stats', attributes: {{service: 'x-{{1}}'}}, {REST}}}"
-    with run(source) as sidecar:
+    with run_on(source) as sidecar:
         assert settled(lambda: counts(server), {"x-a": 3}) == {"x-a": 3}
         b = count(5, pin=directory / "b/stats")
         assert settled(lambda: counts(server), {"x-a": 3, "x-b": 5}) == {"x-a": 3, "x-b": 5}
@@ -124,22 +102,22 @@ def test_pins_come_and_go(run, server, directory, count):
     assert "left out" not in sidecar.log()
 
 
-def test_a_restart_goes_on_with_the_members(run, server, directory, count):
+def test_a_restart_goes_on_with_the_members(run_on, server, directory, count):
     """What was counted while no sidecar ran is counted once."""
     a = count(3, pin=directory / "a/stats")
     source = f"{{pin: '{directory}/?/stats', attributes: {{service: '{{1}}'}}, {REST}}}"
-    with run(source):
+    with run_on(source):
         assert settled(lambda: counts(server), {"a": 3}) == {"a": 3}
     a(8)
     count(2, pin=directory / "b/stats")
-    with run(source):
+    with run_on(source):
         assert settled(lambda: counts(server), {"a": 8, "b": 2}) == {"a": 8, "b": 2}
 
 
-def test_without_placeholders_the_source_is_an_attribute(run, server, directory, count):
+def test_without_placeholders_the_source_is_an_attribute(run_on, server, directory, count):
     """On all members alike, whichever came first."""
     count(3, pin=directory / "a/stats")
-    with run(f"{{pin: '{directory}/*/stats', {REST}}}"):
+    with run_on(f"{{pin: '{directory}/*/stats', {REST}}}"):
         first = {f"pin:{directory}/a/stats": 3}
         assert settled(lambda: counts(server, "xdp.source"), first) == first
         count(5, pin=directory / "b/stats")
@@ -147,20 +125,20 @@ def test_without_placeholders_the_source_is_an_attribute(run, server, directory,
         assert settled(lambda: counts(server, "xdp.source"), both) == both
 
 
-def test_names_come_and_go(run, server, count):
+def test_names_come_and_go(run_on, server, count):
     """As systemd makes a map for each unit."""
     prefix = f"t{uuid.uuid4().hex[:8]}"
     a = count(3, name=f"{prefix}_a")
-    with run(f"{{name: '{prefix}_*', attributes: {{unit: '{{1}}'}}, {REST}}}"):
+    with run_on(f"{{name: '{prefix}_*', attributes: {{unit: '{{1}}'}}, {REST}}}"):
         assert settled(lambda: counts(server, "unit"), {"a": 3}) == {"a": 3}
         count(5, name=f"{prefix}_b")
         a(4)
         assert settled(lambda: counts(server, "unit"), {"a": 4, "b": 5}) == {"a": 4, "b": 5}
 
 
-def test_nothing_need_match_at_first(run, server, directory, count):
+def test_nothing_need_match_at_first(run_on, server, directory, count):
     """Not even the directory is there."""
-    with run(f"{{pin: '{directory}/later/*', attributes: {{service: '{{1}}'}}, {REST}}}") as sidecar:
+    with run_on(f"{{pin: '{directory}/later/*', attributes: {{service: '{{1}}'}}, {REST}}}") as sidecar:
         answered(lambda: "nothing matches yet" in sidecar.log())
         answered(lambda: "capabilities kept: CAP_DAC_READ_SEARCH" in sidecar.log())
         count(9, pin=directory / "later/one")

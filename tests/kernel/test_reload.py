@@ -20,7 +20,6 @@ from sidecar.kernel import uapi
 from sidecar.kernel.interface_lock import InterfaceLock
 from tests.kernel.frames import send
 from tests.waiting import answered, settled
-from tests.wire.conftest import Collector
 
 ROOT = Path(__file__).parents[2]
 PIN = """\
@@ -32,12 +31,6 @@ PIN = """\
 
 def source(pin, field="packets", fields="{field}: u64, other: u64"):
     return PIN.format(pin=pin, field=field, fields=fields.format(field=field))
-
-
-@pytest.fixture
-def server():
-    with Collector() as running:
-        yield running
 
 
 class Sidecar:
