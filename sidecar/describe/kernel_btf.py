@@ -52,7 +52,6 @@ def _by_programs(info: bpf.MapInfo) -> Shape:
 
 
 def _btf_of_users(map_id: int) -> Iterator[int]:
-    for number in bpf.prog_ids():
-        program = bpf.prog_info_by_id(number)
-        if program and program.btf_id and map_id in program.map_ids:
+    for program in bpf.programs():
+        if program.btf_id and map_id in program.map_ids:
             yield program.btf_id

@@ -274,6 +274,16 @@ def prog_info_by_id(prog_id: int) -> ProgInfo | None:
     return _by_id(prog_fd_by_id, prog_info, prog_id)
 
 
+def maps() -> Iterator[MapInfo]:
+    """Yield the info of every map; needs CAP_SYS_ADMIN."""
+    return filter(None, map(map_info_by_id, map_ids()))
+
+
+def programs() -> Iterator[ProgInfo]:
+    """Yield the info of every loaded program; needs CAP_SYS_ADMIN."""
+    return filter(None, map(prog_info_by_id, prog_ids()))
+
+
 def _by_id(open_by_id: Callable[[int], int], info: Callable[[int], _Info], number: int) -> _Info | None:
     try:
         fd = open_by_id(number)

@@ -120,7 +120,7 @@ def _present(ifindex: int) -> str:
 def _users(map_id: int) -> Mapping[int, str] | None:
     """Return the names of the programs that use a map, by their ids; None if we may not know."""
     try:
-        programs = list(filter(None, map(bpf.prog_info_by_id, bpf.prog_ids())))
+        programs = list(bpf.programs())
     except OSError:
         return None
     return {program.id: program.name for program in programs if map_id in program.map_ids}

@@ -317,7 +317,7 @@ def _open_name(name: str, present: bpf.MapInfo | None) -> int:
     # The kernel keeps 15 bytes of a name.
     kept = os.fsencode(name)[: uapi.OBJ_NAME_LEN - 1].decode(errors="replace")
     try:
-        known = [info for info in map(bpf.map_info_by_id, bpf.map_ids()) if info]
+        known = list(bpf.maps())
         maps = [info for info in known if info.name == kept]
         if present and len(maps) > 1:
             maps = _successors(maps, present)
@@ -336,8 +336,7 @@ def _open_name(name: str, present: bpf.MapInfo | None) -> int:
 
 def _successors(maps: list[bpf.MapInfo], present: bpf.MapInfo) -> list[bpf.MapInfo]:
     """Leave out the map that is open, which only we may be keeping alive, unless a program still uses it."""
-    programs = filter(None, map(bpf.prog_info_by_id, bpf.prog_ids()))
-    if any(present.id in program.map_ids for program in programs):
+    if any(present.id in program.map_ids for program in bpf.programs()):
         return [present]
     return [info for info in maps if info.id != present.id]
 
@@ -356,8 +355,7 @@ def _counting_since_ns(map_id: int, pin: Path | None = None) -> int:
     # A machine without a clock boots at the epoch, and OTLP knows no earlier time and takes 0 for none.
     boot_ns = max(1, time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     try:
-        programs = filter(None, map(bpf.prog_info_by_id, bpf.prog_ids()))
-        loaded = [program.load_time_ns for program in programs if map_id in program.map_ids]
+        loaded = [program.load_time_ns for program in bpf.programs() if map_id in program.map_ids]
     except OSError:
         loaded = []
     if loaded:

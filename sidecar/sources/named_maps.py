@@ -30,11 +30,9 @@ class NamedMaps(Pattern):
         pattern = self.spec.map_ref.value
         try:
             maps = [
-                info
-                for info in filter(None, map(bpf.map_info_by_id, bpf.map_ids()))
-                if info.kind.is_readable and globs.matched(pattern, info.name)
+                info for info in bpf.maps() if info.kind.is_readable and globs.matched(pattern, info.name)
             ]
-            programs = filter(None, map(bpf.prog_info_by_id, bpf.prog_ids() if maps else ()))
+            programs = bpf.programs() if maps else ()
             in_use = {number for program in programs for number in program.map_ids}
         except OSError as error:
             what, how = f"find maps {pattern}", "name the maps by their pins"
