@@ -13,8 +13,6 @@ import select
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from socket import socket
@@ -27,16 +25,13 @@ from sidecar.errors import ConfigError
 from sidecar.otlp import http_answer
 from sidecar.otlp.certificates import CertificateFiles, built_in_roots
 from sidecar.otlp.endpoint import Endpoint
-from sidecar.otlp.outcome import LAST_TIMEOUT_S, Outcome, Retry
+from sidecar.otlp.one_call import OneCall
+from sidecar.otlp.outcome import Outcome
 
 log = logging.getLogger(__name__)
 
 _LARGEST_ANSWER_BYTES = 64 << 10
 _PROXY_PORT = 80
-
-
-class _Interrupted(BaseException):
-    """Ends the call under way."""
 
 
 class HttpPusher:
@@ -50,8 +45,8 @@ class HttpPusher:
         self._proxy = _proxy(endpoint)
         self._headers = _headers(endpoint, self._proxy)
         self._connection: HTTPConnection | None = None
-        self._calling = False
-        self._interrupted = False
+        self._reusable = False
+        self._one_call = OneCall(endpoint.timeout_s)
 
     def push(self, request: bytes, *, timeout_s: float | None = None) -> Outcome:
         """
@@ -61,19 +56,11 @@ class HttpPusher:
         """
         if self._files.changed():
             self._reload()
-        limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if self._interrupted else None]
-        deadline = time.monotonic() + min(limit for limit in limits if limit is not None)
-        self._calling = True
-        try:
-            return self._call(request, deadline)
-        except _Interrupted:
+        self._reusable = False
+        outcome = self._one_call.make(partial(self._call, request), timeout_s)
+        if not self._reusable:
             self.close()
-            return Retry("CANCELLED", "interrupted here")
-        except (OSError, HTTPException) as error:
-            self.close()
-            return http_answer.no_answer(error, secure=self._endpoint.secure)
-        finally:
-            self._calling = False
+        return outcome
 
     def interrupt(self) -> None:
         """
@@ -81,10 +68,7 @@ class HttpPusher:
 
         A signal handler of the thread that pushes may call it: it ends the wait for the socket.
         """
-        self._interrupted = True
-        if self._calling:
-            self._calling = False
-            raise _Interrupted
+        self._one_call.interrupt()
 
     def close(self) -> None:
         """Close the connection."""
@@ -92,16 +76,21 @@ class HttpPusher:
             self._connection.close()
         self._connection = None
 
-    def _call(self, request: bytes, deadline: float) -> Outcome:
+    def _call(self, request: bytes, timeout_s: float) -> Outcome:
+        try:
+            return self._exchange(request, time.monotonic() + timeout_s)
+        except (OSError, HTTPException) as error:
+            return http_answer.no_answer(error, secure=self._endpoint.secure)
+
+    def _exchange(self, request: bytes, deadline: float) -> Outcome:
         body = gzip.compress(request, mtime=0) if self._endpoint.gzip else request
-        with self._connected(deadline) as connection:
-            # Each wait of the socket for room is bounded, and so is their sum (`socket.sendall`).
-            connection.sock.settimeout(_left_s(deadline))
-            connection.request("POST", self._url, body, self._headers)
-            with connection.getresponse() as answer:
-                content = answer.read(_LARGEST_ANSWER_BYTES + 1)
-            if answer.will_close or len(content) > _LARGEST_ANSWER_BYTES:
-                self.close()
+        connection = self._connected(deadline)
+        # Each wait of the socket for room is bounded, and so is their sum (`socket.sendall`).
+        connection.sock.settimeout(_left_s(deadline))
+        connection.request("POST", self._url, body, self._headers)
+        with connection.getresponse() as answer:
+            content = answer.read(_LARGEST_ANSWER_BYTES + 1)
+        self._reusable = not answer.will_close and len(content) <= _LARGEST_ANSWER_BYTES
         return http_answer.outcome(answer.status, answer.getheader, content, len(request))
 
     @property
@@ -110,9 +99,8 @@ class HttpPusher:
         direct = self._endpoint.secure or self._proxy is None
         return self._endpoint.path if direct else f"http://{self._endpoint.target}{self._endpoint.path}"
 
-    @contextmanager
-    def _connected(self, deadline: float) -> Iterator[HTTPConnection]:
-        """Yield a connection whose answers are read up to *deadline*."""
+    def _connected(self, deadline: float) -> HTTPConnection:
+        """Return a connection whose answers are read up to *deadline*."""
         if self._connection and _has_ended(self._connection.sock):
             self.close()
         connection = self._connection or self._new_connection()
@@ -121,7 +109,7 @@ class HttpPusher:
             connection.timeout = _left_s(deadline)
             self._connection = connection
             connection.connect()
-        yield connection
+        return connection
 
     def _new_connection(self) -> HTTPConnection:
         target = urlsplit(f"//{self._endpoint.target}")

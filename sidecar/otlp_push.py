@@ -9,6 +9,7 @@ The caller decides when to retry; its bytes are sent unchanged.
 """
 
 import logging
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -19,7 +20,8 @@ from sidecar.otlp.certificates import CertificateFiles
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp.explain import explain, shortened
 from sidecar.otlp.lean_grpc import grpc
-from sidecar.otlp.outcome import LAST_TIMEOUT_S, Delivered, Outcome, Rejected, Retry
+from sidecar.otlp.one_call import OneCall
+from sidecar.otlp.outcome import Delivered, Outcome, Rejected, Retry
 from sidecar.otlp.response import acknowledgement, one_line
 
 log = logging.getLogger(__name__)
@@ -51,10 +53,6 @@ _CHANNEL_OPTIONS = (
 )
 
 
-class _Interrupted(BaseException):
-    """Ends the call under way."""
-
-
 class Pusher:
     """A channel to one endpoint. Dials on the first call, and again when the connection is lost."""
 
@@ -62,8 +60,7 @@ class Pusher:
         """Raise ConfigError if a certificate or key cannot be read."""
         self._endpoint = endpoint
         self._files = CertificateFiles(endpoint)
-        self._calling = False
-        self._interrupted = False
+        self._one_call = OneCall(endpoint.timeout_s)
         self._channel = self._dial()
         self._export = _method(self._channel)
 
@@ -75,31 +72,11 @@ class Pusher:
         """
         if self._files.changed():
             self._redial()
-        try:
-            outcome = self._call(request, timeout_s)
-        except _Interrupted:
-            return Retry(grpc.StatusCode.CANCELLED.name, "interrupted here")
+        outcome = self._one_call.make(partial(self._call, request), timeout_s)
         if not isinstance(outcome, Delivered) and outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED.name:
             # A connection that was cut silently swallows every call until TCP gives up.
             self._redial()
         return outcome
-
-    def _call(self, request: bytes, timeout_s: float | None) -> Outcome:
-        """Call in this thread: a future would start another, which costs as much as the call."""
-        self._calling = True
-        try:
-            limits = [self._endpoint.timeout_s, timeout_s, LAST_TIMEOUT_S if self._interrupted else None]
-            body = self._export(
-                request,
-                timeout=min(limit for limit in limits if limit is not None),
-                metadata=self._endpoint.headers,
-                compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
-            )
-            return _success(body, len(request))
-        except grpc.RpcError as error:
-            return _failure(error, secure=self._endpoint.secure)
-        finally:
-            self._calling = False
 
     def interrupt(self) -> None:
         """
@@ -108,14 +85,24 @@ class Pusher:
         A signal handler of the thread that pushes may call it: gRPC checks for signals five times a second,
         and ends the call if a handler raises.
         """
-        self._interrupted = True
-        if self._calling:
-            self._calling = False
-            raise _Interrupted
+        self._one_call.interrupt()
 
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()
+
+    def _call(self, request: bytes, timeout_s: float) -> Outcome:
+        """Call in this thread: a future would start another, which costs as much as the call."""
+        try:
+            body = self._export(
+                request,
+                timeout=timeout_s,
+                metadata=self._endpoint.headers,
+                compression=grpc.Compression.Gzip if self._endpoint.gzip else None,
+            )
+        except grpc.RpcError as error:
+            return _failure(error, secure=self._endpoint.secure)
+        return _success(body, len(request))
 
     def _dial(self) -> grpc.Channel:
         options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(self._endpoint.may_be_proxied)))

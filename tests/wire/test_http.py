@@ -237,6 +237,25 @@ def test_a_signal_ends_the_call(receiver, dial):
     assert pusher.push(b"") == Delivered()
 
 
+# A socket that `socket.create_connection` was about to return is closed by its reference count.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_at_any_moment_leaves_the_pusher_usable(receiver, dial):
+    """Before, during and after a call: an answer or a Retry, and the next call works."""
+    pusher = dial(receiver.port)
+    outcomes = []
+    before = signal.signal(signal.SIGALRM, lambda *_: pusher.interrupt())
+    try:
+        for at in range(400):
+            # From far longer than a call takes on a busy machine to far shorter.
+            signal.setitimer(signal.ITIMER_REAL, 10 ** -(at % 100 / 20))
+            outcomes.append(pusher.push(REQUEST))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set(outcomes) == {Delivered(), Retry("CANCELLED", "interrupted here")}
+    assert pusher.push(b"") == Delivered()
+
+
 def test_nothing_listens(dial):
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as unused:
         port = unused.getsockname()[1]
