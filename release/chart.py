@@ -10,7 +10,7 @@ from demo.processes import ROOT
 from release.commands import run
 
 # What `make images` tags, for those who build the images themselves.
-_LOCAL = "repository: localhost/"
+_LOCAL = "registry: localhost\n"
 
 
 def build(dist: Path, registry: str) -> None:
@@ -20,7 +20,7 @@ def build(dist: Path, registry: str) -> None:
         shutil.copytree(ROOT / "helm", copy)
         if registry:
             values = copy / "values.yaml"
-            values.write_text(values.read_text().replace(_LOCAL, f"repository: {registry}/"))
+            values.write_text(values.read_text().replace(_LOCAL, f"registry: {registry}\n"))
         # Helm stores the times of the files.
         when = int(os.environ["SOURCE_DATE_EPOCH"])
         for path in (copy, *copy.rglob("*")):

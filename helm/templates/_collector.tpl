@@ -62,12 +62,12 @@ gateway-extra.yaml: |
       value: "[$(POD_IP)]:{{ $.Values.ports.metrics }}"
     {{- else if eq .file "agent.yaml" }}
     - name: COLLECTOR_GATEWAY_ENDPOINT
-      value: {{ include "xdp-otel.fullname" $ }}-gateway-each.{{ $.Release.Namespace }}.svc:{{ $.Values.ports.otlp }}
+      value: {{ include "xdp-otel.fullname" $ }}-gateway-each.{{ include "xdp-otel.namespace" $ }}.svc:{{ $.Values.ports.otlp }}
     - name: COLLECTOR_STORAGE_DIR
       value: /var/lib/otelcol-xdp
     {{- if $.Values.tls.enabled }}
     - name: COLLECTOR_GATEWAY_SERVER_NAME
-      value: {{ include "xdp-otel.fullname" $ }}-gateway.{{ $.Release.Namespace }}.svc
+      value: {{ include "xdp-otel.fullname" $ }}-gateway.{{ include "xdp-otel.namespace" $ }}.svc
     - name: COLLECTOR_GATEWAY_CA_FILE
       value: /etc/otelcol-xdp-client/ca.crt
     - name: COLLECTOR_GATEWAY_CERT_FILE

@@ -2,6 +2,7 @@
 {{- define "xdp-otel.hook" -}}
 {{- $ := index . 0 -}}
 name: {{ include "xdp-otel.fullname" $ }}-{{ index . 1 }}
+namespace: {{ include "xdp-otel.namespace" $ }}
 labels: {{- include "xdp-otel.labels" (list $ (index . 1)) | nindent 2 }}
 annotations:
   helm.sh/hook: {{ index . 2 }}
@@ -46,7 +47,7 @@ roleRef:
   kind: Role
   name: {{ $name }}
 subjects:
-  - {kind: ServiceAccount, name: {{ $name }}, namespace: {{ $.Release.Namespace }}}
+  - {kind: ServiceAccount, name: {{ $name }}, namespace: {{ include "xdp-otel.namespace" $ }}}
 {{- if $.Values.networkPolicy.enabled }}
 ---
 apiVersion: networking.k8s.io/v1
@@ -89,6 +90,9 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- include "xdp-otel.placement" $.Values.hooks }}
+{{- with $.Values.hooks.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
 containers:
   - name: {{ $component }}
     image: {{ include "xdp-otel.image" (list $ $.Values.sidecar.image) }}

@@ -9,6 +9,10 @@
 {{- .Values.fullnameOverride | default $own | replace "." "-" | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
+{{- define "xdp-otel.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
 {{- define "xdp-otel.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}
 {{- .Values.serviceAccount.name | default (include "xdp-otel.fullname" .) }}
@@ -47,19 +51,20 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 {{- end }}
 
-{{- /* (list $ image) */ -}}
+{{- /*
+The full name of an image: (list $ image). A repository may begin with a registry, its own: that has a dot or a port, or
+is localhost.
+*/ -}}
 {{- define "xdp-otel.image" -}}
 {{- $ := index . 0 }}
 {{- $image := index . 1 }}
-{{- $repository := $image.repository }}
-{{- with $.Values.global.imageRegistry }}
-{{- /* What stands before the first slash is a registry if it has a dot or a port, or is localhost. */ -}}
-{{- $repository = printf "%s/%s" . (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "") }}
-{{- end }}
+{{- $own := regexFind "^(localhost|[^/]*[.:][^/]*)/" $image.repository }}
+{{- $registry := $.Values.global.imageRegistry | default (trimSuffix "/" $own) | default $image.registry }}
+{{- $name := list $registry (trimPrefix $own $image.repository) | compact | join "/" }}
 {{- if $image.digest }}
-{{- printf "%s@%s" $repository $image.digest }}
+{{- printf "%s@%s" $name $image.digest }}
 {{- else }}
-{{- printf "%s:%s" $repository ($image.tag | default $.Chart.AppVersion) }}
+{{- printf "%s:%s" $name ($image.tag | default $.Chart.AppVersion) }}
 {{- end }}
 {{- end }}
 
@@ -73,9 +78,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
 {{- define "xdp-otel.stateDir" -}}
-{{- .Values.sidecar.state.hostPath | default (printf "/var/lib/xdp-otel/%s-%s" .Release.Namespace (include "xdp-otel.fullname" .)) }}
+{{- .Values.sidecar.state.hostPath | default (printf "/var/lib/xdp-otel/%s-%s" (include "xdp-otel.namespace" .) (include "xdp-otel.fullname" .)) }}
 {{- end }}
 
 {{- define "xdp-otel.prometheusUrl" -}}
-{{- printf "http://%s-prometheus.%s.svc:%v" (include "xdp-otel.fullname" .) .Release.Namespace .Values.prometheus.service.port }}
+{{- printf "http://%s-prometheus.%s.svc:%v" (include "xdp-otel.fullname" .) (include "xdp-otel.namespace" .) .Values.prometheus.service.port }}
 {{- end }}

@@ -13,6 +13,8 @@
 {{- $quantityWords := "a size such as 8Gi" }}
 {{- $share := "^([1-9][0-9]*|([1-9][0-9]?|100)%)$" }}
 {{- $shareWords := "a number from 1, or a percentage" }}
+{{- $registry := "^([^/\\s:]+(:[0-9]+)?(/[^\\s]*[^/\\s])?)?$" }}
+{{- $registryWords := "a registry without https:// and without / at the end" }}
 {{- $url := "^(https?://\\S+)?$" }}
 {{- $urlWords := "a URL: http://… or https://…" }}
 {{- range list
@@ -32,7 +34,8 @@
   (list "monitoring.podMonitor.scrapeTimeout" (.Values.monitoring.podMonitor.scrapeTimeout | default "1s") $duration $durationWords)
   (list "monitoring.serviceMonitor.scrapeTimeout" (.Values.monitoring.serviceMonitor.scrapeTimeout | default "1s") $duration $durationWords)
   (list "gateway.podDisruptionBudget.maxUnavailable" .Values.gateway.podDisruptionBudget.maxUnavailable $share $shareWords)
-  (list "global.imageRegistry" .Values.global.imageRegistry "^([^/\\s:]+(:[0-9]+)?(/[^\\s]*[^/\\s])?)?$" "a registry without https:// and without / at the end")
+  (list "namespaceOverride" .Values.namespaceOverride "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$" "the name of a namespace")
+  (list "global.imageRegistry" .Values.global.imageRegistry $registry $registryWords)
   (list "grafana.ingress.path" .Values.grafana.ingress.path "^/" "a path")
   (list "grafana.httpRoute.path" .Values.grafana.httpRoute.path "^/" "a path")
   (list "monitoring.serviceMonitor.interval" .Values.monitoring.serviceMonitor.interval $duration $durationWords)
@@ -44,6 +47,7 @@
 {{- end }}
 {{- range $name, $image := dict "sidecar" .Values.sidecar.image "collector" .Values.collector.image "prometheus" .Values.prometheus.image "grafana" .Values.grafana.image }}
 {{- include "xdp-otel.match" (list (printf "%s.image.digest" $name) $image.digest "^(sha256:[0-9a-f]{64})?$" "sha256: and 64 hexadecimal digits") }}
+{{- include "xdp-otel.match" (list (printf "%s.image.registry" $name) $image.registry $registry $registryWords) }}
 {{- end }}
 {{- range (include "xdp-otel.sources" . | fromYaml).sources }}
 {{- if hasKey . "interface" }}
@@ -127,6 +131,19 @@
 {{- end }}
 {{- if and (eq $mode "gateway") (ne (int .Values.gateway.replicas) 1) }}
 {{- fail "gateway.replicas: with collector.mode gateway the one Collector keeps the totals: set it to 1, or the mode to agent" }}
+{{- end }}
+{{- $scaling := .Values.gateway.autoscaling }}
+{{- if and $scaling.enabled (eq $mode "gateway") }}
+{{- fail "gateway.autoscaling: with collector.mode gateway the one Collector keeps the totals: disable it, or set the mode to agent" }}
+{{- end }}
+{{- if and $scaling.enabled (ne $mode "agent") }}
+{{- fail (printf "gateway.autoscaling: there is no gateway with collector.mode %s: disable it, or set the mode to agent" $mode) }}
+{{- end }}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) }}
+{{- fail (printf "gateway.autoscaling: minReplicas %v is more than maxReplicas %v: lower one, or raise the other" $scaling.minReplicas $scaling.maxReplicas) }}
+{{- end }}
+{{- if and $scaling.enabled (not (.Values.gateway.resources.requests | default dict).cpu) }}
+{{- fail "gateway.autoscaling: the target is a percentage of gateway.resources.requests.cpu: set it" }}
 {{- end }}
 {{- if and (eq $mode "agent") (not .Values.gateway.remoteWrite.url) (not .Values.prometheus.enabled) }}
 {{- fail "gateway.remoteWrite.url: empty, and no Prometheus of this release to write to: set it" }}

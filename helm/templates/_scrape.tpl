@@ -36,9 +36,7 @@
 {{- define "xdp-otel.operatorMetadata" -}}
 {{- $ := index . 0 -}}
 name: {{ include "xdp-otel.fullname" $ }}
-{{- with (index . 1).namespace }}
-namespace: {{ . }}
-{{- end }}
+namespace: {{ (index . 1).namespace | default (include "xdp-otel.namespace" $) }}
 labels:
   {{- include "xdp-otel.labels" (list $ "sidecar") | nindent 2 }}
   {{- toYaml (index . 1).labels | nindent 2 }}
@@ -54,7 +52,7 @@ selector:
   matchExpressions:
     - {key: app.kubernetes.io/component, operator: In, values: [sidecar, gateway]}
 {{- if (index . 1).namespace }}
-namespaceSelector: {matchNames: [{{ $.Release.Namespace }}]}
+namespaceSelector: {matchNames: [{{ include "xdp-otel.namespace" $ }}]}
 {{- end }}
 {{- with (index . 1).sampleLimit }}
 sampleLimit: {{ int64 . }}

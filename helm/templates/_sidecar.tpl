@@ -39,7 +39,7 @@
   "k8s.node.name=$(K8S_NODE_NAME)"
   "k8s.pod.name=$(K8S_POD_NAME)"
   "k8s.pod.uid=$(K8S_POD_UID)"
-  (printf "k8s.namespace.name=%s" .Release.Namespace)
+  (printf "k8s.namespace.name=%s" (include "xdp-otel.namespace" .))
   (printf "k8s.daemonset.name=%s" (include "xdp-otel.fullname" .)) }}
 {{- with .Values.clusterName }}
 {{- $pairs = append $pairs (printf "k8s.cluster.name=%s" (urlquery . | replace "+" "%20")) }}
@@ -55,7 +55,7 @@
 {{- if eq .Values.collector.mode "none" }}
 {{- .Values.collector.endpoint }}
 {{- else if eq .Values.collector.mode "gateway" }}
-{{- printf "%s://%s-gateway.%s.svc:%v" $scheme (include "xdp-otel.fullname" .) .Release.Namespace .Values.ports.otlp }}
+{{- printf "%s://%s-gateway.%s.svc:%v" $scheme (include "xdp-otel.fullname" .) (include "xdp-otel.namespace" .) .Values.ports.otlp }}
 {{- else }}
 {{- printf "%s://localhost:%v" $scheme .Values.ports.otlp }}
 {{- end }}

@@ -30,6 +30,7 @@ apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
   name: {{ include "xdp-otel.fullname" $ }}-{{ index . 1 }}
+  namespace: {{ include "xdp-otel.namespace" $ }}
   labels: {{- include "xdp-otel.labels" (list $ (index . 1)) | nindent 4 }}
   {{- if $storage.keep }}
   annotations: {helm.sh/resource-policy: keep}

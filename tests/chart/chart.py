@@ -30,6 +30,7 @@ CASES = {
     "scale": ["--values=helm/values-gateway.yaml"],
     "privileged": ["--values=helm/values-privileged.yaml"],
     "limits": ["--values=helm/values-limits.yaml"],
+    "openshift": ["--values=helm/values-openshift.yaml"],
 } | {path.stem: [f"--values={path.relative_to(ROOT)}"] for path in sorted(VALUES.glob("*.yaml"))}
 
 

@@ -2,12 +2,14 @@
 """Our rules for the rendered objects: privileges, labels, volumes, addresses."""
 
 import pytest
+import yaml
 
 from sidecar.describe.spec import MapRef
 from sidecar.sources.privileges import to_open
 from tests.chart.chart import CASES, containers, environment, name_of, one, pod_spec, render, sidecar
 
 WITH_AGENTS = ("scale", "gateways")
+CONTEXTS = ("securityContext", "podSecurityContext")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -165,6 +167,90 @@ def test_resource_attributes(renders):
         "deployment.environment.name=prod%2C%20eu",
         "rack=7",
     ]
+
+
+@pytest.mark.parametrize("case", ["gateways", "openshift", "scale"])
+def test_namespace_override(case):
+    """No object and no address stays in the release's namespace."""
+    for it in render(*CASES[case], "--set=namespaceOverride=counting"):
+        if it["kind"] != "SecurityContextConstraints":
+            assert it["metadata"]["namespace"] == "counting", name_of(it)
+        assert "observability" not in yaml.safe_dump(it), name_of(it)
+
+
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ({}, "docker.io/grafana/grafana:13.2.0"),
+        (
+            {"grafana.image.registry": "mirror.example.com/hub"},
+            "mirror.example.com/hub/grafana/grafana:13.2.0",
+        ),
+        ({"grafana.image.repository": "team/grafana"}, "docker.io/team/grafana:13.2.0"),
+        # As before the registry had a value of its own.
+        ({"grafana.image.repository": "localhost/grafana"}, "localhost/grafana:13.2.0"),
+        ({"grafana.image.repository": "quay.io:443/a/grafana"}, "quay.io:443/a/grafana:13.2.0"),
+        (
+            {"global.imageRegistry": "one", "grafana.image.repository": "quay.io/a/grafana"},
+            "one/a/grafana:13.2.0",
+        ),
+        ({"global.imageRegistry": "one", "grafana.image.registry": "two"}, "one/grafana/grafana:13.2.0"),
+        ({"grafana.image.registry": "", "grafana.image.tag": "1"}, "grafana/grafana:1"),
+        (
+            {"grafana.image.registry": "two", "grafana.image.digest": f"sha256:{0:064}"},
+            f"two/grafana/grafana@sha256:{0:064}",
+        ),
+    ],
+)
+def test_image(values, image):
+    """The global registry wins over one in the repository, which wins over the image's own."""
+    objects = render(*(f"--set-string={path}={value}" for path, value in values.items()))
+    assert pod_spec(one(objects, "Deployment", "xdp-xdp-otel-grafana"))["containers"][0]["image"] == image
+
+
+@pytest.mark.parametrize("case", ["everything", "privileged", "gateways"])
+def test_se_linux_options(case):
+    """Every container and pod of the chart's own can be given any field of a securityContext."""
+    places = [
+        *(f"{part}.{name}" for part in ("sidecar", "gateway", "hooks") for name in CONTEXTS),
+        *(f"{part}.securityContext" for part in ("prometheus", "grafana")),
+        *(f"{part}.containerSecurityContext" for part in ("prometheus", "grafana")),
+        "bpffs.securityContext",
+        "collector.securityContext",
+    ]
+    objects = render(*CASES[case], *(f"--set={place}.seLinuxOptions.role=ours" for place in places))
+    for it in objects:
+        spec = pod_spec(it)
+        if spec is None:
+            continue
+        assert spec["securityContext"]["seLinuxOptions"]["role"] == "ours", name_of(it)
+        for container in containers(spec):
+            if container["name"] != "first":
+                assert container["securityContext"]["seLinuxOptions"]["role"] == "ours", container["name"]
+
+
+def test_autoscaled_gateways(renders):
+    """The number of gateways is the autoscaler's: an upgrade does not set it back."""
+    (scaler,) = (it for it in renders["gateways"] if it["kind"] == "HorizontalPodAutoscaler")
+    target = one(renders["gateways"], "Deployment", scaler["spec"]["scaleTargetRef"]["name"])
+    assert "replicas" not in target["spec"]
+    assert one(renders["gateways"], "PodDisruptionBudget", name_of(target).partition("/")[2])
+
+
+def test_openshift(renders):
+    """The constraints allow what the sidecar's pods ask for, and nothing that they do not."""
+    allowed = one(renders["openshift"], "SecurityContextConstraints", "observability-xdp-xdp-otel")
+    daemonset, _ = sidecar(renders["openshift"])
+    spec = pod_spec(daemonset)
+    assert allowed["users"] == [f"system:serviceaccount:observability:{spec['serviceAccountName']}"]
+    assert (allowed["allowHostNetwork"], allowed["allowHostPorts"]) == (True, True)
+    assert sorted(allowed["allowedCapabilities"]) == added_capabilities(renders["openshift"])
+    kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
+    assert kinds <= set(allowed["volumes"])
+    assert allowed["allowPrivilegedContainer"] is False
+    pins = render(*CASES["openshift"], *CASES["pins"])
+    (allowed,) = (it for it in pins if it["kind"] == "SecurityContextConstraints")
+    assert (allowed["allowHostNetwork"], allowed["allowedCapabilities"]) == (False, ["BPF"])
 
 
 def test_config_rolls():

@@ -14,8 +14,8 @@ from tests.chart.chart import CASES, CHART, COPIES, GOLDEN, golden, helm, one, r
 VERSIONS = ("1.26", "1.37")
 # Objects of the Prometheus operator, which Kubernetes has no schemas for.
 OPERATOR = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
-# Of the Gateway API.
-ROUTES = ("HTTPRoute",)
+# Of the Gateway API, and of OpenShift.
+OTHERS = ("HTTPRoute", "SecurityContextConstraints")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -47,7 +47,7 @@ def test_lint(case):
 def test_kubernetes_schemas(renders, case, version):
     """Every object passes the strict schemas of the oldest and the newest Kubernetes."""
     for it in renders[case]:
-        if it["kind"] not in OPERATOR + ROUTES:
+        if it["kind"] not in OPERATOR + OTHERS:
             kubernetes_validate.validate(it, version, strict=True)
 
 

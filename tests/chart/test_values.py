@@ -15,6 +15,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 FREE = [
     "affinity",
     "annotations",
+    "behavior",
     "commonLabels",
     "extraConfig",
     "labels",
@@ -69,8 +70,6 @@ def test_schema_has_no_more_than_the_values():
 
     optional = {"sidecar.config.sources"}
     optional |= {f"{it}.seccompProfile.localhostProfile" for it in ("sidecar", "collector")}
-    pod = ("supplementalGroups", "seLinuxOptions", "fsGroupChangePolicy", "seccompProfile", "runAsNonRoot")
-    optional |= {f"{it}.securityContext.{name}" for it in ("prometheus", "grafana") for name in pod}
     assert set(unlisted(SCHEMA, VALUES)) == optional
 
 
@@ -116,6 +115,11 @@ def test_schema_has_no_more_than_the_values():
             "prometheus.retention.time=long",
             'prometheus.retention.time: "long" is not a duration such as 15s or 2h',
         ),
+        (
+            "grafana.image.registry=docker.io/",
+            '"docker.io/" is not a registry without https:// and without /',
+        ),
+        ("namespaceOverride=Team_A", 'namespaceOverride: "Team_A" is not the name of a namespace'),
         ("global.imageRegistry=https://mirror", '"https://mirror" is not a registry without https://'),
         ("monitoring.podMonitor.scrapeTimeout=10sec", 'scrapeTimeout: "10sec" is not a duration such as 15s'),
         (
@@ -189,6 +193,26 @@ def test_malformed(argument, said):
             {"collector": {"mode": "gateway"}, "gateway": {"replicas": 3}},
             "gateway.replicas: with collector.mode gateway the one Collector keeps the totals: set it to 1, "
             "or the mode to agent",
+        ),
+        (
+            {"collector": {"mode": "gateway"}, "gateway": {"autoscaling": {"enabled": True}}},
+            "gateway.autoscaling: with collector.mode gateway the one Collector keeps the totals: disable it, "
+            "or set the mode to agent",
+        ),
+        (
+            {"gateway": {"autoscaling": {"enabled": True}}},
+            "gateway.autoscaling: there is no gateway with collector.mode sidecar: disable it, or set the",
+        ),
+        (
+            {"gateway": {"autoscaling": {"minReplicas": 6}}},
+            "gateway.autoscaling: minReplicas 6 is more than maxReplicas 5: lower one, or raise the other",
+        ),
+        (
+            {
+                "collector": {"mode": "agent"},
+                "gateway": {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}},
+            },
+            "gateway.autoscaling: the target is a percentage of gateway.resources.requests.cpu: set it",
         ),
         (
             {"collector": {"mode": "agent"}, "prometheus": {"enabled": False}, "grafana": {"enabled": False}},
