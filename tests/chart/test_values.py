@@ -196,8 +196,8 @@ def test_malformed(argument, said):
         ),
         (
             {"collector": {"mode": "gateway"}, "gateway": {"autoscaling": {"enabled": True}}},
-            "gateway.autoscaling: with collector.mode gateway the one Collector keeps the totals: disable it, "
-            "or set the mode to agent",
+            "gateway.autoscaling: with collector.mode gateway the one Collector keeps the totals: disable "
+            "it, or set the mode to agent",
         ),
         (
             {"gateway": {"autoscaling": {"enabled": True}}},
