@@ -19,11 +19,10 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from bench.keys import RESOURCE, made, schema, snapshot
 from bench.measure import in_turns
 from bench.table import Goal, Row, row
-from sidecar import __version__
 from sidecar.counts import delta
 from sidecar.model import Series, Temporality
 from sidecar.otlp.encode import encode
-from sidecar.otlp.message import POINTS_PER_REQUEST, SCOPE_NAME
+from sidecar.otlp.message import POINTS_PER_REQUEST, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION
 from sidecar.schema import Schema
 
 _ROUNDS = 9
@@ -102,9 +101,10 @@ def _request(series: Sequence[Series], meaning: Schema) -> bytes:
         metrics.append(
             Metric(name=instrument.name, unit=instrument.unit, description=instrument.description, sum=body)
         )
-    scope = InstrumentationScope(name=SCOPE_NAME, version=__version__)
+    scope = InstrumentationScope(name=SCOPE_NAME, version=SCOPE_VERSION)
     resource = Resource(attributes=[_attribute(key, str(value)) for key, value in RESOURCE])
-    whole = ResourceMetrics(resource=resource, scope_metrics=[ScopeMetrics(scope=scope, metrics=metrics)])
+    scopes = [ScopeMetrics(scope=scope, metrics=metrics)]
+    whole = ResourceMetrics(resource=resource, scope_metrics=scopes, schema_url=SCHEMA_URL)
     return ExportMetricsServiceRequest(resource_metrics=[whole]).SerializeToString()
 
 

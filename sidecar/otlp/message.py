@@ -19,13 +19,24 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from sidecar import __version__
 from sidecar.attributes import varint
 from sidecar.kinds import Kind
 from sidecar.model import Attribute, Temporality
 from sidecar.schema import Instrument
 
-SCOPE_NAME = "xdp-otel"
+SCOPE_NAME, SCOPE_VERSION = "xdp-otel", "0.1.0"
+"""
+The version is that of the metrics, not of the sidecar, which is the resource's `service.version`: it helps to
+identify a stream. Where it changes, the Collector's prometheus exporter has two series with the same labels,
+and may serve the one that has ended for another day (tests/e2e/test_upgrade.py).
+"""
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""
+The semantic conventions that the names of attributes follow, and those metrics that have a name there.
+
+On the resource only, since that of a scope identifies a stream, as its version does.
+"""
 
 LARGEST_REQUEST_BYTES = 4 * 1024 * 1024 - 65_536
 """gRPC servers refuse messages of more than 4 MiB by default, after decompression."""
@@ -52,8 +63,8 @@ def encode_metrics(resource: ResourceAttributes, metrics: Iterable[Metric]) -> b
 
 def request(resource: ResourceAttributes, metrics: list[Part]) -> bytes:
     """Return the same for metrics as `metric` returns them."""
-    scope, whole = _encoded_envelope(tuple(resource))
-    return b"".join(_framed(_RESOURCE_METRICS, [whole, *_framed(_SCOPE_METRICS, [scope, *metrics])]))
+    scope, head, tail = _encoded_envelope(tuple(resource))
+    return b"".join(_framed(_RESOURCE_METRICS, [head, *_framed(_SCOPE_METRICS, [scope, *metrics]), tail]))
 
 
 def metric(instrument: Instrument, temporality: Temporality, points: Part) -> list[Part]:
@@ -89,14 +100,17 @@ def _any_value(value: str | int | bool) -> AnyValue:
 
 
 def _envelope(resource: ResourceAttributes) -> tuple[ScopeMetrics, ResourceMetrics]:
-    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=__version__))
-    return scope, ResourceMetrics(resource=Resource(attributes=key_values(resource)))
+    scope = ScopeMetrics(scope=InstrumentationScope(name=SCOPE_NAME, version=SCOPE_VERSION))
+    return scope, ResourceMetrics(resource=Resource(attributes=key_values(resource)), schema_url=SCHEMA_URL)
 
 
 @lru_cache(maxsize=1)
-def _encoded_envelope(resource: tuple[Attribute, ...]) -> tuple[bytes, bytes]:
+def _encoded_envelope(resource: tuple[Attribute, ...]) -> tuple[bytes, bytes, bytes]:
+    """Return the scope, and what stands before and after it."""
     scope, whole = _envelope(resource)
-    return scope.SerializeToString(), whole.SerializeToString()
+    tail = ResourceMetrics(schema_url=whole.schema_url).SerializeToString()
+    whole.schema_url = ""
+    return scope.SerializeToString(), whole.SerializeToString(), tail
 
 
 # Room for the instruments of a large map; each entry takes less than 1 kB.

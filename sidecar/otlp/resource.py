@@ -10,6 +10,7 @@ from pathlib import Path
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
+from sidecar import __version__
 from sidecar.errors import StateError, explain, printable
 from sidecar.kernel import trusted
 from sidecar.model import Attribute
@@ -22,7 +23,7 @@ _NAMESPACE = uuid.UUID("6f2b6f0c-2c43-4f0e-9a53-0d4c6d8f7b11")
 
 def resource_attributes(state_dir: Path) -> tuple[Attribute, ...]:
     """
-    Return the resource's attributes, sorted by key.
+    Return the resource's attributes, sorted by key; all are text, as the variables are.
 
     `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`, read by the SDK's own detector, take precedence.
 
@@ -33,7 +34,7 @@ def resource_attributes(state_dir: Path) -> tuple[Attribute, ...]:
     configured = OTELResourceDetector().detect().attributes
     # The kernel accepts any bytes as a host name.
     host = printable(socket.gethostname())
-    defaults: dict[str, str] = {"service.name": SERVICE_NAME, "host.name": host}
+    defaults = {"service.name": SERVICE_NAME, "service.version": __version__, "host.name": host}
     if "service.instance.id" not in configured:
         defaults["service.instance.id"] = _instance_id(state_dir)
     merged = Resource(defaults).merge(Resource(configured)).attributes

@@ -26,6 +26,7 @@ from sidecar.kinds import Kind
 from sidecar.model import Series, Temporality
 from sidecar.otlp.encode import encode
 from sidecar.otlp.endpoint import endpoint_from
+from sidecar.otlp.message import SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION
 from sidecar.otlp.outcome import Delivered
 from sidecar.otlp.resource import resource_attributes
 from sidecar.otlp_push import Pusher
@@ -135,8 +136,8 @@ def point(attributes, start_ns, end_ns, count):
 
 def export_of(resource, metrics):
     """The data that the SDK would pass to its exporter."""
-    scope = ScopeMetrics(InstrumentationScope("xdp-otel", __version__), metrics, "")
-    return MetricsData([ResourceMetrics(Resource(resource), [scope], "")])
+    scope = ScopeMetrics(InstrumentationScope(SCOPE_NAME, SCOPE_VERSION), metrics, "")
+    return MetricsData([ResourceMetrics(Resource(resource, SCHEMA_URL), [scope], SCHEMA_URL)])
 
 
 def delta(count):
@@ -183,6 +184,7 @@ def test_the_server_receives_the_same_headers(collector, exporter, prefix, heade
         {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=demo,place=caf%C3%A9%20%2C%20south"},
         {"OTEL_RESOURCE_ATTRIBUTES": " key = value , other=a=b ,empty="},
         {"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=mine,host.name=node-7"},
+        {"OTEL_RESOURCE_ATTRIBUTES": "service.version=2.0,port=80,canary=true"},
         {"OTEL_RESOURCE_ATTRIBUTES": "k8s.node.name=n1,k8s.pod.name=p-x,service.namespace=ns"},
     ],
 )
@@ -198,6 +200,8 @@ def test_the_same_variables_give_the_same_resource(state_dir, monkeypatch, envir
     given = environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     if "service.instance.id" not in given:
         theirs["service.instance.id"] = ours["service.instance.id"]
+    if "service.version" not in given:
+        theirs["service.version"] = __version__
     if "host.name" not in given:
         theirs["host.name"] = os.uname().nodename
     if theirs["service.name"].startswith("unknown_service"):

@@ -4,13 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric, NumberDataPoint
+from opentelemetry.semconv._incubating.attributes import (
+    host_attributes,
+    network_attributes,
+    service_attributes,
+)
+from opentelemetry.semconv._incubating.metrics import system_metrics
+from opentelemetry.semconv.schemas import Schemas
 
-from sidecar import __version__
 from sidecar.errors import SourceError
 from sidecar.kinds import Kind
 from sidecar.model import Field, Layout, Series, Temporality
 from sidecar.otlp import message
 from sidecar.otlp.encode import encode
+from sidecar.otlp.message import SCHEMA_URL
 from sidecar.schema import Instrument, Schema
 from sidecar.u64 import U64, added, signed
 from tests.packet_counter import SCHEMA
@@ -85,12 +92,36 @@ def test_the_rate_is_a_gauge_over_the_window():
 
 
 def test_resource_and_scope_identify_the_sender():
-    """The resource has the given attributes; the scope is the program and its version."""
+    """
+    The resource has the given attributes, and the schema that they follow.
+
+    The scope has neither that nor the sidecar's version, which would begin new series with each of them.
+    """
     (resource,) = decoded(series()).resource_metrics
     (scope,) = resource.scope_metrics
 
     assert attributes(resource.resource) == dict(RESOURCE)
-    assert (scope.scope.name, scope.scope.version) == ("xdp-otel", __version__)
+    assert resource.schema_url == SCHEMA_URL
+    assert (scope.scope.name, scope.scope.version, scope.schema_url) == ("xdp-otel", "0.1.0", "")
+
+
+def test_the_schema_has_the_names_that_are_not_ours():
+    """SCHEMA_URL is a published version of the semantic conventions, which defines the names used here."""
+    assert SCHEMA_URL in {schema.value for schema in Schemas}
+    modules = host_attributes, network_attributes, service_attributes, system_metrics
+    defined = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+    assert defined >= {
+        "service.name",
+        "service.version",
+        "service.instance.id",
+        "host.name",
+        "network.interface.name",
+        "network.io.direction",
+        "network.transport",
+        "network.type",
+        "system.network.packet.count",
+        "system.network.io",
+    }
 
 
 def test_each_series_has_a_point_in_each_metric():
