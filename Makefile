@@ -23,6 +23,8 @@ STEP := tools/run-step
 # Helm for the chart's tests: built, unless an existing one is named (HELM=/usr/local/bin/helm).
 HELM_VERSION := v4.3.2
 ACTIONLINT_VERSION := v1.7.12
+# Its registry, in memory, for a test of the chart's OCI artefact.
+CRANE_VERSION := v0.21.0
 HELM ?= $(BIN)/helm-$(HELM_VERSION)
 export HELM
 
@@ -182,8 +184,9 @@ lock: .venv/bin/xdp-otel ## pin what is shipped, by version and hash
 chart: $(HELM) .venv/bin/xdp-otel ## check the Helm chart
 	@$(PYTHON) -m pytest tests/chart $(ARGS)
 
-goldens: $(HELM) .venv/bin/xdp-otel ## render the chart's golden files again
+goldens: $(HELM) .venv/bin/xdp-otel ## render the chart again: goldens, table of values
 	@$(PYTHON) -m tests.chart.chart
+	@$(PYTHON) -m release.chart_values
 
 test-podman: images image-prometheus image-grafana install ## test deploy/podman
 	@XDP_OTEL_TEST_PODMAN=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
@@ -193,7 +196,7 @@ test-systemd: wheel collector image-systemd ## test deploy/systemd in a containe
 	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/systemd $(ARGS)
 
-test-release: release ## build it twice, install and run it (needs qemu-user)
+test-release: release $(BIN)/crane ## build it twice, install and run it (needs qemu-user)
 	@cp dist/SHA256SUMS .build/SHA256SUMS
 	@$(RELEASE)/bin/python -m release $(ARGS)
 	@cmp dist/SHA256SUMS .build/SHA256SUMS
@@ -267,6 +270,11 @@ $(BIN)/ebpf_exporter: bench/ebpf_exporter/build | go packages
 $(BIN)/actionlint: | go
 	@$(STEP) 'building actionlint' env GOBIN='$(CURDIR)/$(BIN)' go install -trimpath \
 		github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
+	@touch $@
+
+$(BIN)/crane: | go
+	@$(STEP) 'building crane' env GOBIN='$(CURDIR)/$(BIN)' go install -trimpath \
+		github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
 	@touch $@
 
 $(BIN)/helm-%: | go

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from demo.processes import ROOT
 from demo.progress import step
-from release import chart, checksums, collector, python, sbom
+from release import chart, chart_oci, checksums, collector, python, sbom
 from release.commands import ReleaseError, run
 from sidecar import __version__
 
@@ -20,7 +20,7 @@ def main() -> None:
     try:
         if not arguments.allow_dirty and run("git", "status", "--porcelain"):
             raise ReleaseError("cannot release this checkout: it has uncommitted changes: commit them")
-        _build(arguments.out, arguments.registry)
+        _build(arguments.out, arguments.registry, arguments.source_url)
     except ReleaseError as error:
         sys.exit(str(error))
     sys.stdout.write(
@@ -28,7 +28,7 @@ def main() -> None:
     )
 
 
-def _build(dist: Path, registry: str) -> None:
+def _build(dist: Path, registry: str, source: str) -> None:
     # What has a time in it gets that of the commit, so that the same commit gives the same bytes.
     os.environ["SOURCE_DATE_EPOCH"] = run("git", "log", "-1", "--format=%ct").strip()
     shutil.rmtree(dist, ignore_errors=True)
@@ -39,7 +39,7 @@ def _build(dist: Path, registry: str) -> None:
         with step(f"Collector for {architecture}"):
             collector.build(dist, architecture)
     with step("Helm chart"):
-        chart.build(dist, registry)
+        chart_oci.build(dist, chart.build(dist, registry, source))
     with step("lists of parts (SBOM)"):
         sbom.of_wheel(dist, wheel)
         sbom.of_collector(dist)
@@ -53,6 +53,11 @@ def _parse() -> argparse.Namespace:
         "--registry",
         default=os.environ.get("REGISTRY", ""),
         help="where the images of the release are, such as registry.example/team: written into the chart",
+    )
+    parser.add_argument(
+        "--source-url",
+        default=os.environ.get("SOURCE_URL", ""),
+        help="where the repository is, such as https://github.com/OWNER/REPOSITORY: linked by the chart",
     )
     parser.add_argument("--allow-dirty", action="store_true", help="also with uncommitted changes, for tests")
     return parser.parse_args()

@@ -19,6 +19,7 @@ _NEED_ARTEFACTS = {
     "podman/test_podman.py": ("podman", "podman and images"),
     "systemd/test_services.py": ("systemd", "podman and images"),
     "release/test_artefacts.py": ("release", "what is released"),
+    "release/test_chart.py": ("release", "what is released"),
 }
 """By file: the make target `test-…` that runs it and sets XDP_OTEL_TEST_… to 1, and what it makes first."""
 _counts = {"run": 0, "skipped": 0}

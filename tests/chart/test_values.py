@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
+from release import chart_values
 from tests.chart.chart import CASES, CHART, ROOT, helm
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -71,6 +72,17 @@ def test_schema_has_no_more_than_the_values():
     optional = {"sidecar.config.sources"}
     optional |= {f"{it}.seccompProfile.localhostProfile" for it in ("sidecar", "collector")}
     assert set(unlisted(SCHEMA, VALUES)) == optional
+
+
+def test_the_table_in_the_readme():
+    """The README has a row for each value, as values.yaml describes it; `make goldens` writes them."""
+    readme = chart_values.README.read_text()
+    assert readme == chart_values.written(readme, (CHART / "values.yaml").read_text(), SCHEMA)
+    assert (
+        '| `collector.mode` | `sidecar`, `gateway`, `agent`, `none` | `"sidecar"` | sidecar: next to'
+        in readme
+    )
+    assert "| `sidecar.interval` | number or string | `10` | Seconds between two exports" in readme
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ IMAGE_DIR     where the archives (*.tar) are, .build/images by default
 NODE_DOWN     the command that cuts a node off: `docker stop`, …; the name is appended. Without it, tests skip
 NODE_UP       the command that starts it again: `docker start`, …
 IMAGE_PREFIX  what the images' names begin with, localhost by default
+KUBE_CHART    the chart: `dist/xdp-otel-X.Y.Z.tgz`, an `oci://` address, …; the checkout's by default
 KUBE_VALUES   a values file below those of the tests, for what the cluster needs
 """
 

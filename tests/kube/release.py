@@ -14,6 +14,9 @@ from tests.waiting import answered, settled
 
 _OF_THE_CLUSTER = [os.environ["KUBE_VALUES"]] if os.environ.get("KUBE_VALUES") else []
 
+# The checkout's, or an archive of it.
+CHART = os.environ.get("KUBE_CHART", "helm")
+
 METRICS = {
     "total": "xdp_xdp_packets_total",
     "bytes": "xdp_xdp_bytes_total",
@@ -57,7 +60,7 @@ class Release:
             chosen = [f"--values={file}" for file in (*files[:1], *_OF_THE_CLUSTER, *files[1:])]
             waiting = ["--wait", "--timeout=120s"] if wait else []
             where = f"--namespace={self.namespace}"
-            return helm_here(verb, self.name, "helm", where, *arguments, *chosen, *waiting)
+            return helm_here(verb, self.name, CHART, where, *arguments, *chosen, *waiting)
 
     def test(self):
         """Run `helm test`; return its output, and raise ClusterError with it if the test fails."""
