@@ -5,7 +5,7 @@ import argparse
 import math
 import os
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import ConfigError, each
 from sidecar.kernel.interface import Interface, is_interface_name, is_interface_name_or_pattern, is_pattern
 from sidecar.model import Temporality
-from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from, flag_name, setting
+from sidecar.otlp import variables
+from sidecar.otlp.endpoint import NOWHERE, Endpoint, endpoint_from, flag_name, nowhere_by
 
 DEFAULT_INTERVAL_S = 10.0
 SHORTEST_INTERVAL_S = 0.1
@@ -57,6 +58,7 @@ class Config:
         program_stats: Whether to count the runs of the programs whose maps are read.
         once: Whether to end after one cycle.
         state_dir_variable: The variable that names the state directory; empty if it is a flag or the default.
+        warnings: What standard variables say that is not done, or that the user may not expect; lines.
 
     """
 
@@ -70,6 +72,7 @@ class Config:
     program_stats: bool
     once: bool
     state_dir_variable: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def sends(self) -> bool:
@@ -91,7 +94,7 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
     status = _status(flags.status_address, environ)
     if endpoint.target == NOWHERE and status is None:
         raise ConfigError(
-            f"use {setting(settings, 'ENDPOINT')[1]} {NOWHERE}",
+            f"use {nowhere_by(settings)}",
             "the counts would be visible nowhere",
             "give --status-address too",
         )
@@ -109,7 +112,15 @@ def config_from(flags: argparse.Namespace, environ: Mapping[str, str]) -> Config
         self_metrics=flags.self_metrics or _boolean(environ, "XDP_OTEL_SELF_METRICS"),
         program_stats=flags.program_stats or _boolean(environ, "XDP_OTEL_PROGRAM_STATS"),
         once=flags.once,
+        warnings=tuple(_warnings(settings)),
     )
+
+
+def _warnings(settings: Mapping[str, str]) -> Iterator[str]:
+    off, by = nowhere_by(settings), variables.switched_off_by(settings)
+    if by and off == by:
+        yield f"nothing is sent, by {by}: the counts are at the status endpoint alone"
+    yield from variables.warnings(settings)
 
 
 def _otlp_flags(flags: argparse.Namespace) -> dict[str, str]:

@@ -61,6 +61,8 @@ def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None
     # Before anything that takes time: without a handler, SIGHUP ends the process.
     _on_hangup(clock, reload, once=config.once)
     telemetry = Telemetry()
+    for warning in config.warnings:
+        log.warning("%s", warning)
     with ExitStack() as cleanup:
         # Before the privileges to read its files are dropped.
         dial = dialer(config.endpoint)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from sidecar.errors import ConfigError
+from sidecar.otlp.variables import switched_off_by
 
 GRPC, HTTP = "grpc", "http/protobuf"
 DEFAULT_ENDPOINTS = {GRPC: "localhost:4317", HTTP: "http://localhost:4318"}
@@ -91,7 +92,7 @@ def endpoint_from(settings: Mapping[str, str]) -> Endpoint:
 
     """
     address, name = setting(settings, "ENDPOINT")
-    if address == NOWHERE:
+    if nowhere_by(settings):
         return Endpoint(NOWHERE, secure=False)
     protocol = _protocol(*setting(settings, "PROTOCOL"))
     parse = _target if protocol == GRPC else _url
@@ -119,6 +120,14 @@ def endpoint_from(settings: Mapping[str, str]) -> Endpoint:
         timeout_s=_timeout(*setting(settings, "TIMEOUT")),
         file_settings=(certificate_name, key_name, client_certificate_name),
     )
+
+
+def nowhere_by(settings: Mapping[str, str]) -> str | None:
+    """Return the flag or variable, with its value, by which nothing is sent; None if something is."""
+    address, name = setting(settings, "ENDPOINT")
+    if address == NOWHERE:
+        return f"{name} {NOWHERE}" if name.startswith("--") else f"{name}={NOWHERE}"
+    return None if name.startswith("--") else switched_off_by(settings)
 
 
 def flag_name(name: str) -> str:

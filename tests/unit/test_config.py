@@ -360,8 +360,27 @@ def test_flags_take_precedence_over_the_standard_variables(tmp_path):
 def test_without_an_endpoint_the_status_endpoint_is_required():
     """Otherwise the counts would be visible nowhere."""
     assert "give --status-address too" in refusal("--otel-endpoint", "none")
-    assert "use OTEL_EXPORTER_OTLP_ENDPOINT none" in refusal(OTEL_EXPORTER_OTLP_ENDPOINT="none")
+    assert "use OTEL_EXPORTER_OTLP_ENDPOINT=none" in refusal(OTEL_EXPORTER_OTLP_ENDPOINT="none")
     assert config("--otel-endpoint", "none", "--status-address", ":9464").endpoint.target == "none"
+
+
+@pytest.mark.parametrize(
+    "variable", [{"OTEL_SDK_DISABLED": "True"}, {"OTEL_METRICS_EXPORTER": "none"}], ids=str
+)
+def test_standard_variables_switch_sending_off(variable):
+    """As --otel-endpoint none does; a flag that names an endpoint wins."""
+    ((name, value),) = variable.items()
+    assert refusal(**variable) == (
+        f"cannot use {name}={value}: the counts would be visible nowhere: give --status-address too"
+    )
+    off = config("--status-address", ":9464", OTEL_EXPORTER_OTLP_ENDPOINT="http://c:1", **variable)
+    assert (off.sends, off.temporality) == (False, Temporality.CUMULATIVE)
+    assert off.warnings == (
+        f"nothing is sent, by {name}={value}: the counts are at the status endpoint alone",
+    )
+    on = config("--otel-endpoint", "http://c:1", **variable)
+    assert (on.sends, on.warnings) == (True, ())
+    assert config(**{name: "false" if value == "True" else "otlp"}).warnings == ()
 
 
 def test_a_source_is_required():

@@ -26,6 +26,8 @@ def check(flags: argparse.Namespace) -> int:
     """Print a line for each thing that `run` needs; then raise the SidecarError of the first that failed."""
     config = config_from(flags, os.environ)
     rows = Rows()
+    if config.warnings:
+        rows.warned("environment", *config.warnings)
     with ExitStack() as stack:
         sources, to_attach = check_sources(config.sources, rows, stack)
         machine.check_features(sources, to_attach, rows)
