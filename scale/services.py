@@ -69,11 +69,12 @@ def collector(
     )
 
 
-def store(directory: Path, ports: Ports, *, options: Sequence[str] = ()) -> Service:
-    """Return a Prometheus that receives remote write and OTLP, and scrapes nothing."""
+def store(directory: Path, ports: Ports, *, late: str = "0s", options: Sequence[str] = ()) -> Service:
+    """Return a Prometheus that receives remote write and OTLP, also samples that are *late*, and scrapes nothing."""
     file = directory / "store.yml"
     # Metric names unchanged, as in gateway.yaml (JSON is YAML).
-    file.write_text(json.dumps({"otlp": {"translation_strategy": "UnderscoreEscapingWithoutSuffixes"}}))
+    otlp = {"translation_strategy": "UnderscoreEscapingWithoutSuffixes"}
+    file.write_text(json.dumps({"otlp": otlp, "storage": {"tsdb": {"out_of_order_time_window": late}}}))
     return Service(
         name="the store",
         command=[

@@ -24,6 +24,7 @@
   (list "collector.endpoint" .Values.collector.endpoint "^(https?://[^/\\s]+/?)?$" "http://HOST:PORT or https://HOST:PORT")
   (list "gateway.remoteWrite.url" .Values.gateway.remoteWrite.url $url $urlWords)
   (list "prometheus.scrapeInterval" .Values.prometheus.scrapeInterval $duration $durationWords)
+  (list "prometheus.outOfOrderTimeWindow" (.Values.prometheus.outOfOrderTimeWindow | default "1d") $duration $durationWords)
   (list "prometheus.retention.time" .Values.prometheus.retention.time $duration $durationWords)
   (list "prometheus.retention.size" .Values.prometheus.retention.size "^([0-9]+[KMGTPE]?B)?$" "a size such as 8GB")
   (list "prometheus.storage.size" .Values.prometheus.storage.size $quantity $quantityWords)
@@ -144,6 +145,12 @@
 {{- end }}
 {{- if and $scaling.enabled (not (.Values.gateway.resources.requests | default dict).cpu) }}
 {{- fail "gateway.autoscaling: the target is a percentage of gateway.resources.requests.cpu: set it" }}
+{{- end }}
+{{- if and .Values.collector.basePoint (ne $sidecar.temporality "delta") }}
+{{- fail "collector.basePoint: it is for deltas, and sidecar.temporality is cumulative: leave one out" }}
+{{- end }}
+{{- if and (eq $mode "agent") .Values.prometheus.outOfOrderTimeWindow (eq $sidecar.temporality "delta") }}
+{{- fail "prometheus.outOfOrderTimeWindow: the base points of deltas would be stored as late samples, and look like resets: set sidecar.temporality to cumulative" }}
 {{- end }}
 {{- if and (eq $mode "agent") (not .Values.gateway.remoteWrite.url) (not .Values.prometheus.enabled) }}
 {{- fail "gateway.remoteWrite.url: empty, and no Prometheus of this release to write to: set it" }}

@@ -25,7 +25,11 @@
 - name: XDP_OTEL_STATUS_ADDRESS
   value: "[$(POD_IP)]:{{ .Values.ports.status }}"  # as IPv6 wants it, and IPv4 takes it
 - name: XDP_OTEL_BASE_POINT
-  value: {{ or (ne .Values.collector.mode "none") .Values.collector.basePoint | quote }}
+  value: {{ and (eq $sidecar.temporality "delta") (or (ne .Values.collector.mode "none") .Values.collector.basePoint) | quote }}
+{{- if ne $sidecar.temporality "delta" }}
+- name: OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE
+  value: {{ $sidecar.temporality }}
+{{- end }}
 - name: XDP_OTEL_SELF_METRICS
   value: {{ $sidecar.selfMetrics | quote }}
 {{- with $sidecar.extraEnv }}

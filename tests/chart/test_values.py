@@ -227,6 +227,18 @@ def test_malformed(argument, said):
             "gateway.autoscaling: the target is a percentage of gateway.resources.requests.cpu: set it",
         ),
         (
+            {
+                "collector": {"mode": "none", "endpoint": "http://otel:4317", "basePoint": True},
+                "sidecar": {"temporality": "cumulative"},
+            },
+            "collector.basePoint: it is for deltas, and sidecar.temporality is cumulative: leave one out",
+        ),
+        (
+            {"collector": {"mode": "agent"}, "prometheus": {"outOfOrderTimeWindow": "1d"}},
+            "prometheus.outOfOrderTimeWindow: the base points of deltas would be stored as late samples, and "
+            "look like resets: set sidecar.temporality to cumulative",
+        ),
+        (
             {"collector": {"mode": "agent"}, "prometheus": {"enabled": False}, "grafana": {"enabled": False}},
             "gateway.remoteWrite.url: empty, and no Prometheus of this release to write to: set it",
         ),

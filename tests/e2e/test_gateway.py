@@ -4,7 +4,7 @@
 import shutil
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -44,16 +44,16 @@ class Route:
         return settled(lambda: shown(self.store), self.counter.truth)
 
 
-@pytest.fixture
-def route(tmp_path, counter):
-    """A path with two gateways behind one name, as with a headless Service; the first counts have arrived."""
+@contextmanager
+def running(tmp_path, counter, *options, late="0s", settings=None):
+    """Run a path with two gateways behind one name, as with a headless Service; the first counts have arrived."""
     store = Ports.free()
     agent = Ports.free()
     gateways = [Ports.free() for _ in HOSTS]
     gateway_port = gateways[0].otlp
     hosts = tmp_path / "hosts"
     hosts.write_text("".join(f"{host} {NAME}\n" for host in HOSTS))
-    parts = {"store": services.store(tmp_path, store)}
+    parts = {"store": services.store(tmp_path, store, late=late)}
     for host, ports in zip(HOSTS, gateways, strict=True):
         parts[host] = services.collector(
             f"gateway-{host}",
@@ -72,12 +72,29 @@ def route(tmp_path, counter):
         overrides=QUICK,
         inside=["unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"],
     )
-    parts["sidecar"] = services.sidecar(tmp_path, counter.pin, f"127.0.0.1:{agent.otlp}", "--base-point")
+    parts["sidecar"] = services.sidecar(
+        tmp_path, counter.pin, f"127.0.0.1:{agent.otlp}", *options, settings=settings
+    )
     with ExitStack() as cleanup:
         for part in parts.values():
             cleanup.enter_context(part)
         made = Route(counter, parts, store, tmp_path)
         made.flow()
+        yield made
+
+
+@pytest.fixture
+def route(tmp_path, counter):
+    """A path as the chart has it: deltas with the base point, and a store that takes samples in order."""
+    with running(tmp_path, counter, "--base-point") as made:
+        yield made
+
+
+@pytest.fixture
+def late_route(tmp_path, counter):
+    """A path whose store also takes samples that are late: the sidecar sends totals."""
+    cumulative = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}
+    with running(tmp_path, counter, late="1d", settings=cumulative) as made:
         yield made
 
 
@@ -227,3 +244,14 @@ def test_a_refused_sample_is_made_up_for(route):
 
     assert_exact(route)
     assert "Out of order sample" in route.services["store"].log.read_text()
+
+
+def test_no_total_is_dated_back(late_route):
+    """Agent and sidecar lose all their state: a store that takes late samples sees no reset in its past."""
+    route = late_route
+    kill(route, "sidecar", "agent")
+    shutil.rmtree(route.directory / "state")
+    start(route, "agent", "sidecar")
+    route.flow()
+
+    assert_exact(route)
