@@ -70,7 +70,7 @@ def collector(
 
 
 def store(directory: Path, ports: Ports, *, late: str = "0s", options: Sequence[str] = ()) -> Service:
-    """Return a Prometheus that receives remote write and OTLP, also samples that are *late*, and scrapes nothing."""
+    """Return a Prometheus that receives remote write and OTLP, samples up to *late*, and scrapes nothing."""
     file = directory / "store.yml"
     # Metric names unchanged, as in gateway.yaml (JSON is YAML).
     otlp = {"translation_strategy": "UnderscoreEscapingWithoutSuffixes"}

@@ -46,7 +46,7 @@ class Route:
 
 @contextmanager
 def running(tmp_path, counter, *options, late="0s", settings=None):
-    """Run a path with two gateways behind one name, as with a headless Service; the first counts have arrived."""
+    """Run a path with two gateways behind one name (a headless Service); the first counts have arrived."""
     store = Ports.free()
     agent = Ports.free()
     gateways = [Ports.free() for _ in HOSTS]
