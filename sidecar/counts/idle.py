@@ -35,31 +35,34 @@ def can_omit_idle(schema: Schema, count: int) -> bool:
     return count > OMIT_IDLE_FROM and not schema.has_gauges
 
 
-def must_export(number: Any, counted: Any, is_new: Any, start_ns: Any, end_ns: Any) -> Any:
+def moment_ns(number: Any) -> Any:
+    """
+    Return when in each `LONGEST_NS` a series is due, by its position among those of its source; or an array.
+
+    Each has a moment of its own, so that they do not all come at once.
+    """
+    return (number * _FIBONACCI & 0xFFFFFFFF) * (LONGEST_NS >> 32)
+
+
+def must_export(moment_ns: Any, counted: Any, is_new: Any, start_ns: Any, end_ns: Any) -> Any:
     """
     Return whether a series must be exported; with arrays, an array.
 
     Args:
-        number: Its position among the series of its source.
+        moment_ns: When it is due.
         counted: Whether it counted anything in (start_ns, end_ns].
         is_new: Whether it was never exported.
         start_ns: End of its last exported window, Unix ns.
         end_ns: End of the current one, Unix ns.
 
     """
-    return counted | is_new | needs_refresh(number, start_ns, end_ns)
+    return counted | is_new | needs_refresh(moment_ns, start_ns, end_ns)
 
 
-def needs_refresh(number: Any, start_ns: Any, end_ns: Any) -> Any:
-    """
-    Return whether a series is due in (start_ns, end_ns] although it counted nothing; with arrays, an array.
-
-    Each series is due at a moment of its own, by its *number*, so that they do not all come at once.
-    """
-    moment = number * _FIBONACCI % 2**32 * (LONGEST_NS >> 32)
-    return ((end_ns + moment) // LONGEST_NS > (start_ns + moment) // LONGEST_NS) | (
-        end_ns - start_ns >= LONGEST_NS
-    )
+def needs_refresh(moment_ns: Any, start_ns: Any, end_ns: Any) -> Any:
+    """Return whether a series is due in (start_ns, end_ns] although it counted nothing; or an array."""
+    due_ns = end_ns - end_ns % LONGEST_NS + moment_ns
+    return ((start_ns < due_ns) & (due_ns <= end_ns)) | (start_ns < due_ns - LONGEST_NS)
 
 
 def select(all_series: Sequence[Series]) -> list[Series]:
@@ -67,7 +70,7 @@ def select(all_series: Sequence[Series]) -> list[Series]:
     return [
         series
         for number, series in enumerate(all_series)
-        if must_export(number, any(series.counts), series.is_new, series.start_ns, series.end_ns)
+        if must_export(moment_ns(number), any(series.counts), series.is_new, series.start_ns, series.end_ns)
     ]
 
 

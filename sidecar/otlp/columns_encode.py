@@ -19,8 +19,10 @@ from sidecar.u64 import LARGEST_COUNT
 
 _LARGEST_COUNT = np.uint64(LARGEST_COUNT)
 
-# Series that are laid out at once: more need more memory, fewer more time.
+# Series that are laid out at once: more need more memory, fewer more time. Up to this many, all series of a
+# window are, and stay so for the next one.
 _AT_ONCE = 8192
+_MOST_KEPT = 1 << 17
 
 
 def is_encodable(temporality: Temporality, schema: Schema, series: SeriesTable) -> bool:
@@ -86,6 +88,9 @@ def requests(
 ) -> Iterator[bytes]:
     """Yield the requests that `otlp.encode.encode` returns for one source."""
     encoder = _Encoder(resource, temporality, schema)
+    if series.row_bytes is not None and len(series) <= _MOST_KEPT:
+        yield from encoder.requests(series)
+        return
     some = encoder.most * max(1, _AT_ONCE // encoder.most)
     for at in range(0, len(series), some):
         yield from encoder.requests(series.only(slice(at, at + some)))

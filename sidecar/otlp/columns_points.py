@@ -1,111 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The points of many series at once, by numpy (pure).
+The points of the metrics of many series at once, by numpy (pure).
 
-They are laid out once in a template, which is copied for each metric and patched with its values. `points`
-defines what a point looks like and the offsets of its numbers. No step is per point: series whose names have
-the same length are laid out together.
+They are laid out once for all metrics whose points differ only in their values (`columns_template`), and
+copied and patched with their numbers for each request.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.attributes import encode_attributes
-from sidecar.counts.columns import EncodedAttributes, SeriesTable
-from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, Rows, U64Array
-from sidecar.counts.columns.names import bounds, in_histogram, pieces
+from sidecar.counts.columns import SeriesTable
+from sidecar.counts.columns.arrays import Bytes, Offsets, U64Array
+from sidecar.counts.columns.names import in_histogram
 from sidecar.kinds import Kind
 from sidecar.model import Attributes, Temporality
 from sidecar.otlp import points
+from sidecar.otlp.columns_template import template_of
 from sidecar.schema import Instrument, Schema
 
+Values = Sequence[tuple[int, U64Array]]
+"""
+The values of a group's points: the offset of each from the end of the length, and an array.
 
-@dataclass(frozen=True)
-class Template:
-    """
-    The points of some series one after the other, with zeros for their numbers.
+The array has, for each metric, a row for each series with a column for each of its points.
+"""
 
-    Attributes:
-        blob: The bytes.
-        starts: Where the points of each series begin, and where the last one ends.
-        window: For each point of the window, series by series, where its length ends.
-        base: The same for the base points; each precedes that of the window.
-
-    """
-
-    blob: Bytes
-    starts: Offsets
-    window: Offsets
-    base: Offsets
-
-
-def template(
-    names: EncodedAttributes, rows: Rows, zeros: bytes, suffixes: Sequence[bytes], has_base: Mask
-) -> Template:
-    """
-    Return the points of the series in *rows*.
-
-    Args:
-        names: The attributes of all series.
-        rows: The indexes of some of them.
-        zeros: What precedes the attributes in a point.
-        suffixes: For each point of a series, the attributes that follow those of the series.
-        has_base: Which series have a base point before each of their points.
-
-    """
-    first = bounds(names)[rows]
-    classes = [
-        _Class(instrument, suffix, rows, length, points.front(zeros, length + len(suffix)))
-        for length, rows in _by_length(bounds(names)[rows + 1] - first)
-        for instrument, suffix in enumerate(suffixes)
-    ]
-    sizes = np.empty((len(suffixes), len(rows)), np.int64)
-    for each in classes:
-        sizes[each.instrument][each.rows] = each.size
-    # The points of one series are adjacent: accumulate by series, then by instrument.
-    ends = np.cumsum((sizes * (1 + has_base)).T).reshape(-1, len(suffixes)).T
-    begins, window = ends - sizes, ends - sizes
-    blob = np.empty(int(ends[-1, -1]), np.uint8)
-    for each in classes:
-        window[each.instrument][each.rows] += len(each.front) - len(zeros)
-        with_base = each.rows[has_base[each.rows]]
-        begin = begins[each.instrument]
-        offsets = np.append(begin[each.rows], begin[with_base] - each.size)
-        each.write(blob, offsets, names.encoded, first[np.append(each.rows, with_base)])
-    base = (window - sizes)[:, has_base]
-    return Template(blob, np.append(0, ends[-1]), window.T.reshape(-1), base.T.reshape(-1))
-
-
-@dataclass(frozen=True)
-class _Class:
-    """The points of one instrument for series whose names have the same length: they have the same front."""
-
-    instrument: int
-    suffix: bytes
-    rows: Rows
-    length: int
-    front: bytes
-
-    @property
-    def size(self) -> int:
-        """Bytes of each point."""
-        return len(self.front) + self.length + len(self.suffix)
-
-    def write(self, blob: Bytes, offsets: Offsets, names: bytes, first: Offsets) -> None:
-        """Write the points at *offsets* of *blob*; their names begin at *first* of *names*."""
-        pieces(blob, len(self.front))[offsets] = np.void(self.front)
-        if self.length:
-            pieces(blob, self.length)[offsets + len(self.front)] = pieces(names, self.length)[first]
-        if self.suffix:
-            pieces(blob, len(self.suffix))[offsets + len(self.front) + self.length] = np.void(self.suffix)
-
-
-def _by_length(lengths: Offsets) -> Iterator[tuple[int, Rows]]:
-    for length in np.flatnonzero(np.bincount(lengths)).tolist():
-        yield length, np.flatnonzero(lengths == length)
+Numbers = list[tuple[int, int | U64Array]]
+"""
+Numbers of points: the offset of each from the end of the length; and its value, if it is the same in all
+points, or an array. It has a column for each point, series by series, and a row for each metric, unless they
+have it in common.
+"""
 
 
 @dataclass(frozen=True)
@@ -153,54 +83,102 @@ class Group:
     suffixes: tuple[Attributes, ...]
     metrics: list[list[tuple[int, Instrument]]]
 
+    @property
+    def are_counts(self) -> bool:
+        """Whether the value of each metric is one number of a series, as it was counted."""
+        return self.form.zeros == points.SUM and len(self.suffixes) == 1
+
 
 class Bodies:
     """The points of a group's metrics for some series; each request takes a range of the series."""
 
     def __init__(self, schema: Schema, group: Group, series: SeriesTable, temporality: Temporality) -> None:
-        """Lay out the points and fill in what the metrics have in common."""
-        form = group.form
-        bases = temporality is Temporality.DELTA_WITH_BASE and form.gauge is None
-        has_base = ~series.is_new & np.bool_(bases)
-        suffixes = [encode_attributes(attributes) for attributes in group.suffixes]
-        names = series.names
-        if form.is_histogram:
+        """Lay out the points."""
+        names, suffixes = series.names, list(map(encode_attributes, group.suffixes))
+        if group.form.is_histogram:
             names, suffixes = in_histogram(names), list(map(points.in_histogram, suffixes))
-        self._template = template(names, series.rows, form.zeros, suffixes, has_base)
-        self._each = len(suffixes)
-        self._bases = self._each * np.append(0, np.cumsum(has_base))
-        counts = series.totals if temporality is Temporality.CUMULATIVE else series.counts
-        before = series.totals[:, has_base] - series.counts[:, has_base]
-        self._numbers = _by_metric(
-            group,
-            lambda at, instrument: (
-                [_gauge(schema, instrument, series, at)]
-                if form.gauge
-                else _counted(schema, instrument, counts, at)
-            ),
-        )
-        self._before = _by_metric(
-            group, lambda at, instrument: [] if form.gauge else _counted(schema, instrument, before, at)
-        )
-        self._offsets = form.offsets
-        _fill_times(self._template, group, series, temporality)
+        bases = temporality is Temporality.DELTA_WITH_BASE and group.form.gauge is None
+        self._has_base = ~series.is_new & np.bool_(bases)
+        self._template = template_of(names, series, group.form.zeros, suffixes, self._has_base)
+        self._schema, self._group, self._series, self._temporality = schema, group, series, temporality
 
     def between(self, first: int, last: int) -> Bytes:
         """Return the points of the series from *first* to before *last*, a row for each metric."""
-        begin, end = self._template.starts[[first, last]].tolist()
-        rows = np.empty((self._numbers[0].shape[0], end - begin), np.uint8)
-        rows[:] = self._template.blob[begin:end]
-        # A number of 8 bytes at each byte of a row: assigning to one patches the bytes in place.
-        eights = np.ndarray((len(rows), max(0, end - begin - 7)), "<u8", rows, 0, (end - begin, 1))
-        some = slice(self._each * first, self._each * last)
-        window = self._template.window[some] - begin
-        for offset, numbers in zip(self._offsets, self._numbers, strict=True):
-            eights[:, window + offset] = numbers[:, some]
-        some = slice(*self._bases[[first, last]].tolist())
-        base = self._template.base[some] - begin
-        for offset, numbers in zip(self._offsets, self._before, strict=False):
-            eights[:, base + offset] = numbers[:, some]
-        return rows
+        group, series = self._group, self._series.only(slice(first, last))
+        template, each = self._template, len(group.suffixes)
+        begin, end = template.starts[[first, last]].tolist()
+        bodies = template.blob[begin:end].reshape(1, -1).copy()
+        places = [template.window[each * first : each * last] - begin]
+        counts = series.totals if self._temporality is Temporality.CUMULATIVE else series.counts
+        times, values = [self._times(series)], [self._values(series, counts)]
+        has_base = self._has_base[first:last]
+        if has_base.any():
+            before = np.count_nonzero(self._has_base[:first])
+            some = slice(each * before, each * (before + np.count_nonzero(has_base)))
+            places.append(template.base[some] - begin)
+            based = series if has_base.all() else series.only(np.flatnonzero(has_base))
+            birth = series.start_time_ns
+            times.append([(points.START, birth), (points.TIME, birth + points.BASE_NS)])
+            values.append(self._values(based, based.totals - based.counts))
+        zeros, middle = group.form.zeros, group.form.offsets[0]
+        if len(group.metrics) == 1:
+            for at, of_metric in zip(places, map(add, times, values), strict=True):
+                _fill(bodies, at, zeros, 0, of_metric)
+            return bodies
+        for at, of_all in zip(places, times, strict=True):
+            _fill(bodies, at, zeros[:middle], 0, of_all)
+        bodies = np.repeat(bodies, len(group.metrics), axis=0)
+        for at, of_each in zip(places, values, strict=True):
+            _fill(bodies, at, zeros[middle:], middle, of_each)
+        return bodies
+
+    def _times(self, series: SeriesTable) -> Numbers:
+        """Return the times of the points of the window."""
+        if self._group.form.gauge:
+            return [(points.GAUGE_TIME, series.end_ns)]
+        start: int | U64Array = series.start_time_ns
+        if self._temporality is not Temporality.CUMULATIVE:
+            start = np.repeat(series.start_ns, len(self._group.suffixes))
+        return [(points.START, start), (points.TIME, series.end_ns)]
+
+    def _values(self, series: SeriesTable, counts: U64Array) -> Numbers:
+        """Return the values of the points, given what the series counted."""
+        group = self._group
+        if group.are_counts:
+            return [(points.VALUE, counts[[at for ((at, _),) in group.metrics]])]
+        shape = len(group.metrics), len(series), len(group.suffixes)
+        values = [(offset, np.empty(shape, np.uint64)) for offset in group.form.offsets]
+        for row, metric in enumerate(group.metrics):
+            for column, (at, instrument) in enumerate(metric):
+                if group.form.gauge:
+                    numbers = [_gauge(self._schema, instrument, series, at)]
+                else:
+                    numbers = _counted(self._schema, instrument, counts, at)
+                for (_, of_metrics), of_metric in zip(values, numbers, strict=True):
+                    of_metrics[row, :, column] = of_metric
+        return [(offset, of_metrics.reshape(len(group.metrics), -1)) for offset, of_metrics in values]
+
+
+def _fill(bodies: Bytes, places: Offsets, zeros: bytes, first: int, numbers: Numbers) -> None:
+    """
+    Write adjacent numbers of points.
+
+    Args:
+        bodies: The points, a row for each metric.
+        places: Where the length of each point to write to ends.
+        zeros: The numbers with their tags, all zero.
+        first: The offset of the first tag from the end of the length.
+        numbers: The numbers.
+
+    """
+    size, width, shape = bodies.shape[1], len(zeros), (len(bodies), len(places))
+    # Points have any distance from each other, so each is written to only once.
+    made = bytearray(zeros) * (shape[0] * shape[1])
+    for offset, values in numbers:
+        np.ndarray(shape, "<u8", made, offset - first, (width * shape[1], width))[:] = values
+    # The bytes from each offset on as one element; these overlap.
+    everywhere = np.ndarray((len(bodies), size - width + 1), f"V{width}", bodies, 0, (size, 1))
+    everywhere[:, places + first] = np.frombuffer(made, f"V{width}").reshape(shape)
 
 
 def _gauge(schema: Schema, instrument: Instrument, series: SeriesTable, at: int) -> U64Array:
@@ -229,30 +207,3 @@ def _bits(values: NDArray[np.generic], instrument: Instrument, *, is_signed: boo
             values = values.view(np.int64)
         values = instrument.scale(values.astype(np.float64))
     return values.view(np.uint64)
-
-
-def _by_metric(group: Group, values: Callable[[int, Instrument], list[U64Array]]) -> list[U64Array]:
-    """
-    Return, for each value of a point, a row for each metric.
-
-    It has the value of each of the metric's points in their order: by series, then by instrument.
-    """
-    of_metrics = [[values(*placed) for placed in metric] for metric in group.metrics]
-    return [
-        np.stack([np.column_stack([each[at] for each in of_metric]).reshape(-1) for of_metric in of_metrics])
-        for at in range(len(of_metrics[0][0]))
-    ]
-
-
-def _fill_times(template: Template, group: Group, series: SeriesTable, temporality: Temporality) -> None:
-    eights = np.ndarray((max(0, len(template.blob) - 7),), "<u8", template.blob, 0, (1,))
-    if group.form.gauge:
-        eights[template.window + points.GAUGE_TIME] = series.end_ns
-        return
-    cumulative, each = temporality is Temporality.CUMULATIVE, len(group.suffixes)
-    eights[template.window + points.START] = (
-        series.start_time_ns if cumulative else np.repeat(series.start_ns, each)
-    )
-    eights[template.window + points.TIME] = series.end_ns
-    eights[template.base + points.START] = series.start_time_ns
-    eights[template.base + points.TIME] = series.start_time_ns + points.BASE_NS

@@ -8,6 +8,7 @@ so a key is labelled once in the life of the process, not once a window.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from sidecar.attributes import encode_attributes
 from sidecar.counts.aggregate import capacity
 from sidecar.counts.columns import names
-from sidecar.counts.columns.arrays import Rows, U64Array, buckets_of, ends_of, rows_of, totals_of
+from sidecar.counts.columns.arrays import Rows, U64Array, as_rows, buckets_of, ends_of, rows_of, totals_of
 from sidecar.counts.columns.match import find_rows
 from sidecar.counts.columns.table import EncodedAttributes, KeyIndex, StreamTable, Table
 from sidecar.schema import CPU_BYTES, OVERFLOW, Schema
@@ -31,34 +32,39 @@ class Aggregated:
     Attributes:
         streams: The streams before the window, without the evicted ones, with a row for each new series,
             whose end is 0.
-        rows: The rows of the series that have a key, in the order of their first keys.
+        row_bytes: The rows of the series that have a key, in the order of their first keys, i64.
         counts: The count of each field: a row for each field, a column for each of *rows*.
         overflowed: Number of series beyond the limit.
         forgotten: Number of series evicted.
-        key_rows: The row of each key's series.
+        key_rows: The row of each key's series, i64.
         spread: Which numbers of its series each key counts in.
         overflow_row: The row of the overflow series if some series were beyond the limit, else -1.
 
     """
 
     streams: StreamTable
-    rows: Rows
+    row_bytes: bytes
     counts: U64Array
     overflowed: int
     forgotten: int
-    key_rows: Rows
+    key_rows: bytes
     spread: "Spread | None"
     overflow_row: int
 
     @property
+    def rows(self) -> Rows:
+        """The rows of the series that have a key, in the order of their first keys."""
+        return as_rows(self.row_bytes)
+
+    @property
     def is_whole(self) -> bool:
         """Whether *rows* are all rows of the streams, in order."""
-        return len(self.rows) == len(self.streams) and bool((self.rows[1:] > self.rows[:-1]).all())
+        return _are_all(self.row_bytes, len(self.streams))
 
     def values_by_series(self, of_keys: U64Array, schema: Schema) -> U64Array:
         """Return the values of the keys by series, combined as the schema says."""
-        found = _sum_by_series(self.key_rows, of_keys, len(self.streams), self.overflow_row, self.spread)[1]
-        if schema.only_sums or len(self.rows) == len(self.key_rows):
+        found = _sum_by_series(self.key_rows, self.row_bytes, of_keys, len(self.streams), self.spread)
+        if schema.only_sums or len(self.row_bytes) == len(self.key_rows):
             return found
         for at, field in enumerate(schema.layout.fields):
             if field.aggregate != "sum":
@@ -75,7 +81,7 @@ class Aggregated:
             keys = keys[::-1]
         chosen = np.zeros(len(self.streams), np.uint64)
         # Of several assignments to one element the last one holds: that of the greatest rank.
-        chosen[self.key_rows[keys]] = of_keys[at][keys]
+        chosen[as_rows(self.key_rows)[keys]] = of_keys[at][keys]
         return chosen
 
 
@@ -148,7 +154,7 @@ def _known_series(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[
 
 def aggregate(
     streams: StreamTable,
-    key_rows: Rows,
+    key_rows: bytes,
     unplaced: Sequence[bytes],
     counts: U64Array,
     schema: Schema,
@@ -159,7 +165,7 @@ def aggregate(
 
     Args:
         streams: The streams before the window.
-        key_rows: The row of each key's series, or -1.
+        key_rows: The row of each key's series, or -1, i64.
         unplaced: The series of the keys with -1, in their order.
         counts: The count of each field: a row for each field, a column for each key.
         schema: Has the limit.
@@ -168,9 +174,13 @@ def aggregate(
     """
     overflowed, forgotten, overflow_row = 0, 0, -1
     if unplaced:
-        streams, key_rows, overflow_row, overflowed, forgotten = _place(streams, key_rows, unplaced, schema)
-    rows, sums = _sum_by_series(key_rows, counts, len(streams), overflow_row, spread)
-    return Aggregated(streams, rows, sums, overflowed, forgotten, key_rows, spread, overflow_row)
+        streams, placed, overflow_row, overflowed, forgotten = _place(
+            streams, as_rows(key_rows), unplaced, schema
+        )
+        key_rows = placed.tobytes()
+    row_bytes = _rows_with_keys(key_rows, len(streams), overflow_row)
+    sums = _sum_by_series(key_rows, row_bytes, counts, len(streams), spread)
+    return Aggregated(streams, row_bytes, sums, overflowed, forgotten, key_rows, spread, overflow_row)
 
 
 def _place(
@@ -236,43 +246,58 @@ def _with(streams: StreamTable, new: Sequence[bytes]) -> StreamTable:
     )
 
 
-def next_key_index(key_index: KeyIndex, key_rows: Rows, overflow_row: int) -> KeyIndex:
+def next_key_index(key_index: KeyIndex, key_rows: bytes, overflow_row: int) -> KeyIndex:
     """Return the key index once its keys have these rows; those in the overflow series remain unplaced."""
-    before = rows_of(key_index)
-    if np.array_equal(key_rows, before):
+    if key_rows == key_index.row_bytes:
         return key_index
-    is_unplaced = (before < 0) & (key_rows == overflow_row)
+    before, rows = rows_of(key_index), as_rows(key_rows)
+    is_unplaced = (before < 0) & (rows == overflow_row)
     remain = is_unplaced[before < 0].tolist()
     return KeyIndex(
         key_index.schema,
         key_index.key_bytes,
-        np.where(is_unplaced, np.int64(-1), key_rows).tobytes(),
+        np.where(is_unplaced, np.int64(-1), rows).tobytes(),
         tuple(series for series, remains in zip(key_index.unplaced, remain, strict=True) if remains),
         key_index.bucket_bytes,
     )
 
 
-def _sum_by_series(
-    key_rows: Rows, of_keys: U64Array, count: int, overflow_row: int, spread: Spread | None
-) -> tuple[Rows, U64Array]:
+# Most windows have the same keys as the last one; the bytes that a key index keeps are hashed only once.
+@lru_cache(maxsize=4)
+def _rows_with_keys(key_rows: bytes, count: int, overflow_row: int) -> bytes:
     """
-    Return the rows of the series that have a key, and their sums.
+    Return the rows of the series that have a key, of *count* series.
 
     They are in the order of their first keys; the overflow series, if some overflowed, is last.
     """
-    first_key = _first_keys(key_rows, count)
-    rows = np.flatnonzero(first_key < len(key_rows))
-    if spread is None and len(rows) == len(key_rows) and overflow_row < 0:
-        return key_rows, of_keys
+    keys = len(key_rows) // 8
+    first_key = _first_keys(as_rows(key_rows), count)
+    rows = np.flatnonzero(first_key < keys)
+    if len(rows) == keys and overflow_row < 0:
+        return key_rows
     if overflow_row >= 0:
-        first_key[overflow_row] = len(key_rows)
-    rows = rows[np.argsort(first_key[rows], kind="stable")]
+        first_key[overflow_row] = keys
+    return rows[np.argsort(first_key[rows], kind="stable")].tobytes()
+
+
+@lru_cache(maxsize=4)
+def _are_all(row_bytes: bytes, count: int) -> bool:
+    return row_bytes == np.arange(count, dtype=np.int64).tobytes()
+
+
+def _sum_by_series(
+    key_rows: bytes, row_bytes: bytes, of_keys: U64Array, count: int, spread: Spread | None
+) -> U64Array:
+    """Return the sums of the series in *row_bytes*, in their order."""
     if spread is not None:
-        return rows, _spread(key_rows, of_keys, count, spread)[:, rows]
-    sums = np.zeros((len(of_keys), count), np.uint64)
-    for total, numbers in zip(sums, of_keys, strict=True):
-        np.add.at(total, key_rows, numbers)
-    return rows, sums[:, rows]
+        sums = _spread(as_rows(key_rows), of_keys, count, spread)
+    elif row_bytes == key_rows:
+        return of_keys
+    else:
+        sums = np.zeros((len(of_keys), count), np.uint64)
+        for total, numbers in zip(sums, of_keys, strict=True):
+            np.add.at(total, as_rows(key_rows), numbers)
+    return sums if _are_all(row_bytes, count) else sums[:, as_rows(row_bytes)]
 
 
 def _spread(key_rows: Rows, of_keys: U64Array, count: int, spread: Spread) -> U64Array:

@@ -35,9 +35,14 @@ def ends_of(streams: StreamTable) -> U64Array:
     return np.frombuffer(streams.ends, np.uint64)
 
 
+def as_rows(row_bytes: bytes) -> Rows:
+    """Return row numbers that are bytes, i64."""
+    return np.frombuffer(row_bytes, np.int64)
+
+
 def rows_of(key_index: KeyIndex) -> Rows:
     """Return the row of each key's series."""
-    return np.frombuffer(key_index.row_bytes, np.int64)
+    return as_rows(key_index.row_bytes)
 
 
 def buckets_of(key_index: KeyIndex) -> Rows:

@@ -143,45 +143,42 @@ def _extract(raw: bytes, count: int, slots: int, stride: int, field: Field) -> U
     return number & np.uint64((1 << field.bits) - 1)
 
 
-def growth(now: U64Array, was: U64Array, known: Mask, columns: Sequence[Column]) -> U64Array:
+def growth(steps: U64Array, known: Mask, columns: Sequence[Column]) -> U64Array:
     """
     Return the growth of each field over all CPUs, modulo 2^64, of many entries (`counts.cells.growth`).
 
     Args:
-        now: Cells: a row for each cell, a column for each entry.
-        was: The cells to count from, already without the falls of counters (`resets`); 0 if not *known*.
+        steps: What each cell grew by, modulo 2^64: a row for each cell, a column for each entry. The falls of
+            counters (`resets`) are left out.
         known: Whether each entry was there before.
         columns: The columns of the reading.
 
     """
     if all(column.bits == 64 for column in columns):
-        return now - was
-    by_field = np.empty((len(columns), now.shape[1]), np.uint64)
+        return steps
+    by_field = np.zeros((len(columns), steps.shape[1]), np.uint64)
     start = 0
-    for column, total in zip(columns, by_field, strict=True):
-        cells = slice(start, start + column.cells)
-        np.add.reduce(_differences(now[cells], was[cells], known, column), axis=0, out=total)
+    for at, column in enumerate(columns):
+        for step in steps[start : start + column.cells]:
+            by_field[at] += _in_width(step, known, column)
         start += column.cells
     return by_field
 
 
-def _differences(now: U64Array, was: U64Array, known: Mask, column: Column) -> U64Array:
-    """Return the differences in the cells' own width, sign-extended where the field may fall."""
-    differences = now - was
+def _in_width(steps: U64Array, known: Mask, column: Column) -> U64Array:
+    """Return steps in the cells' own width, sign-extended where the field may fall."""
     if column.bits == 64:
-        return differences
-    differences &= np.uint64((1 << column.bits) - 1)
+        return steps
+    steps = steps & np.uint64((1 << column.bits) - 1)
     if not column.signed and column.monotonic:
-        return differences
+        return steps
     sign = np.uint64(1 << (column.bits - 1))
-    return np.where(known | np.bool_(column.signed), (differences ^ sign) - sign, differences)
+    return np.where(known | np.bool_(column.signed), (steps ^ sign) - sign, steps)
 
 
 def values(now: U64Array, columns: Sequence[Column]) -> U64Array:
     """Return the value of each field, added up over the CPUs, modulo 2^64, of many entries."""
-    if all(column.bits == 64 for column in columns):
-        return now
-    return growth(now, np.zeros_like(now), np.zeros(now.shape[1], np.bool_), columns)
+    return growth(now, np.zeros(now.shape[1], np.bool_), columns)
 
 
 def sums(table: Table, columns: Sequence[Column]) -> tuple[int, ...]:

@@ -21,7 +21,6 @@ from sidecar.counts.columns.arrays import (
     buckets_of,
     cells_of,
     ends_of,
-    rows_of,
     totals_of,
 )
 from sidecar.counts.columns.cells import values
@@ -79,11 +78,12 @@ def window(
         was = _table(before, newest, schema) if before else None
         parts.append(growth_since(table, was, columns, resets))
         key_indexes.append(index_keys(streams, table, schema))
+    is_one = len(snapshots) == 1
     aggregated = aggregate(
         streams,
-        np.concatenate([rows_of(key_index) for key_index in key_indexes]),
+        b"".join(key_index.row_bytes for key_index in key_indexes),
         [series for key_index in key_indexes for series in key_index.unplaced],
-        np.concatenate([part.counts for part in parts], axis=1),
+        parts[0].counts if is_one else np.concatenate([part.counts for part in parts], axis=1),
         schema,
         _spread(key_indexes, schema) if schema.views else None,
     )
@@ -92,9 +92,10 @@ def window(
     elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
     series = to_export = _series(aggregated, counted, baseline, after.end_ns, held, elapsed_ns, schema)
     if not include_idle and idle.can_omit_idle(schema, len(series)):
-        to_export = series.only(_select(series))
-    newest_key_rows = aggregated.key_rows[len(aggregated.key_rows) - len(tables[-1]) :]
-    key_index = next_key_index(key_indexes[-1], newest_key_rows, aggregated.overflow_row)
+        which = _select(series)
+        to_export = series if len(which) == len(series) else series.only(which)
+    newest_rows = aggregated.key_rows[-len(key_indexes[-1].row_bytes) :] if len(tables[-1]) else b""
+    key_index = next_key_index(key_indexes[-1], newest_rows, aggregated.overflow_row)
     exported = replace(_mark_exported(counted, to_export.rows, after.end_ns), key_index=key_index)
     return NextWindow(
         series,
@@ -162,6 +163,7 @@ def _series(
         totals,
         None if held is None else aggregated.values_by_series(held, schema),
         elapsed_ns,
+        aggregated.row_bytes,
     )
 
 
@@ -174,9 +176,15 @@ def _gone(aggregated: Aggregated, end_ns: int) -> tuple[bytes, ...]:
 
 def _select(series: SeriesTable) -> Rows:
     """Return the positions of the series that must be exported: `idle.select`."""
-    numbers = np.arange(len(series), dtype=np.uint64)
-    counted, end_ns = series.counts.any(axis=0), np.uint64(series.end_ns)
-    return np.flatnonzero(idle.must_export(numbers, counted, series.is_new, series.start_ns, end_ns))
+    counted = np.bitwise_or.reduce(series.counts, axis=0) != 0
+    moments, end_ns = _moments(len(series)), np.uint64(series.end_ns)
+    return np.flatnonzero(idle.must_export(moments, counted, series.is_new, series.start_ns, end_ns))
+
+
+@lru_cache(maxsize=1)
+def _moments(count: int) -> U64Array:
+    moments: U64Array = idle.moment_ns(np.arange(count, dtype=np.uint64))
+    return moments
 
 
 def _add_counts(aggregated: Aggregated) -> StreamTable:

@@ -13,6 +13,8 @@ from sidecar.counts.columns.table import Table
 from sidecar.counts.resets import Counters, Resets
 from sidecar.model import Column, Fall
 
+_HALF = 1 << 63
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -44,23 +46,34 @@ def growth_since(now: Table, before: Table | None, columns: Sequence[Column], re
         rows = find_rows(now.key_bytes, before.key_bytes, now.key_size)
         known, was, vanished = rows >= 0, was[:, rows], _vanished(before, rows)
         if not known.all():
-            was = np.where(known, was, np.uint64(0))
-    counters = Counters(columns)
-    suspects = np.flatnonzero(known & _may_have_fallen(cells, was, counters))
+            was[:, ~known] = 0
+    counters, steps = Counters(columns), cells - was
+    suspects = _suspects(steps, was, counters, known)
     if len(suspects):
-        was = was.copy()
-        was[:, suspects] = _start_of(now, suspects, cells[:, suspects], was[:, suspects], counters, resets)
-    return Growth(growth(cells, was, known, columns), vanished)
+        start = _start_of(now, suspects, cells[:, suspects], was[:, suspects], counters, resets)
+        steps[:, suspects] = cells[:, suspects] - start
+    return Growth(growth(steps, known, columns), vanished)
 
 
-def _may_have_fallen(now: U64Array, was: U64Array, counters: Counters) -> Mask:
-    """Return which entries need a closer look: `Counters.may_have_fallen` of each."""
-    suspect = np.zeros(now.shape[1], np.bool_)
+def _suspects(steps: U64Array, was: U64Array, counters: Counters, known: Mask) -> Rows:
+    """
+    Return the entries that need a closer look: `Counters.may_have_fallen` of each.
+
+    A counter that went back took a step of more than half its range, modulo 2^64, unless its 64 bits held
+    more than half of that: then any step back is suspect.
+    """
+    suspect: Mask | None = None
     for index in counters.indices:
-        suspect |= now[index] < was[index]
-        if now[index].max(initial=0) >= counters.halves[index]:
-            suspect |= counters.has_fallen(index, now, was)
-    return suspect
+        half = counters.halves[index]
+        is_far = steps[index].max(initial=0) >= half
+        is_high = half == _HALF and was[index].max(initial=0) >= half
+        if is_far or is_high:
+            found = steps[index] >= half
+            if is_high:
+                # What it held and the step exceed 2^64.
+                found |= steps[index] > ~was[index]
+            suspect = found if suspect is None else suspect | found
+    return np.flatnonzero(known & suspect) if suspect is not None else np.empty(0, np.int64)
 
 
 def _start_of(

@@ -32,6 +32,8 @@ class SeriesTable(Sequence[Series]):
         totals: A row for each field, a column for each series.
         values: A row for each field, a column for each series; None if no instrument is a gauge.
         elapsed_ns: The same for all.
+        row_bytes: *rows* as bytes, if these are all series of a window: mostly the same object as in the last
+            one. None: some of them.
 
     """
 
@@ -45,6 +47,7 @@ class SeriesTable(Sequence[Series]):
     totals: "U64Array"
     values: "U64Array | None"
     elapsed_ns: int
+    row_bytes: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,4 +97,5 @@ class SeriesTable(Sequence[Series]):
             counts=self.counts[:, which],
             totals=self.totals[:, which],
             values=None if self.values is None else self.values[:, which],
+            row_bytes=None,
         )

@@ -108,11 +108,13 @@ class EncodedAttributes:
     Attributes:
         encoded: Those of each series, one after the other.
         starts: The offset of each series, and the end of the last one, u64.
+        kept: What was made of them and is needed again in the next window (`otlp.columns_template`).
 
     """
 
     encoded: bytes
     starts: bytes
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, names: Iterable[bytes]) -> "EncodedAttributes":

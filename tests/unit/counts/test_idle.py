@@ -49,7 +49,7 @@ def test_a_series_is_due_once_in_each_longest_pause_whatever_the_interval():
         for number in (0, 1, 4711):
             exported_ns, pauses = 0, []
             for now_ns in range(step, 40 * idle.LONGEST_NS // 10, step):
-                if idle.needs_refresh(number, exported_ns, now_ns):
+                if idle.needs_refresh(idle.moment_ns(number), exported_ns, now_ns):
                     pauses.append(now_ns - exported_ns)
                     exported_ns = now_ns
             assert pauses

@@ -19,7 +19,7 @@ from sidecar.histogram import IDENTITY, Histogram
 from sidecar.kinds import KINDS, Kind
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.observe.exposition import Exposition, exposition
-from sidecar.otlp import columns_encode, encode, message
+from sidecar.otlp import columns_encode, columns_template, encode, message
 from sidecar.otlp.message import key_values
 from sidecar.scale import Scale
 from sidecar.schema import CPU_BYTES, Instrument, Schema, View
@@ -319,6 +319,29 @@ def test_a_level_that_falls_stays_in_columns(temporality):
 
         assert columns_encode.is_encodable(temporality, levels, got.to_export)
         same(expected, got, levels)
+
+
+@pytest.mark.parametrize("temporality", Temporality)
+def test_the_points_of_all_series_are_laid_out_once(temporality, monkeypatch):
+    """While the series stay the same; a new one, and some of them alone, are laid out anew."""
+    laid_out = []
+    template = columns_template.template
+    monkeypatch.setattr(
+        columns_template, "template", lambda *given: laid_out.append(len(given[1])) or template(*given)
+    )
+    of = Field("packets", 0)
+    made = Schema("test", Layout(8, (of,)), (Instrument("a", "1", "", of.name),), LABELS["own"])
+    world = World(1)
+    for now, keys in enumerate([b"ab", b"ab", b"ab", b"abc", b"abc", b"abc"]):
+        world.maps[41] = {bytes([key]): (now + 1,) for key in keys}
+        snapshot = world.in_columns(world.snapshot(made, 41, 10**15 + now), made)
+        got = delta.advance(world.fast or delta.baseline_from_zero(snapshot), [snapshot], made)
+        world.fast = got.baseline
+        list(columns_encode.requests(RESOURCE, temporality, made, got.to_export))
+    list(columns_encode.requests(RESOURCE, temporality, made, got.to_export.only([1])))
+
+    new = temporality is Temporality.DELTA_WITH_BASE
+    assert laid_out == ([2, 2, 3, 3, 1] if new else [2, 3, 1])
 
 
 @given(st.integers(0, 5), st.integers(1, 20), st.sets(st.integers(0, 2**32 - 1), max_size=4))
