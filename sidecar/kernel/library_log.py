@@ -5,6 +5,7 @@ import ctypes
 from collections.abc import Callable
 
 _DEBUG = 2  # of enum libbpf_print_level and of enum libxdp_print_level
+_VA_LIST = 32  # bytes on arm64, and more than the 24 on x86-64; both pass its address
 _PrintFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 SetPrint = Callable[..., object]
 
@@ -27,8 +28,11 @@ class LibraryLog:
     def _print(self, level: int, template: int | None, arguments: int | None) -> int:
         if level >= _DEBUG:
             return 0
-        buffer = ctypes.create_string_buffer(4096)
-        length = _vsnprintf(buffer, ctypes.sizeof(buffer), template, arguments)
+        # The verifier's log comes in one call, its reason last: nothing is cut. A call uses up its va_list.
+        again = ctypes.create_string_buffer(ctypes.string_at(arguments or 0, _VA_LIST), _VA_LIST)
+        length = _vsnprintf(None, 0, template, arguments)
+        buffer = ctypes.create_string_buffer(length + 1)
+        _vsnprintf(buffer, ctypes.sizeof(buffer), template, again)
         self.lines.extend(buffer.value.decode(errors="replace").splitlines())
         return length
 
