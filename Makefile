@@ -125,7 +125,7 @@ ebpf-exporter: $(BIN)/ebpf_exporter ## build what `make bench` compares with
 
 .PHONY: lint format explore chaos scale bench performance
 .PHONY: release release-tools lock workflows version
-.PHONY: chart goldens dashboards pictures test-podman test-systemd test-release test-kube
+.PHONY: chart goldens dashboards pictures test-podman test-systemd test-release test-selinux test-kube
 
 lint: .venv/bin/xdp-otel ## check style, types and the layers of imports
 	.venv/bin/ruff check .
@@ -201,6 +201,9 @@ test-release: release $(BIN)/crane ## build it twice, install and run it (needs 
 	@$(RELEASE)/bin/python -m release $(ARGS)
 	@cmp dist/SHA256SUMS .build/SHA256SUMS
 	@XDP_OTEL_TEST_RELEASE=1 $(PYTHON) -m pytest tests/release
+
+test-selinux: .venv/bin/xdp-otel ## compile and link deploy/selinux (SELINUX_SHARE=)
+	@XDP_OTEL_TEST_SELINUX=1 $(PYTHON) -m pytest tests/selinux $(ARGS)
 
 test-kube: $(HELM) .venv/bin/xdp-otel ## test the chart on KUBECONFIG's cluster, and break it
 	@XDP_OTEL_TEST_KUBE=1 $(PYTHON) -m pytest tests/kube $(ARGS)
