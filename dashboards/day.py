@@ -145,8 +145,8 @@ def _own(node: str) -> Iterator[tuple[str, Labels, Samples]]:
     named = (*labels, ("host_name", node))
     for name in ("xdp_target_info", "xdp:node:info"):
         yield name, named, [(at, 1) for at in times]
-    yield "xdp_otel_ready", labels, [(at, 1) for at in times]
-    yield "xdp_otel_stage_runs_total", (*labels, ("stage", "read")), [(at, at // 10) for at in times]
+    yield "xdp_xdp_otel_ready", labels, [(at, 1) for at in times]
+    yield "xdp_xdp_otel_stage_runs", (*labels, ("stage", "read")), [(at, at // 10) for at in times]
     delivered, samples = 0, []
     for at in times:
         delivered = delivered if _is_cut_off(node, at) else at

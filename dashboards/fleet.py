@@ -86,7 +86,7 @@ def _course() -> list[Panel]:
                 Column("Not ready", summed(NOT_READY, NODE), EXACT, RED),
                 Column(
                     "Unacknowledged",
-                    summed(own_series("unacknowledged_seconds"), NODE),
+                    summed(own_series("batch.age"), NODE),
                     SECONDS,
                     LATE,
                 ),

@@ -13,7 +13,7 @@ LATE: Steps = [(LATE_S / 5, "orange"), (LATE_S, "red")]
 """Of an age, seconds: red once the alert fires."""
 
 QUIET = window("XdpSidecarSilent")
-READS = f"increase({own_series('stage_runs_total', READ)}[{QUIET}])"
+READS = f"increase({own_series('stage.runs', READ)}[{QUIET}])"
 """Readings of a sidecar. When it is gone its gauges keep their values, but this falls to 0."""
 
 SILENT = f"({READS} == bool 0)"

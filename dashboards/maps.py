@@ -14,7 +14,7 @@ GROWTH = f"rate({METRIC}{RECENT})"
 
 def maps() -> Dashboard:
     """Return the dashboard for maps without a dedicated profile."""
-    names = '{__name__=~"xdp_.+",__name__!~"xdp_target_info|xdp_otel_.+|xdp_xdp_.+_rate"}'
+    names = '{__name__=~"xdp_.+",__name__!~"xdp_target_info|xdp_xdp_otel_.+|xdp_xdp_.+_rate"}'
     return dashboard(
         MAPS,
         "XDP maps",

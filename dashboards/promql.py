@@ -57,4 +57,4 @@ def own_recent(metric: str, *by: str) -> str:
 
 def own_series(metric: str, selector: str = "") -> str:
     """Return the selector of a self-metric of the sidecars."""
-    return f"xdp_otel_{metric}{{{SELECTED}{',' if selector else ''}{selector}}}"
+    return f"xdp_xdp_otel_{metric.replace('.', '_')}{{{SELECTED}{',' if selector else ''}{selector}}}"

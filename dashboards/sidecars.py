@@ -46,35 +46,35 @@ def _now() -> list[Panel]:
             "Oldest batch",
             "How long the oldest batch has been waiting for its acknowledgement.",
             SECONDS,
-            f"max ({summed(own_series('unacknowledged_seconds'), NODE)})",
+            f"max ({summed(own_series('batch.age'), NODE)})",
             steps=LATE,
         ),
         number(
             "Failed reads",
             "Within the time range.",
             EXACT,
-            f"round ({own_recent('read_errors_total')})",
+            f"round ({own_recent('read.errors')})",
             steps=RED,
         ),
         number(
             "Points rejected",
             "Rejected by the Collector permanently, within the time range: their counts are lost.",
             EXACT,
-            f"round ({own_recent('points_rejected_total')})",
+            f"round ({own_recent('points.rejected')})",
             steps=RED,
         ),
         number(
             "Journals lost",
             "Maps that had been reported and whose journal is gone, within the time range.",
             EXACT,
-            f"round ({own_recent('journals_lost_total')})",
+            f"round ({own_recent('journals.lost')})",
             steps=RED,
         ),
     ]
 
 
 def _reading() -> list[Panel]:
-    seconds, runs = own("stage_seconds_total", "stage"), own("stage_runs_total", "stage")
+    seconds, runs = own("stage.time", "stage"), own("stage.runs", "stage")
     return [
         lines(
             "Time per run of a stage",
@@ -86,31 +86,31 @@ def _reading() -> list[Panel]:
             "Time spent in stages",
             "As a share of one second; waiting for responses counts, too. The 20 busiest sidecars.",
             PERCENT,
-            Query(f"topk (20, 100 * {own('stage_seconds_total', NODE, 'instance')})", WAITING),
+            Query(f"topk (20, 100 * {own('stage.time', NODE, 'instance')})", WAITING),
         ),
         lines(
             "Cycles",
             "How often the sidecars read. The 20 slowest.",
             PER_SECOND,
-            Query(f"bottomk (20, {own('stage_runs_total', NODE, 'instance', selector=READ)})", WAITING),
+            Query(f"bottomk (20, {own('stage.runs', NODE, 'instance', selector=READ)})", WAITING),
         ),
         lines(
             "CPU",
             "CPU time of the sidecars, as a share of one CPU. The 20 busiest.",
             PERCENT,
-            Query(f"topk (20, 100 * {own('cpu_seconds_total', NODE, 'instance')})", WAITING),
+            Query(f"topk (20, 100 * {own('cpu.time', NODE, 'instance')})", WAITING),
         ),
         lines(
             "Memory",
             "Resident memory of the sidecars. The 20 largest.",
             BYTES,
-            Query(f"topk (20, {summed(own_series('resident_bytes'), NODE, 'instance')})", WAITING),
+            Query(f"topk (20, {summed(own_series('memory.usage'), NODE, 'instance')})", WAITING),
         ),
         lines(
             "Failed reads",
             "By kind: source (no such map, or one of another shape), rights, kernel.",
             PER_SECOND,
-            Query(own("read_errors_total", "kind"), "{{kind}}"),
+            Query(own("read.errors", "kind"), "{{kind}}"),
         ),
     ]
 
@@ -122,34 +122,34 @@ def _sending() -> list[Panel]:
             "retry and refused: the batch is kept and resent. given_up: this batch may be lost; later counts "
             "are not.",
             PER_SECOND,
-            Query(own("batches_total", "outcome"), "{{outcome}}"),
+            Query(own("batches", "outcome"), "{{outcome}}"),
             stacked=True,
         ),
         lines(
             "Age of the pending batch",
             "The 20 oldest. Nothing is lost while it grows: the kernel keeps counting.",
             SECONDS,
-            Query(f"topk (20, {summed(own_series('unacknowledged_seconds'), NODE, 'instance')})", WAITING),
+            Query(f"topk (20, {summed(own_series('batch.age'), NODE, 'instance')})", WAITING),
             steps=LATE,
         ),
         lines(
             "Journal",
             "Size of the journal. The 20 largest.",
             BYTES,
-            Query(f"topk (20, {summed(own_series('journal_bytes'), NODE, 'instance')})", WAITING),
+            Query(f"topk (20, {summed(own_series('journal.size'), NODE, 'instance')})", WAITING),
         ),
         lines(
             "Entries reset, keys gone",
             "The owner of a map resets or deletes entries, or a hash evicts them.",
             PER_SECOND,
-            Query(own("entries_emptied_total"), "entries reset"),
-            Query(own("keys_vanished_total"), "keys gone"),
+            Query(own("entries.emptied"), "entries reset"),
+            Query(own("keys.vanished"), "keys gone"),
         ),
     ]
 
 
 def _series() -> list[Panel]:
-    series, limit = (summed(own_series(name), NODE, "source") for name in ("series", "series_limit"))
+    series, limit = (summed(own_series(name), NODE, "source") for name in ("series.usage", "series.limit"))
     return [
         lines(
             "Series in use",
@@ -162,17 +162,17 @@ def _series() -> list[Panel]:
             "Series above the limit, series evicted",
             "Above the limit: counted, but not told apart. Evicted: to make room, since their keys are gone.",
             EXACT,
-            Query(summed(own_series("series_overflowed")), "above the limit"),
-            Query(own_recent("series_forgotten_total"), "evicted within the time range"),
+            Query(summed(own_series("series.overflowed")), "above the limit"),
+            Query(own_recent("series.forgotten"), "evicted within the time range"),
         ),
         lines(
             "Map entries",
             "Read in the last cycle. An array always has all of them; a full hash rejects new keys, or "
             "evicts. The 20 largest.",
             EXACT,
-            Query(f"topk (20, {summed(own_series('map_entries'), NODE, 'source')})", SOURCE),
+            Query(f"topk (20, {summed(own_series('map.entry.usage'), NODE, 'source')})", SOURCE),
             Query(
-                f"topk (20, {summed(own_series('map_max_entries'), NODE, 'source')})", f"{SOURCE}: maximum"
+                f"topk (20, {summed(own_series('map.entry.limit'), NODE, 'source')})", f"{SOURCE}: maximum"
             ),
             width=24,
         ),
@@ -188,14 +188,14 @@ def _series() -> list[Panel]:
             "Maps",
             "What each sidecar reads.",
             {NODE: "Node", "source": "Source", "map": "Map", "id": "Id", "type": "Type"},
-            [Column("Sidecars", summed(own_series("map_info"), NODE, "source", "map", "id", "type"), EXACT)],
+            [Column("Sidecars", summed(own_series("map.info"), NODE, "source", "map", "id", "type"), EXACT)],
             width=16,
         ),
         rows(
             "Versions",
             "Which versions run, and on how many nodes.",
             {"version": "Version"},
-            [Column("Sidecars", summed(own_series("build_info"), "version"), EXACT)],
+            [Column("Sidecars", summed(own_series("build.info"), "version"), EXACT)],
             width=8,
         ),
     ]

@@ -90,7 +90,7 @@ def ask(ports: Ports, promql: str) -> list[dict[str, Any]]:
 
 def arrived(ports: Ports) -> tuple[int, int]:
     """Return how many series of maps Prometheus has, and from how many sidecars."""
-    series = '{__name__=~"xdp_.+", __name__!~"xdp_target_info|xdp_otel_.+"}'
+    series = '{__name__=~"xdp_.+", __name__!~"xdp_target_info|xdp_xdp_otel_.+"}'
     found = query(ports, f"count({series})"), query(ports, f"count(count by (job, instance) ({series}))")
     return int(found[0] or 0), int(found[1] or 0)
 

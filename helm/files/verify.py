@@ -59,12 +59,12 @@ def total(metrics: str, name: str, labels: str = "") -> float:
 def missing_of(pod: dict) -> Iterator[str]:
     """Yield what is missing of the sidecar in *pod*, and of the agent beside it."""
     own = page(pod, CHOSEN.status)
-    if not total(own, "xdp_otel_batches_total", 'outcome="delivered"'):
+    if not total(own, "xdp_xdp_otel_batches", 'outcome="delivered"'):
         yield "no batch was acknowledged yet"
-    age_s = total(own, "xdp_otel_unacknowledged_seconds")
+    age_s = total(own, "xdp_xdp_otel_batch_age")
     if age_s > CHOSEN.fresh:
         yield f"a batch has waited for {age_s:.0f} s"
-    if not total(own, "xdp_otel_ready"):
+    if not total(own, "xdp_xdp_otel_ready"):
         yield "its last cycle failed"
     if CHOSEN.queue:
         queued = total(page(pod, CHOSEN.queue), "otelcol_exporter_queue_size")

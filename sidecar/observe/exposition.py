@@ -171,10 +171,10 @@ def _target(resource: Sequence[Attribute]) -> Iterator[str]:
 
 def _own(families: Iterable[Family]) -> Iterator[str]:
     for family in families:
-        name = f"xdp_{prometheus_names.metric(family.metric)}"
-        yield from _header(name, family.kind, family.help)
+        name = f"xdp_{prometheus_names.metric(family.metric.name)}"
+        yield from _header(name, family.metric.kind, family.metric.help)
         for values, value in family.samples.items():
-            yield f"{name}{_braced(_labels(dict(zip(family.labels, values, strict=True))))}{value}"
+            yield f"{name}{_braced(_labels(dict(zip(family.metric.labels, values, strict=True))))}{value}"
 
 
 def _values(schema: Schema, instrument: Instrument, at: int, series: SeriesTable) -> list[float]:

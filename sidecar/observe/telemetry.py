@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from sidecar import __version__
 from sidecar.counts.window import NextWindow
 from sidecar.errors import KernelError, RightsError, SidecarError, SourceError
 from sidecar.log_fields import about
+from sidecar.observe.self_metrics import SELF_METRICS, SelfMetric
 from sidecar.schema import Schema, SourceSeries
 from sidecar.sources.program_stats import ProgramRuns
 
@@ -28,7 +28,6 @@ READ_ERRORS: Mapping[type[SidecarError], str] = {
     RightsError: "rights",
     KernelError: "kernel",
 }
-_PROGRAM = ("xdp.program.name", "xdp.program.id", "network.interface.name")
 OUTCOMES = ("delivered", "retry", "refused", "given_up")
 
 
@@ -38,28 +37,13 @@ class Family:
     A metric family as Prometheus defines it.
 
     Attributes:
-        name: Without the prefix `xdp_otel_` and, for a counter, the suffix `_total`; or the whole, with dots.
-        kind: Its type.
-        help: One sentence.
-        labels: Names of its labels.
+        metric: What it is.
         samples: A value for each tuple of label values.
-        unit: In OTLP; empty where the name has it.
 
     """
 
-    name: str
-    kind: Literal["counter", "gauge"]
-    help: str
-    labels: tuple[str, ...]
+    metric: SelfMetric
     samples: Mapping[tuple[str, ...], float]
-    unit: str = ""
-
-    @property
-    def metric(self) -> str:
-        """Its whole name in OTLP; Prometheus shows it with `xdp_` before it, and `_` for each dot."""
-        if "." in self.name:
-            return self.name
-        return f"otel.{self.name}" + (".total" if self.kind == "counter" else "")
 
 
 @dataclass
@@ -183,46 +167,26 @@ class Telemetry:
         return 0.0 if since is None else time.monotonic() - since
 
     def families(self) -> Iterator[Family]:
-        """Yield all metrics, without the prefix `xdp_otel_`."""
-        yield _family("build_info", "gauge", "Running version.", ("version",), {__version__: 1})
-        yield Family(
-            "map_info",
-            "gauge",
-            "Map that a source reads.",
-            ("source", "map", "id", "type"),
+        """Yield all metrics that there is something to say of."""
+        yield _by_label("xdp.otel.build.info", {__version__: 1})
+        yield _family(
+            "xdp.otel.map.info",
             {(source, name, str(map_id), kind): 1 for source, (name, map_id, kind) in self.maps().items()},
         )
-        yield _family("stage_runs", "counter", "Runs of a stage.", ("stage",), self.stage_runs)
-        yield _family(
-            "stage_seconds", "counter", "Time spent in a stage, seconds.", ("stage",), self.stage_seconds
-        )
-        yield _family("read_errors", "counter", "Failed reads by kind.", ("kind",), self.read_errors)
-        yield _family("batches", "counter", "Attempts to send by outcome.", ("outcome",), self.batches)
-        yield _family(
-            "source_stale",
-            "gauge",
-            "Whether a source does not read what stands at its place.",
-            ("source",),
-            {source: int(stale) for source, stale in self.stale.items()},
-        )
+        yield _by_label("xdp.otel.stage.runs", self.stage_runs)
+        yield _by_label("xdp.otel.stage.time", self.stage_seconds)
+        yield _by_label("xdp.otel.read.errors", self.read_errors)
+        yield _by_label("xdp.otel.batches", self.batches)
+        yield _by_label("xdp.otel.source.stale", {name: int(stale) for name, stale in self.stale.items()})
         if interfaces := self.interfaces():
-            text = "Interfaces that patterns choose, by state."
-            yield _family("interfaces", "gauge", text, ("state",), interfaces)
-        yield _family("series", "gauge", "Series of a source.", ("source",), self.series)
-        yield _family("series_limit", "gauge", "Most series of a source.", ("source",), self.series_limit)
-        yield _family(
-            "series_overflowed",
-            "gauge",
-            "Series aggregated into the overflow series.",
-            ("source",),
-            self.overflowed,
-        )
-        yield _family("map_entries", "gauge", "Entries of a source's map.", ("source",), self.entries)
-        yield _family(
-            "map_max_entries", "gauge", "Most entries of a source's map.", ("source",), self.max_entries
-        )
-        for name, kind, text, value in self._single_values():
-            yield Family(name, kind, text, (), {(): value})
+            yield _by_label("xdp.otel.interfaces", interfaces)
+        yield _by_label("xdp.otel.series.usage", self.series)
+        yield _by_label("xdp.otel.series.limit", self.series_limit)
+        yield _by_label("xdp.otel.series.overflowed", self.overflowed)
+        yield _by_label("xdp.otel.map.entry.usage", self.entries)
+        yield _by_label("xdp.otel.map.entry.limit", self.max_entries)
+        for name, value in self._single_values():
+            yield _family(name, {(): value})
         yield from self.program_families()
 
     def program_families(self) -> Iterator[Family]:
@@ -233,33 +197,22 @@ class Telemetry:
             labels = each.name, str(each.id), each.interface
             runs[labels], times[labels] = each.runs, each.run_time_ns
         if runs:
-            text = "of a program whose map is read, since the sidecar started."
-            yield Family("xdp.program.runs", "counter", f"Runs {text}", _PROGRAM, runs, "{run}")
-            yield Family("xdp.program.run_time", "counter", f"Time of the runs {text}", _PROGRAM, times, "ns")
+            yield _family("xdp.program.runs", runs)
+            yield _family("xdp.program.run_time", times)
 
-    def _single_values(self) -> Iterator[tuple[str, Literal["counter", "gauge"], str, float]]:
-        yield (
-            "points_rejected",
-            "counter",
-            "Points that the Collector rejected.",
-            self.points_rejected,
-        )
-        yield "entries_emptied", "counter", "Entries whose counters were reset.", self.entries_emptied
-        yield (
-            "counters_fallen",
-            "counter",
-            "Counters that fell while others of their entry did not.",
-            self.counters_fallen,
-        )
-        yield "keys_vanished", "counter", "Keys that are no longer there.", self.keys_vanished
-        yield "series_forgotten", "counter", "Series dropped in favor of others.", self.series_forgotten
-        yield "journals_lost", "counter", "Maps whose journal was lost.", self.journals_lost
-        yield "cpu_seconds", "counter", "CPU time of the sidecar, seconds.", time.process_time()
+    def _single_values(self) -> Iterator[tuple[str, float]]:
+        yield "xdp.otel.points.rejected", self.points_rejected
+        yield "xdp.otel.entries.emptied", self.entries_emptied
+        yield "xdp.otel.counters.fallen", self.counters_fallen
+        yield "xdp.otel.keys.vanished", self.keys_vanished
+        yield "xdp.otel.series.forgotten", self.series_forgotten
+        yield "xdp.otel.journals.lost", self.journals_lost
+        yield "xdp.otel.cpu.time", time.process_time()
         if (resident := resident_bytes()) is not None:
-            yield "resident_bytes", "gauge", "Resident memory of the sidecar, bytes.", resident
-        yield "journal_bytes", "gauge", "Size of the journal, bytes.", self.journal_bytes
-        yield "unacknowledged_seconds", "gauge", "Age of the unacknowledged batch.", self.unacknowledged_s()
-        yield "ready", "gauge", "Whether all sources are read and the journal is written.", int(self.ready)
+            yield "xdp.otel.memory.usage", resident
+        yield "xdp.otel.journal.size", self.journal_bytes
+        yield "xdp.otel.batch.age", self.unacknowledged_s()
+        yield "xdp.otel.ready", int(self.ready)
 
 
 class _Stage:
@@ -283,12 +236,11 @@ def resident_bytes() -> int | None:
         return None
 
 
-def _family(
-    name: str,
-    kind: Literal["counter", "gauge"],
-    text: str,
-    labels: tuple[str],
-    values: Mapping[str, float],
-) -> Family:
+def _family(name: str, samples: Mapping[tuple[str, ...], float]) -> Family:
+    return Family(SELF_METRICS[name], samples)
+
+
+def _by_label(name: str, values: Mapping[str, float]) -> Family:
+    """Return a family with one label, whose values are the keys."""
     # The loop may add values meanwhile; `dict` copies in one step.
-    return Family(name, kind, text, labels, {(value,): number for value, number in dict(values).items()})
+    return _family(name, {(value,): number for value, number in dict(values).items()})

@@ -6,7 +6,9 @@ import re
 import pytest
 import yaml
 
+from sidecar.observe.self_metrics import SELF_METRICS
 from sidecar.observe.telemetry import Telemetry
+from sidecar.sources.program_stats import ProgramRuns
 
 
 @pytest.fixture
@@ -15,19 +17,24 @@ def text(root):
 
 
 def test_the_sidecars_own_metrics_are_documented(text):
-    """The document lists exactly these, with Prometheus name, kind and labels."""
-    rows = dict(re.findall(r"(?m)^\| `(xdp_otel_\w+)` \| (.*)$", text))
+    """The document lists exactly these, with kind, unit, Prometheus name and labels."""
+    rows = dict(re.findall(r"(?m)^\| `(xdp\.(?:otel|program)\.[\w.]+)` \| (.*)$", text))
+
+    assert set(rows) == set(SELF_METRICS)
+    for name, metric in SELF_METRICS.items():
+        assert rows[name].startswith("sum" if metric.kind == "counter" else metric.kind)
+        assert f"`xdp_{name.replace('.', '_')}`" in rows[name]
+        assert f"`{metric.unit}`" in rows[name]
+        assert all(f"`{label}`" in rows[name] for label in metric.labels if "." not in label)
+
+
+def test_every_self_metric_is_sent():
+    """The table has no name that nothing uses."""
     telemetry = Telemetry()
     telemetry.interfaces = lambda: {"attached": 0}
-    families = {
-        f"xdp_otel_{family.name}" + ("_total" if family.kind == "counter" else ""): family
-        for family in telemetry.families()
-    }
+    telemetry.programs = lambda: [ProgramRuns("count", 7, "eth0", 1, 2)]
 
-    assert set(rows) == set(families)
-    for name, family in families.items():
-        assert rows[name].startswith(family.kind)
-        assert all(f"`{label}`" in rows[name] for label in family.labels)
+    assert {family.metric.name for family in telemetry.families()} == set(SELF_METRICS)
 
 
 def test_the_profiles_metrics_are_documented(root, text):

@@ -215,7 +215,7 @@ def delivered(ports):
     """Return the number of acknowledged batches."""
     with urllib.request.urlopen(f"http://127.0.0.1:{ports.prometheus}/metrics", timeout=10) as answer:
         body = answer.read().decode()
-    found = re.search(r'^xdp_otel_batches_total\{.*"delivered".*\} (\d+)$', body, re.MULTILINE)
+    found = re.search(r'^xdp_xdp_otel_batches\{.*"delivered".*\} (\d+)$', body, re.MULTILINE)
     return int(found.group(1))
 
 

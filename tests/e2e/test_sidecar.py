@@ -66,10 +66,10 @@ def test_counts_can_be_scraped_without_a_collector(pin, tmp_path):
     options = ("--profile", "packet-counter", "--otel-endpoint", "none")
     with running(pin, tmp_path, *options, "--status-address", f"127.0.0.1:{port}"):
         # Ready after the first cycle.
-        body = scrape(port, rf"(?s)^xdp_otel_ready 1$.*^xdp_xdp_packets_total {TRUTH}$")
+        body = scrape(port, rf"(?s)^xdp_xdp_otel_ready 1$.*^xdp_xdp_packets_total {TRUTH}$")
 
     assert f"xdp_xdp_packets_total {TRUTH}\n" in body
-    assert "xdp_otel_ready 1\n" in body
+    assert "xdp_xdp_otel_ready 1\n" in body
     assert "WARNING" not in (tmp_path / "sidecar.log").read_text()
 
 
@@ -78,11 +78,11 @@ def test_self_metrics_are_exported_on_request(pin, tmp_path):
     ports = Ports.free()
     options = ("--self-metrics", "--otel-endpoint", f"127.0.0.1:{ports.otlp}")
     with stack.collector(tmp_path, ports), running(pin, tmp_path, *options):
-        body = scrape(ports.metrics, r'^xdp_otel_batches_total\{.*outcome="delivered"\} [1-9]')
+        body = scrape(ports.metrics, r'^xdp_xdp_otel_batches\{.*outcome="delivered"\} [1-9]')
 
-    assert re.search(r'^xdp_otel_batches_total\{.*outcome="delivered"\} [1-9]', body, re.MULTILINE)
-    assert re.search(r'^xdp_otel_read_errors_total\{.*kind="rights"\} 0$', body, re.MULTILINE)
-    assert "# TYPE xdp_otel_batches_total counter" in body
+    assert re.search(r'^xdp_xdp_otel_batches\{.*outcome="delivered"\} [1-9]', body, re.MULTILINE)
+    assert re.search(r'^xdp_xdp_otel_read_errors\{.*kind="rights"\} 0$', body, re.MULTILINE)
+    assert "# TYPE xdp_xdp_otel_batches counter" in body
 
 
 def test_the_runs_of_a_program_are_exported_on_request(tmp_path):
@@ -103,4 +103,4 @@ def test_the_runs_of_a_program_are_exported_on_request(tmp_path):
 
     assert re.search(r'^xdp_xdp_program_runs\{.*xdp_program_name="xdp_count_.*\} 4321$', body, re.MULTILINE)
     assert re.search(r"^xdp_xdp_program_run_time\{.*\} [1-9]", body, re.MULTILINE)
-    assert "xdp_otel_" not in body
+    assert "_otel_" not in body

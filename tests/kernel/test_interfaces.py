@@ -261,12 +261,12 @@ def test_the_sidecars_own_metrics_count_interfaces_by_state(run, wires, server, 
     link = bpf.link_create_xdp(foreign.prog_fd, socket.if_nametoindex(taken), uapi.XDP_FLAGS_SKB_MODE)
     status = ("--status-address", "127.0.0.1:0")
     with run("--interface", wires.pattern, "--direction", "both", "--self-metrics", *status) as sidecar:
-        answered(lambda: any(b"otel.interfaces" in body for body in server.bodies))
+        answered(lambda: any(b"xdp.otel.interfaces" in body for body in server.bodies))
         port = int(re.search(r"status at http://127.0.0.1:(\d+)", sidecar.log())[1])
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
             page = response.read().decode()
     os.close(link)
-    assert dict(re.findall(r'xdp_otel_interfaces\{state="(\w+)"\} (\d+)', page)) == {
+    assert dict(re.findall(r'xdp_xdp_otel_interfaces\{state="(\w+)"\} (\d+)', page)) == {
         "attached": "2",  # of the one that is taken, what it transmits
         "refused": "1",
         "gone": "0",

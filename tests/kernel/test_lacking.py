@@ -141,7 +141,7 @@ def cycles(port):
             text = answer.read().decode()
     except OSError:
         return 0
-    return int(re.search(r'xdp_otel_stage_runs_total\{stage="read"\} (\d+)', text)[1])
+    return int(re.search(r'xdp_xdp_otel_stage_runs\{stage="read"\} (\d+)', text)[1])
 
 
 def until_read(port, more):

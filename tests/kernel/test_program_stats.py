@@ -40,9 +40,9 @@ def sidecar(tmp_path, cleanup):
         cleanup.callback(process.wait)
         cleanup.callback(process.kill)
         page = matching(
-            lambda: fetch(f"http://127.0.0.1:{port}/metrics"), lambda page: "xdp_otel_ready 1" in page
+            lambda: fetch(f"http://127.0.0.1:{port}/metrics"), lambda page: "xdp_xdp_otel_ready 1" in page
         )
-        assert "xdp_otel_ready 1" in page
+        assert "xdp_xdp_otel_ready 1" in page
         return process, lambda: fetch(f"http://127.0.0.1:{port}/metrics")
 
     return start

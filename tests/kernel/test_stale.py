@@ -275,6 +275,6 @@ def test_a_running_sidecar_tells_and_counts_on(run, server, flows, tmp_path):  #
     assert code == 503
     assert body.startswith(f"pin:{flows.map}: stale: ")
     assert "of 2 metrics the 1 that still fit are sent" in body
-    assert "xdp_otel_ready 0\n" in metrics
-    assert f'xdp_otel_source_stale{{source="pin:{flows.map}"}} 1\n' in metrics
+    assert "xdp_xdp_otel_ready 0\n" in metrics
+    assert f'xdp_xdp_otel_source_stale{{source="pin:{flows.map}"}} 1\n' in metrics
     assert log.read_text().count("that still fit are sent") == 1

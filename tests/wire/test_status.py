@@ -102,7 +102,7 @@ def test_metrics_are_served(server, telemetry):
     code, body = get(server, "/metrics")
 
     assert code == 200
-    assert 'xdp_otel_batches_total{outcome="delivered"} 3\n' in body
+    assert 'xdp_xdp_otel_batches{outcome="delivered"} 3\n' in body
 
 
 def test_a_stalled_loop_is_not_healthy(server, telemetry):
@@ -379,5 +379,5 @@ def test_the_staleness_of_each_source_is_a_metric(server, telemetry):
     telemetry.stale = {"pin:/a": True, "id:7": False}
     page = get(server, "/metrics")[1]
 
-    assert 'xdp_otel_source_stale{source="pin:/a"} 1\n' in page
-    assert 'xdp_otel_source_stale{source="id:7"} 0\n' in page
+    assert 'xdp_xdp_otel_source_stale{source="pin:/a"} 1\n' in page
+    assert 'xdp_xdp_otel_source_stale{source="id:7"} 0\n' in page

@@ -12,7 +12,7 @@ from tests.packet_counter import SCHEMA
 
 
 def samples(text):
-    """Return every sample as prometheus_client reads it: (name, labels) to value."""
+    """Return every sample as prometheus_client reads it, which appends `_total`: (name, labels) to value."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -30,11 +30,11 @@ def test_every_label_value_exists_from_the_start_at_zero():
     seen = samples(exposition(Telemetry().families(), ()))
 
     for outcome in OUTCOMES:
-        assert seen["xdp_otel_batches_total", (("outcome", outcome),)] == 0
+        assert seen["xdp_xdp_otel_batches_total", (("outcome", outcome),)] == 0
     for stage in STAGES:
-        assert seen["xdp_otel_stage_runs_total", (("stage", stage),)] == 0
+        assert seen["xdp_xdp_otel_stage_runs_total", (("stage", stage),)] == 0
     for kind in READ_ERRORS.values():
-        assert seen["xdp_otel_read_errors_total", (("kind", kind),)] == 0
+        assert seen["xdp_xdp_otel_read_errors_total", (("kind", kind),)] == 0
 
 
 def test_counters_have_the_collectors_names():
@@ -91,7 +91,7 @@ def test_stages_errors_and_outcomes_are_exported():
     telemetry.maps = lambda: {"name:stats_map": ("stats_map", 41, "ARRAY")}
     seen = samples(exposition(telemetry.families(), ()))
 
-    assert seen["xdp_otel_stage_runs_total", (("stage", "read"),)] == 1
-    assert seen["xdp_otel_batches_total", (("outcome", "retry"),)] == 2
+    assert seen["xdp_xdp_otel_stage_runs_total", (("stage", "read"),)] == 1
+    assert seen["xdp_xdp_otel_batches_total", (("outcome", "retry"),)] == 2
     labels = (("id", "41"), ("map", "stats_map"), ("source", "name:stats_map"), ("type", "ARRAY"))
-    assert seen["xdp_otel_map_info", labels] == 1
+    assert seen["xdp_xdp_otel_map_info", labels] == 1
