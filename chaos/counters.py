@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from demo.errors import DemoError
 from demo.ports import Ports
@@ -13,6 +14,26 @@ from demo.tap import FIELDS, Counts
 
 ZERO: Mapping[str, int] = dict.fromkeys(FIELDS, 0)
 _WINDOW = "6h"
+
+
+class Store(NamedTuple):
+    """
+    A Prometheus that has the counters.
+
+    Attributes:
+        ports: Where it listens.
+        metrics: The name of each field there.
+
+    """
+
+    ports: Ports
+    metrics: Mapping[str, str] = METRICS
+
+
+def by_otlp(ports: Ports) -> Store:
+    """Return a Prometheus that receives OTLP: it adds no `xdp_`, and `_total` to each counter."""
+    names = {name: metric.removeprefix("xdp_").removesuffix("_total") for name, metric in METRICS.items()}
+    return Store(ports, {name: f"{metric}_total" for name, metric in names.items()})
 
 
 @dataclass(frozen=True)
@@ -44,13 +65,13 @@ def minus(left: Mapping[str, int], right: Mapping[str, int]) -> Counts:
     return {field: left[field] - right[field] for field in FIELDS}
 
 
-def seen(ports: Ports, instance: str) -> Seen:
+def seen(store: Store, instance: str) -> Seen:
     """
-    Query Prometheus for the sidecar whose `service.instance.id` is *instance*.
+    Query *store* for the sidecar whose `service.instance.id` is *instance*.
 
     Raises DemoError if the query fails or a counter has two series.
     """
-    timed = _samples(ports, instance)
+    timed = _samples(store, instance)
     samples = {field: [value for _, value in timed[field]] for field in FIELDS}
     return Seen(
         increase={field: increase(samples[field]) for field in FIELDS},
@@ -66,7 +87,7 @@ def hidden(ports: Ports, instance: str, deaths: Sequence[tuple[float, Counts]]) 
 
     *deaths* are the ends of the Collector: Unix time in seconds, and the values scraped last.
     """
-    timed = _samples(ports, instance)
+    timed = _samples(Store(ports), instance)
     ends = [*(at for at, _ in deaths[1:]), math.inf]
     lost = dict(ZERO)
     for (start, scraped), end in zip(deaths, ends, strict=True):
@@ -77,18 +98,18 @@ def hidden(ports: Ports, instance: str, deaths: Sequence[tuple[float, Counts]]) 
     return lost
 
 
-def _samples(ports: Ports, instance: str) -> dict[str, list[tuple[float, int]]]:
+def _samples(store: Store, instance: str) -> dict[str, list[tuple[float, int]]]:
     """Return the (Unix time, value) samples of each field."""
-    names = "|".join(METRICS.values())
+    names = "|".join(store.metrics.values())
     samples: dict[str, list[tuple[float, int]]] = {}
-    for series in ask(ports, f'{{__name__=~"{names}", instance="{instance}"}}[{_WINDOW}]'):
+    for series in ask(store.ports, f'{{__name__=~"{names}", instance="{instance}"}}[{_WINDOW}]'):
         name = series["metric"]["__name__"]
         if name in samples:
             raise DemoError(
                 f"cannot read {name} of {instance}: two series: {series['metric']} is one of them"
             )
         samples[name] = [(at, int(value)) for at, value in series["values"]]
-    return {field: samples.get(METRICS[field], []) for field in FIELDS}
+    return {each: samples.get(store.metrics[each], []) for each in FIELDS}
 
 
 def _steady_s(samples: Sequence[tuple[float, int]]) -> float:

@@ -45,7 +45,7 @@ class Node:
         cleanup: ExitStack,
         directory: Path,
         name: str,
-        endpoint: int,
+        endpoint: int | str,
         *,
         seed: int,
         mode: Mode = Mode.BASE,
@@ -62,7 +62,7 @@ class Node:
             cleanup: Undoes everything.
             directory: Created for state and log.
             name: Unique within the process.
-            endpoint: Port on 127.0.0.1 that the sidecar exports to.
+            endpoint: Where the sidecar exports to: a port on 127.0.0.1, or a whole address.
             seed: Of the traffic.
             mode: How counts are exported.
             interval_s: Seconds between cycles.
@@ -95,12 +95,12 @@ class Node:
         self.watch = Watch(self.sidecar, self.state)
         cleanup.callback(self.watch.close)
 
-    def _command(self, endpoint: int, state: Path) -> list[str]:
+    def _command(self, endpoint: int | str, state: Path) -> list[str]:
         where = ["--interface", NODE_INTERFACE, "--netns", self.lab.node]
         if self._program is not None:
             where = ["--map-path", str(self._program.pin)]
         options = ["--interval", str(self.interval_s), "--state-dir", str(state), "--log-level", "debug"]
-        options += ["--otel-endpoint", f"127.0.0.1:{endpoint}"]
+        options += ["--otel-endpoint", f"127.0.0.1:{endpoint}" if isinstance(endpoint, int) else endpoint]
         if self.mode is Mode.BASE:
             options.append("--base-point")
         return [*python("chaos.child", "run"), *where, *options]

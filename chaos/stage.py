@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from chaos.counters import ZERO, Seen, minus, seen
+from chaos.counters import ZERO, Seen, Store, minus, seen
 from chaos.ledger import Row
 from chaos.node import Mode, Node
 from chaos.proxy import Proxy
@@ -34,6 +34,7 @@ class Stage:
         chance: The random generator, seeded with the seed and the scenario's name.
         collector: Running when the scenario starts.
         prometheus: Running when the scenario starts.
+        store: Where it has the counters of a node, unless the node has another.
         rows: The scenario's rows of the ledger.
 
     """
@@ -45,11 +46,13 @@ class Stage:
         self.ports = Ports.free()
         self.collector = stack.collector(directory, self.ports)
         self.prometheus = stack.prometheus(directory, self.ports)
+        self.store = Store(self.ports)
         self.rows: list[Row] = []
         self.directory = directory
         self.cleanup = cleanup
         self._scale = scale
         self._nodes: list[Node] = []
+        self._stores: dict[str, Store] = {}
         self._checked: dict[str, tuple[Counts, Seen]] = {}
 
     def seconds(self, full: float, least: float = 0.5) -> float:
@@ -75,18 +78,24 @@ class Stage:
         self,
         name: str = "node",
         *,
-        endpoint: int | None = None,
+        endpoint: int | str | None = None,
+        store: Store | None = None,
         prepare: Callable[[Node], None] = lambda _: None,
         **options: Any,
     ) -> Node:
-        """Make a node, call *prepare* with it and start it; *options* are those of Node."""
-        port = self.ports.otlp if endpoint is None else endpoint
+        """
+        Make a node, call *prepare* with it and start it; *options* are those of Node.
+
+        *store* is where its counts are compared, by default the Prometheus of the stage.
+        """
+        where = self.ports.otlp if endpoint is None else endpoint
         made = Node(
-            self.cleanup, self.directory / name, name, port, seed=self.chance.getrandbits(32), **options
+            self.cleanup, self.directory / name, name, where, seed=self.chance.getrandbits(32), **options
         )
         prepare(made)
         made.start()
         self._nodes.append(made)
+        self._stores[name] = store or self.store
         return made
 
     def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -146,7 +155,7 @@ class Stage:
         deadline = time.monotonic() + SETTLE_WITHIN_S
         while True:
             node.sidecar.check()
-            now = node.kernel(), seen(self.ports, node.instance)
+            now = node.kernel(), seen(self._stores[node.name], node.instance)
             held_s = time.monotonic() - (node.held_at or time.monotonic())
             steady_s = min(held_s, now[1].steady_s)
             gap = self._gap(node, now)

@@ -75,6 +75,16 @@ def store(directory: Path, ports: Ports, *, late: str = "0s", options: Sequence[
     # Metric names unchanged, as in gateway.yaml (JSON is YAML).
     otlp = {"translation_strategy": "UnderscoreEscapingWithoutSuffixes"}
     file.write_text(json.dumps({"otlp": otlp, "storage": {"tsdb": {"out_of_order_time_window": late}}}))
+    return prometheus(directory, ports, file, *options)
+
+
+def otlp_prometheus(directory: Path, ports: Ports) -> Service:
+    """Return the Prometheus of deploy/without-collector, which receives what sidecars send by OTLP/HTTP."""
+    return prometheus(directory, ports, ROOT / "deploy/without-collector/prometheus.yml")
+
+
+def prometheus(directory: Path, ports: Ports, file: Path, *options: str) -> Service:
+    """Return a Prometheus with the configuration *file* that receives remote write and OTLP."""
     return Service(
         name="the store",
         command=[

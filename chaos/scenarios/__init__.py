@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Mapping
 
-from chaos.scenarios import collector, kernel, kills, network, nodes, refusals, state
+from chaos.scenarios import collector, kernel, kills, network, nodes, refusals, state, without_collector
 from chaos.stage import Stage
 
 SCENARIOS: Mapping[str, Callable[[Stage], None]] = {
@@ -23,6 +23,7 @@ SCENARIOS: Mapping[str, Callable[[Stage], None]] = {
     "oversize-answers": refusals.oversize_answers,
     "two-collectors": collector.two_collectors,
     "prometheus-down": collector.prometheus_down,
+    "no-collector": without_collector.no_collector,
     "program-reload": kernel.program_reload,
     "reload-pin-first": kernel.program_reload_pin_first,
     "double-reload": kernel.double_reload,

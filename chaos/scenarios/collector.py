@@ -40,7 +40,7 @@ def _restarts(stage: Stage, *, gently: bool) -> None:
             stage.collector.stop()
         else:
             stage.collector.kill()
-        scraped = seen(stage.ports, plain.instance).value
+        scraped = seen(stage.store, plain.instance).value
         deaths.append((time.time(), scraped))
         unscraped = add(unscraped, minus(at_stake, scraped))
         stage.collector.start()

@@ -126,12 +126,12 @@ def _record_fleet(
 
     def agree() -> bool:
         differing = [name for name in kernel if shown.get(name) != kernel[name]]
-        shown.update({name: seen(stage.ports, name).increase for name in differing})
+        shown.update({name: seen(stage.store, name).increase for name in differing})
         return shown == kernel
 
     stage.until(agree, SETTLE_WITHIN_S)
     stage.wait(1.5)
-    shown.update({name: seen(stage.ports, name).increase for name in kernel})
+    shown.update({name: seen(stage.store, name).increase for name in kernel})
     differing = sum(shown[name] != kernel[name] for name in kernel)
     stage.rows.append(
         Row(

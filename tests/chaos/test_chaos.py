@@ -16,6 +16,7 @@ SHORT = (
     "kill-points",
     "answers-lost",
     "collector-kill",
+    "no-collector",
     "refusals",
     "program-reload",
     "reboot",
