@@ -43,7 +43,7 @@ class Response(NamedTuple):
     """The response to a path: its body is a text, or pieces that are rendered when they can be sent."""
 
     code: int
-    body: str | Iterator[str]
+    body: str | Iterator[bytes]
     content_type: str = "text/plain; charset=utf-8"
 
 
@@ -150,12 +150,12 @@ def _lines(*lines: str) -> bytes:
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
 
 
-def _gathered(pieces: Iterator[str]) -> Iterator[bytes]:
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield many small pieces as few parts."""
     part = bytearray()
     began = time.monotonic()
     for piece in pieces:
-        part += piece.encode(errors="replace")
+        part += piece
         if len(part) >= _PART_BYTES or time.monotonic() - began >= _PART_S:
             yield bytes(part)
             part.clear()

@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from unittest.mock import patch
 
-from hypothesis import given
+import numpy as np
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.model import Series
-from sidecar.observe.exposition import exposition
+from sidecar.attributes import encode_attributes
+from sidecar.counts.columns import EncodedAttributes, SeriesTable
+from sidecar.histogram import Histogram
+from sidecar.kinds import Kind
+from sidecar.model import Field, Layout, Series
+from sidecar.observe import columns_labels, samples, series_labels
+from sidecar.observe.exposition import Exposition, exposition
 from sidecar.observe.telemetry import OUTCOMES, READ_ERRORS, STAGES, Telemetry
+from sidecar.scale import Scale
+from sidecar.schema import Instrument, Schema
+from tests import plain_exposition
 from tests.packet_counter import SCHEMA
 
 
-def samples(text):
+def parsed(text):
     """Return every sample as prometheus_client reads it, which appends `_total`: (name, labels) to value."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -27,7 +37,7 @@ def series(interface, *totals):
 
 def test_every_label_value_exists_from_the_start_at_zero():
     """A rate over any outcome, stage or kind is right from its first increment."""
-    seen = samples(exposition(Telemetry().families(), ()))
+    seen = parsed(exposition(Telemetry().families(), ()))
 
     for outcome in OUTCOMES:
         assert seen["xdp_xdp_otel_batches_total", (("outcome", outcome),)] == 0
@@ -57,7 +67,7 @@ def test_counters_are_exact_past_two_to_the_53():
 @given(st.text())
 def test_any_label_value_round_trips(name):
     """The parser reads back whatever a name contains, quotes and newlines included."""
-    seen = samples(exposition((), [(SCHEMA, [series(name, *range(8))])]))
+    seen = parsed(exposition((), [(SCHEMA, [series(name, *range(8))])]))
 
     assert seen["xdp_xdp_packets_total", (("network_interface_name", name),)] == 0
 
@@ -89,9 +99,129 @@ def test_stages_errors_and_outcomes_are_exported():
         pass
     telemetry.batches["retry"] += 2
     telemetry.maps = lambda: {"name:stats_map": ("stats_map", 41, "ARRAY")}
-    seen = samples(exposition(telemetry.families(), ()))
+    seen = parsed(exposition(telemetry.families(), ()))
 
     assert seen["xdp_xdp_otel_stage_runs_total", (("stage", "read"),)] == 1
     assert seen["xdp_xdp_otel_batches_total", (("outcome", "retry"),)] == 2
     labels = (("id", "41"), ("map", "stats_map"), ("source", "name:stats_map"), ("type", "ARRAY"))
     assert seen["xdp_xdp_otel_map_info", labels] == 1
+
+
+NUMBERS = ("packets", "level", "share", "bytes")
+METRICS = Schema(
+    "all kinds",
+    Layout(32, tuple(Field(name, 64 * at, signed=name == "level") for at, name in enumerate(NUMBERS))),
+    (
+        Instrument("packets", "1", "", "packets"),
+        Instrument("by.way", "1", "", "packets", attributes=(("way", "in%d"),)),
+        Instrument("by.way", "1", "", "bytes", attributes=(("way", "out"), ("a", 1))),
+        Instrument("level", "1", "", "level", Kind.UPDOWNCOUNTER),
+        Instrument("held", "1", "", "level", Kind.GAUGE),
+        Instrument("speed", "1", "", "bytes", Kind.RATE),
+        Instrument("seconds", "s", "", "share", scale=Scale(1, 10**9)),
+        *(
+            Instrument(
+                f"size{len(sums)}",
+                "By",
+                "",
+                "packets",
+                Kind.HISTOGRAM,
+                attributes=own,
+                histogram=Histogram(NUMBERS[:3], (1.0, 2.5), sums),
+            )
+            for sums, own in (((), ()), (("bytes",), ()), (("bytes", "share"), (("way", "in"),)))
+        ),
+    ),
+    lambda _key: (),
+)
+NAMES = st.sampled_from(["a", "b", "a.b", "a_b", "", "9", "ü", "way", "long" * 40])
+VALUES = st.one_of(
+    st.booleans(),
+    st.sampled_from(["", "x", 'a "', "\\", "\n", "\0", "\xff", "ü€😀", "y" * 125, "z" * 300, 'way="', 'a="']),
+    st.sampled_from([0, 9, 10, 127, 128, 65535, 2**63 - 1, -1, -(2**63)]),
+    st.text(max_size=5),
+)
+KEYS = st.lists(NAMES, max_size=3, unique=True)
+TOTALS = st.tuples(*[st.sampled_from([0, 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1]) | st.integers(0, 99)] * 4)
+
+
+@st.composite
+def many_series(draw):
+    """Draw series that differ in their attributes: most in the values only."""
+    usual = draw(KEYS)
+    attributes = draw(
+        st.lists(
+            (st.just(usual) | st.just(usual) | KEYS).flatmap(
+                lambda keys: st.tuples(*[st.tuples(st.just(key), VALUES) for key in keys])
+            ),
+            max_size=12,
+            unique_by=encode_attributes,
+        )
+    )
+    return [
+        Series(each, 1, draw(st.booleans()), 2, 3, *(draw(TOTALS) for _ in range(3)), 10**9)
+        for each in attributes
+    ]
+
+
+def in_columns(series, order):
+    """The same series as a table; *order* is that of the names."""
+    rows = {at: row for row, at in enumerate(order)}
+
+    def columns(name):
+        return np.array([getattr(each, name) for each in series], np.uint64).reshape(-1, 4).T
+
+    return SeriesTable(
+        EncodedAttributes.of(encode_attributes(series[at].attributes) for at in order),
+        np.array([rows[at] for at in range(len(series))], np.int64),
+        1,
+        3,
+        np.array([each.is_new for each in series], np.bool_),
+        np.full(len(series), 2, np.uint64),
+        columns("counts"),
+        columns("totals"),
+        columns("values"),
+        10**9,
+    )
+
+
+def series_of(*attributes):
+    return [Series(each, 1, False, 2, 3, *[(1, 2, 3, 4)] * 3, 10**9) for each in attributes]
+
+
+@given(
+    many_series(),
+    st.randoms(use_true_random=False),
+    st.sampled_from([1, 3, 100]),
+    st.sampled_from([0, 9, 999]),
+)
+@example(series_of((("a", "x"),), (("a", "x" * 200),), (("a", "y"),)), None, 100, 999)
+@example(series_of((), (("a", 'way="'),)), None, 100, 0)
+def test_a_page_of_many_series_is_that_of_the_plain_formatter(series, chance, few, room):
+    """In columns or not, whatever the attributes and the numbers, and however much is rendered at once."""
+    order = list(range(len(series)))
+    if chance:
+        chance.shuffle(order)
+    pages = Exposition()
+    pages._room.left = room
+    expected = plain_exposition.page([(METRICS, series)])
+    with patch.multiple(samples, _LINES_PER_PIECE=4 * few), patch.multiple(series_labels, BLOCK=few):
+        for given_as in (series, in_columns(series, order)):
+            assert b"".join(pages.page((), [(METRICS, given_as)])).decode() == expected
+
+    assert pages._room.left == room
+
+
+def test_alike_series_are_rendered_all_at_once():
+    """Only those at the end of the bytes, and those with a value that is hard, are rendered one by one."""
+    attributes = [
+        (("source.address", f"10.0.{at >> 8}.{at & 255}"), ("port", at), ("drop", at % 2 == 1))
+        for at in range(3000)
+    ]
+    attributes[5] = (("source.address", 'a "quoted" one'), ("port", -1), ("drop", True))
+    table = in_columns(series_of(*attributes), range(3000))
+    with patch.object(columns_labels, "labels", wraps=columns_labels.labels) as one_by_one:
+        page = exposition((), [(METRICS, table)])
+
+    assert one_by_one.call_count <= 8
+    assert page == plain_exposition.page([(METRICS, [*table])])

@@ -18,13 +18,14 @@ from sidecar.errors import SourceError
 from sidecar.histogram import IDENTITY, Histogram
 from sidecar.kinds import KINDS, Kind
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
-from sidecar.observe.exposition import Exposition, exposition
+from sidecar.observe.exposition import Exposition
 from sidecar.otlp import columns_encode, columns_template, encode, message
 from sidecar.otlp.message import key_values
 from sidecar.scale import Scale
 from sidecar.schema import CPU_BYTES, Instrument, Schema, View
 from sidecar.state import journal_format
 from sidecar.state.record import Record
+from tests import plain_exposition
 
 RESOURCE = (("host.name", "node-1"),)
 
@@ -294,8 +295,8 @@ def test_every_history_is_exported_in_the_same_bytes(data):
             assert isinstance(got.series, SeriesTable)
             assert isinstance(got.baseline.streams, StreamTable)
         same(expected, got, of)
-        page = "".join(pages.page((), [(of, got.series)]))
-        assert page == exposition((), [(of, expected.series)])
+        page = b"".join(pages.page((), [(of, got.series)])).decode()
+        assert page == plain_exposition.page([(of, expected.series)])
         world.plain, world.fast = expected.baseline, got.baseline
 
 
