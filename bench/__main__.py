@@ -18,6 +18,7 @@ from bench import (
     growth,
     journal,
     many_keys,
+    page,
     profile,
     shapes,
     start,
@@ -40,6 +41,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "freshness": ("freshness", freshness.rows),
     "keys": ("100,000 keys", many_keys.rows),
     "whole": ("whole cycles over 100,000 keys", whole.rows),
+    "page": ("/metrics with 100,000 keys", page.rows),
     "shapes": ("100,000 keys in other maps", shapes.rows),
 }
 _GROWTH, _PROFILE, _SHAPES = "growth", "profile", "shapes"

@@ -3,14 +3,15 @@
 One HTTP connection without blocking: a request, its response, the end (RFC 9112).
 
 `http.server` needs a thread per connection and takes 2 MB. This serves GET and HEAD and evaluates only the
-request line. Everything is bounded: the bytes of the request, the seconds of each step, the bytes that wait
-to be sent.
+request line, and whether the client takes gzip. Everything is bounded: the bytes of the request, the seconds
+of each step, the bytes that wait to be sent.
 """
 
 import re
 import socket
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import NamedTuple
@@ -28,6 +29,8 @@ _RESET = struct.pack("ii", 1, 0)
 
 _REQUEST_LINE = re.compile(rb"([A-Za-z]+) ([\x21-\x7e]+) HTTP/1\.(\d)\r?\n")
 _END = re.compile(rb"\r?\n\r?\n")
+_ACCEPT_ENCODING = re.compile(rb"\naccept-encoding:([^\r\n]*)", re.IGNORECASE)
+_GZIP = re.compile(rb"(?:x-)?gzip(?:;q=(?:1(?:\.0*)?|0?\.0*[1-9][0-9]*))?", re.IGNORECASE)
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -96,7 +99,7 @@ class Connection:
         if not received:
             return 0
         if _END.search(self._request) and line:
-            self._parts = self._response(*line.groups())
+            self._parts = self._response(*line.groups(), gzip=_takes_gzip(self._request))
         elif not line and b"\n" in self._request:
             self._parts = _encoded(Response(400, "not an HTTP/1 request\n"))
         elif len(self._request) >= LONGEST_REQUEST:
@@ -108,11 +111,12 @@ class Connection:
         self._step = self._write
         return self._write()
 
-    def _response(self, method: bytes, target: bytes, minor: bytes) -> Iterator[bytes]:
+    def _response(self, method: bytes, target: bytes, minor: bytes, *, gzip: bool) -> Iterator[bytes]:
         if method not in (b"GET", b"HEAD"):
             return _encoded(Response(405, "GET or HEAD\n"))
         path = target.partition(b"?")[0].decode()
-        return _encoded(self._respond(path), bodiless=method == b"HEAD", chunked=minor != b"0")
+        response = self._respond(path)
+        return _encoded(response, bodiless=method == b"HEAD", chunked=minor != b"0", gzip=gzip)
 
     def _write(self) -> int:
         self._unsent = self._unsent or memoryview(next(self._parts, b""))
@@ -130,8 +134,21 @@ class Connection:
         return EVENT_READ if self.socket.recv(1 << 16) else 0
 
 
-def _encoded(response: Response, *, bodiless: bool = False, chunked: bool = False) -> Iterator[bytes]:
-    """Yield a response as it is sent; only a *chunked* one lets a client detect that its end is missing."""
+def _takes_gzip(request: bytes) -> bool:
+    """Return whether a client takes a body in gzip (RFC 9110, section 12.5.3)."""
+    accepted = b",".join(_ACCEPT_ENCODING.findall(request)).split(b",")
+    return any(_GZIP.fullmatch(coding.translate(None, b" \t")) for coding in accepted)
+
+
+def _encoded(
+    response: Response, *, bodiless: bool = False, chunked: bool = False, gzip: bool = False
+) -> Iterator[bytes]:
+    """
+    Yield a response as it is sent.
+
+    Only a *chunked* one lets a client detect that its end is missing. Pieces are compressed by *gzip*: they
+    may be many.
+    """
     code, body, content_type = response
     head = [f"HTTP/1.1 {code} {_REASONS[code]}", f"Content-Type: {content_type}", "Connection: close"]
     head += ["Allow: GET, HEAD"] if code == 405 else []
@@ -139,11 +156,20 @@ def _encoded(response: Response, *, bodiless: bool = False, chunked: bool = Fals
         whole = body.encode(errors="replace")
         yield _lines(*head, f"Content-Length: {len(whole)}") + (b"" if bodiless else whole)
         return
+    head += ["Vary: Accept-Encoding", *(["Content-Encoding: gzip"] if gzip else [])]
     yield _lines(*head, *(["Transfer-Encoding: chunked"] if chunked else []))
-    for part in () if bodiless else _gathered(body):
+    for part in () if bodiless else _gathered(_compressed(body) if gzip else body):
         yield b"%x\r\n%b\r\n" % (len(part), part) if chunked else part
     if chunked and not bodiless:
         yield b"0\r\n\r\n"
+
+
+def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    # Level 1 makes a page a quarter to an eighth as long; the default takes twice the time for a fifth less.
+    gzip = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
+    for piece in pieces:
+        yield gzip.compress(piece)
+    yield gzip.flush()
 
 
 def _lines(*lines: str) -> bytes:
@@ -156,7 +182,7 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     began = time.monotonic()
     for piece in pieces:
         part += piece
-        if len(part) >= _PART_BYTES or time.monotonic() - began >= _PART_S:
+        if len(part) >= _PART_BYTES or (part and time.monotonic() - began >= _PART_S):
             yield bytes(part)
             part.clear()
             began = time.monotonic()

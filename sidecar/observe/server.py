@@ -4,7 +4,8 @@ The status endpoint: `/healthz`, `/readyz` and `/metrics`, available whatever th
 
 One thread serves all connections and only reads what the pipeline's loop writes. Clients cannot slow the loop
 down: there are few connections, each is bounded (`http_connection`), a large page is rendered piece by piece
-while it is read, and the thread sleeps for twice as long as it worked.
+while it is read, and the thread sleeps for twice as long as it worked; while a cycle is computed, for ten
+times as long, so it takes at most a tenth longer.
 """
 
 import logging
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 8
 """At this limit a new one replaces the one idle for longest, so a probe is always served."""
 
-_SLEEP_PER_WORK = 2
+_SLEEP_PER_WORK, _SLEEP_PER_WORK_IN_CYCLE = 2, 10
+# How soon after a cycle the thread goes on.
+_POLL_S = 0.002
 
 
 class StatusServer:
@@ -85,8 +88,14 @@ class StatusServer:
             now = time.monotonic()
             for late in [each for each in self._connections if each.deadline <= now]:
                 self._drop(late)
-            # No flood of requests, and no large page, keeps the interpreter from the loop for long.
-            time.sleep(_SLEEP_PER_WORK * (time.thread_time() - began))
+            self._rest(time.thread_time() - began)
+
+    def _rest(self, worked_s: float) -> None:
+        """Leave the interpreter to the loop, whatever flood of requests or large page there is."""
+        time.sleep(_SLEEP_PER_WORK * worked_s)
+        end = time.monotonic() + (_SLEEP_PER_WORK_IN_CYCLE - _SLEEP_PER_WORK) * worked_s
+        while self._telemetry.is_computing and time.monotonic() < end:
+            time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
 
     def _accept(self) -> None:
         try:

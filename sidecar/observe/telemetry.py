@@ -65,6 +65,7 @@ class Telemetry:
         pending_since: Since when a batch has been waiting for its acknowledgement, or None.
         progressed_at: When the loop last completed a step: see `progressed`.
         on_progress: Called after each of these steps.
+        is_computing: Whether a cycle has begun and not yet come to a call, which takes no processor.
         ready: Whether nothing is in *troubles* since the last cycle, false before the first. An unreachable
             Collector does not matter: the kernel is the queue.
         troubles: What kept the last cycle from reporting everything that stands there to be counted: why each
@@ -96,6 +97,7 @@ class Telemetry:
     pending_since: float | None = None
     progressed_at: float = field(default_factory=time.monotonic)
     on_progress: Callable[[], None] = lambda: None
+    is_computing: bool = False
     ready: bool = False
     troubles: Mapping[str, str] = field(default_factory=dict)
     stale: dict[str, bool] = field(default_factory=dict)
@@ -131,6 +133,7 @@ class Telemetry:
         """Take what went wrong in a cycle, by source or `journal`."""
         self.troubles = troubles
         self.ready = not troubles
+        self.is_computing = False
 
     def keep_sources(self, names: Collection[str]) -> None:
         """Forget what is known by source of any but these."""
@@ -220,6 +223,7 @@ class _Stage:
         self._telemetry, self._name = telemetry, name
 
     def __enter__(self) -> None:
+        self._telemetry.is_computing = self._name != "send"
         self._started = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
