@@ -12,7 +12,7 @@ BIN := .build/bin
 RELEASE := .build/release
 PYTHON := .venv/bin/python
 BPF_OBJECT := sidecar/xdp_packet_counter.bpf.o
-SCRIPTS = $(shell grep -rlI '^\#!/usr/bin/env bash' .ci bench bpf demo deploy tests tools 2>/dev/null)
+SCRIPTS = $(shell grep -rlIE '^\#!/(usr/bin/env ba|bin/)sh' .ci bench bpf demo deploy release tests tools 2>/dev/null)
 # The builder must have the version of what it builds; this is the only place that defines it.
 OCB := go.opentelemetry.io/collector/cmd/builder@v$(shell sed -n 's/^  version: //p' collector/builder-config.yaml)
 # Module v0.316.0 is Prometheus 3.16.0. Without its version Grafana does not know which functions it has.
@@ -33,6 +33,7 @@ CONTAINER_TOOL ?= podman
 BASE_IMAGE ?= docker.io/library/debian:12-slim
 IMAGE_PREFIX ?= localhost
 IMAGE_FLAGS ?=
+export CONTAINER_TOOL BASE_IMAGE IMAGE_FLAGS
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sidecar/__init__.py)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 IMAGE_BUILD = $(CONTAINER_TOOL) build $(IMAGE_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) \

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from demo.processes import ROOT
 from demo.progress import step
-from release import chart, chart_oci, checksums, collector, python, sbom
+from release import chart, chart_oci, checksums, collector, images, python, sbom, standalone
+from release.architectures import ARCHITECTURES
 from release.commands import ReleaseError, run
 from sidecar import __version__
 
@@ -35,15 +36,28 @@ def _build(dist: Path, registry: str, source: str) -> None:
     dist.mkdir(parents=True)
     with step("wheel and sdist"):
         wheel = python.build(dist)
-    for architecture in collector.ARCHITECTURES:
+    for architecture in ARCHITECTURES:
         with step(f"Collector for {architecture}"):
             collector.build(dist, architecture)
+    _build_sidecar(dist, registry)
     with step("Helm chart"):
         chart_oci.build(dist, chart.build(dist, registry, source))
     with step("lists of parts (SBOM)"):
         sbom.of_wheel(dist, wheel)
         sbom.of_collector(dist)
     checksums.write(dist)
+
+
+def _build_sidecar(dist: Path, registry: str) -> None:
+    """Build the image for each architecture, and from it the archive."""
+    built: list[images.Image] = []
+    for architecture in ARCHITECTURES:
+        with step(f"sidecar for {architecture}"):
+            # What the first image has fetched anew, the next one takes from it.
+            built.append(images.sidecar(architecture, cached=bool(built)))
+            standalone.build(dist, built[-1])
+    name = f"{registry or 'localhost'}/xdp-otel:{__version__}"
+    images.write(dist / f"xdp-otel-{__version__}.oci.tar", name, built)
 
 
 def _parse() -> argparse.Namespace:

@@ -9,8 +9,6 @@ from release import archive
 from release.commands import ReleaseError, run
 from sidecar import __version__
 
-ARCHITECTURES = ("amd64", "arm64")
-
 _SOURCES = ROOT / ".build/collector"  # written by ocb, `make collector`
 _CONFIGURATIONS = ("agent.yaml", "config.yaml", "gateway.yaml", "generic-otlp.yaml", "tls.yaml", "token.yaml")
 _LICENSE = ("LICEN[CS]E*", "COPYING*", "NOTICE*")

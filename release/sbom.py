@@ -19,6 +19,7 @@ from packageurl import PackageURL
 
 from demo.processes import ROOT
 from release import collector
+from release.architectures import ARCHITECTURES
 from release.commands import ReleaseError, run
 from sidecar import __version__
 
@@ -41,7 +42,7 @@ def of_wheel(dist: Path, wheel: Path) -> None:
 
 def of_collector(dist: Path) -> None:
     """List the Go modules that are linked into the Collector, which are the same for each architecture."""
-    parts = {tuple(collector.modules(collector.program(each))) for each in collector.ARCHITECTURES}
+    parts = {tuple(collector.modules(collector.program(each))) for each in ARCHITECTURES}
     (modules,) = parts
     whole = Component(
         name="otelcol-xdp", version=__version__, type=ComponentType.APPLICATION, bom_ref="otelcol-xdp"

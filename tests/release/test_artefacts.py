@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from demo.processes import ROOT
+from release.architectures import ARCHITECTURES, of_this_machine
 from sidecar import __version__
+from tests.release.roots import emulator, run
 
 DIST = ROOT / "dist"
-ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 # In namespaces of its own: the wheel's program counts two frames, the archive's Collector serves the count.
 _FIRST_MINUTE = """
@@ -50,12 +51,6 @@ xdp-otel detach --interface eth0
 """
 
 
-def run(*command, **options):
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def one(pattern):
     (path,) = DIST.glob(pattern)
     return path
@@ -79,7 +74,7 @@ def test_every_file_has_its_checksum():
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in DIST.iterdir()}
     del files["SHA256SUMS"]
     assert sums == files
-    assert len(files) == 8
+    assert len(files) == 11
 
 
 def test_wheel_and_collector_count_without_compiler_and_checkout(installed, tmp_path):
@@ -117,10 +112,8 @@ def test_the_collector_runs_and_brings_its_licences(tmp_path, architecture):
     with tarfile.open(one(f"otelcol-xdp-*-{architecture}.tar.gz")) as archive:
         names = archive.getnames()
         archive.extractall(tmp_path, filter="data")
-    emulator = shutil.which(f"qemu-{ARCHITECTURES[architecture]}")
-    assert emulator or architecture == "amd64", "install the package qemu-user"
     program = tmp_path / f"otelcol-xdp-{__version__}-linux-{architecture}/otelcol-xdp"
-    before = [] if architecture == "amd64" else [emulator]
+    before = [] if architecture == of_this_machine() else [emulator(architecture)]
     components = yaml.safe_load(run(*before, program, "components"))
     assert "delta_to_cumulative" in {each["name"] for each in components["processors"]}
     run(*before, program, "validate", f"--config={program.parent}/config.yaml")
