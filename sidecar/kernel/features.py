@@ -36,6 +36,19 @@ def reads_in_batches(map_fd: int, info: bpf.MapInfo) -> bool:
     return code not in _NO_BATCH
 
 
+def refuses_below_programs() -> bool:
+    """
+    Return whether the kernel refuses an XDP program on an interface below one that carries a program (5.15).
+
+    The same change added the function `xdp_master_redirect`. A kernel that does not list its functions is
+    taken for a newer one.
+    """
+    try:
+        return b" xdp_master_redirect\n" in Path("/proc/kallsyms").read_bytes()
+    except OSError:
+        return True
+
+
 def require_tcx(what: str) -> None:
     """
     Raise KernelError unless the kernel has TCX, the hooks for programs beside qdiscs (6.6).

@@ -30,7 +30,7 @@ def require_attachable(interface: Interface) -> None:
                 f"it carries another XDP program (id {prog_id}), which is not replaced",
                 f"read its maps instead (--map-name {interface.name}:NAME): `xdp-otel discover` shows how",
             )
-    if not facts.link.programs and (upper := blocked_by(facts)):
+    if not facts.link.programs and (upper := blocked_by(facts)) and features.refuses_below_programs():
         raise SourceError(
             what,
             f"{upper.name} on top of it carries an XDP program, and the kernel then refuses one below",

@@ -140,8 +140,9 @@ def _mode_of_bond(facts: InterfaceFacts) -> tuple[Mode, str]:
         refusal = ""
     if refusal:
         return Mode.GENERIC, refusal
-    if facts.ports and facts.features is None:
-        return Mode.EITHER, "kernels before 6.3 do not say whether all ports of a bond have native XDP"
+    if facts.features is None:
+        # Bonds have it since 5.15.
+        return Mode.EITHER, "kernels before 6.3 do not say whether a bond and its ports have native XDP"
     return Mode.NATIVE, f"a bond in mode {name}{'' if facts.ports else ', which has no ports yet'}"
 
 

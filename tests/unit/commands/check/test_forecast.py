@@ -59,6 +59,11 @@ def card(driver, features=NATIVE, mtu=1500, **others):
             "no native XDP in interfaces of kind vlan",
         ),
         (
+            InterfaceFacts(Link(2, "b", (), kind="bond", bond_mode=1), features=None),
+            Mode.EITHER,
+            "kernels before 6.3 do not say whether a bond and its ports have native XDP",
+        ),
+        (
             InterfaceFacts(
                 Link(2, "b", (), kind="bond", bond_mode=1), ports=(Link(3, "p", (("native", 9),)),)
             ),
