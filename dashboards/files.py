@@ -10,6 +10,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
+from dashboards import otlp_names
 from dashboards.alerts import RULES, runbook_url, with_runbook
 from dashboards.collector import collector
 from dashboards.fleet import fleet
@@ -20,6 +21,7 @@ from dashboards.sidecars import sidecars
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARDS = ROOT / "deploy/grafana/dashboards"
 CHART = ROOT / "helm"
+WITHOUT_COLLECTOR = ROOT / "deploy/without-collector"
 
 ALL: tuple[Callable[[], Dashboard], ...] = (overview, fleet, maps, sidecars, collector)
 
@@ -32,24 +34,31 @@ def generated() -> Iterator[tuple[Path, str]]:
     """
     for make in ALL:
         made = make().build()
-        text = _text(made)
+        tree = _tree(made)
         for directory in (DASHBOARDS, CHART / "dashboards"):
-            yield directory / f"{made.uid}.json", text
+            yield directory / f"{made.uid}.json", _text(tree)
+        if make is not collector:
+            yield WITHOUT_COLLECTOR / f"dashboards/{made.uid}.json", _text(otlp_names.dashboard(tree))
     url = runbook_url()
     for path in sorted(RULES.glob("*.yml")):
         text = with_runbook(path.read_text(), url)
         yield path, text
         yield CHART / "alerts" / path.name, text
+        yield WITHOUT_COLLECTOR / "rules" / path.name, otlp_names.rules(text)
     for path in sorted((RULES / "tests").glob("*.yml")):
         yield path, with_runbook(path.read_text(), url)
 
 
-def _text(made: model.Dashboard) -> str:
-    """Return the JSON, without fields for Grafana 11 that later versions do not know."""
+def _tree(made: model.Dashboard) -> dict[str, Any]:
+    """Return what the JSON is made of, without fields for Grafana 11 that later versions do not know."""
     tree: dict[str, Any] = json.loads(json.dumps(made, cls=JSONEncoder))
     for variable in tree["templating"]["list"]:
         for name in ("auto", "auto_count", "auto_min"):
             variable.pop(name)
     for panel in tree["panels"]:
         panel.get("options", {}).pop("footer", None)
+    return tree
+
+
+def _text(tree: dict[str, Any]) -> str:
     return json.dumps(tree, indent=2, sort_keys=True) + "\n"

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models import units
 
 from dashboards.frame import MAPS, dashboard, jobs, nodes, single
 from dashboards.panels import EXACT, PER_SECOND, Column, Panel, Query, lines, number, ranking, rows
-from dashboards.promql import NODE, RECENT, SELECTED, summed
+from dashboards.promql import MAP_METRICS, NODE, RECENT, SELECTED, summed
 
 METRIC = f"$metric{{{SELECTED}}}"
 GROWTH = f"rate({METRIC}{RECENT})"
@@ -14,7 +14,6 @@ GROWTH = f"rate({METRIC}{RECENT})"
 
 def maps() -> Dashboard:
     """Return the dashboard for maps without a dedicated profile."""
-    names = '{__name__=~"xdp_.+",__name__!~"xdp_target_info|xdp_xdp_otel_.+|xdp_xdp_.+_rate"}'
     return dashboard(
         MAPS,
         "XDP maps",
@@ -22,7 +21,7 @@ def maps() -> Dashboard:
         variables=[
             jobs(),
             nodes(),
-            single("metric", "Metric", f"label_values({names}, __name__)"),
+            single("metric", "Metric", f"label_values({MAP_METRICS}, __name__)"),
             single("label", "By", "label_names($metric)").regex("/^(?!__name__$|job$).*/"),
         ],
         rows={"Growth (counters)": _growth(), "Value (counters and gauges)": _value()},

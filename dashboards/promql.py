@@ -11,6 +11,9 @@ INTERFACE = "network_interface_name"
 DIRECTION = "network_io_direction"
 """Only where a sidecar counts more than what is received; elsewhere a series has no such label."""
 
+MAP_METRICS = '{__name__=~"xdp_.+",__name__!~"xdp_target_info|xdp_xdp_otel_.+|xdp_xdp_.+_rate"}'
+"""What maps have counted."""
+
 NODES = (
     "topk by (job, instance) (1, group by (job, instance, host_name) "
     '(xdp_target_info{job=~"$job",host_name=~"$node"}))'

@@ -30,9 +30,11 @@ def check(*command):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_prometheus_accepts_the_configuration_and_all_rules(root, promtool):
+@pytest.mark.parametrize("directory", ["prometheus", "without-collector"])
+def test_prometheus_accepts_the_configuration_and_all_rules(root, promtool, directory):
     """promtool accepts the shipped configuration and its rule files."""
-    code, said = check(promtool, "check", "config", "--lint=all", root / "deploy/prometheus/prometheus.yml")
+    file = root / "deploy" / directory / "prometheus.yml"
+    code, said = check(promtool, "check", "config", "--lint=all", file)
 
     assert 0 == code, said
     assert "2 rule files found" in said
