@@ -10,6 +10,7 @@ from chaos.node import Mode, Node
 from chaos.stage import Stage
 from demo.processes import run
 from demo.tap import Counts
+from sidecar.state import journal_log
 
 _ONE_ACKNOWLEDGEMENT_S = 1.0
 """Upper bound for the age of the last acknowledgement without faults: some cycles on a busy host."""
@@ -45,8 +46,8 @@ def journal_flipped(stage: Stage) -> None:
     """Flip a bit of the journal while no sidecar runs."""
 
     def flip(data: bytes) -> bytes:
-        # After the acknowledgement mark: a flip in the mark has the effect of an unwritten mark.
-        at = stage.chance.randrange(20, len(data))
+        # In a record: a flip in the mark has the effect of an unwritten mark, and one beyond them none.
+        at = stage.chance.choice([at for at in range(journal_log.BLOCK, len(data)) if data[at]])
         return data[:at] + bytes((data[at] ^ 1 << stage.chance.randrange(8),)) + data[at + 1 :]
 
     _damaged(stage, flip)
@@ -91,9 +92,11 @@ def disk_full(stage: Stage) -> None:
 
     def fill(node: Node) -> Callable[[], None]:
         filler = node.state / "filler"
+        # A record that fits into the file needs no room on the disk.
+        (node.state / "journal").unlink(missing_ok=True)
         for _ in range(3):  # also fill what the sidecar frees in between
             with filler.open("ab", buffering=0) as file:
-                _until_full(lambda: file.write(bytes(1024)))
+                _until_full(lambda: file.write(bytes(4096)))
                 _until_full(lambda: file.write(b"\0"))
         return filler.unlink
 
@@ -105,8 +108,8 @@ def read_only(stage: Stage) -> None:
     node = stage.node()
 
     def protect(node: Node) -> Callable[[], None]:
-        # A mount on top, because a file system cannot become read-only while the lock file is open.
-        run("mount", "--bind", "-o", "ro", str(node.state), str(node.state))
+        # A mount on top, because a file system cannot become read-only while the journal is open.
+        run("mount", "-t", "tmpfs", "-o", "ro,mode=700", "tmpfs", str(node.state))
         release = stage.cleanup.enter_context(_Unmount(node.state))
         return release.now
 
@@ -134,7 +137,7 @@ class _Unmount:
 def _tmpfs(stage: Stage) -> Callable[[Node], None]:
     def mount(node: Node) -> None:
         node.state.mkdir()
-        run("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", str(node.state))
+        run("mount", "-t", "tmpfs", "-o", "size=640k,mode=700", "tmpfs", str(node.state))
         stage.cleanup.enter_context(_Unmount(node.state))
 
     return mount
@@ -153,11 +156,12 @@ def _unwritable(stage: Stage, node: Node, harm: Callable[[Node], Callable[[], No
     wrong = []
     for _ in range(stage.times(2)):
         stage.wait(1.5)
+        instance = node.instance
         repair = harm(node)
         stage.wait(1.0)  # what was journaled before may still be sent
-        before = held(stage.ports, node.instance)
+        before = held(stage.ports, instance)
         stage.wait(stage.seconds(3.0, 1.5))
-        sent = minus(held(stage.ports, node.instance), before)["total_packets"]
+        sent = minus(held(stage.ports, instance), before)["total_packets"]
         repair()
         if sent:
             wrong.append(f"{sent} packets were sent without a journal")

@@ -91,10 +91,16 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def write_file(name: str, directory_fd: int, parts: Iterable[bytes]) -> None:
-    """
-    Write a new file of ours in an open directory, durably; raise OSError, and leave no file, if that fails.
+    """Write a new file as `create_file` does, and close it."""
+    os.close(create_file(name, directory_fd, parts))
 
-    The file is always created, never opened: whatever had the name is removed first.
+
+def create_file(name: str, directory_fd: int, parts: Iterable[bytes]) -> int:
+    """
+    Write a new file of ours in an open directory, durably; return its descriptor, open for writing.
+
+    The file is always created, never opened: whatever had the name is removed first. Raises OSError, and
+    leaves no file, if that fails.
     """
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory_fd)
@@ -108,8 +114,8 @@ def write_file(name: str, directory_fd: int, parts: Iterable[bytes]) -> None:
                 view = view[os.write(fd, view) :]
         os.fsync(fd)
     except OSError:
+        os.close(fd)
         with suppress(OSError):
             os.unlink(name, dir_fd=directory_fd)
         raise
-    finally:
-        os.close(fd)
+    return fd

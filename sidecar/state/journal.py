@@ -2,14 +2,16 @@
 """
 The durable record: one frozen batch and the baselines around it, in one file.
 
-A record is replaced as a whole: written to a temporary file, flushed, renamed, and the directory flushed.
-After a crash the file holds the old record or the new one, never a mixture, so a checksum that does not match
-means damage, not an interrupted write. Invariants:
+A record is appended to the file, which has its blocks from the beginning, so that one flush of what was
+written makes it durable. When the file is full, and for the first record of a process, a new file takes its
+place: written to a temporary file, flushed, renamed, and the directory flushed. After a crash the last
+complete record holds; one that was interrupted is ignored (docs/adr/0016). Invariants:
 
 - A batch is sent only after `commit` has returned: what may have been counted is always on disk.
 - The acknowledgement is a small mark within the file and is not flushed: if a power cut loses it, the same
   bytes are sent once more, and the receiver drops them as known.
-- The file holds at most one batch, however long the Collector is unreachable.
+- After an error no further record is appended: what the file holds in memory may not be on the disk.
+- The file holds at most one batch that is not acknowledged, however long the Collector is unreachable.
 """
 
 import contextlib
@@ -20,7 +22,8 @@ from pathlib import Path
 
 from sidecar.errors import StateError, explain
 from sidecar.kernel import path_lock, trusted
-from sidecar.state import journal_format
+from sidecar.state import journal_format, journal_log
+from sidecar.state.journal_file import JournalFile
 from sidecar.state.record import Record
 
 log = logging.getLogger(__name__)
@@ -28,7 +31,8 @@ log = logging.getLogger(__name__)
 LARGEST_BYTES = 1 << 30
 """Largest journal that is written or read; a million series with many fields take a few hundred MB."""
 
-_WRITE_BYTES = 256 * 1024
+FILE_BYTES = 256 * 1024
+"""Size of a file with small records: 63 of them fit."""
 
 FOR_COLLECTOR = "journal"
 FOR_SCRAPERS = "journal.none"
@@ -65,13 +69,15 @@ class Journal:
         self._directory = directory
         self._name, self._new, self._damaged = name, f"{name}.new", f"{name}.damaged"
         self._path = directory / name
-        self._mark = b""
+        self._path_text = str(self._path)
+        self._file: JournalFile | None = None
         self.on_recreated: Callable[[], None] | None = None
         self.retain: Callable[[Record], Record] | None = None
         self._fd = self._lock_directory()
 
     def close(self) -> None:
         """Release the lock."""
+        self._use(None)
         os.close(self._fd)
 
     def load(self) -> Record:
@@ -94,33 +100,35 @@ class Journal:
             # The last process may have been killed before it flushed the rename, and its batch will be sent.
             os.fsync(self._fd)
         try:
-            record, acknowledged = journal_format.decode(data)
+            loaded = journal_format.decode(data)
         except ValueError as error:
             return self._set_aside(error)
-        self._mark = journal_format.mark(data)
-        record = record.after_acknowledgement() if acknowledged else record
+        record = loaded.record
+        if loaded.found.acknowledged:
+            record = record.after_acknowledgement()
+        elif record.pending:
+            self._reopen(data, loaded.found)
         return self.retain(record) if self.retain else record
 
     def commit(self, record: Record) -> int:
         """
-        Replace the record durably; return the size of the file in bytes.
+        Write the record durably; return the size of the file in bytes.
 
         Raises:
             StateError: It could not be written durably, so its batch must not be sent.
 
         """
-        parts = journal_format.encode(record)
-        size = sum(map(len, parts))
+        payload = journal_format.encode(record)
+        size = sum(map(len, payload))
         if size > LARGEST_BYTES:
             cause = f"its {size:,} bytes exceed the limit of {LARGEST_BYTES:,}"
             raise StateError(f"write journal {self._path}", cause, "lower --series-limit")
-        self._relock_if_removed()
-        with _state_errors(f"write journal {self._path}"):
-            trusted.write_file(self._new, self._fd, _coalesced(parts))
-            os.rename(self._new, self._name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-            self._mark = journal_format.mark(parts[0])
-            os.fsync(self._fd)
-        return size
+        file = self._file
+        if file and file.has_room(payload) and file.is_at(self._path_text):
+            with _state_errors(f"write journal {self._path}"):
+                file.append(payload)
+            return file.size
+        return self._begin(payload)
 
     def acknowledge(self) -> None:
         """
@@ -131,12 +139,40 @@ class Journal:
 
         """
         with _state_errors(f"write journal {self._path}"):
+            if self._file:
+                self._file.acknowledge()
+
+    def _begin(self, payload: Sequence[bytes]) -> int:
+        """Replace the file by a new one with this record."""
+        self._relock_if_removed()
+        with _state_errors(f"write journal {self._path}"):
+            file = JournalFile.create(self._new, self._fd, payload, FILE_BYTES)
+            try:
+                os.rename(self._new, self._name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            except OSError:
+                file.close()
+                raise
+            self._use(file)
+            try:
+                os.fsync(self._fd)
+            except OSError:
+                file.fill()
+                raise
+        return file.size
+
+    def _reopen(self, data: bytes, found: journal_log.Found) -> None:
+        """Have the batch of the last process on disk, before it is sent, and be able to mark it."""
+        with _state_errors(f"write journal {self._path}"):
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             fd = os.open(self._name, flags, dir_fd=self._fd)
-            try:
-                os.pwrite(fd, self._mark, journal_format.MARK_AT)
-            finally:
-                os.close(fd)
+            file = JournalFile(fd, found.checksum, found.end, 0)
+            self._use(file)
+            file.rewrite(data, found.start, found.end)
+
+    def _use(self, file: JournalFile | None) -> None:
+        if self._file:
+            self._file.close()
+        self._file = file
 
     def _lock_directory(self) -> int:
         with _state_errors(f"open state directory {self._directory}"):
@@ -156,6 +192,7 @@ class Journal:
         recreated = self._lock_directory()
         os.close(self._fd)
         self._fd = recreated
+        self._use(None)  # it is in the other directory, which is no longer locked
         log.warning("state directory %s was removed: recreated", self._directory)
         if self.on_recreated:
             self.on_recreated()
@@ -185,16 +222,3 @@ def _state_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StateError(what, explain(error), _REMEDY) from error
-
-
-def _coalesced(parts: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in parts: small ones joined to save writes, large ones uncopied to save memory."""
-    buffered: list[bytes] = []
-    size = 0
-    for part in parts:
-        if buffered and size + len(part) > _WRITE_BYTES:
-            yield b"".join(buffered)
-            buffered, size = [], 0
-        buffered.append(part)
-        size += len(part)
-    yield b"".join(buffered)

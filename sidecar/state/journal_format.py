@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The bytes of the journal file (pure).
+A record as the payload of the journal (pure).
 
-    file    = magic · acknowledgement mark · checksum of the payload · payload
     payload = length of the header · header (JSON) · blobs (requests, keys, numbers, texts); equal blobs once
 
-A mark is valid if it repeats the payload's checksum, so it can never acknowledge another record. Integers are
-in the machine's own byte order: a journal is never moved to another machine. Names in the header are part of
-the format and stay, also where the code has another word by now.
+Names in the header are part of the format and stay, also where the code has another word by now. The file
+around it is in `journal_log`; a file of an earlier release is
+
+    magic · acknowledgement mark · checksum of the payload · payload
 """
 
 import json
@@ -15,74 +15,35 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 from sidecar.counts.columns import COLUMNAR_FROM, EncodedAttributes, StreamTable, Table, packed
 from sidecar.model import Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot, StreamState
-from sidecar.state import journal_check
+from sidecar.state import journal_check, journal_log
+from sidecar.state.journal_log import Found
 from sidecar.state.record import Batch, Record
 
-_MAGIC = b"XDPOTEL4"
-# Each stream had one more number, and `Record.accepted` was missing.
-_OLD_MAGIC = b"XDPOTEL3"
-_MARK = struct.Struct("=4sI")
-_MARKED = b"ACKD"
-_CHECKSUM = struct.Struct("=I")
+# One record, written to a new file each time. Before the later one each stream had one more number, and
+# `Record.accepted` was missing.
+_OLD_MAGIC = b"XDPOTEL4"
+_OLDEST_MAGIC = b"XDPOTEL3"
+_OLD = struct.Struct("=8s8sI")
 _LENGTH = struct.Struct("=I")
-MARK_AT = len(_MAGIC)
-_PAYLOAD_AT = MARK_AT + _MARK.size + _CHECKSUM.size
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The last record of a file, and where it is."""
+
+    record: Record
+    found: Found
 
 
 def encode(record: Record) -> Sequence[bytes]:
-    """Return the bytes of the file, without an acknowledgement mark; in parts, since they may be large."""
-    payload = _encode_payload(record)
-    checksum = 0
-    for part in payload:
-        checksum = zlib.crc32(part, checksum)
-    return (_MAGIC + bytes(_MARK.size) + _CHECKSUM.pack(checksum), *payload)
-
-
-def mark(data: bytes) -> bytes:
-    """Return the mark that acknowledges the file that begins with *data*, to be written at `MARK_AT`."""
-    (checksum,) = _CHECKSUM.unpack_from(data, MARK_AT + _MARK.size)
-    return _MARK.pack(_MARKED, checksum)
-
-
-def decode(data: bytes) -> tuple[Record, bool]:
-    """
-    Return the record and whether it is marked as acknowledged.
-
-    Raises:
-        ValueError: The bytes are damaged or of an unsupported version, or `journal_check` refuses the record.
-
-    """
-    if not data.startswith((_MAGIC, _OLD_MAGIC)) or len(data) < _PAYLOAD_AT + _LENGTH.size:
-        raise ValueError("not a journal of a supported version")
-    payload = memoryview(data)[_PAYLOAD_AT:]
-    if zlib.crc32(payload) != _CHECKSUM.unpack_from(data, MARK_AT + _MARK.size)[0]:
-        raise ValueError("checksum mismatch")
-    with journal_check.malformed():
-        record = journal_check.check(_decode_payload(payload, old=data.startswith(_OLD_MAGIC)))
-    return record, data[MARK_AT : MARK_AT + _MARK.size] == mark(data)
-
-
-class _Blobs:
-    """Numbered byte strings; equal ones are stored once, since a baseline often repeats a snapshot."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[bytes, int] = {}
-
-    def add(self, blob: bytes) -> int:
-        """Return the blob's number."""
-        return self._numbers.setdefault(blob, len(self._numbers))
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._numbers)
-
-
-def _encode_payload(record: Record) -> Sequence[bytes]:
+    """Return the payload, in parts, since they may be large."""
     blobs = _Blobs()
     pending = record.pending and {
         "requests": [blobs.add(request) for request in record.pending.requests],
@@ -104,18 +65,60 @@ def _encode_payload(record: Record) -> Sequence[bytes]:
     return (_LENGTH.pack(len(header)), header, *blobs)
 
 
-def _decode_payload(payload: memoryview, *, old: bool) -> Record:
+def decode(data: bytes) -> Loaded:
+    """
+    Return the last record of a file.
+
+    Raises:
+        ValueError: The bytes are damaged or of an unsupported version, or `journal_check` refuses the record.
+
+    """
+    if data.startswith(journal_log.MAGIC):
+        found = journal_log.last(data)
+    elif data.startswith((_OLD_MAGIC, _OLDEST_MAGIC)) and len(data) >= _OLD.size + _LENGTH.size:
+        found = _only(data)
+    else:
+        raise ValueError("not a journal of a supported version")
+    with journal_check.malformed():
+        record = _decode_payload(found.payload, oldest=data.startswith(_OLDEST_MAGIC))
+        return Loaded(journal_check.check(record), found)
+
+
+def _only(data: bytes) -> Found:
+    """Return the only record of an earlier release's file."""
+    payload = memoryview(data)[_OLD.size :]
+    _, marked, checksum = _OLD.unpack_from(data)
+    if zlib.crc32(payload) != checksum:
+        raise ValueError("checksum mismatch")
+    return Found(payload, checksum, 0, len(data), marked == journal_log.mark(checksum))
+
+
+class _Blobs:
+    """Numbered byte strings; equal ones are stored once, since a baseline often repeats a snapshot."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+
+    def add(self, blob: bytes) -> int:
+        """Return the blob's number."""
+        return self._numbers.setdefault(blob, len(self._numbers))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._numbers)
+
+
+def _decode_payload(payload: memoryview, *, oldest: bool) -> Record:
     header, blobs = journal_check.split(payload)
     pending = header["pending"] and Batch(
         tuple(blobs[number] for number in header["pending"]["requests"]),
-        _unpack_baselines(header["pending"]["baselines"], blobs, old=old),
+        _unpack_baselines(header["pending"]["baselines"], blobs, oldest=oldest),
     )
     snapshots = {
         source: tuple(_unpack_snapshot(packed, blobs) for packed in held)
         for source, held in header["seen"].items()
     }
-    acknowledged = _unpack_baselines(header["acknowledged"], blobs, old=old)
-    accepted = bool(acknowledged) if old else header["accepted"]
+    acknowledged = _unpack_baselines(header["acknowledged"], blobs, oldest=oldest)
+    accepted = bool(acknowledged) if oldest else header["accepted"]
     return Record(header["sequence"], acknowledged, pending, snapshots, accepted)
 
 
@@ -135,14 +138,14 @@ def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[st
     }
 
 
-def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes], *, old: bool) -> dict[str, Baseline]:
+def _unpack_baselines(packed: dict[str, Any], blobs: Sequence[bytes], *, oldest: bool) -> dict[str, Baseline]:
     return {
         source: Baseline(
             baseline["birth_ns"],
             baseline["end_ns"],
             {_unpack_identity(held, blobs): _unpack_reading(held, blobs) for held in baseline["maps"]},
             tuple(baseline["fields"]),
-            _unpack_streams(baseline["accounts"], blobs, old=old),
+            _unpack_streams(baseline["accounts"], blobs, oldest=oldest),
         )
         for source, baseline in packed.items()
     }
@@ -216,7 +219,7 @@ def _pack_streams(streams: Mapping[Attributes, StreamState], blobs: _Blobs) -> d
 
 
 def _unpack_streams(
-    held: dict[str, Any], blobs: Sequence[bytes], *, old: bool
+    held: dict[str, Any], blobs: Sequence[bytes], *, oldest: bool
 ) -> Mapping[Attributes, StreamState]:
     if "said" in held:
         encoded = EncodedAttributes(blobs[held["said"]], blobs[held["starts"]])
@@ -227,6 +230,6 @@ def _unpack_streams(
     width = len(numbers) // len(series) if series else 0
     streams = {}
     for row, attributes in enumerate(series):
-        *totals, end_ns = numbers[row * width : (row + 1) * width - old]
+        *totals, end_ns = numbers[row * width : (row + 1) * width - oldest]
         streams[tuple((key, value) for key, value in attributes)] = StreamState(tuple(totals), end_ns)
     return journal_check.distinct(streams, len(series))

@@ -18,7 +18,7 @@ from sidecar.model import Reading, Temporality
 from sidecar.state.record import Record
 from tests.model.environment import Environment
 from tests.model.explorer import Decisions
-from tests.model.machine import EPOCH, decoded
+from tests.model.machine import EPOCH, Disk, decoded
 
 KEY = bytes(4)
 
@@ -106,10 +106,15 @@ class Os:
             HERE.temporary(new=b"", new_flushed=b"")
         return name
 
-    def fstat(self, fd: str) -> SimpleNamespace:
-        return SimpleNamespace(
-            st_mode=stat.S_IFREG, st_uid=0, st_size=len(HERE.environment.disk.journal or b"")
-        )
+    def fstat(self, _fd: str) -> os.stat_result:
+        # Only one process has it, so its file is the only one.
+        size = len(HERE.environment.disk.journal or b"")
+        return os.stat_result((stat.S_IFREG, 1, 1, 1, 0, 0, size, 0, 0, 0))
+
+    def stat(self, path: str) -> os.stat_result:
+        if HERE.environment.disk.journal is None:
+            raise FileNotFoundError(errno.ENOENT, "no journal")
+        return self.fstat(path)
 
     def read(self, _fd: str, _size: int) -> bytes:
         return HERE.environment.disk.journal or b""
@@ -121,15 +126,26 @@ class Os:
 
     def pwrite(self, _fd: str, data: bytes, at: int) -> None:
         HERE.may_fail("disk", "mark not written", errno.EIO)
+        if HERE.environment.disk.journal is not None:  # else the mark is in a file without a name
+            HERE.become("mark", disk=HERE.environment.disk.written(at, data))
+
+    def pwritev(self, _fd: str, parts: list[memoryview], at: int, flags: int) -> int:
+        assert flags == os.RWF_DSYNC
+        data = b"".join(parts)
+        HERE.may_fail("disk", "record not written", errno.ENOSPC)
+        half = len(data) // 2
         disk = HERE.environment.disk
-        was = disk.journal or b""
-        HERE.become("mark", disk=disk._replace(journal=was[:at] + data + was[at + len(data) :]))
+        HERE.become("half of the record", disk=disk.written(at, data[:half]))
+        HERE.become("the record, not flushed", disk=disk.written(at, data))
+        HERE.may_fail("disk", "record not flushed", errno.EIO)
+        _committed(disk.written(at, data).range_flushed(at, len(data)))
+        return len(data)
 
     def fsync(self, fd: str) -> None:
         disk = HERE.environment.disk
         if fd == "state":
             HERE.may_fail("disk", "directory not flushed", errno.EIO)
-            _committed(already=disk.entry_flushed)
+            _committed(disk.entry_synced())
         elif fd == "journal.new":
             HERE.temporary(new_flushed=disk.new)
         else:
@@ -150,11 +166,12 @@ class Os:
         pass
 
 
-def _committed(*, already: bool) -> None:
-    """The journal's rename is durable: readings in it are safe from now on."""
-    disk = HERE.environment.disk.entry_synced()
-    record = decoded(disk.journal or b"")
+def _committed(disk: Disk) -> None:
+    """The journal becomes *disk*: if its record is durable only now, readings in it are safe from now on."""
+    already = disk.durable == HERE.environment.disk.durable
+    record = decoded(disk.durable or b"")
     if already or record is None:
+        HERE.become("flush", disk=disk)
         return
     kernel, expected = HERE.environment.kernel, HERE.environment.expected
     for map_id, read in HERE.readings.items():
@@ -252,7 +269,14 @@ class Clock:
         return False
 
 
+# Two records to a file, and few zeros.
+BLOCK = 64
+FILE_BYTES = 6000
+
 REPLACED = {
+    "sidecar.state.journal_log.BLOCK": BLOCK,
+    "sidecar.state.journal.FILE_BYTES": FILE_BYTES,
+    "sidecar.state.journal_file.os": Os(),
     "sidecar.state.journal.os": Os(),
     "sidecar.kernel.trusted.os": Os(),
     "sidecar.state.journal.path_lock": SimpleNamespace(lock=lambda *_: "state", leads_to=lambda *_: True),

@@ -6,9 +6,10 @@ Time is in ns and only passes with ticks, so the same events in another order le
 """
 
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
-from sidecar.state import journal_format
+from sidecar.state import journal_format, journal_log
 from sidecar.state.record import Record
 
 EPOCH = 1_000_000
@@ -128,6 +129,13 @@ class Disk(NamedTuple):
     def entry_synced(self) -> "Disk":
         return self._replace(entry_flushed=True, before=None)
 
+    def written(self, at: int, data: bytes) -> "Disk":
+        return self._replace(journal=_overwritten(self.journal, at, data))
+
+    def range_flushed(self, at: int, size: int) -> "Disk":
+        data = (self.journal or b"")[at : at + size]
+        return self._replace(flushed=_overwritten(self.flushed, at, data))
+
     @property
     def is_readable(self) -> bool:
         """Whether there is an undamaged journal."""
@@ -139,16 +147,50 @@ class Disk(NamedTuple):
         return self.flushed if self.entry_flushed else self.before
 
     def after_power_cut(self) -> "set[Disk]":
-        """Return every disk that a power cut may leave."""
-        contents = {self.flushed, self.journal} | (set() if self.entry_flushed else {self.before})
+        """Return every disk that a power cut may leave: of what was not flushed, any sectors in any order."""
+        contents = _sectors_written(self.flushed, self.journal)
+        contents |= set() if self.entry_flushed else {self.before}
         return {Disk(content, content) for content in contents}
+
+    @property
+    def key(self) -> object:
+        """All that a process's behaviour depends on: no records before or after the last valid one."""
+        return self._replace(journal=_last_record(self.journal), flushed=_last_record(self.flushed))
+
+
+def _overwritten(was: bytes | None, at: int, data: bytes) -> bytes:
+    was = (was or b"").ljust(at, b"\0")
+    return was[:at] + data + was[at + len(data) :]
+
+
+def _sectors_written(flushed: bytes | None, written: bytes | None) -> "set[bytes | None]":
+    """Return what may be on the disk: the head, and each half of a record, may have been written or not."""
+    if flushed is None or written is None or len(flushed) != len(written):
+        return {flushed, written}
+    differing = [at for at in range(journal_log.BLOCK, len(written)) if flushed[at] != written[at]]
+    start, end = (differing[0], differing[-1] + 1) if differing else (len(written), len(written))
+    cuts = (0, journal_log.BLOCK, (start + end) // 2, len(written))
+    contents = {b""}
+    for first, last in pairwise(cuts):
+        contents = {head + part[first:last] for head in contents for part in (flushed, written)}
+    return set(contents)
+
+
+@cache
+def _last_record(journal: bytes | None) -> object:
+    """Return where the last record begins, whether it is acknowledged, and the record."""
+    try:
+        found = journal_log.last(journal or b"")
+    except ValueError:
+        return journal
+    return found.start, found.acknowledged, bytes(found.payload)
 
 
 @cache
 def decoded(journal: bytes) -> Record | None:
     """Return the record in a journal, or None if it is damaged."""
     try:
-        return journal_format.decode(journal)[0]
+        return journal_format.decode(journal).record
     except ValueError:
         return None
 

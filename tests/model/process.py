@@ -108,6 +108,7 @@ def _saved(pipeline: Pipeline) -> Memory:
         pipeline._reported_maps,
         delivery,
         delivery._journal,
+        *filter(None, [delivery._journal._file]),
         *sources,
         *(held for source in sources for held in source._maps),
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps from each state of sidecar and environment to the next ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,8 +32,9 @@ def run(scenario: Scenario) -> Exploration:
     return explore(start, _Steps(scenario), _key, faults=scenario.faults)
 
 
-def _key(state: State) -> tuple[Environment, bytes]:
-    return state.environment, state.memory.key if state.memory else b""
+def _key(state: State) -> Hashable:
+    environment = state.environment
+    return environment._replace(disk=Disk()), environment.disk.key, state.memory.key if state.memory else b""
 
 
 class _Steps:

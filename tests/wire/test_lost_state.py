@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A journal that cannot be written or is lost, and a Collector that loses its state."""
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -28,12 +30,16 @@ def test_nothing_is_sent_that_is_not_journaled(world, caplog):
     assert world.counted == world.source.truth
 
 
-def test_an_acknowledgement_holds_even_if_it_cannot_be_recorded(world, caplog):
+def test_an_acknowledgement_holds_even_if_it_cannot_be_recorded(world, caplog, monkeypatch):
     """The process remembers it; a restart resends the same bytes, which count once."""
     world.source.count(3)
-    push = world.pusher.push
-    world.pusher.push = lambda *arguments, **options: (push(*arguments, **options), world.break_disk())[0]
-    world.cycle()
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        world.cycle()
     sent_once = len(world.collector.calls)
     world.source.count(2)
     world.restart()

@@ -11,7 +11,7 @@ from sidecar.observe.telemetry import Telemetry
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Pusher
 from sidecar.pipeline import Pipeline
-from sidecar.state import journal_format
+from sidecar.state import journal_log
 from sidecar.state.journal import Journal
 from sidecar.state.lost_journal import ReportedMaps
 from sidecar.state.record import Record
@@ -183,7 +183,7 @@ class World:
         return self.start()
 
     def break_disk(self):
-        """Make the journal fail: no new one can be written and the old one cannot be marked."""
+        """Make the journal fail: the old one is gone and no new one can be written."""
         if not self._in_the_way.is_dir():
             self._in_the_way.unlink(missing_ok=True)
             self._in_the_way.mkdir()
@@ -203,7 +203,7 @@ class World:
         with (self.directory / "journal.new").open("wb") as file:
             file.write(b"XDPO")
         with contextlib.suppress(FileNotFoundError), (self.directory / "journal").open("r+b") as file:
-            file.seek(journal_format.MARK_AT)
+            file.seek(journal_log.MARK_AT)
             file.write(bytes(8))
         self.start()
 

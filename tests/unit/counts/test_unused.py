@@ -13,8 +13,8 @@ from sidecar.counts.reading import build_reading
 from sidecar.kinds import Kind
 from sidecar.model import Field, Layout, MapIdentity, Snapshot
 from sidecar.schema import Instrument, Schema
-from sidecar.state import journal_format
 from sidecar.state.record import Record
+from tests.journals import reread
 
 ROWS = 6
 MAP = MapIdentity("boot-1", 41, 2, 4, 8, ROWS)
@@ -44,8 +44,7 @@ def shown(window):
 
 def through_journal(baseline):
     """Return the baseline as another process reads it."""
-    data = b"".join(journal_format.encode(Record(1, {"a": baseline})))
-    return journal_format.decode(data)[0].acknowledged["a"]
+    return reread(Record(1, {"a": baseline})).acknowledged["a"]
 
 
 def used(*rows, packets=0, level=0):

@@ -12,8 +12,8 @@ from sidecar.counts.reading import build_reading
 from sidecar.kinds import Kind
 from sidecar.model import Field, Layout, MapIdentity, Snapshot
 from sidecar.schema import Instrument, Schema, View
-from sidecar.state import journal_format
 from sidecar.state.record import Record
+from tests.journals import reread
 
 MAP = MapIdentity("boot-1", 41, 5, 1, 16, 10)
 PACKETS = Instrument("packets", "1", "", "packets")
@@ -71,8 +71,7 @@ def test_each_count_is_in_the_series_of_the_label_of_its_reading(history, in_vie
         got = advance(baseline or baseline_from_zero(snapshot), [snapshot], of)
 
         assert counts(got) == window
-        data = b"".join(journal_format.encode(Record(1, {"a": got.baseline})))
-        baseline = journal_format.decode(data)[0].acknowledged["a"]
+        baseline = reread(Record(1, {"a": got.baseline})).acknowledged["a"]
         assert {series: state.totals[0] for series, state in baseline.streams.items()} == expected
 
 

@@ -18,11 +18,15 @@ from hypothesis import strategies as st
 from sidecar.errors import StateError
 from sidecar.model import Baseline, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.state import journal as journal_module
-from sidecar.state import journal_format
+from sidecar.state import journal_file, journal_format
 from sidecar.state.journal import Journal
+from sidecar.state.journal_log import BLOCK
 from sidecar.state.record import Batch, Record
+from tests.journals import file_of, marked, record_in
 
 ROOT = Path(__file__).parents[3]
+JOURNALS = Path(__file__).with_name("journals")
+SECTOR = 512
 IDENTITY = MapIdentity("3f0c-boot", 41, 6, 4, 64, 1)
 COLUMNS = (Column("packets"), Column("bytes"))
 FIELDS = ("packets", "bytes")
@@ -52,11 +56,6 @@ def journal(state_dir):
     """An open journal."""
     with contextlib.closing(Journal(state_dir)) as opened:
         yield opened
-
-
-def encoded(record):
-    """The bytes of a record's journal file."""
-    return b"".join(journal_format.encode(record))
 
 
 def reopened(directory):
@@ -129,51 +128,85 @@ records = st.builds(
 @settings(max_examples=60)
 def test_any_record_survives_encoding_and_decoding(record):
     """Encoding loses nothing; the mark acknowledges the record and changes nothing else."""
-    data = encoded(record)
+    data = file_of(record)
 
-    assert journal_format.decode(data) == (record, False)
-    assert journal_format.decode(marked(data)) == (record, True)
-
-
-def marked(data):
-    mark, at = journal_format.mark(data), journal_format.MARK_AT
-    return data[:at] + mark + data[at + len(mark) :]
+    assert record_in(data) == (record, False)
+    assert record_in(marked(data)) == (record, True)
 
 
 def test_a_mark_acknowledges_only_its_own_record():
-    """The mark of another record in the same place is ignored."""
-    other = journal_format.mark(encoded(COMPLETED))
-    data = bytearray(encoded(PENDING))
-    data[journal_format.MARK_AT : journal_format.MARK_AT + len(other)] = other
+    """The mark of the record before it does not."""
+    data = marked(file_of(COMPLETED))
+    data += file_of(COMPLETED, PENDING)[len(data) :]
 
-    assert journal_format.decode(bytes(data)) == (PENDING, False)
+    assert record_in(data) == (PENDING, False)
+
+
+def test_a_mark_without_its_record_is_damage():
+    """An acknowledged batch would be counted again."""
+    data = marked(file_of(COMPLETED, PENDING))
+    at = BLOCK + data[BLOCK:].index(b"third")
+
+    with pytest.raises(ValueError, match=r"checksum|acknowledged"):
+        record_in(data[:at] + bytes(2000) + data[at + 2000 :])
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
-def test_every_flipped_bit_is_detected(acknowledged):
-    """Damage is refused; in the mark it can only revoke the acknowledgement."""
-    good = encoded(PENDING)
+@pytest.mark.parametrize("records", [(PENDING,), (COMPLETED, PENDING)])
+def test_every_flipped_bit_is_detected(records, acknowledged):
+    """Damage is refused; in the mark it revokes the acknowledgement, between the records it does nothing."""
+    good = file_of(*records, size=4 * BLOCK)
     good = marked(good) if acknowledged else good
-    mark = range(journal_format.MARK_AT, journal_format.MARK_AT + len(journal_format.mark(good)))
-    for at in range(len(good)):
+    harmless = 0
+    for at in (at for at in range(len(good)) if good[at] or at % 97 == 0):
         for bit in range(8):
             data = bytearray(good)
             data[at] ^= 1 << bit
-            if at in mark:
-                assert journal_format.decode(bytes(data)) == (PENDING, False)
-            else:
-                with pytest.raises(ValueError, match=r"journal|checksum"):
-                    journal_format.decode(bytes(data))
+            try:
+                record, is_acknowledged = record_in(bytes(data))
+            except ValueError:
+                continue
+            harmless += 1
+            assert record == PENDING
+            assert is_acknowledged == acknowledged or at < BLOCK
+    assert harmless
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
 def test_every_change_of_length_is_detected(acknowledged):
-    """A file that was cut short or extended is damaged."""
-    good = encoded(PENDING)
+    """A file that was cut short is damaged, whatever was cut off."""
+    good = file_of(COMPLETED, PENDING, size=4 * BLOCK)
     good = marked(good) if acknowledged else good
-    for data in [*(good[:length] for length in range(len(good))), good + b"\0", good * 2]:
+    for data in (good[:length] for length in range(0, len(good), 7)):
         with pytest.raises(ValueError, match=r"journal|checksum"):
-            journal_format.decode(data)
+            record_in(data)
+
+
+@given(st.integers(0, 2**16 - 1))
+def test_a_record_that_was_interrupted_is_ignored(which):
+    """Any of its sectors may be on the disk, in any order: it was not sent."""
+    large = replace(PENDING, pending=replace(PENDING.pending, requests=(b"?" * 5000,)))
+    before = file_of(COMPLETED, size=8 * BLOCK)
+    after = file_of(COMPLETED, large, size=8 * BLOCK)
+    torn, written = bytearray(before), []
+    for number, at in enumerate(range(2 * BLOCK, 4 * BLOCK, SECTOR)):
+        if which & 1 << number:
+            torn[at : at + SECTOR] = after[at : at + SECTOR]
+        elif any(after[at : at + SECTOR]):
+            written.append(at)
+
+    assert record_in(bytes(torn)) == (COMPLETED if written else large, False)
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_file_of_an_earlier_release_that_is_damaged_is_refused(acknowledged):
+    """Any bit outside of the mark."""
+    good = (JOURNALS / "XDPOTEL4-pending").read_bytes()
+    for at in (*range(8), *range(16, len(good))):
+        data = bytearray(good)
+        data[at] ^= 4
+        with pytest.raises(ValueError, match=r"journal|checksum"):
+            record_in(bytes(data))
 
 
 def test_the_first_start_loads_an_empty_record(journal, state_dir):
@@ -229,7 +262,7 @@ def test_a_loaded_batch_can_be_acknowledged(state_dir):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"XDPOTEL1", b"XDPOTEL3" + bytes(100), encoded(PENDING)[:-1], b"\xff" * 5000]
+    "data", [b"", b"XDPOTEL1", b"XDPOTEL3" + bytes(100), file_of(PENDING)[:-1], b"\xff" * 5000]
 )
 def test_a_damaged_journal_is_renamed(journal, state_dir, data, caplog):
     """The log names both files, the record is empty, and the damaged file is kept for inspection."""
@@ -254,14 +287,15 @@ def test_a_journal_can_be_written_after_damage(journal, state_dir):
     assert journal.load() == PENDING
 
 
-def test_a_half_written_file_is_ignored(journal, state_dir):
+def test_a_half_written_file_is_ignored(state_dir):
     """The temporary file of a killed process is not a record and is overwritten."""
-    journal.commit(COMPLETED)
-    (state_dir / "journal.new").write_bytes(encoded(PENDING)[:50])
-
-    assert journal.load() == COMPLETED
-    journal.commit(PENDING)
-    assert journal.load() == PENDING
+    with contextlib.closing(Journal(state_dir)) as journal:
+        journal.commit(COMPLETED)
+    (state_dir / "journal.new").write_bytes(file_of(PENDING)[:50])
+    with contextlib.closing(Journal(state_dir)) as following:
+        assert following.load() == COMPLETED
+        following.commit(PENDING)
+        assert following.load() == PENDING
     assert sorted(path.name for path in state_dir.iterdir()) == ["journal"]
 
 
@@ -276,9 +310,17 @@ def full_disk(limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def fill(journal, record):
+    """Commit until the file has no room for one more."""
+    journal.commit(record)
+    while journal._file.has_room(journal_format.encode(record)):
+        journal.commit(record)
+
+
 def test_a_commit_that_fails_midway_keeps_the_old_record(journal, state_dir):
     """The kernel writes some bytes and refuses the rest: the temporary file is removed."""
     journal.commit(COMPLETED)
+    fill(journal, COMPLETED)
     with (
         full_disk(600),
         pytest.raises(
@@ -296,7 +338,7 @@ def test_a_commit_that_fails_midway_keeps_the_old_record(journal, state_dir):
 
 def test_a_failed_commit_does_not_change_which_record_is_acknowledged(journal):
     """The next mark belongs to the record on disk."""
-    journal.commit(PENDING)
+    fill(journal, PENDING)
     with full_disk(600), contextlib.suppress(StateError):
         journal.commit(replace(PENDING, sequence=8))
     journal.acknowledge()
@@ -305,13 +347,10 @@ def test_a_failed_commit_does_not_change_which_record_is_acknowledged(journal):
 
 
 def test_a_removed_directory_is_recreated_by_the_next_commit(journal, state_dir, caplog):
-    """An acknowledgement before it cannot be marked; the next record is durable, the directory locked."""
+    """That record is durable, and the directory locked."""
     journal.commit(COMPLETED)
     shutil.rmtree(state_dir)
-    with pytest.raises(
-        StateError, match=r"^cannot write journal .*: ENOENT \(No such file or directory\): make it"
-    ):
-        journal.acknowledge()
+    journal.acknowledge()
     journal.commit(PENDING)
     journal.acknowledge()
 
@@ -359,7 +398,7 @@ def test_the_directory_may_be_a_symbolic_link(tmp_path):
 
 
 def planted_link(path):
-    (path.parent.parent / "elsewhere").write_bytes(encoded(PENDING))
+    (path.parent.parent / "elsewhere").write_bytes(file_of(PENDING))
     path.symlink_to("../elsewhere")
 
 
@@ -374,7 +413,7 @@ def test_a_planted_link_or_fifo_is_neither_followed_nor_read(state_dir, name, pl
         assert journal.load() == Record()
         journal.commit(COMPLETED)
         assert journal.load() == COMPLETED
-    assert [path.read_bytes() for path in state_dir.parent.glob("elsewhere")] in ([], [encoded(PENDING)])
+    assert [path.read_bytes() for path in state_dir.parent.glob("elsewhere")] in ([], [file_of(PENDING)])
     assert len(caplog.messages) == (name == "journal")
 
 
@@ -451,30 +490,107 @@ def at_each_flush(state_dir, monkeypatch):
     return watch
 
 
-def test_a_record_is_on_disk_before_its_name_is(journal, state_dir, at_each_flush):
+def test_a_record_of_a_new_file_is_on_disk_before_its_name_is(journal, state_dir, at_each_flush):
     """Written, flushed, renamed, and the directory flushed: each step is complete before the next flush."""
-    journal.commit(COMPLETED)
+    fill(journal, COMPLETED)
     flushes = []
 
     def note(flushed):
-        flushes.append((flushed, {path.name: path.read_bytes() for path in state_dir.iterdir()}))
+        flushes.append(
+            (flushed, {path.name: record_in(path.read_bytes())[0] for path in state_dir.iterdir()})
+        )
 
     at_each_flush(note)
     journal.commit(PENDING)
-    old, new = encoded(COMPLETED), encoded(PENDING)
 
     assert flushes == [
-        (state_dir / "journal.new", {"journal": old, "journal.new": new}),
-        (state_dir, {"journal": new}),
+        (state_dir / "journal.new", {"journal": COMPLETED, "journal.new": PENDING}),
+        (state_dir, {"journal": PENDING}),
     ]
+
+
+def test_a_record_is_appended_by_one_flushed_write(journal, state_dir, monkeypatch):
+    """To blocks that the file has; what was there stays as it is."""
+    journal.commit(COMPLETED)
+    path = state_dir / "journal"
+    before, inode, writes = path.read_bytes(), path.stat().st_ino, []
+    pwritev = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda *given: (writes.append(given), pwritev(*given))[1])
+    assert journal.commit(PENDING) == len(before) == journal_module.FILE_BYTES
+    after = path.read_bytes()
+
+    assert [(at, flags) for _, _, at, flags in writes] == [(2 * BLOCK, os.RWF_DSYNC)]
+    assert (len(after), path.stat().st_ino) == (len(before), inode)
+    assert after[: 2 * BLOCK] == before[: 2 * BLOCK]
+    assert record_in(after) == (PENDING, False)
+
+
+def test_a_large_record_is_flushed_as_a_whole(journal, monkeypatch):
+    """Written in parts, and then flushed once."""
+    journal.commit(COMPLETED)
+    flushed = []
+    monkeypatch.setattr(journal_file, "_WRITE_BYTES", 100)
+    monkeypatch.setattr(os, "fdatasync", flushed.append)
+    journal.commit(PENDING)
+
+    assert len(flushed) == 1
+    assert journal.load() == PENDING
+
+
+def test_a_full_file_is_followed_by_a_new_one(journal, state_dir):
+    """Whatever the number of records, the file does not grow, and the last one is read."""
+    inodes = set()
+    for sequence in range(1, 70):
+        journal.commit(replace(PENDING, sequence=sequence))
+        inodes.add((state_dir / "journal").stat().st_ino)
+        assert (state_dir / "journal").stat().st_size == journal_module.FILE_BYTES
+
+    assert len(inodes) > 1
+    assert journal.load().sequence == 69
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "renamed", "cut off", "emptied"])
+def test_a_file_that_another_process_changed_is_replaced(journal, state_dir, how):
+    """No record goes into a file that the next process would not read."""
+    path = state_dir / "journal"
+    journal.commit(COMPLETED)
+    if how == "removed":
+        path.unlink()
+    elif how == "renamed":
+        path.rename(state_dir / "backup")
+    elif how == "replaced":
+        shutil.copy(path, state_dir / "copy")
+        (state_dir / "copy").rename(path)
+    else:
+        os.truncate(path, BLOCK if how == "cut off" else 0)
+    journal.commit(PENDING)
+
+    assert journal.load() == PENDING
+
+
+def test_a_batch_is_on_disk_before_it_is_sent_again(state_dir, monkeypatch):
+    """After an error the last process may have left it in memory alone, in pages that count as written."""
+    with contextlib.closing(Journal(state_dir)) as journal:
+        journal.commit(COMPLETED)
+        journal.commit(PENDING)
+    writes = []
+    pwritev = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda *given: (writes.append(given[1:]), pwritev(*given))[1])
+    data = (state_dir / "journal").read_bytes()
+
+    assert reopened(state_dir) == PENDING
+    ((parts, at, flags),) = writes
+    assert (at, flags) == (2 * BLOCK, os.RWF_DSYNC)
+    assert data[at:].rstrip(b"\0") == bytes(parts[0]).rstrip(b"\0")
+    assert (state_dir / "journal").read_bytes() == data
 
 
 @given(st.lists(st.binary(max_size=9), max_size=12))
 def test_small_parts_are_written_together(parts):
     """Large ones are written as they are; none is lost and the order is kept."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal_module, "_WRITE_BYTES", 8)
-        written = list(journal_module._coalesced(parts))
+        patch.setattr(journal_file, "_WRITE_BYTES", 8)
+        written = list(journal_file._coalesced(parts))
 
     assert b"".join(written) == b"".join(parts)
     assert all(len(part) <= 8 or part in parts for part in written)
@@ -488,13 +604,32 @@ def test_a_flush_that_fails_is_an_error(journal, at_each_flush, failing):
         if flushed.name == failing:
             raise OSError(errno.EIO, "Input/output error")
 
-    journal.commit(COMPLETED)
+    fill(journal, COMPLETED)
     at_each_flush(fail)
-    with pytest.raises(StateError, match=r"^cannot write journal .*: EIO \(Input/output error\): "):
-        journal.commit(PENDING)
+    for _ in range(2):
+        with pytest.raises(StateError, match=r"^cannot write journal .*: EIO \(Input/output error\): "):
+            journal.commit(PENDING)
 
     at_each_flush(lambda _flushed: None)
     assert journal.load() in (COMPLETED, PENDING)
+
+
+def test_nothing_is_appended_after_a_write_that_failed(journal, state_dir, monkeypatch):
+    """The kernel reports an error once, and then takes the pages for written: the next file is a new one."""
+    journal.commit(COMPLETED)
+    inode = (state_dir / "journal").stat().st_ino
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", fail)
+        with pytest.raises(StateError, match=r"^cannot write journal .*: EIO \(Input/output error\): "):
+            journal.commit(PENDING)
+    journal.commit(PENDING)
+
+    assert (state_dir / "journal").stat().st_ino != inode
+    assert journal.load() == PENDING
 
 
 HOLDER = """
@@ -581,14 +716,13 @@ def test_a_process_killed_at_any_moment_leaves_a_valid_record(state_dir):
             assert record.sequence % 2 == 0
 
 
-JOURNALS = Path(__file__).with_name("journals")
 SERIES_IN_FILES = (("network.interface.name", "eth0"), ("cpu", 1)), (("ok", True),)
 
 
-@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4"])
+@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4", "XDPOTEL5"])
 def test_a_journal_of_an_earlier_release_is_read(version):
     """Its batch is kept as it is, and the streams continue; that release's code wrote the file."""
-    record, acknowledged = journal_format.decode((JOURNALS / f"{version}-pending").read_bytes())
+    record, acknowledged = record_in((JOURNALS / f"{version}-pending").read_bytes())
     before, after = record.acknowledged["pin:a"], record.pending.baselines["pin:a"]
 
     assert not acknowledged
@@ -601,10 +735,10 @@ def test_a_journal_of_an_earlier_release_is_read(version):
     assert after.maps[after.identity].cells[bytes(4)] == (9, 1, 2)
 
 
-@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4"])
+@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4", "XDPOTEL5"])
 def test_a_journal_in_columns_of_an_earlier_release_is_read(version):
     """As large maps are held; and the mark of an acknowledgement is valid."""
-    record, acknowledged = journal_format.decode((JOURNALS / f"{version}-in-columns").read_bytes())
+    record, acknowledged = record_in((JOURNALS / f"{version}-in-columns").read_bytes())
 
     assert acknowledged
     assert dict(record.acknowledged["pin:a"].streams) == {
@@ -615,7 +749,26 @@ def test_a_journal_in_columns_of_an_earlier_release_is_read(version):
 
 def test_the_format_has_not_changed():
     """The record in a file of this version is encoded to the bytes of that file."""
-    pending, in_columns = ((JOURNALS / f"XDPOTEL4-{name}").read_bytes() for name in ("pending", "in-columns"))
+    pending, in_columns = ((JOURNALS / f"XDPOTEL5-{name}").read_bytes() for name in ("pending", "in-columns"))
 
-    assert encoded(journal_format.decode(pending)[0]) == pending
-    assert marked(encoded(journal_format.decode(in_columns)[0])) == in_columns
+    assert file_of(record_in(pending)[0]) == pending
+    assert marked(file_of(record_in(in_columns)[0])) == in_columns
+
+
+@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4"])
+def test_the_batch_of_an_earlier_release_is_acknowledged_in_its_file(state_dir, version):
+    """If the process ends right after that, or goes back to that release, it is not sent again."""
+    state_dir.mkdir()
+    path = state_dir / "journal"
+    shutil.copy(JOURNALS / f"{version}-pending", path)
+    with contextlib.closing(Journal(state_dir)) as journal:
+        assert journal.load().pending
+        journal.acknowledge()
+    record, acknowledged = record_in(path.read_bytes())
+
+    assert acknowledged
+    assert path.read_bytes().startswith(version.encode())
+    with contextlib.closing(Journal(state_dir)) as journal:
+        assert journal.load() == record.after_acknowledgement()
+        journal.commit(PENDING)
+        assert journal.load() == PENDING

@@ -3,7 +3,6 @@
 
 import json
 import struct
-import zlib
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -17,9 +16,10 @@ from sidecar.kinds import Kind
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.otlp.encode import encode as otlp
 from sidecar.schema import Instrument, Schema
-from sidecar.state import journal_format
-from sidecar.state.journal_format import MARK_AT, decode, encode
+from sidecar.state import journal_format, journal_log
+from sidecar.state.journal_format import encode
 from sidecar.state.record import Batch, Record
+from tests.journals import file_of, record_in
 
 SCHEMA = Schema(
     "test",
@@ -32,7 +32,6 @@ SCHEMA = Schema(
 )
 COLUMNS = SCHEMA.columns(2)
 IDENTITY = MapIdentity("boot-1", 41, 5, 4, 16, 1024)
-PAYLOAD_AT = MARK_AT + 12
 
 
 def snapshot(map_id, now, count):
@@ -64,8 +63,8 @@ def columns_from(large):
         yield
 
 
-def taken_apart(data):
-    payload = data[PAYLOAD_AT:]
+def taken_apart(record):
+    payload = b"".join(encode(record))
     (length,) = struct.unpack_from("=I", payload)
     header, rest = json.loads(payload[4 : 4 + length]), payload[4 + length :]
     blobs = []
@@ -80,7 +79,7 @@ def put_together(header, blobs, *, sizes=None):
     header = header | {"blobs": list(map(len, blobs)) if sizes is None else sizes}
     text = json.dumps(header).encode()
     payload = struct.pack("=I", len(text)) + text + b"".join(blobs)
-    return b"".join(encode(Record()))[: MARK_AT + 8] + struct.pack("=I", zlib.crc32(payload)) + payload
+    return journal_log.head(0) + b"".join(journal_log.framed([payload])[0])
 
 
 def paths(value, path=()):
@@ -122,7 +121,7 @@ NEAR = [lambda was, by=by: was + by if type(was) is int else [was] for by in (-1
 @st.composite
 def damaged(draw, record):
     """A journal with up to three changes and a valid checksum."""
-    header, blobs = taken_apart(b"".join(encode(record)))
+    header, blobs = taken_apart(record)
     header.pop("blobs")
     for _ in range(draw(st.integers(1, 3))):
         if draw(st.booleans()):
@@ -177,7 +176,7 @@ def other_json(draw, was):
 
 def continue_from(record):
     """Do with a record what a sidecar does with the one it loads."""
-    assert decode(b"".join(encode(record)))[0] == record
+    assert record_in(file_of(record))[0] == record
     for completed in (record.after_acknowledgement(), record.after_give_up()):
         assert completed.pending is None
     for temporality in Temporality:
@@ -200,7 +199,7 @@ def test_a_damaged_journal_is_refused_or_does_no_harm(large, data):
     with columns_from(large):
         file = data.draw(damaged(journal(3)))
         try:
-            record, _ = decode(file)
+            record, _ = record_in(file)
         except ValueError:
             return
         continue_from(record)
@@ -211,9 +210,9 @@ def test_the_journal_is_valid_before_it_is_damaged(large):
     """Otherwise the tests above would prove nothing: it is read and continued from, in columns or not."""
     with columns_from(large):
         record = journal(3)
-        header, blobs = taken_apart(b"".join(encode(record)))
+        header, blobs = taken_apart(record)
         header.pop("blobs")
-        assert decode(put_together(header, blobs)) == (record, False)
+        assert record_in(put_together(header, blobs)) == (record, False)
         baseline = record.acknowledged["pin:/a"]
         assert isinstance(baseline.streams, StreamTable) is (large == 0)
         continue_from(record)

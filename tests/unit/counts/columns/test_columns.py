@@ -26,6 +26,7 @@ from sidecar.schema import CPU_BYTES, Instrument, Schema, View
 from sidecar.state import journal_format
 from sidecar.state.record import Record
 from tests import plain_exposition
+from tests.journals import reread
 
 RESOURCE = (("host.name", "node-1"),)
 
@@ -214,8 +215,7 @@ class World:
 
     def restart(self):
         """Continue from the journal."""
-        data = b"".join(journal_format.encode(Record(1, {"a": self.fast})))
-        self.fast = journal_format.decode(data)[0].acknowledged["a"]
+        self.fast = reread(Record(1, {"a": self.fast})).acknowledged["a"]
         self.plain = replace(self.plain, boottime_ns=None)
 
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One file of the journal, open for writing: its records are appended to blocks that it already has.
+
+A file that is created with zeros up to its size needs no change of its metadata for a record: one write that
+waits for the disk (`RWF_DSYNC`, pwritev2(2)) makes it durable. OSErrors pass through.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from sidecar.kernel import trusted
+from sidecar.state import journal_log
+
+_WRITE_BYTES = 256 * 1024
+
+
+class JournalFile:
+    """A file of the journal, and the record that was last written to it."""
+
+    def __init__(self, fd: int, checksum: int, end: int, size: int) -> None:
+        """Own the descriptor; records fit up to *size*."""
+        self._fd = fd
+        self._mark = journal_log.mark(checksum)
+        self._checksum = checksum
+        self._end = journal_log.aligned(end)
+        self._size = size
+        self._status = os.fstat(fd)
+
+    @classmethod
+    def create(cls, name: str, directory_fd: int, payload: Sequence[bytes], size: int) -> "JournalFile":
+        """Create a file with a first record, at least *size* bytes long, and flush it."""
+        record, checksum = journal_log.framed(payload)
+        end = journal_log.BLOCK + sum(map(len, record))
+        size = max(size, journal_log.aligned(end))
+        parts = (journal_log.head(size), *record, bytes(size - end))
+        fd = trusted.create_file(name, directory_fd, _coalesced(parts))
+        return cls(fd, checksum, end, size)
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self._size
+
+    def has_room(self, payload: Sequence[bytes]) -> bool:
+        """Return whether one more record fits; none does after `fill`."""
+        return self._end + journal_log.FRAME_BYTES + sum(map(len, payload)) <= self._size
+
+    def is_at(self, path: str) -> bool:
+        """Return whether *path* leads to this file, in its full size."""
+        try:
+            present = os.stat(path)  # noqa: PTH116 - a Path would take as long as the rest
+        except OSError:
+            return False
+        return os.path.samestat(present, self._status) and present.st_size == self._size
+
+    def append(self, payload: Sequence[bytes]) -> None:
+        """Append a record durably."""
+        record, checksum = journal_log.framed(payload, self._checksum)
+        at = self._end
+        self.fill()  # if this fails, what the file holds in memory may not be on the disk
+        at = _write_durably(self._fd, tuple(_coalesced(record)), at)
+        self._mark, self._checksum = journal_log.mark(checksum), checksum
+        self._end = journal_log.aligned(at)
+
+    def fill(self) -> None:
+        """Leave no room for a further record."""
+        self._end = sys.maxsize
+
+    def rewrite(self, data: bytes, start: int, end: int) -> None:
+        """Write what the file holds once more, and flush it: after an error it may only be in memory."""
+        _write_durably(self._fd, (data[start:end],), start)
+
+    def acknowledge(self) -> None:
+        """Mark the last record as acknowledged; this is not flushed."""
+        os.pwrite(self._fd, self._mark, journal_log.MARK_AT)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
+
+
+def _write_durably(fd: int, parts: Sequence[bytes], at: int) -> int:
+    """Write the parts one after the other, and flush them; return their end."""
+    # Flushes only what it writes: not the block with the mark.
+    flags = os.RWF_DSYNC if len(parts) == 1 else 0
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            written = os.pwritev(fd, [view], at, flags)
+            view, at = view[written:], at + written
+    if not flags:
+        os.fdatasync(fd)
+    return at
+
+
+def _coalesced(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in parts: small ones joined to save writes, large ones uncopied to save memory."""
+    buffered: list[bytes] = []
+    size = 0
+    for part in parts:
+        if buffered and size + len(part) > _WRITE_BYTES:
+            yield b"".join(buffered)
+            buffered, size = [], 0
+        buffered.append(part)
+        size += len(part)
+    yield b"".join(buffered)

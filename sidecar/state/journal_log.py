@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Records one after the other in the journal file (pure); the last one holds.
+
+    file   = head · record · record ..., each from the beginning of a block; zeros between and after them
+    head   = magic · acknowledgement mark · size at creation
+    record = length of the payload · its complement · checksum · payload
+
+The checksum of a record is continued from that of the record before it, so a record is only valid after that
+one. A mark is valid if it repeats the checksum of the last record. Nothing that is durable is written over,
+except the mark, which has a block of its own: a record that a crash interrupts leaves all before it intact.
+Integers are in the machine's own byte order: a journal is never moved to another machine.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+MAGIC = b"XDPOTEL5"
+BLOCK = 4096
+"""Two records share no block, which is as large as the largest sector of a disk."""
+
+_SECTOR = 512
+_MARK = struct.Struct("=4sI")
+_MARKED = b"ACKD"
+MARK_AT = len(MAGIC)
+_HEAD = struct.Struct(f"={len(MAGIC)}s{_MARK.size}sQ")
+_LENGTH = struct.Struct("=I")
+_RECORD = struct.Struct("=III")
+_U32 = (1 << 32) - 1
+FRAME_BYTES = _RECORD.size
+
+
+@dataclass(frozen=True)
+class Found:
+    """
+    The last record of a file.
+
+    Attributes:
+        payload: Its payload.
+        checksum: Its checksum.
+        start: Where it begins.
+        end: Where it ends.
+        acknowledged: Whether the mark is its.
+
+    """
+
+    payload: memoryview
+    checksum: int
+    start: int
+    end: int
+    acknowledged: bool
+
+
+def head(size: int) -> bytes:
+    """Return the first block of a file that is created with *size* bytes."""
+    return _HEAD.pack(MAGIC, bytes(_MARK.size), size).ljust(BLOCK, b"\0")
+
+
+def framed(payload: Sequence[bytes], after: int = 0) -> tuple[Sequence[bytes], int]:
+    """Return a record in parts, and its checksum; *after* is that of the record before it."""
+    length = sum(map(len, payload))
+    checksum = zlib.crc32(_LENGTH.pack(length), after)
+    for part in payload:
+        checksum = zlib.crc32(part, checksum)
+    return (_RECORD.pack(length, length ^ _U32, checksum), *payload), checksum
+
+
+def aligned(size: int) -> int:
+    """Return the beginning of the first block that is not before *size*."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def mark(checksum: int) -> bytes:
+    """Return the mark that acknowledges the record with this checksum, to be written at `MARK_AT`."""
+    return _MARK.pack(_MARKED, checksum)
+
+
+def last(data: bytes) -> Found:
+    """
+    Return the last record of a file.
+
+    A record whose writing was interrupted was never sent, and is ignored.
+
+    Raises:
+        ValueError: Some record is damaged.
+
+    """
+    if len(data) < BLOCK:
+        raise ValueError("journal cut off")
+    _, marked, size = _HEAD.unpack_from(data)
+    if len(data) < size:
+        raise ValueError(f"journal cut off: {len(data):,} of {size:,} bytes")
+    known, found = set(), None
+    for found in _records(data):
+        known.add(mark(found.checksum))
+    if found is None:
+        raise ValueError("checksum mismatch in the journal's first record")
+    if not _was_interrupted(data, aligned(found.end)):
+        raise ValueError("checksum mismatch in a record of the journal")
+    if marked.startswith(_MARKED) and marked not in known:
+        raise ValueError("journal without the record that was acknowledged")
+    acknowledged = marked == mark(found.checksum)
+    return Found(found.payload, found.checksum, found.start, found.end, acknowledged)
+
+
+def _records(data: bytes) -> Iterator[Found]:
+    """Yield the records up to the first that is not valid."""
+    view, start, before = memoryview(data), BLOCK, 0
+    while start + _RECORD.size <= len(data):
+        length, _, checksum = _RECORD.unpack_from(data, start)
+        payload = view[start + _RECORD.size : start + _RECORD.size + length]
+        _, expected = framed([payload], before) if length else ((), None)  # type: ignore[list-item]
+        if len(payload) < length or checksum != expected:
+            return
+        end = start + _RECORD.size + length
+        yield Found(payload, checksum, start, end, acknowledged=False)
+        start, before = aligned(end), checksum
+
+
+def _was_interrupted(data: bytes, start: int) -> bool:
+    """
+    Return whether what follows the last valid record is nothing, or a record that was being written.
+
+    Such a record lacks a sector, maybe the first, or its end. One that is there as a whole, or is followed by
+    another, is damaged.
+    """
+    rest = data[start:]
+    if not rest.strip(b"\0"):
+        return True
+    length, complement, _ = _RECORD.unpack_from(rest) if len(rest) >= _RECORD.size else (0, 0, 0)
+    end = _RECORD.size + length
+    if length and (complement != length ^ _U32 or rest[end:].strip(b"\0")):
+        return False
+    sectors = (rest[at : at + _SECTOR] for at in range(0, min(end, len(rest)), _SECTOR))
+    return not length or end > len(rest) or any(not sector.strip(b"\0") for sector in sectors)
