@@ -45,6 +45,21 @@ def encode_attributes(attributes: Iterable[Attribute]) -> bytes:
     return b"".join(framed(b"\x3a", _key(key) + framed(b"\x12", _value(value))) for key, value in attributes)
 
 
+def head_of_integer(key: str, length: int) -> bytes:
+    """Return what precedes the varint, of *length* bytes, of an integer in an encoded attribute."""
+    return _head(key, b"\x18", length)
+
+
+def head_of_text(key: str, length: int) -> bytes:
+    """Return what precedes the *length* bytes of a text in an encoded attribute."""
+    return _head(key, _STRING_TAG + varint(length), length)
+
+
+def _head(key: str, of_value: bytes, length: int) -> bytes:
+    value = b"\x12" + varint(len(of_value) + length) + of_value
+    return b"\x3a" + varint(len(_key(key)) + len(value) + length) + _key(key) + value
+
+
 @cache
 def _key(key: str) -> bytes:
     return framed(_STRING_TAG, key.encode()) if key else b""

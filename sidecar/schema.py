@@ -4,7 +4,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -236,6 +236,10 @@ class Schema:
             return (*self.attributes, *label(key), *of_value)
         number = int.from_bytes(key[-CPU_BYTES:], sys.byteorder)
         return (*self.attributes, *label(key[:-CPU_BYTES]), *of_value, (self.cpu, number))
+
+    def attributes_by(self, label: Label) -> Label:
+        """Return the same as a function, for many keys; no attributes come from values."""
+        return label if self.cpu is None and not self.attributes else partial(self.attributes_of, label=label)
 
     @cached_property
     def _unlabelled(self) -> Attributes:

@@ -6,16 +6,14 @@ No step is per point: series whose names have the same length are laid out toget
 point looks like.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
 from sidecar.counts.columns import EncodedAttributes, SeriesTable
 from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, Rows
-from sidecar.counts.columns.names import bounds, pieces
+from sidecar.counts.columns.names import bounds, by_length, lay_out, pieces
 from sidecar.otlp import points
 
 
@@ -73,78 +71,26 @@ def template(
     """
     first = bounds(names)[rows]
     lengths = bounds(names)[rows + 1] - first
-    alike = list(_by_length(lengths))
-    shapes = {length: [_Shape.of(zeros, length, suffix) for suffix in suffixes] for length, _ in alike}
-    sizes, fronts = _looked_up(shapes, lengths)
+    alike = list(by_length(lengths))
+    fronts = {length: [points.front(zeros, length + len(each)) for each in suffixes] for length, _ in alike}
+    # By length and suffix.
+    fronts_of = np.zeros((alike[-1][0] + 1, len(suffixes)), np.int64)
+    for length, of_length in fronts.items():
+        fronts_of[length] = list(map(len, of_length))
+    front = np.take(fronts_of, lengths, axis=0)
+    sizes = front + lengths[:, np.newaxis] + np.array(list(map(len, suffixes)))
     # The points of one series are adjacent.
     ends = np.cumsum(sizes * (1 + has_base[:, np.newaxis])).reshape(sizes.shape)
     begins = ends - sizes
     blob = np.empty(int(ends[-1, -1]), np.uint8)
     for length, which in alike:
         with_base = which[has_base[which]]
-        first_of = first[np.append(which, with_base)]
-        for at, shape in enumerate(shapes[length]):
-            begin = np.append(begins[which, at], begins[with_base, at] - shape.size)
-            shape.write(blob, begin, names.encoded, first_of)
-    window = begins + fronts
+        both = np.append(which, with_base)
+        middles = pieces(names.encoded, length)[first[both]] if length else None
+        for at, suffix in enumerate(suffixes):
+            offsets = begins[both, at]
+            offsets[len(which) :] -= sizes[with_base, at]
+            lay_out(blob, offsets, fronts[length][at], middles, suffix)
+    window = begins + front - len(zeros)
     base = (window - sizes)[has_base]
     return Template(blob, np.append(0, ends[:, -1]), window.reshape(-1), base.reshape(-1))
-
-
-class _Shape(NamedTuple):
-    """
-    The points of an instrument for series whose names have the same length.
-
-    Attributes:
-        point: One of them, with zeros for the name.
-        front: Where its length ends and the numbers begin.
-        first: Where the name begins.
-        length: Bytes of the name.
-
-    """
-
-    point: bytes
-    front: int
-    first: int
-    length: int
-
-    @classmethod
-    def of(cls, zeros: bytes, length: int, suffix: bytes) -> "_Shape":
-        """Return the shape of points with a name of *length* bytes, which *suffix* follows."""
-        front = points.front(zeros, length + len(suffix))
-        return cls(front + bytes(length) + suffix, len(front) - len(zeros), len(front), length)
-
-    @property
-    def size(self) -> int:
-        """Bytes of each point."""
-        return len(self.point)
-
-    def write(self, blob: Bytes, offsets: Offsets, names: bytes, first: Offsets) -> None:
-        """Write the points at *offsets* of *blob*; their names begin at *first* of *names*."""
-        # Side by side first, so that each point is written at its offset only once.
-        made = bytearray(self.point) * len(offsets)
-        if self.length:
-            each = np.ndarray(offsets.shape, f"V{self.length}", made, self.first, (self.size,))
-            each[:] = pieces(names, self.length)[first]
-        pieces(blob, self.size)[offsets] = np.frombuffer(made, f"V{self.size}")
-
-
-def _by_length(lengths: Offsets) -> Iterator[tuple[int, Rows]]:
-    """Yield each length with the positions that have it."""
-    counts = np.bincount(lengths)
-    # Sorting numbers of one or two bytes takes a single pass or two.
-    order = np.argsort(lengths.astype(np.min_scalar_type(len(counts))), kind="stable")
-    present = np.flatnonzero(counts)
-    ends = np.cumsum(counts[present]).tolist()
-    for length, (begin, end) in zip(present.tolist(), pairwise([0, *ends]), strict=True):
-        yield length, order[begin:end]
-
-
-def _looked_up(shapes: dict[int, list[_Shape]], lengths: Offsets) -> tuple[Offsets, Offsets]:
-    """Return the size of each point, and where its length ends: a row for each series."""
-    each = len(next(iter(shapes.values())))
-    sizes, fronts = (np.zeros((max(shapes) + 1, each), np.int64) for _ in range(2))
-    for length, of_length in shapes.items():
-        sizes[length] = [shape.size for shape in of_length]
-        fronts[length] = [shape.front for shape in of_length]
-    return np.take(sizes, lengths, axis=0), np.take(fronts, lengths, axis=0)

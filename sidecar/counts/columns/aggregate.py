@@ -13,12 +13,13 @@ from itertools import islice
 
 import numpy as np
 
-from sidecar.attributes import encode_attributes
+from sidecar.attributes import decode_attributes, encode_attributes
 from sidecar.counts.aggregate import capacity
-from sidecar.counts.columns import names
+from sidecar.counts.columns import names, naming
 from sidecar.counts.columns.arrays import Rows, U64Array, as_rows, buckets_of, ends_of, rows_of, totals_of
 from sidecar.counts.columns.match import find_rows
 from sidecar.counts.columns.table import EncodedAttributes, KeyIndex, StreamTable, Table
+from sidecar.model import Attributes
 from sidecar.schema import CPU_BYTES, OVERFLOW, Schema
 
 _OVERFLOW_ENCODED = encode_attributes((OVERFLOW,))
@@ -107,19 +108,19 @@ def index_keys(streams: StreamTable, now: Table, schema: Schema) -> KeyIndex:
     before = streams.key_index
     if before is not None and before.schema is schema and before.key_bytes == now.key_bytes:
         return before
-    rows, unplaced = _known_series(before, now, schema)
-    unknown = [at for at in np.flatnonzero(rows < 0).tolist() if at not in unplaced]
+    rows, known = _known_series(before, now, schema)
+    lacking = np.flatnonzero(rows < 0)
     view = schema.parts[0].view
-    unplaced |= {at: encode_attributes(schema.attributes_of(now.key(at), view.label)) for at in unknown}
-    row_of = names.find(streams.series, set(unplaced.values()))
-    for at, series in unplaced.items():
-        rows[at] = row_of.get(series, -1)
-    still_unplaced = np.flatnonzero(rows < 0).tolist()
+    attributes_of = schema.attributes_by(view.label)
+    unplaced = naming.encode(
+        known[at] if at in known else attributes_of(now.key(at)) for at in lacking.tolist()
+    )
+    rows[lacking] = names.find(streams.series, unplaced)
     return KeyIndex(
         schema,
         now.key_bytes,
         rows.tobytes(),
-        tuple(unplaced[at] for at in still_unplaced),
+        names.select(unplaced, rows[lacking] < 0),
         _buckets(before, now, schema).tobytes() if view.bucket else b"",
     )
 
@@ -137,25 +138,28 @@ def _buckets(before: KeyIndex | None, now: Table, schema: Schema) -> Rows:
     return buckets
 
 
-def _known_series(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[Rows, dict[int, bytes]]:
-    """Return the row of each key that had one, and by key the series of those that had none."""
+def _known_series(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[Rows, dict[int, Attributes]]:
+    """Return the row of each key that had one, and by key the attributes of those that had none."""
     if before is None or before.schema is not schema or not before.key_bytes:
         return np.full(len(now), -1, np.int64), {}
     rows_before = rows_of(before)
     matches = find_rows(now.key_bytes, before.key_bytes, now.key_size)
     rows = np.where(matches >= 0, rows_before[matches], np.int64(-1))
-    if not before.unplaced:
+    if not len(before.unplaced):
         return rows, {}
     unplaced = np.flatnonzero((matches >= 0) & (rows < 0))
     index_in_unplaced = np.cumsum(rows_before < 0) - 1
     indices = index_in_unplaced[matches[unplaced]].tolist()
-    return rows, {at: before.unplaced[index] for at, index in zip(unplaced.tolist(), indices, strict=True)}
+    return rows, {
+        at: decode_attributes(before.unplaced[index])
+        for at, index in zip(unplaced.tolist(), indices, strict=True)
+    }
 
 
 def aggregate(
     streams: StreamTable,
     key_rows: bytes,
-    unplaced: Sequence[bytes],
+    unplaced: EncodedAttributes,
     counts: U64Array,
     schema: Schema,
     spread: Spread | None = None,
@@ -173,7 +177,7 @@ def aggregate(
 
     """
     overflowed, forgotten, overflow_row = 0, 0, -1
-    if unplaced:
+    if len(unplaced):
         streams, placed, overflow_row, overflowed, forgotten = _place(
             streams, as_rows(key_rows), unplaced, schema
         )
@@ -184,7 +188,7 @@ def aggregate(
 
 
 def _place(
-    streams: StreamTable, key_rows: Rows, unplaced: Sequence[bytes], schema: Schema
+    streams: StreamTable, key_rows: Rows, unplaced: EncodedAttributes, schema: Schema
 ) -> tuple[StreamTable, Rows, int, int, int]:
     """
     Assign a row to each key that has none.
@@ -195,22 +199,37 @@ def _place(
 
     """
     overflow = encode_attributes((*schema.attributes, OVERFLOW))
-    overflow_row = names.find(streams.series, {overflow}).get(overflow, -1)
-    new = [series for series in dict.fromkeys(unplaced) if series != overflow]
+    overflow_row = _row_of(overflow, streams.series)
     room = capacity(schema) - (len(streams) - (overflow_row >= 0))
+    if len(unplaced) <= room and names.are_distinct(unplaced) and _row_of(overflow, unplaced) < 0:
+        key_rows = key_rows.copy()
+        key_rows[key_rows < 0] = np.arange(len(streams), len(streams) + len(unplaced))
+        return _with(streams, unplaced), key_rows, -1, 0, 0
+    each = list(unplaced)
+    new = [series for series in dict.fromkeys(each) if series != overflow]
     evicted = _longest_idle(streams, key_rows, len(new) - room) if len(new) > room else []
     if evicted:
         streams, moved = _without(streams, evicted)
         key_rows, overflow_row = moved[key_rows], int(moved[overflow_row])
     placed = new[: max(0, room + len(evicted))]
     overflowed = len(new) - len(placed)
-    if overflow_row < 0 and (overflowed or overflow in unplaced):
+    if overflow_row < 0 and (overflowed or overflow in each):
         overflow_row = len(streams) + len(placed)
         placed.append(overflow)
     row_of = {series: row for row, series in enumerate(placed, len(streams))}
     key_rows = key_rows.copy()
-    key_rows[key_rows < 0] = [row_of.get(series, overflow_row) for series in unplaced]
-    return _with(streams, placed), key_rows, overflow_row if overflowed else -1, overflowed, len(evicted)
+    key_rows[key_rows < 0] = [row_of.get(series, overflow_row) for series in each]
+    return (
+        _with(streams, EncodedAttributes.of(placed)),
+        key_rows,
+        overflow_row if overflowed else -1,
+        overflowed,
+        len(evicted),
+    )
+
+
+def _row_of(series: bytes, names_: EncodedAttributes) -> int:
+    return int(names.find(names_, EncodedAttributes.of([series]))[0])
 
 
 def _longest_idle(streams: StreamTable, key_rows: Rows, wanted: int) -> list[int]:
@@ -235,12 +254,12 @@ def _without(streams: StreamTable, evicted: Sequence[int]) -> tuple[StreamTable,
     return remaining, np.append(np.cumsum(kept) - 1, -1)
 
 
-def _with(streams: StreamTable, new: Sequence[bytes]) -> StreamTable:
+def _with(streams: StreamTable, new: EncodedAttributes) -> StreamTable:
     """Return the streams with rows for new series, which have counted nothing and were never exported."""
     totals = np.concatenate([totals_of(streams), np.zeros((streams.width, len(new)), np.uint64)], axis=1)
     return replace(
         streams,
-        series=streams.series + EncodedAttributes.of(new),
+        series=streams.series + new,
         totals=totals.tobytes(),
         ends=streams.ends + bytes(8 * len(new)),
     )
@@ -252,13 +271,10 @@ def next_key_index(key_index: KeyIndex, key_rows: bytes, overflow_row: int) -> K
         return key_index
     before, rows = rows_of(key_index), as_rows(key_rows)
     is_unplaced = (before < 0) & (rows == overflow_row)
-    remain = is_unplaced[before < 0].tolist()
-    return KeyIndex(
-        key_index.schema,
-        key_index.key_bytes,
-        np.where(is_unplaced, np.int64(-1), rows).tobytes(),
-        tuple(series for series, remains in zip(key_index.unplaced, remain, strict=True) if remains),
-        key_index.bucket_bytes,
+    return replace(
+        key_index,
+        row_bytes=np.where(is_unplaced, np.int64(-1), rows).tobytes(),
+        unplaced=names.select(key_index.unplaced, is_unplaced[before < 0]),
     )
 
 

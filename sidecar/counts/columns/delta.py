@@ -8,7 +8,8 @@ than one view.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def window(
     aggregated = aggregate(
         streams,
         b"".join(key_index.row_bytes for key_index in key_indexes),
-        [series for key_index in key_indexes for series in key_index.unplaced],
+        reduce(add, (key_index.unplaced for key_index in key_indexes)),
         parts[0].counts if is_one else np.concatenate([part.counts for part in parts], axis=1),
         schema,
         _spread(key_indexes, schema) if schema.views else None,

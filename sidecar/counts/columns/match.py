@@ -47,6 +47,11 @@ def find_rows(now: bytes, before: bytes, key_size: int) -> Rows:
     return rows
 
 
+def hashed(keys: bytes, key_size: int) -> Words:
+    """Return a 64-bit hash of each key."""
+    return _hash(_words(keys, key_size))
+
+
 def _words(keys: bytes, key_size: int) -> Words:
     """Return the keys as u64, padded with zeros: a row for each word, a column for each key."""
     count = len(keys) // key_size

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find, select and move the encoded attributes of many series at once, by numpy (pure)."""
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.counts.columns.arrays import Bytes, Mask, Offsets
-from sidecar.counts.columns.match import find_rows
+from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, Rows
+from sidecar.counts.columns.match import find_rows, hashed
 from sidecar.counts.columns.table import EncodedAttributes
 
 _HISTOGRAM_TAG = 0x4A  # field 9, length-delimited
@@ -20,6 +22,30 @@ def pieces(data: bytes | Bytes, size: int) -> NDArray[np.void]:
     The elements overlap; the array is a view of *data*.
     """
     return np.ndarray((max(0, len(data) - size + 1),), f"V{size}", data, 0, (1,))
+
+
+def lay_out(
+    blob: Bytes, offsets: Offsets, front: bytes, middles: "NDArray[np.void] | None", back: bytes = b""
+) -> None:
+    """Write *front*, one of *middles* (None: nothing) and *back* at each of *offsets* of *blob*."""
+    length = middles.itemsize if middles is not None else 0
+    size = len(front) + length + len(back)
+    # Side by side first, so that each offset is written to only once.
+    made = bytearray(front + bytes(length) + back) * len(offsets)
+    if middles is not None:
+        np.ndarray(offsets.shape, f"V{length}", made, len(front), (size,))[:] = middles
+    pieces(blob, size)[offsets] = np.frombuffer(made, f"V{size}")
+
+
+def by_length(lengths: Offsets) -> Iterator[tuple[int, Rows]]:
+    """Yield each length with the positions that have it."""
+    counts = np.bincount(lengths)
+    # Sorting numbers of one or two bytes takes a single pass or two.
+    order = np.argsort(lengths.astype(np.min_scalar_type(len(counts))), kind="stable")
+    present = np.flatnonzero(counts)
+    ends = np.cumsum(counts[present]).tolist()
+    for length, (begin, end) in zip(present.tolist(), pairwise([0, *ends]), strict=True):
+        yield length, order[begin:end]
 
 
 def bounds(names: EncodedAttributes) -> Offsets:
@@ -68,17 +94,32 @@ def in_histogram(names: EncodedAttributes) -> EncodedAttributes:
     return EncodedAttributes(encoded.tobytes(), names.starts)
 
 
-def find(names: EncodedAttributes, wanted: set[bytes]) -> dict[bytes, int]:
-    """Return the row of each *wanted* series that is there."""
-    rows: dict[bytes, int] = {}
-    starts, lengths = bounds(names)[:-1], np.diff(bounds(names))
-    by_length: dict[int, list[bytes]] = {}
-    for name in wanted:
-        by_length.setdefault(len(name), []).append(name)
-    for length, alike in by_length.items():
-        candidates = np.flatnonzero(lengths == length)
-        # Series are distinct, so at most one has no attributes.
-        held = pieces(names.encoded, length)[starts[candidates]].tobytes() if length else b""
-        found = find_rows(b"".join(alike), held, length).tolist() if length else [len(candidates) - 1]
-        rows |= {name: int(candidates[at]) for name, at in zip(alike, found, strict=True) if at >= 0}
+def find(names: EncodedAttributes, wanted: EncodedAttributes) -> Rows:
+    """Return the row of each *wanted* series, or -1."""
+    rows = np.full(len(wanted), -1, np.int64)
+    if not len(names):
+        return rows
+    lengths, there = np.diff(bounds(wanted)), np.diff(bounds(names))
+    for length, which in by_length(lengths):
+        candidates = np.flatnonzero(there == length)
+        if not length:
+            # Series are distinct, so at most one has no attributes.
+            rows[which] = candidates[0] if len(candidates) else -1
+            continue
+        held = pieces(names.encoded, length)[bounds(names)[candidates]].tobytes()
+        found = find_rows(pieces(wanted.encoded, length)[bounds(wanted)[which]].tobytes(), held, length)
+        rows[which] = np.append(candidates, -1)[found]
     return rows
+
+
+def are_distinct(names: EncodedAttributes) -> bool:
+    """Return whether no two series are the same; False may be a mistake."""
+    for length, which in by_length(np.diff(bounds(names))):
+        if len(which) == 1:
+            continue
+        if not length:
+            return False
+        hashes = np.sort(hashed(pieces(names.encoded, length)[bounds(names)[which]].tobytes(), length))
+        if (hashes[1:] == hashes[:-1]).any():
+            return False
+    return True

@@ -149,7 +149,7 @@ class KeyIndex:
         key_bytes: The keys, as in a `Table`.
         row_bytes: For each key the row of its series in the streams, i64; -1 if the series was beyond the
             limit.
-        unplaced: The encoded attributes of the series of each key with -1, in the order of the keys.
+        unplaced: The series of each key with -1, in the order of the keys.
         bucket_bytes: For each key the number of its bucket, i64; empty unless the key tells buckets apart.
 
     """
@@ -157,7 +157,7 @@ class KeyIndex:
     schema: object
     key_bytes: bytes
     row_bytes: bytes
-    unplaced: tuple[bytes, ...]
+    unplaced: EncodedAttributes
     bucket_bytes: bytes = b""
 
 

@@ -12,7 +12,16 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from sidecar.attributes import decode_attributes, encode_attributes, split_attributes
 from sidecar.counts import cells, delta, idle
-from sidecar.counts.columns import EncodedAttributes, SeriesTable, StreamTable, Table, common_prefix, match
+from sidecar.counts.columns import (
+    EncodedAttributes,
+    SeriesTable,
+    StreamTable,
+    Table,
+    common_prefix,
+    match,
+    names,
+    naming,
+)
 from sidecar.counts.columns import cells as column_cells
 from sidecar.errors import SourceError
 from sidecar.histogram import IDENTITY, Histogram
@@ -366,6 +375,48 @@ def test_attributes_are_encoded_as_by_the_generated_classes(pairs):
 
     assert name == NumberDataPoint(attributes=key_values(pairs)).SerializeToString()
     assert decode_attributes(name) == pairs
+
+
+same_type = st.sampled_from([words, st.integers(-(2**63), 2**64), st.booleans(), words | st.integers()])
+alike = st.lists(st.tuples(words, same_type), max_size=3).flatmap(
+    lambda columns: st.lists(
+        st.tuples(*(st.tuples(st.just(key), value) for key, value in columns)), max_size=8
+    )
+)
+
+
+@settings(max_examples=200)
+@given(alike | st.lists(attributes.map(tuple), max_size=4), st.integers(1, 3))
+def test_the_attributes_of_many_series_are_encoded_as_those_of_each(series, at_once):
+    """Whether all of them have the same keys and types, or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(naming, "_AT_ONCE", at_once)
+        assert list(naming.encode(series)) == list(map(encode_attributes, series))
+
+
+def test_texts_and_integers_are_encoded_in_columns(monkeypatch):
+    """None of them one by one."""
+    monkeypatch.setattr(naming, "encode_attributes", None)
+    series = [
+        (("source", text), ("port", number)) for text in ("", "é", "x" * 300) for number in (0, -1, 443)
+    ]
+
+    assert list(naming.encode(series)) == list(map(encode_attributes, series))
+
+
+@given(st.lists(attributes.map(tuple), unique=True, max_size=6), st.lists(attributes.map(tuple), max_size=6))
+def test_series_are_found_by_their_names(there, wanted):
+    """Those without attributes too; two that are the same are noticed."""
+    wanted = [*wanted, *there[::2]]
+    names_there, names_wanted = (
+        EncodedAttributes.of(map(encode_attributes, series)) for series in (there, wanted)
+    )
+
+    found = names.find(names_there, names_wanted).tolist()
+
+    assert found == [there.index(series) if series in there else -1 for series in wanted]
+    assert names.are_distinct(names_there)
+    assert not names.are_distinct(names_there + names_there) or not there
 
 
 @given(st.lists(attributes.map(tuple), unique=True, max_size=4), st.integers(0, 4), attributes.map(tuple))
