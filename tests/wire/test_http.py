@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from google.rpc.status_pb2 import Status
@@ -18,6 +19,8 @@ from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp.http_answer import CONTENT_TYPE
 from sidecar.otlp.outcome import Delivered, Rejected, Retry
 from sidecar.otlp_http import HttpPusher
+from tests.certificates import authority
+from tests.wire.test_proxy import Proxy
 
 # OTLP specification, "OTLP/HTTP Response", "Retryable Response Codes".
 RETRYABLE = (429, 502, 503, 504)
@@ -287,6 +290,47 @@ def test_tls_and_mtls(dial, authorities, case):
     assert receiver.bodies == []
     if case == "another CA":
         assert outcome.cause == "its certificate is not signed by a CA that we trust"
+
+
+def test_certificates_replaced_on_disk_are_picked_up(dial, authorities, tmp_path):
+    """With the next call; a file that is half written keeps the ones that are loaded."""
+    ours, theirs = authorities
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ours.server, ours.server_key)
+    ca = tmp_path / "ca.pem"
+    ca.write_text(Path(theirs.ca).read_text())
+    with contextlib.closing(Receiver(context)) as receiver:
+        pusher = dial(receiver.port, secure=True, certificate=str(ca))
+        assert isinstance(pusher.push(b""), Retry)
+        ca.write_text(Path(ours.ca).read_text())
+        assert pusher.push(b"") == Delivered()
+        ca.write_text("-----BEGIN CERT")
+        assert pusher.push(b"") == Delivered()
+
+
+def test_tls_goes_through_a_proxy_by_connect(tmp_path, monkeypatch):
+    """The proxy learns host and port, and gets its own password; the Collector gets the token."""
+    made = authority(tmp_path, "ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*made.issue("server", host="collector.example"))
+    with contextlib.closing(Receiver(context)) as receiver, contextlib.closing(Proxy(receiver.port)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
+        endpoint = Endpoint(
+            "collector.example:4318",
+            secure=True,
+            path="/v1/metrics",
+            certificate=str(made.ca),
+            headers=(("authorization", "Bearer hunter2"),),
+        )
+        with contextlib.closing(HttpPusher(endpoint)) as pusher:
+            assert [pusher.push(REQUEST) for _ in range(2)] == [Delivered()] * 2
+        assert receiver.bodies == [REQUEST] * 2
+        assert "authorization: Bearer hunter2" in receiver.heads[0]
+        assert "roxy-" not in receiver.heads[0]
+    (head,) = proxy.heads
+    assert head.startswith(b"CONNECT collector.example:4318 HTTP/1.")
+    assert b"Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=" in head
+    assert b"hunter2" not in head + proxy.received
 
 
 def test_a_proxy_gets_what_is_not_for_loopback(receiver, monkeypatch):
