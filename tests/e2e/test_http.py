@@ -1,36 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sidecar's own OTLP/HTTP: to Prometheus without a Collector, and to a Collector with base points."""
+"""
+The sidecar's own OTLP/HTTP: to a Collector with base points, and what is sent.
 
+To Prometheus without a Collector, exactly: `no-collector` of tests/chaos.
+"""
+
+import contextlib
 import time
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
 from demo.ports import Ports
-from demo.prometheus import query
 from scale import services
 from tests.e2e.answers import total_packets
 from tests.waiting import answered, settled
+from tests.wire.test_http import Receiver
 
 HTTP = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TIMEOUT": "2000"}
 CUMULATIVE = {**HTTP, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative"}
-
-
-def test_prometheus_without_a_collector_is_exact(tmp_path, counter):
-    """Into its OTLP receiver, while both are killed and restarted."""
-    backend = Ports.free()
-    url = f"http://127.0.0.1:{backend.prometheus}/api/v1/otlp"
-    store = services.store(tmp_path, backend)
-    sidecar = services.sidecar(tmp_path, counter.pin, url, settings=CUMULATIVE)
-    with store, sidecar:
-        for each, pause_s in ((store, 1.5), (sidecar, 0.5), (store, 0.5)):
-            time.sleep(0.7)
-            each.kill()
-            time.sleep(pause_s)
-            each.start()
-        time.sleep(0.5)
-        counter.hold()
-
-        for name, field in (("xdp_packets_total", "total_packets"), ("xdp_bytes_total", "total_bytes")):
-            truth = str(counter.truth[field])
-            assert truth == settled(lambda name=name: query(backend, name), truth)
 
 
 def test_a_collector_is_exact_over_http(tmp_path, counter):
@@ -71,3 +58,34 @@ def test_an_address_that_is_no_receiver_is_explained(tmp_path, counter):
             "no OTLP metrics are accepted there (HTTP 404: 404 page not found): name its OTLP/HTTP address"
         )
         answered(lambda: explained in sidecar.log.read_text())
+
+
+def test_what_describes_the_sender_is_sent_with_its_type(tmp_path, counter):
+    """The resource is text, as its variables are; a source's attributes are what the configuration says."""
+    configuration = tmp_path / "sources.yaml"
+    attributes = '{rack: 7, canary: true, slot: "7"}'
+    configuration.write_text(f"sources: [{{pin: {counter.pin}, attributes: {attributes}}}]")
+    settings = {**HTTP, "OTEL_RESOURCE_ATTRIBUTES": "port=80,drained=true"}
+    with contextlib.closing(Receiver()) as receiver:
+        url = f"http://127.0.0.1:{receiver.port}"
+        sidecar = services.sidecar(tmp_path, counter.pin, url, "--self-metrics", settings=settings)
+        at = sidecar.command.index("--map-path")
+        sidecar.command = [*sidecar.command[:at], "--config", str(configuration), *sidecar.command[at + 2 :]]
+        with sidecar:
+            answered(lambda: len(receiver.bodies) >= 2)
+
+    counts, own = (ExportMetricsServiceRequest.FromString(body) for body in receiver.bodies[:2])
+    for request in (counts, own):
+        (whole,) = request.resource_metrics
+        (scope,) = whole.scope_metrics
+        resource = {pair.key: pair.value.WhichOneof("value") for pair in whole.resource.attributes}
+        assert set(resource) >= {"port", "drained", "service.version", "service.instance.id", "host.name"}
+        assert set(resource.values()) == {"string_value"}
+        assert whole.schema_url.startswith("https://opentelemetry.io/schemas/1.")
+        assert (scope.scope.name, scope.scope.version) == ("xdp-otel", "0.1.0")
+    point = counts.resource_metrics[0].scope_metrics[0].metrics[0].sum.data_points[0]
+    types = {pair.key: pair.value.WhichOneof("value") for pair in point.attributes}
+    assert types == {"rack": "int_value", "canary": "bool_value", "slot": "string_value"}
+    assert {metric.name.split(".")[1] for metric in own.resource_metrics[0].scope_metrics[0].metrics} == {
+        "otel"
+    }
