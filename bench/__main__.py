@@ -18,6 +18,7 @@ from bench import (
     growth,
     journal,
     many_keys,
+    many_sources,
     page,
     profile,
     shapes,
@@ -42,6 +43,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[], Iterable[Row]]]] = {
     "keys": ("100,000 keys", many_keys.rows),
     "whole": ("whole cycles over 100,000 keys", whole.rows),
     "page": ("/metrics with 100,000 keys", page.rows),
+    "sources": ("many sources", many_sources.rows),
     "shapes": ("100,000 keys in other maps", shapes.rows),
 }
 _GROWTH, _PROFILE, _SHAPES = "growth", "profile", "shapes"

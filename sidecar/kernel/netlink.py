@@ -113,19 +113,20 @@ def default_routes() -> set[int]:
 
 class Changes:
     """
-    Learns that interfaces or routes of a network namespace changed, without asking.
+    Learns that interfaces of a network namespace, or its routes, changed, without asking.
 
     Open it in the namespace: the socket stays there. Attributes:
         fd: Readable when there is something to take.
 
     """
 
-    def __init__(self) -> None:
-        """Listen from now on; raise KernelError if that is not possible."""
+    def __init__(self, *, of_routes: bool = True) -> None:
+        """Listen from now on, also for changes *of_routes*; raise KernelError if that is not possible."""
+        groups = _RTMGRP_LINK | (_RTMGRP_IPV4_ROUTE | _RTMGRP_IPV6_ROUTE if of_routes else 0)
         with _errors("listen for changes of interfaces by rtnetlink"):
             kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
             self._channel = socket.socket(socket.AF_NETLINK, kind, _NETLINK_ROUTE)
-            self._channel.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_ROUTE | _RTMGRP_IPV6_ROUTE))
+            self._channel.bind((0, groups))
         self.fd = self._channel.fileno()
 
     def take(self) -> bool:

@@ -20,6 +20,7 @@ from sidecar.describe.spec import MapRef, SourceSpec
 from sidecar.errors import SidecarError, SourceError, explain, from_os_error, placed
 from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
+from sidecar.kernel.attachment import Attachment
 from sidecar.kernel.capabilities import Capability, remedy
 from sidecar.kernel.interface import GONE, Interface, exists
 from sidecar.kernel.interface_lock import InterfaceLock
@@ -146,9 +147,13 @@ def expanded(specs: Sequence[SourceSpec]) -> list[tuple[SourceSpec, bool]]:
 
 def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | None) -> Source:
     """Return a source that reads the shipped program's map and attaches the program whenever it is not."""
-    pin = _Pin(interface.map_pin)
+    pin, attachment = _Pin(interface.map_pin), Attachment(interface)
 
     def locate(present: bpf.MapInfo | None) -> int | None:
+        # The same file at this path is in the same directory, so that is the one which is locked.
+        if present and pin.leads_to(present) and attachment.is_untouched():
+            return None
+        attachment.look_begins()
         if present and interface.index and not exists(interface):
             return None  # the pattern that it is a member of will see that it has gone
         if lock:
@@ -163,6 +168,7 @@ def _by_interface(spec: SourceSpec, interface: Interface, lock: InterfaceLock | 
             if fd is not None:
                 os.close(fd)
             raise
+        attachment.look_ended()
         return fd
 
     return _source(name_of(spec), with_interface_name(spec, interface), locate, pin=interface.map_pin)
@@ -278,21 +284,25 @@ class _Pin:
     """A pin, and the file it was when last opened: a file of bpffs is the same object for its lifetime."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._name = path, str(path)
         self._last: tuple[int, object] | None = None
 
     def open(self, present: bpf.MapInfo | None) -> int | None:
         """Return the map, or None if the pin still is the file by which *present* was opened."""
         file = self._file()
-        if present and self._last == (present.id, file):
+        if present and file and self._last == (present.id, file):
             return None
         fd = pins.open_map(self._path)
         self._last = (info_of(fd).id, file) if file else None
         return fd
 
+    def leads_to(self, present: bpf.MapInfo) -> bool:
+        """Return whether the pin still is the file by which *present* was opened."""
+        return self._last is not None and self._last == (present.id, self._file())
+
     def _file(self) -> tuple[int, ...] | None:
         try:
-            status = os.stat(self._path)  # noqa: PTH116  # cheaper, and runs each cycle
+            status = os.stat(self._name)  # noqa: PTH116  # cheaper, and runs each cycle
         except OSError:
             return None  # opening it will say why
         return status.st_dev, status.st_ino, status.st_ctime_ns

@@ -19,6 +19,7 @@ from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.sources import locate
 from tests.kernel.user_program import ROOT
 from tests.packet_counter import FIELDS
+from tests.waiting import answered
 
 
 def send(interface, count, size=60):
@@ -85,6 +86,49 @@ def test_attaching_twice_changes_nothing(veth, source):
     xdp.attach(veth)
 
     assert libbpf.attached_prog_id(socket.if_nametoindex(veth.name)) == prog_id
+
+
+def detach_the_link(veth):
+    fd = bpf.obj_get(str(veth.link_pin))
+    bpf.link_detach(fd)
+    os.close(fd)
+
+
+def unpin_the_map(veth):
+    veth.map_pin.unlink()
+
+
+def unpin_the_link(veth):
+    veth.link_pin.unlink()
+
+
+def rename(veth):
+    for one, other in ((veth.name, "xdpotelrenamed"), ("xdpotelrenamed", veth.name)):
+        subprocess.run(["ip", "link", "set", one, "name", other], check=True)
+
+
+def is_untouched(source, looks):
+    """Whether three readings went without a look."""
+    looks.clear()
+    for _ in range(3):
+        source.read()
+    return not looks
+
+
+@pytest.mark.parametrize("touch", [detach_the_link, unpin_the_map, unpin_the_link, rename, reattach])
+def test_an_attachment_is_looked_at_as_a_whole_once_it_was_touched(veth, source, monkeypatch, touch):
+    """Not in each cycle: with hundreds of interfaces, that would be most of the cycle."""
+    looks = []
+    attach = xdp.attach
+    monkeypatch.setattr(xdp, "attach", lambda interface: looks.append(interface) or attach(interface))
+    # The kernel's messages about the interface itself may still be coming.
+    assert answered(lambda: is_untouched(source, looks))
+
+    touch(veth)
+    assert answered(lambda: not is_untouched(source, looks))
+    before = counts(source)["total_packets"]
+    send(veth, 3)
+    assert counts(source)["total_packets"] == before + 3
 
 
 def test_a_foreign_program_is_named_and_never_replaced(veth, cleanup):
