@@ -23,6 +23,7 @@ STEP := tools/run-step
 # Helm for the chart's tests: built, unless an existing one is named (HELM=/usr/local/bin/helm).
 HELM_VERSION := v4.3.2
 ACTIONLINT_VERSION := v1.7.12
+NFPM_VERSION := v2.45.2
 # Its registry, in memory, for a test of the chart's OCI artefact.
 CRANE_VERSION := v0.21.0
 HELM ?= $(BIN)/helm-$(HELM_VERSION)
@@ -166,7 +167,7 @@ pictures: prometheus promtool install ## draw the overview and a histogram for d
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.histogram_picture
 
-release: bpf collector release-tools $(HELM) ## build what users install, into dist/ (REGISTRY=)
+release: bpf collector release-tools $(HELM) $(BIN)/nfpm ## build what users install, into dist/ (REGISTRY=)
 	@$(RELEASE)/bin/python -m release $(ARGS)
 
 workflows: release-tools $(BIN)/actionlint ## check .github/workflows (actionlint, zizmor)
@@ -197,11 +198,12 @@ test-systemd: wheel collector image-systemd ## test deploy/systemd in a containe
 	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/systemd $(ARGS)
 
-test-release: release $(BIN)/crane ## build it twice, install and run it (needs qemu-user)
+test-release: image-systemd release $(BIN)/crane ## build twice, install and run it (needs qemu-user, rpm)
 	@cp dist/SHA256SUMS .build/SHA256SUMS
 	@$(RELEASE)/bin/python -m release $(ARGS)
 	@cmp dist/SHA256SUMS .build/SHA256SUMS
-	@XDP_OTEL_TEST_RELEASE=1 $(PYTHON) -m pytest tests/release
+	@XDP_OTEL_TEST_RELEASE=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
+		$(PYTHON) -m pytest tests/release
 
 test-selinux: .venv/bin/xdp-otel ## compile and link deploy/selinux (SELINUX_SHARE=)
 	@XDP_OTEL_TEST_SELINUX=1 $(PYTHON) -m pytest tests/selinux $(ARGS)
@@ -279,6 +281,11 @@ $(BIN)/actionlint: | go
 $(BIN)/crane: | go
 	@$(STEP) 'building crane' env GOBIN='$(CURDIR)/$(BIN)' go install -trimpath \
 		github.com/google/go-containerregistry/cmd/crane@$(CRANE_VERSION)
+	@touch $@
+
+$(BIN)/nfpm: | go
+	@$(STEP) 'building nfpm, which makes DEB and RPM' env GOBIN='$(CURDIR)/$(BIN)' go install -trimpath \
+		github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 	@touch $@
 
 $(BIN)/helm-%: | go

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from demo.processes import ROOT
 from demo.progress import step
-from release import chart, chart_oci, checksums, collector, images, python, sbom, standalone
+from release import chart, chart_oci, checksums, collector, images, packages, python, sbom, standalone
 from release.architectures import ARCHITECTURES
 from release.commands import ReleaseError, run
 from sidecar import __version__
@@ -45,6 +45,9 @@ def _build(dist: Path, registry: str, source: str) -> None:
     with step("lists of parts (SBOM)"):
         sbom.of_wheel(dist, wheel)
         sbom.of_collector(dist)
+    for architecture in ARCHITECTURES:
+        with step(f"DEB and RPM for {architecture}"):
+            packages.build(dist, wheel, architecture)
     checksums.write(dist)
 
 

@@ -23,10 +23,14 @@ def build(dist: Path, architecture: str) -> None:
         cwd=_SOURCES,
         env={"GOOS": "linux", "GOARCH": architecture, "CGO_ENABLED": "0"},
     )
-    members = {"otelcol-xdp": program, "LICENSE": ROOT / "LICENSE", "README.md": ROOT / "collector/README.md"}
-    members |= {name: ROOT / "collector" / name for name in _CONFIGURATIONS}
-    members |= _licences(program)
+    members = {"otelcol-xdp": program, **documents(program)}
     archive.write(dist / f"{top}.tar.gz", top, members, frozenset({"otelcol-xdp"}))
+
+
+def documents(program: Path) -> dict[str, Path]:
+    """Return what goes with *program*, by its place next to it."""
+    members = {"LICENSE": ROOT / "LICENSE", "README.md": ROOT / "collector/README.md"}
+    return members | {name: ROOT / "collector" / name for name in _CONFIGURATIONS} | _licences(program)
 
 
 def modules(program: Path) -> list[tuple[str, str]]:

@@ -22,6 +22,8 @@ _NEED_ARTEFACTS = {
     "release/test_chart.py": ("release", "what is released"),
     "release/test_sidecar.py": ("release", "what is released"),
     "selinux/test_policy.py": ("selinux", "SELinux's tools and Debian's policy"),
+    "release/test_deb.py": ("release", "what is released, podman and images"),
+    "release/test_packages.py": ("release", "what is released, and rpm"),
 }
 """By file: the make target `test-…` that runs it and sets XDP_OTEL_TEST_… to 1, and what it makes first."""
 _counts = {"run": 0, "skipped": 0}

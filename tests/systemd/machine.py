@@ -109,9 +109,7 @@ def kernel():
 
 def served():
     """Return the counters of the interface that the Collector serves."""
-    lines = [
-        line for line in said("/opt/xdp-otel/bin/python", "-c", SCRAPE).splitlines() if INTERFACE in line
-    ]
+    lines = [line for line in said("python3", "-c", SCRAPE).splitlines() if INTERFACE in line]
     values = {line.partition("{")[0]: line.rpartition(" ")[2] for line in lines}
     return {field: int(float(values[name])) for field, name in METRICS.items() if name in values}
 
