@@ -22,11 +22,13 @@ from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.attachment import Attachment
 from sidecar.kernel.capabilities import Capability, remedy
+from sidecar.kernel.cpus import possible_cpus
 from sidecar.kernel.interface import GONE, Interface, exists
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.schema import Schema
 from sidecar.sources.attached import AttachedMap
 from sidecar.sources.feeders import Feeders
+from sidecar.sources.memory_forecast import forecast
 from sidecar.sources.source import CountingSince, Locate, Resolve, Source, info_of
 from sidecar.suggest import did_you_mean
 
@@ -249,9 +251,10 @@ def schema(
         if before is None:
             raise
         return resolve_fitting(spec, info, by_btf, before, refusal)
-    if before and by_btf is None and info.btf_value_type_id:
-        return replace(resolved, warnings=(*resolved.warnings, _unverified(info)))
-    return resolved
+    is_unverified = before and by_btf is None and info.btf_value_type_id
+    more = [_unverified(info)] if is_unverified else []
+    more += filter(None, [forecast(info, resolved, len(possible_cpus()) if info.kind.is_per_cpu else 1)])
+    return replace(resolved, warnings=(*resolved.warnings, *more)) if more else resolved
 
 
 def _unverified(info: bpf.MapInfo) -> str:

@@ -143,42 +143,45 @@ def _extract(raw: bytes, count: int, slots: int, stride: int, field: Field) -> U
     return number & np.uint64((1 << field.bits) - 1)
 
 
-def growth(steps: U64Array, known: Mask, columns: Sequence[Column]) -> U64Array:
+def growth(now: U64Array, was: U64Array | None, known: Mask, columns: Sequence[Column]) -> U64Array:
     """
     Return the growth of each field over all CPUs, modulo 2^64, of many entries (`counts.cells.growth`).
 
     Args:
-        steps: What each cell grew by, modulo 2^64: a row for each cell, a column for each entry. The falls of
-            counters (`resets`) are left out.
+        now: Cells: a row for each cell, a column for each entry.
+        was: The cells to count from, already without the falls of counters (`resets`); 0 if not *known*.
+            None: zero.
         known: Whether each entry was there before.
         columns: The columns of the reading.
 
     """
     if all(column.bits == 64 for column in columns):
-        return steps
-    by_field = np.zeros((len(columns), steps.shape[1]), np.uint64)
+        return now if was is None else now - was
+    by_field = np.zeros((len(columns), now.shape[1]), np.uint64)
     start = 0
     for at, column in enumerate(columns):
-        for step in steps[start : start + column.cells]:
+        # Cell by cell, since there may be one for each of hundreds of CPUs.
+        for cell in range(start, start + column.cells):
+            step = now[cell] if was is None else now[cell] - was[cell]
             by_field[at] += _in_width(step, known, column)
         start += column.cells
     return by_field
 
 
-def _in_width(steps: U64Array, known: Mask, column: Column) -> U64Array:
-    """Return steps in the cells' own width, sign-extended where the field may fall."""
+def _in_width(step: U64Array, known: Mask, column: Column) -> U64Array:
+    """Return a step in the cell's own width, sign-extended where the field may fall."""
     if column.bits == 64:
-        return steps
-    steps = steps & np.uint64((1 << column.bits) - 1)
+        return step
+    step = step & np.uint64((1 << column.bits) - 1)
     if not column.signed and column.monotonic:
-        return steps
+        return step
     sign = np.uint64(1 << (column.bits - 1))
-    return np.where(known | np.bool_(column.signed), (steps ^ sign) - sign, steps)
+    return np.where(known | np.bool_(column.signed), (step ^ sign) - sign, step)
 
 
 def values(now: U64Array, columns: Sequence[Column]) -> U64Array:
     """Return the value of each field, added up over the CPUs, modulo 2^64, of many entries."""
-    return growth(now, np.zeros(now.shape[1], np.bool_), columns)
+    return growth(now, None, np.zeros(now.shape[1], np.bool_), columns)
 
 
 def sums(table: Table, columns: Sequence[Column]) -> tuple[int, ...]:

@@ -47,33 +47,31 @@ def growth_since(now: Table, before: Table | None, columns: Sequence[Column], re
         known, was, vanished = rows >= 0, was[:, rows], _vanished(before, rows)
         if not known.all():
             was[:, ~known] = 0
-    counters, steps = Counters(columns), cells - was
-    suspects = _suspects(steps, was, counters, known)
+    counters = Counters(columns)
+    suspects = np.flatnonzero(known & _suspects(cells, was, counters))
     if len(suspects):
-        start = _start_of(now, suspects, cells[:, suspects], was[:, suspects], counters, resets)
-        steps[:, suspects] = cells[:, suspects] - start
-    return Growth(growth(steps, known, columns), vanished)
+        was = was.copy()
+        was[:, suspects] = _start_of(now, suspects, cells[:, suspects], was[:, suspects], counters, resets)
+    return Growth(growth(cells, was, known, columns), vanished)
 
 
-def _suspects(steps: U64Array, was: U64Array, counters: Counters, known: Mask) -> Rows:
+def _suspects(now: U64Array, was: U64Array, counters: Counters) -> Mask:
     """
-    Return the entries that need a closer look: `Counters.may_have_fallen` of each.
+    Return which entries need a closer look: `Counters.may_have_fallen` of each.
 
     A counter that went back took a step of more than half its range, modulo 2^64, unless its 64 bits held
     more than half of that: then any step back is suspect.
     """
-    suspect: Mask | None = None
+    suspect = np.zeros(now.shape[1], np.bool_)
     for index in counters.indices:
         half = counters.halves[index]
-        is_far = steps[index].max(initial=0) >= half
-        is_high = half == _HALF and was[index].max(initial=0) >= half
-        if is_far or is_high:
-            found = steps[index] >= half
-            if is_high:
-                # What it held and the step exceed 2^64.
-                found |= steps[index] > ~was[index]
-            suspect = found if suspect is None else suspect | found
-    return np.flatnonzero(known & suspect) if suspect is not None else np.empty(0, np.int64)
+        # Cell by cell, since there may be one for each of hundreds of CPUs.
+        step = now[index] - was[index]
+        if step.max(initial=0) >= half:
+            suspect |= step >= half
+        if half == _HALF and was[index].max(initial=0) >= half:
+            suspect |= now[index] < was[index]
+    return suspect
 
 
 def _start_of(
