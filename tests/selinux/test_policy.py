@@ -19,6 +19,7 @@ from demo.processes import ROOT
 # Where the packages selinux-policy-dev and selinux-policy-default have put their files.
 SHARE = Path(os.environ.get("SELINUX_SHARE", "/usr/share/selinux"))
 HERE = Path(__file__).parent
+SOURCES = ("Makefile", "xdp_otel.fc", "xdp_otel.if", "xdp_otel.te", "xdp_otel_container.te")
 DOMAINS = ("xdp_otel_t", "xdp_otel_container_t")
 COUNTING = {"map_create", "map_read", "map_write", "prog_load", "prog_run"}
 WRITING = {"write", "append", "create", "unlink", "add_name", "remove_name", "setattr", "rename"}
@@ -38,7 +39,8 @@ def linked(tmp_path_factory):
     modules = sorted(SHARE.glob("default/*.pp.bz2"))
     assert modules, "no policy: install selinux-policy-default selinux-policy-dev, or set SELINUX_SHARE"
     sources, store = (tmp_path_factory.mktemp(name) for name in ("sources", "store"))
-    for path in (*(ROOT / "deploy/selinux").iterdir(), HERE / "container.te"):
+    given = [ROOT / "deploy/selinux" / name for name in SOURCES]
+    for path in (*given, HERE / "container.te"):
         shutil.copy(path, sources)
     output = run("make", "-C", sources, f"SHAREDIR={SHARE}", "NAME=default", "TYPE=mcs")
     assert "warning" not in output.lower(), output
