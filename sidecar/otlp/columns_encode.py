@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from sidecar.counts.columns import SeriesTable
-from sidecar.kinds import Kind
 from sidecar.model import Attribute, Temporality
 from sidecar.otlp import message
+from sidecar.otlp.columns_exponential import ExponentialBodies
 from sidecar.otlp.columns_points import Bodies, Form, Group
 from sidecar.schema import Instrument, Schema
 from sidecar.u64 import LARGEST_COUNT
@@ -27,9 +27,6 @@ _MOST_KEPT = 1 << 17
 
 def is_encodable(temporality: Temporality, schema: Schema, series: SeriesTable) -> bool:
     """Return whether every value fits its point and no time is zero, which protobuf would omit."""
-    # The counts of an exponential histogram are varints, so its points differ in length.
-    if any(each.kind is Kind.EXPONENTIAL for each in schema.instruments):
-        return False
     if any(len({Form.of(each) for _, each in metric}) > 1 for metric in _by_metric(schema)):
         return False
     if not schema.instruments or not series or not series.start_time_ns or not series.start_ns.all():
@@ -63,14 +60,21 @@ class _Encoder:
         self._metrics = [(placed[0][1], *self._place(placed)) for placed in _by_metric(schema)]
 
     def _place(self, placed: Sequence[tuple[int, Instrument]]) -> tuple[int, int]:
-        key = Form.of(placed[0][1]), tuple(instrument.attributes for _, instrument in placed)
-        group = self._groups.setdefault(key, Group(*key, []))
+        form, suffixes = Form.of(placed[0][1]), tuple(instrument.attributes for _, instrument in placed)
+        # The points of each exponential histogram have lengths of their own.
+        key = form, suffixes, form.exponential and placed[0][1].name
+        group = self._groups.setdefault(key, Group(form, suffixes, []))
         group.metrics.append(list(placed))
         return list(self._groups).index(key), len(group.metrics) - 1
 
     def requests(self, series: SeriesTable) -> Iterator[bytes]:
         """Yield the requests of some series, as many in each as `otlp.encode` would put into it."""
-        groups = [Bodies(self._schema, group, series, self._temporality) for group in self._groups.values()]
+        groups = [
+            (ExponentialBodies if group.form.exponential else Bodies)(
+                self._schema, group, series, self._temporality
+            )
+            for group in self._groups.values()
+        ]
 
         def encode_range(first: int, last: int) -> bytes:
             bodies = [group.between(first, last) for group in groups]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from sidecar.attributes import encode_attributes
 from sidecar.counts.columns import SeriesTable
-from sidecar.counts.columns.arrays import Bytes, Offsets, U64Array
-from sidecar.counts.columns.names import in_histogram
+from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, U64Array
+from sidecar.counts.columns.names import with_tag
 from sidecar.kinds import Kind
 from sidecar.model import Attributes, Temporality
 from sidecar.otlp import points
@@ -47,20 +47,26 @@ class Form:
         gauge: The kind; None for what counts in windows.
         zeros: The numbers of a point, all zero.
         offsets: The offsets of its values among them.
-        is_histogram: Whether its attributes have the tag that they have in a histogram.
+        tag: That of its attributes.
+        exponential: Of an exponential histogram, what its buckets are: their number, and the first exponent.
 
     """
 
     gauge: Kind | None
     zeros: bytes
     offsets: tuple[int, ...]
-    is_histogram: bool = False
+    tag: bytes = b""
+    exponential: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, instrument: Instrument) -> "Form":
         """Return the form of an instrument's points."""
-        if instrument.histogram:
-            return cls(None, *points.histogram_layout(instrument.histogram), is_histogram=True)
+        of = instrument.histogram
+        if of and instrument.kind is Kind.EXPONENTIAL:
+            buckets = len(of.counts), of.first_exponent
+            return cls(None, *points.exponential_layout(of), points.EXPONENTIAL_ATTRIBUTE, buckets)
+        if of:
+            return cls(None, *points.histogram_layout(of), points.HISTOGRAM_ATTRIBUTE)
         if instrument.kind.is_sum:
             return cls(None, points.DOUBLE_SUM if instrument.is_double else points.SUM, (points.VALUE,))
         zeros = points.DOUBLE if instrument.is_double else points.INTEGER
@@ -95,10 +101,9 @@ class Bodies:
     def __init__(self, schema: Schema, group: Group, series: SeriesTable, temporality: Temporality) -> None:
         """Lay out the points."""
         names, suffixes = series.names, list(map(encode_attributes, group.suffixes))
-        if group.form.is_histogram:
-            names, suffixes = in_histogram(names), list(map(points.in_histogram, suffixes))
-        bases = temporality is Temporality.DELTA_WITH_BASE and group.form.gauge is None
-        self._has_base = ~series.is_new & np.bool_(bases)
+        if tag := group.form.tag:
+            names, suffixes = with_tag(names, tag), [points.with_tag(each, tag) for each in suffixes]
+        self._has_base = with_base(group.form, series, temporality)
         self._template = template_of(names, series, group.form.zeros, suffixes, self._has_base)
         self._schema, self._group, self._series, self._temporality = schema, group, series, temporality
 
@@ -110,36 +115,29 @@ class Bodies:
         bodies = template.blob[begin:end].reshape(1, -1).copy()
         places = [template.window[each * first : each * last] - begin]
         counts = series.totals if self._temporality is Temporality.CUMULATIVE else series.counts
-        times, values = [self._times(series)], [self._values(series, counts)]
+        of_points, values = (
+            [times(group.form, series, self._temporality, each)],
+            [self._values(series, counts)],
+        )
         has_base = self._has_base[first:last]
         if has_base.any():
             before = np.count_nonzero(self._has_base[:first])
             some = slice(each * before, each * (before + np.count_nonzero(has_base)))
             places.append(template.base[some] - begin)
             based = series if has_base.all() else series.only(np.flatnonzero(has_base))
-            birth = series.start_time_ns
-            times.append([(points.START, birth), (points.TIME, birth + points.BASE_NS)])
+            of_points.append(base_times(series))
             values.append(self._values(based, based.totals - based.counts))
         zeros, middle = group.form.zeros, group.form.offsets[0]
         if len(group.metrics) == 1:
-            for at, of_metric in zip(places, map(add, times, values), strict=True):
+            for at, of_metric in zip(places, map(add, of_points, values), strict=True):
                 _fill(bodies, at, zeros, 0, of_metric)
             return bodies
-        for at, of_all in zip(places, times, strict=True):
+        for at, of_all in zip(places, of_points, strict=True):
             _fill(bodies, at, zeros[:middle], 0, of_all)
         bodies = np.repeat(bodies, len(group.metrics), axis=0)
         for at, of_each in zip(places, values, strict=True):
             _fill(bodies, at, zeros[middle:], middle, of_each)
         return bodies
-
-    def _times(self, series: SeriesTable) -> Numbers:
-        """Return the times of the points of the window."""
-        if self._group.form.gauge:
-            return [(points.GAUGE_TIME, series.end_ns)]
-        start: int | U64Array = series.start_time_ns
-        if self._temporality is not Temporality.CUMULATIVE:
-            start = np.repeat(series.start_ns, len(self._group.suffixes))
-        return [(points.START, start), (points.TIME, series.end_ns)]
 
     def _values(self, series: SeriesTable, counts: U64Array) -> Numbers:
         """Return the values of the points, given what the series counted."""
@@ -153,10 +151,30 @@ class Bodies:
                 if group.form.gauge:
                     numbers = [_gauge(self._schema, instrument, series, at)]
                 else:
-                    numbers = _counted(self._schema, instrument, counts, at)
+                    numbers = counted(self._schema, instrument, counts, at)
                 for (_, of_metrics), of_metric in zip(values, numbers, strict=True):
                     of_metrics[row, :, column] = of_metric
         return [(offset, of_metrics.reshape(len(group.metrics), -1)) for offset, of_metrics in values]
+
+
+def with_base(form: Form, series: SeriesTable, temporality: Temporality) -> Mask:
+    """Return which series have base points."""
+    return ~series.is_new & np.bool_(temporality is Temporality.DELTA_WITH_BASE and form.gauge is None)
+
+
+def times(form: Form, series: SeriesTable, temporality: Temporality, each: int = 1) -> Numbers:
+    """Return the times of the points of the window, of which each series has *each*."""
+    if form.gauge:
+        return [(points.GAUGE_TIME, series.end_ns)]
+    is_cumulative = temporality is Temporality.CUMULATIVE
+    start = series.start_time_ns if is_cumulative else np.repeat(series.start_ns, each)
+    return [(points.START, start), (points.TIME, series.end_ns)]
+
+
+def base_times(series: SeriesTable) -> Numbers:
+    """Return the times of the base points."""
+    birth = series.start_time_ns
+    return [(points.START, birth), (points.TIME, birth + points.BASE_NS)]
 
 
 def _fill(bodies: Bytes, places: Offsets, zeros: bytes, first: int, numbers: Numbers) -> None:
@@ -187,7 +205,7 @@ def _gauge(schema: Schema, instrument: Instrument, series: SeriesTable, at: int)
     return _bits(values, instrument, is_signed=instrument.kind.is_signed(schema.numbers[at]))
 
 
-def _counted(schema: Schema, instrument: Instrument, numbers: U64Array, at: int) -> list[U64Array]:
+def counted(schema: Schema, instrument: Instrument, numbers: U64Array, at: int) -> list[U64Array]:
     """Return the values of a point of each series, given its numbers: a row for each number."""
     if instrument.histogram is None:
         is_signed = instrument.kind.is_signed(schema.numbers[at])

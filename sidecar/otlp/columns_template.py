@@ -72,7 +72,10 @@ def template(
     first = bounds(names)[rows]
     lengths = bounds(names)[rows + 1] - first
     alike = list(by_length(lengths))
-    fronts = {length: [points.front(zeros, length + len(each)) for each in suffixes] for length, _ in alike}
+    fronts = {
+        length: [points.head(len(zeros) + length + len(each)) + zeros for each in suffixes]
+        for length, _ in alike
+    }
     # By length and suffix.
     fronts_of = np.zeros((alike[-1][0] + 1, len(suffixes)), np.int64)
     for length, of_length in fronts.items():

@@ -27,7 +27,8 @@ _TAG = b"\x0a"
 _START_TAG, _TIME_TAG = b"\x11", b"\x19"
 _DOUBLE_TAG, _INTEGER_TAG = b"\x21", b"\x31"
 _COUNT_TAG, _SUM_TAG, _COUNTS_TAG, _BOUNDS_TAG, _ZEROS_TAG = b"\x21", b"\x29", b"\x32", b"\x3a", b"\x39"
-_HISTOGRAM_ATTRIBUTE = b"\x4a"
+HISTOGRAM_ATTRIBUTE, EXPONENTIAL_ATTRIBUTE = b"\x4a", b"\x0a"
+_POSITIVE_TAG, _OFFSET_TAG, _BUCKETS_TAG = b"\x42", b"\x08", b"\x12"
 _NO_RECORDED_VALUE = b"\x40\x01"  # flags, DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 _ZERO = bytes(8)
 _pack_double = struct.Struct("<d").pack
@@ -67,7 +68,9 @@ def histogram(
     known = b"" if total is None else _SUM_TAG + _pack_double(total)
     buckets = framed(_COUNTS_TAG, struct.pack(f"<{len(counts)}Q", *counts))
     number = _COUNT_TAG + (sum(counts) & U64).to_bytes(8, "little")
-    return framed(_TAG, times + number + known + buckets + bounds(of.bounds) + in_histogram(attributes))
+    return framed(
+        _TAG, times + number + known + buckets + bounds(of.bounds) + with_tag(attributes, HISTOGRAM_ATTRIBUTE)
+    )
 
 
 def exponential(
@@ -79,10 +82,17 @@ def exponential(
     zeros = b""
     if of.counts_zeros:
         zeros, counts = _ZEROS_TAG + counts[0].to_bytes(8, "little"), counts[1:]
-    offset = b"\x08" + varint(of.first_exponent << 1 ^ of.first_exponent >> 63)
-    positive = framed(b"\x42", offset + framed(b"\x12", b"".join(map(varint, counts))))
-    named = b"".join(framed(_TAG, pair) for pair in split_attributes(attributes))
+    buckets = b"".join(map(varint, counts))
+    positive = positive_head(of, len(buckets)) + buckets
+    named = with_tag(attributes, EXPONENTIAL_ATTRIBUTE)
     return framed(_TAG, named + times + number + known + zeros + positive)
+
+
+def positive_head(of: Histogram, size: int) -> bytes:
+    """Return what precedes the counts of an exponential histogram's buckets, *size* bytes of varints."""
+    offset = _OFFSET_TAG + varint(of.first_exponent << 1 ^ of.first_exponent >> 63)
+    head = offset + _BUCKETS_TAG + varint(size)
+    return _POSITIVE_TAG + varint(len(head) + size) + head
 
 
 @lru_cache(maxsize=256)
@@ -91,9 +101,9 @@ def bounds(of: tuple[float, ...]) -> bytes:
     return framed(_BOUNDS_TAG, struct.pack(f"<{len(of)}d", *of)) if of else b""
 
 
-def in_histogram(attributes: bytes) -> bytes:
-    """Return attributes as they are in the point of a histogram."""
-    return b"".join(framed(_HISTOGRAM_ATTRIBUTE, pair) for pair in split_attributes(attributes))
+def with_tag(attributes: bytes, tag: bytes) -> bytes:
+    """Return attributes as they are in the point of a histogram, or of an exponential one."""
+    return b"".join(framed(tag, pair) for pair in split_attributes(attributes))
 
 
 def without_value(time_ns: int, attributes: bytes) -> bytes:
@@ -121,6 +131,13 @@ def histogram_layout(of: Histogram) -> tuple[bytes, tuple[int, ...]]:
     return head + buckets + bounds(of.bounds), offsets
 
 
-def front(numbers: bytes, attributes: int) -> bytes:
-    """Return all that precedes the attributes of a point, which are *attributes* bytes long."""
-    return _TAG + varint(len(numbers) + attributes) + numbers
+def exponential_layout(of: Histogram) -> tuple[bytes, tuple[int, ...]]:
+    """Return the numbers of fixed size of such a point, all zero; and the offsets of count, sum and zeros."""
+    known, zeros = _SUM_TAG + _ZERO if of.sums else b"", _ZEROS_TAG + _ZERO if of.counts_zeros else b""
+    offsets = range(VALUE, VALUE + 9 * (1 + bool(known) + bool(zeros)), 9)
+    return _WINDOW + _COUNT_TAG + _ZERO + known + zeros, tuple(offsets)
+
+
+def head(size: int) -> bytes:
+    """Return what precedes the numbers and attributes of a point, which are *size* bytes long."""
+    return _TAG + varint(size)

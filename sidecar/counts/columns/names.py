@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find, select and move the encoded attributes of many series at once, by numpy (pure)."""
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, Rows
+from sidecar.counts.columns.arrays import Bytes, Mask, Offsets, Rows, U64Array
 from sidecar.counts.columns.match import find_rows, hashed
 from sidecar.counts.columns.table import EncodedAttributes
-
-_HISTOGRAM_TAG = 0x4A  # field 9, length-delimited
 
 
 def pieces(data: bytes | Bytes, size: int) -> NDArray[np.void]:
@@ -48,6 +47,55 @@ def by_length(lengths: Offsets) -> Iterator[tuple[int, Rows]]:
         yield length, order[begin:end]
 
 
+@dataclass(frozen=True)
+class Strings:
+    """
+    Bytes of many series, or points, that differ in length.
+
+    Attributes:
+        values: Those of each, one after the other.
+        first: Where each begins.
+        lengths: The length of each.
+        head: From the length of one to what precedes it where they are written.
+
+    """
+
+    values: bytes | Bytes
+    first: Offsets
+    lengths: Offsets
+    head: Callable[[int], bytes] = lambda _length: b""
+
+    @cached_property
+    def sizes(self) -> Offsets:
+        """The length of each with what precedes it."""
+        heads = np.zeros(self.lengths.max(initial=0) + 1, np.int64)
+        for length in np.flatnonzero(np.bincount(self.lengths)).tolist():
+            heads[length] = len(self.head(length))
+        return heads[self.lengths] + self.lengths
+
+    def only(self, which: Rows) -> "Strings":
+        """Return some of them."""
+        return replace(self, first=self.first[which], lengths=self.lengths[which])
+
+    def write(self, blob: Bytes, offsets: Offsets) -> None:
+        """Write each at its offset of *blob*."""
+        for length, which in by_length(self.lengths):
+            values = pieces(self.values, length)[self.first[which]] if length else None
+            head = self.head(length)
+            if head or length:
+                lay_out(blob, offsets[which], head, values)
+
+
+def varints(numbers: U64Array) -> tuple[Bytes, Offsets]:
+    """Return each number as a varint, a row of bytes of which the first are used; and how many."""
+    longest = max(1, -(-int(numbers.max(initial=0)).bit_length() // 7))
+    shifted = numbers[:, np.newaxis] >> np.arange(0, 7 * longest, 7, dtype=np.uint64)
+    lengths = np.maximum(1, np.count_nonzero(shifted, axis=1))
+    encoded = (shifted & np.uint64(127) | np.uint64(128)).astype(np.uint8)
+    encoded[np.arange(len(numbers)), lengths - 1] &= 127
+    return encoded, lengths
+
+
 def bounds(names: EncodedAttributes) -> Offsets:
     """Return the offset of each series, and the end of the last one."""
     return np.frombuffer(names.starts, np.int64)
@@ -72,15 +120,15 @@ def select(names: EncodedAttributes, kept: Mask) -> EncodedAttributes:
     return EncodedAttributes(encoded.tobytes(), np.append(0, np.cumsum(lengths[kept])).tobytes())
 
 
-@lru_cache(maxsize=1)
-def in_histogram(names: EncodedAttributes) -> EncodedAttributes:
-    """Return the names with the tag that attributes have in the point of a histogram (`metrics.proto`)."""
+@lru_cache(maxsize=2)
+def with_tag(names: EncodedAttributes, tag: bytes) -> EncodedAttributes:
+    """Return the names with another tag, of one byte: attributes have others in the points of histograms."""
     encoded = np.frombuffer(names.encoded, np.uint8).copy()
     at, ends = bounds(names)[:-1], bounds(names)[1:]
     # One attribute of each series in each round: its tag, its size as a varint, its bytes.
     while len(at := at[(more := at < ends)]):
         ends = ends[more]
-        encoded[at] = _HISTOGRAM_TAG
+        encoded[at] = tag[0]
         size, shift = np.zeros(len(at), np.int64), 0
         going = np.ones(len(at), np.bool_)
         at = at.copy()

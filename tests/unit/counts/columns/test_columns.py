@@ -28,7 +28,7 @@ from sidecar.histogram import IDENTITY, Histogram
 from sidecar.kinds import KINDS, Kind
 from sidecar.model import Field, Layout, MapIdentity, Reading, Snapshot, Temporality
 from sidecar.observe.exposition import Exposition
-from sidecar.otlp import columns_encode, columns_template, encode, message
+from sidecar.otlp import columns_encode, columns_template, encode, message, points
 from sidecar.otlp.message import key_values
 from sidecar.scale import Scale
 from sidecar.schema import CPU_BYTES, Instrument, Schema, View
@@ -329,6 +329,32 @@ def test_a_level_that_falls_stays_in_columns(temporality):
 
         assert columns_encode.is_encodable(temporality, levels, got.to_export)
         same(expected, got, levels)
+
+
+@pytest.mark.parametrize("counts_zeros", [False, True])
+@pytest.mark.parametrize("sums", [(), ("f3",)])
+def test_an_exponential_histogram_stays_in_columns(counts_zeros, sums, monkeypatch):
+    """Although each of its points has another length."""
+    of = tuple(Field(f"f{at}", 64 * at) for at in range(4))
+    made = Histogram(("f0", "f1", "f2"), (1.0, 2.0), sums, Scale(1, 8), -2, counts_zeros)
+    instruments = [
+        Instrument("h", "By", "", "f", Kind.EXPONENTIAL, tags, histogram=made, reads=("f0", "f1", "f2", "f3"))
+        for tags in ((("direction", "in"),), (("direction", "out"),))
+    ]
+    held = Schema("test", Layout(32, of), tuple(instruments), LABELS["long"])
+    world = World(1)
+    for turn, count in enumerate([1, 127, 128, 2**40, 2**63]):
+        world.maps[41] = {bytes([key]): (count, key, turn, 10 * count % 2**64) for key in range(turn + 2)}
+        snapshot = world.snapshot(held, 41, 10**15 + turn)
+        expected = delta.advance(world.plain or delta.baseline_from_zero(snapshot), [snapshot], held)
+        snapshot = world.in_columns(snapshot, held)
+        got = delta.advance(world.fast or delta.baseline_from_zero(snapshot), [snapshot], held)
+        world.plain, world.fast = expected.baseline, got.baseline
+        same(expected, got, held)
+        with monkeypatch.context() as patch:
+            patch.setattr(points, "exponential", None)
+            for temporality in Temporality:
+                assert encode.encode(RESOURCE, temporality, [(held, got.to_export)])
 
 
 @pytest.mark.parametrize("temporality", Temporality)
