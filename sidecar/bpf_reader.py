@@ -49,7 +49,7 @@ def read(map_fd: int, info: bpf.MapInfo, schema: Schema) -> Reading:
     if schema.cpu is not None and not info.kind.is_per_cpu:
         raise OSError(errno.EINVAL, "not a per-CPU map")
     if info.kind.is_array and info.max_entries == 1:
-        return _reading(_read_one_by_one(map_fd, info), info, schema)
+        return _reading(_read_only_entry(map_fd, info), info, schema)
     if info.kind.is_trie:
         return _reading(_read_trie(map_fd, info), info, schema)
     size = _batch_size(info)
@@ -103,6 +103,12 @@ def _reading(chunks: Iterator[Chunk], info: bpf.MapInfo, schema: Schema) -> Read
 def _read_one_by_one(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
     entries = dict(_read_indices(map_fd, info)) if info.kind.is_array else _walk(map_fd, info)
     yield b"".join(entries), b"".join(entries.values())
+
+
+def _read_only_entry(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
+    """Read an array of one entry, which the shipped program's maps are: there may be hundreds."""
+    key = bytes(info.key_size)
+    yield key, bpf.map_lookup(map_fd, key, lookup_bytes(info))
 
 
 def _read_trie(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:

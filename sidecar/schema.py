@@ -87,6 +87,11 @@ class Instrument:
         return value if self.scale is None else self.scale(value)
 
     @cached_property
+    def is_count(self) -> bool:
+        """Whether its points are integers that count, with the attributes of the series alone."""
+        return self.kind.is_sum and not (self.kind.is_histogram or self.is_double or self.attributes)
+
+    @cached_property
     def metric(self) -> tuple[str, str, Kind]:
         """What identifies its metric."""
         return self.name, self.unit, self.kind
@@ -202,7 +207,7 @@ class Schema:
     )
     _places: dict[Instrument, Places] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
+    @cached_property
     def needs_values(self) -> bool:
         """Whether some instrument exports what a field holds, not only what it counted."""
         return any(instrument.kind.needs_values for instrument in self.instruments)
@@ -217,7 +222,7 @@ class Schema:
         """How many points of a sum are about as large as all points of a series."""
         return sum(instrument.size for instrument in self.instruments)
 
-    @property
+    @cached_property
     def has_gauges(self) -> bool:
         """Whether some instrument is a gauge in OTLP."""
         return not all(instrument.kind.is_sum for instrument in self.instruments)

@@ -16,7 +16,7 @@ from sidecar.counts.cells import growth, values
 from sidecar.counts.columns import columnar_window
 from sidecar.counts.combine import BySeries
 from sidecar.counts.placing import Placed
-from sidecar.counts.resets import Counters, Resets
+from sidecar.counts.resets import Counters, Resets, counters_of
 from sidecar.counts.unused import completed
 from sidecar.counts.window import NextWindow
 from sidecar.model import ALL_VIEWS, Attributes, Baseline, Column, Reading, Series, Snapshot, StreamState
@@ -290,5 +290,5 @@ class _Counting:
         views = sum([part.bit for part in parts])
         if views not in self._known:
             columns = self._schema.columns_in(views, self._columns)
-            self._known[views] = columns, Counters(columns)
+            self._known[views] = columns, counters_of(columns)
         return self._known[views]

@@ -16,7 +16,7 @@ from sidecar.schema import Schema
 
 def names(reading: Reading) -> tuple[str, ...]:
     """Return the names of the fields, in their order."""
-    return tuple(column.field for column in reading.columns)
+    return tuple([column.field for column in reading.columns])
 
 
 def read(schema: Schema, reading: Reading) -> tuple[str, ...]:

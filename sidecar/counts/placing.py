@@ -43,6 +43,8 @@ class Placed:
 
     def rows_of(self, reading: Reading) -> Reading:
         """Return the same reading, but with the rows alone that have metrics of their own, if all have."""
+        if not self._schema.views:
+            return reading
         each = [part.view.row for part in self._schema.parts]
         rows = [row for row in dict.fromkeys(each) if row is not None]
         if None in each or self._schema.cpu is not None or not reading.cells:
@@ -54,6 +56,8 @@ class Placed:
 
     def add_unused_rows(self, known: Container[bytes]) -> None:
         """Add zeros for each row that has a metric of its own and is not *known*: it never counted."""
+        if not self._schema.views:
+            return
         zeros = (0,) * len(self._schema.layout.fields)
         for part in self.unused_rows(known):
             self.add(part.view.row or b"", [part], zeros)

@@ -8,6 +8,7 @@ counters, and tell nothing about the others (docs/adr/0007-counters-that-go-back
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from operator import ge, lt
 from typing import Any, NamedTuple
 
@@ -104,6 +105,10 @@ class Counters:
         for index, fell in alone.items():
             cells[index] = now[index] * fell + was[index] * ((fell | emptied) ^ True)
         return Start(cells, emptied, alone)
+
+
+counters_of = lru_cache(maxsize=64)(Counters)
+"""The counters of a tuple of columns: the same for all sources of one kind, and in each cycle."""
 
 
 class Resets:

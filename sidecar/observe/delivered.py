@@ -29,9 +29,9 @@ class Amount:
     span_ns: int = 0
 
     def __add__(self, other: "Amount") -> "Amount":
-        sums = {
-            name: self.sums.get(name, 0) + other.sums.get(name, 0) for name in {**self.sums, **other.sums}
-        }
+        sums = dict(self.sums)
+        for name, more in other.sums.items():
+            sums[name] = sums.get(name, 0) + more
         return Amount(sums, self.points + other.points, self.span_ns + other.span_ns)
 
     @property

@@ -27,7 +27,7 @@ class Falls:
 
     def log(self, source: str, schema: Schema, step: NextWindow) -> None:
         """Log what decreased in one source's share of a batch."""
-        widths = {field.name: field.bits for field in schema.layout.fields}
+        widths = {field.name: field.bits for field in schema.layout.fields} if step.falls else {}
         for fall in step.falls:
             # The last reading of a replaced map may have fields that are no longer read.
             if fall.field in widths and self._is_new(source, fall.field):

@@ -15,7 +15,7 @@ from sidecar.model import Field, Series, Temporality
 from sidecar.otlp import message, points
 from sidecar.otlp.message import ResourceAttributes
 from sidecar.schema import Instrument, Schema, SourceSeries
-from sidecar.u64 import U64, signed
+from sidecar.u64 import LARGEST_COUNT, U64, signed
 
 _SeriesOfSchema = tuple[Schema, Series]
 _Window = tuple[bytes, tuple[int, ...]]
@@ -87,14 +87,19 @@ def _metrics(temporality: Temporality, chunk: Iterable[_SeriesOfSchema]) -> list
     metrics: dict[object, tuple[Instrument, list[bytes]]] = {}
     for schema, series in chunk:
         encoded, windows = encode_attributes(series.attributes), _windows(series, temporality)
+        heads = [(points.integer_head(times, encoded), counts) for times, counts in windows]
         for placed in schema.positions:
-            instrument = placed[1]
+            at, instrument = placed
             if not schema.applies(instrument, series.views):
                 continue
             metric = metrics.get(instrument.metric)
             if metric is None:
                 metric = metrics[instrument.metric] = instrument, []
-            metric[1].extend(_points(schema, placed, series, windows, encoded))
+            if not instrument.is_count or max([counts[at] for _, counts in heads]) > LARGEST_COUNT:
+                metric[1].extend(_points(schema, placed, series, windows, encoded))
+                continue
+            for head, counts in heads:
+                metric[1].append(head + counts[at].to_bytes(8, "little") + encoded)
     return [
         part
         for instrument, data_points in metrics.values()

@@ -42,8 +42,12 @@ def times(start_ns: int, time_ns: int) -> bytes:
 
 def integer(times: bytes, value: int, attributes: bytes) -> bytes:
     """Return a point; *value* is an integer modulo 2^64."""
-    size = varint(len(times) + 9 + len(attributes))
-    return _TAG + size + times + _INTEGER_TAG + value.to_bytes(8, "little") + attributes
+    return integer_head(times, attributes) + value.to_bytes(8, "little") + attributes
+
+
+def integer_head(times: bytes, attributes: bytes) -> bytes:
+    """Return what precedes the value of a point: the same for all fields of a window."""
+    return _TAG + varint(len(times) + 9 + len(attributes)) + times + _INTEGER_TAG
 
 
 def double(times: bytes, value: float, attributes: bytes) -> bytes:

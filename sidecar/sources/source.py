@@ -175,6 +175,8 @@ class Source:
         self.stale = refused or present.schema.unfit or present.lost_feeders(newest)
         # Not before: it belongs to the snapshots, also if earlier maps are released meanwhile.
         self._schema = self._schema_of_all()
+        if not older:
+            return [newest]
         reading = fields.with_lost_fields(newest.reading, (snapshot.reading for snapshot in older))
         return [*older, replace(newest, reading=reading)]
 
