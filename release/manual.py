@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The man pages: xdp-otel(1) and one for each command, generated from its parser."""
+"""The man pages: xdp-otel(1) and one for each command, generated from its parser; xdp-otel.yaml(5)."""
 
 import argparse
 import re
-import textwrap
 from datetime import datetime
 from pathlib import Path
 
 from argparse_manpage.manpage import Manpage
 
+from release import manual_of_file, roff
 from sidecar import __version__
 from sidecar.commands import registry
 
@@ -21,13 +21,13 @@ _HEADINGS = {"exit codes": "exit status"}
 
 
 def write(directory: Path, when: datetime) -> None:
-    """Write NAME.1 for each page, dated *when*, into *directory*."""
+    """Write each page, dated *when*, into *directory*."""
     for name, text in pages(when).items():
-        (directory / f"{name}.1").write_text(text, encoding="utf-8")
+        (directory / name).write_text(text, encoding="utf-8")
 
 
 def pages(when: datetime) -> dict[str, str]:
-    """Return the pages, dated *when*, by their names."""
+    """Return the pages, dated *when*, by the names of their files, such as xdp-otel.1."""
     root = registry.parser()
     (commands,) = (
         action
@@ -37,11 +37,12 @@ def pages(when: datetime) -> dict[str, str]:
     parsers = {name: (f"{root.prog}-{name}", parser) for name, parser in commands.choices.items()}
     # The first page lists the commands; each has a page of its own.
     commands.choices = {}
-    found = {root.prog: _page(root, root.prog, _SUMMARY, [name for name, _ in parsers.values()], when)}
+    related = [*(f"{name} (1)" for name, _ in parsers.values()), f"{manual_of_file.NAME} (5)"]
+    found = {f"{root.prog}.1": _page(root, root.prog, _SUMMARY, related, when)}
     for command in registry.COMMANDS:
         name, parser = parsers[command.name]
-        found[name] = _page(parser, name, command.help, [root.prog], when)
-    return found
+        found[f"{name}.1"] = _page(parser, name, command.help, [f"{root.prog} (1)"], when)
+    return found | {f"{manual_of_file.NAME}.5": manual_of_file.page(when)}
 
 
 def _page(
@@ -52,19 +53,8 @@ def _page(
     parser.epilog = None
     page = Manpage(parser, {"version": __version__, "manual_title": "User Commands"})
     page.prog, page.description, page.source = name, summary, f"xdp-otel {__version__}"
-    # With hyphens, which Manpage escapes, mandoc would not know it for a date.
-    page.date = f"{when:%B} {when.day}, {when.year}"
+    page.date = roff.date(when)
     for heading, lines in parts:
-        page.add_section(_HEADINGS.get(heading, heading), "=", _verbatim(lines))
-    page.add_section("see also", "=", "\n".join([*(f".BR {_escaped(each)} (1)," for each in related), _DOCS]))
+        page.add_section(_HEADINGS.get(heading, heading), "=", roff.verbatim(lines))
+    page.add_section("see also", "=", "\n".join([*(f".BR {roff.escaped(each)}," for each in related), _DOCS]))
     return str(page)
-
-
-def _verbatim(lines: str) -> str:
-    # \& keeps a line that begins with a dot or a quote from being a request.
-    shown = (rf"\&{_escaped(line)}" for line in textwrap.dedent(lines).rstrip().splitlines())
-    return "\n".join([".nf", *shown, ".fi"])
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\e").replace("-", "\\-")

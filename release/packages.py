@@ -44,7 +44,7 @@ def _sidecar(place: Path, wheel: Path, architecture: str, kind: str) -> set[Path
     _adapted(_SYSTEMD / "xdp-otel.service", tree / "usr/lib/systemd/system/xdp-otel.service")
     share = tree / "usr/share"
     for page, text in manual.pages(_when()).items():
-        _compress(share / f"man/man1/{page}.1.gz", text)
+        _compress(share / f"man/man{page[-1]}/{page}.gz", text)
     for shell, place_of_script in (
         ("bash", "bash-completion/completions/xdp-otel"),
         ("zsh", f"zsh/{_ZSH[kind]}/_xdp-otel"),

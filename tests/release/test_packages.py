@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from demo.processes import ROOT
+from release.architectures import of_this_machine
 from sidecar import __version__
 from sidecar.commands import registry
 
@@ -42,8 +43,8 @@ MEANT = {
 }
 
 
-def said(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def said(*command, timeout_s=120):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -81,6 +82,7 @@ def test_a_package_brings_all_that_the_services_need(unpacked):
         *("usr/lib/sysusers.d/xdp-otel.conf", "usr/lib/tmpfiles.d/xdp-otel.conf"),
         *("usr/lib/xdp-otel/python/sidecar/xdp_packet_counter.bpf.o", "usr/share/man/man1/xdp-otel.1.gz"),
         *(f"usr/share/man/man1/xdp-otel-{command.name}.1.gz" for command in registry.COMMANDS),
+        "usr/share/man/man5/xdp-otel.yaml.5.gz",
         *("usr/share/bash-completion/completions/xdp-otel", f"usr/share/zsh/{zsh}/_xdp-otel"),
         "usr/share/fish/vendor_completions.d/xdp-otel.fish",
         *(f"usr/share/doc/xdp-otel/docs/{name}" for name in documents),
@@ -111,6 +113,25 @@ def test_programs_are_for_the_architecture_and_the_pythons(unpacked):
     assert {frozenset(each) for each in modules.values()} == {frozenset(PYTHONS[kind])}
     first = (root / "usr/bin/xdp-otel").read_text().splitlines()[0]
     assert first == f"#!/usr/bin/{'python3' if kind == 'deb' else 'python3.12'} -IS"
+
+
+def test_the_modules_are_loaded(unpacked):
+    """By each of the Pythons that is here, without its own packages."""
+    kind, architecture, root = unpacked
+    if architecture != of_this_machine():
+        pytest.skip("not for this machine")
+    names = (f"python{version[0]}.{version[1:]}" for version in sorted(PYTHONS[kind]))
+    found = [
+        name
+        for name in names
+        if shutil.which(name) and subprocess.run((name, "-V"), check=False).returncode == 0
+    ]
+    if not found:
+        pytest.skip("none of the package's Pythons is here")
+    modules = f"{root}/usr/lib/xdp-otel/python"
+    code = f"import sys; sys.path.append('{modules}'); import grpc, numpy, yaml.cyaml, sidecar.run"
+    for name in found:
+        said(name, "-IS", "-c", code)
 
 
 def test_modes_are_those_of_a_system(unpacked):
@@ -180,9 +201,12 @@ def test_an_rpm_owns_no_directory_of_the_system(name, architecture):
 
 
 @pytest.mark.skipif(shutil.which("lintian") is None, reason="no lintian here")
+@pytest.mark.timeout(600)  # it looks at every library with half a dozen programs
 @pytest.mark.parametrize("name", NAMES)
 def test_lintian_has_no_other_error(name):
     path = package(name, "deb", "amd64")
     command = ("lintian", "--allow-root", "--no-cfg", "--fail-on", "none", "--tag-display-limit", "0", path)
-    errors = {line.split()[2] for line in said(*command).splitlines() if line.startswith("E: ")}
+    errors = {
+        line.split()[2] for line in said(*command, timeout_s=500).splitlines() if line.startswith("E: ")
+    }
     assert errors - MEANT.keys() == set()
