@@ -60,20 +60,16 @@ class ExponentialBodies:
         ((at, instrument),) = group.metrics[0][column : column + 1]
         histogram = instrument.histogram
         assert histogram is not None  # noqa: S101  # the form is that of one
-        fixed, buckets = _split(histogram, counted(self._schema, instrument, counts, at))
+        *fixed, buckets = counted(self._schema, instrument, counts, at)
+        if histogram.counts_zeros:
+            fixed, buckets = [*fixed, buckets[:, 0]], buckets[:, 1:]
         names = with_tag(series.names, group.form.tag)
         begin = bounds(names)[series.rows]
         named = Strings(names.encoded, begin, bounds(names)[series.rows + 1] - begin)
         front = points.with_tag(encode_attributes(group.suffixes[column]), group.form.tag)
         values = list(zip(group.form.offsets, fixed, strict=True))
         numbers = _fixed(front, group.form.zeros, [*times_, *values], len(series))
-        return named, numbers, _packed(np.stack(buckets), histogram)
-
-
-def _split(of: Histogram, values: list[U64Array]) -> tuple[list[U64Array], list[U64Array]]:
-    """Return the values of fixed size (count, sum, zeros), and the counts of the other buckets."""
-    fixed = 1 + bool(of.sums) + of.counts_zeros
-    return values[:fixed], values[fixed:]
+        return named, numbers, _packed(buckets, histogram)
 
 
 def _fixed(front: bytes, zeros: bytes, numbers: Numbers, count: int) -> Strings:
@@ -87,9 +83,9 @@ def _fixed(front: bytes, zeros: bytes, numbers: Numbers, count: int) -> Strings:
 
 def _packed(buckets: U64Array, of: Histogram) -> Strings:
     """Return the buckets of each point; *buckets* has a row for each."""
-    encoded, lengths = varints(buckets.T.reshape(-1))
+    encoded, lengths = varints(buckets.reshape(-1))
     values = encoded[np.arange(encoded.shape[1]) < lengths[:, np.newaxis]]
-    of_points = lengths.reshape(-1, len(buckets)).sum(axis=1)
+    of_points = lengths.reshape(buckets.shape).sum(axis=1)
     head = partial(points.positive_head, of)
     return Strings(values, np.cumsum(of_points) - of_points, of_points, head)
 

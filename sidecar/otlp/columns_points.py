@@ -34,7 +34,7 @@ Numbers = list[tuple[int, int | U64Array]]
 """
 Numbers of points: the offset of each from the end of the length; and its value, if it is the same in all
 points, or an array. It has a column for each point, series by series, and a row for each metric, unless they
-have it in common.
+have it in common; where several numbers follow each other, each element is a row of them.
 """
 
 
@@ -47,6 +47,7 @@ class Form:
         gauge: The kind; None for what counts in windows.
         zeros: The numbers of a point, all zero.
         offsets: The offsets of its values among them.
+        buckets: How many numbers the last value has, which are next to each other; 0: it is a number itself.
         tag: That of its attributes.
         exponential: Of an exponential histogram, what its buckets are: their number, and the first exponent.
 
@@ -55,6 +56,7 @@ class Form:
     gauge: Kind | None
     zeros: bytes
     offsets: tuple[int, ...]
+    buckets: int = 0
     tag: bytes = b""
     exponential: tuple[int, int] | None = None
 
@@ -64,9 +66,9 @@ class Form:
         of = instrument.histogram
         if of and instrument.kind is Kind.EXPONENTIAL:
             buckets = len(of.counts), of.first_exponent
-            return cls(None, *points.exponential_layout(of), points.EXPONENTIAL_ATTRIBUTE, buckets)
+            return cls(None, *points.exponential_layout(of), 0, points.EXPONENTIAL_ATTRIBUTE, buckets)
         if of:
-            return cls(None, *points.histogram_layout(of), points.HISTOGRAM_ATTRIBUTE)
+            return cls(None, *points.histogram_layout(of), len(of.counts), points.HISTOGRAM_ATTRIBUTE)
         if instrument.kind.is_sum:
             return cls(None, points.DOUBLE_SUM if instrument.is_double else points.SUM, (points.VALUE,))
         zeros = points.DOUBLE if instrument.is_double else points.INTEGER
@@ -146,6 +148,8 @@ class Bodies:
             return [(points.VALUE, counts[[at for ((at, _),) in group.metrics]])]
         shape = len(group.metrics), len(series), len(group.suffixes)
         values = [(offset, np.empty(shape, np.uint64)) for offset in group.form.offsets]
+        if group.form.buckets:
+            values[-1] = values[-1][0], np.empty((*shape, group.form.buckets), np.uint64)
         for row, metric in enumerate(group.metrics):
             for column, (at, instrument) in enumerate(metric):
                 if group.form.gauge:
@@ -154,7 +158,9 @@ class Bodies:
                     numbers = counted(self._schema, instrument, counts, at)
                 for (_, of_metrics), of_metric in zip(values, numbers, strict=True):
                     of_metrics[row, :, column] = of_metric
-        return [(offset, of_metrics.reshape(len(group.metrics), -1)) for offset, of_metrics in values]
+        # Series by series, all points of a metric in one row.
+        flat = len(group.metrics), len(series) * len(group.suffixes)
+        return [(offset, of_metrics.reshape(*flat, *of_metrics.shape[3:])) for offset, of_metrics in values]
 
 
 def with_base(form: Form, series: SeriesTable, temporality: Temporality) -> Mask:
@@ -193,7 +199,9 @@ def _fill(bodies: Bytes, places: Offsets, zeros: bytes, first: int, numbers: Num
     # Points have any distance from each other, so each is written to only once.
     made = bytearray(zeros) * (shape[0] * shape[1])
     for offset, values in numbers:
-        np.ndarray(shape, "<u8", made, offset - first, (width * shape[1], width))[:] = values
+        more = values.shape[2:] if isinstance(values, np.ndarray) else ()
+        strides = width * shape[1], width, 8
+        np.ndarray((*shape, *more), "<u8", made, offset - first, strides[: 2 + len(more)])[:] = values
     # The bytes from each offset on as one element; these overlap.
     everywhere = np.ndarray((len(bodies), size - width + 1), f"V{width}", bodies, 0, (size, 1))
     everywhere[:, places + first] = np.frombuffer(made, f"V{width}").reshape(shape)
@@ -206,7 +214,11 @@ def _gauge(schema: Schema, instrument: Instrument, series: SeriesTable, at: int)
 
 
 def counted(schema: Schema, instrument: Instrument, numbers: U64Array, at: int) -> list[U64Array]:
-    """Return the values of a point of each series, given its numbers: a row for each number."""
+    """
+    Return the values of a point of each series, given its numbers: a row for each number.
+
+    Those of a histogram are the count, the sum if it is known, and the buckets: a row for each series.
+    """
     if instrument.histogram is None:
         is_signed = instrument.kind.is_signed(schema.numbers[at])
         return [_bits(numbers[at], instrument, is_signed=is_signed)]
@@ -216,7 +228,7 @@ def counted(schema: Schema, instrument: Instrument, numbers: U64Array, at: int) 
     if places.sums:
         total = numbers[list(places.sums)].sum(axis=0, dtype=np.uint64).astype(np.float64)
         values.append(instrument.histogram.scale(total).view(np.uint64))
-    return [*values, *buckets]
+    return [*values, buckets.T]
 
 
 def _bits(values: NDArray[np.generic], instrument: Instrument, *, is_signed: bool) -> U64Array:

@@ -131,7 +131,7 @@ def histogram_layout(of: Histogram) -> tuple[bytes, tuple[int, ...]]:
     head = _WINDOW + _COUNT_TAG + _ZERO + known
     buckets = framed(_COUNTS_TAG, _ZERO * len(of.counts))
     first = len(head) + len(buckets) - 8 * len(of.counts)
-    offsets = (VALUE, *((VALUE + 9,) if of.sums else ()), *range(first, first + 8 * len(of.counts), 8))
+    offsets = (VALUE, VALUE + 9, first) if of.sums else (VALUE, first)
     return head + buckets + bounds(of.bounds), offsets
 
 

@@ -313,7 +313,7 @@ def _sum_by_series(
         sums = np.zeros((len(of_keys), count), np.uint64)
         for total, numbers in zip(sums, of_keys, strict=True):
             np.add.at(total, as_rows(key_rows), numbers)
-    return sums if _are_all(row_bytes, count) else sums[:, as_rows(row_bytes)]
+    return sums if _are_all(row_bytes, count) else np.take(sums, as_rows(row_bytes), axis=1)
 
 
 def _spread(key_rows: Rows, of_keys: U64Array, count: int, spread: Spread) -> U64Array:

@@ -151,7 +151,7 @@ def _series(
     """Return the series of a window; *counted* are the streams with its counts."""
     ends, totals = ends_of(aggregated.streams), totals_of(counted)
     if not aggregated.is_whole:
-        ends, totals = ends[aggregated.rows], totals[:, aggregated.rows]
+        ends, totals = ends[aggregated.rows], np.take(totals, aggregated.rows, axis=1)
     is_new = ends == 0
     return SeriesTable(
         counted.series,
@@ -193,8 +193,10 @@ def _add_counts(aggregated: Aggregated) -> StreamTable:
     totals = totals_of(aggregated.streams)
     if aggregated.is_whole:
         return replace(aggregated.streams, totals=(totals + aggregated.counts).tobytes())
-    totals = totals.copy()
-    totals[:, aggregated.rows] += aggregated.counts
+    totals, rows = totals.copy(), aggregated.rows
+    # Field by field takes a third of the time.
+    for total, counts in zip(totals, aggregated.counts, strict=True):
+        total[rows] += counts
     return replace(aggregated.streams, totals=totals.tobytes())
 
 

@@ -89,13 +89,18 @@ class SeriesTable(Sequence[Series]):
 
     def only(self, which: "Rows | slice") -> "SeriesTable":
         """Return a table of some of the series, by their position in this one."""
+
+        def some(numbers: "U64Array") -> "U64Array":
+            # By number, take is faster than an index.
+            return numbers[:, which] if isinstance(which, slice) else numbers.take(which, axis=1)
+
         return replace(
             self,
             rows=self.rows[which],
             is_new=self.is_new[which],
             start_ns=self.start_ns[which],
-            counts=self.counts[:, which],
-            totals=self.totals[:, which],
-            values=None if self.values is None else self.values[:, which],
+            counts=some(self.counts),
+            totals=some(self.totals),
+            values=None if self.values is None else some(self.values),
             row_bytes=None,
         )
