@@ -2,13 +2,15 @@
 """The bytes of journal files."""
 
 from sidecar.state import journal_format, journal_log
+from sidecar.state.journal_blobs import Written
 
 
 def file_of(*records, size=0):
     """Return a journal file with some records."""
-    data, checksum = journal_log.head(size), 0
+    data, checksum, written = journal_log.head(size), 0, Written()
     for record in records:
-        parts, checksum = journal_log.framed(journal_format.encode(record), checksum)
+        payload, written = journal_format.encode(record, written)
+        parts, checksum = journal_log.framed(payload, checksum)
         data = data.ljust(journal_log.aligned(len(data)), b"\0") + b"".join(parts)
     return data.ljust(size, b"\0")
 

@@ -17,12 +17,13 @@ complete record holds; one that was interrupted is ignored (docs/adr/0016). Inva
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sidecar.errors import StateError, explain
 from sidecar.kernel import path_lock, trusted
 from sidecar.state import journal_format, journal_log
+from sidecar.state.journal_blobs import Written
 from sidecar.state.journal_file import JournalFile
 from sidecar.state.record import Record
 
@@ -71,6 +72,7 @@ class Journal:
         self._path = directory / name
         self._path_text = str(self._path)
         self._file: JournalFile | None = None
+        self._written = Written()
         self.on_recreated: Callable[[], None] | None = None
         self.retain: Callable[[Record], Record] | None = None
         self._fd = self._lock_directory()
@@ -118,17 +120,15 @@ class Journal:
             StateError: It could not be written durably, so its batch must not be sent.
 
         """
-        payload = journal_format.encode(record)
-        size = sum(map(len, payload))
-        if size > LARGEST_BYTES:
-            cause = f"its {size:,} bytes exceed the limit of {LARGEST_BYTES:,}"
-            raise StateError(f"write journal {self._path}", cause, "lower --series-limit")
         file = self._file
-        if file and file.has_room(payload) and file.is_at(self._path_text):
-            with _state_errors(f"write journal {self._path}"):
-                file.append(payload)
-            return file.size
-        return self._begin(payload)
+        if file and file.is_at(self._path_text):
+            payload, written = journal_format.encode(record, self._written)
+            if file.has_room(payload):
+                with _state_errors(f"write journal {self._path}"):
+                    file.append(payload)
+                self._written = written
+                return file.size
+        return self._begin(record)
 
     def acknowledge(self) -> None:
         """
@@ -142,11 +142,16 @@ class Journal:
             if self._file:
                 self._file.acknowledge()
 
-    def _begin(self, payload: Sequence[bytes]) -> int:
+    def _begin(self, record: Record) -> int:
         """Replace the file by a new one with this record."""
+        payload, written = journal_format.encode(record)
+        size = 2 * journal_log.BLOCK + sum(map(len, payload))
+        if size > LARGEST_BYTES:
+            cause = f"its {size:,} bytes exceed the limit of {LARGEST_BYTES:,}"
+            raise StateError(f"write journal {self._path}", cause, "lower --series-limit")
         self._relock_if_removed()
         with _state_errors(f"write journal {self._path}"):
-            file = JournalFile.create(self._new, self._fd, payload, FILE_BYTES)
+            file = JournalFile.create(self._new, self._fd, payload, FILE_BYTES, LARGEST_BYTES)
             try:
                 os.rename(self._new, self._name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             except OSError:
@@ -158,6 +163,7 @@ class Journal:
             except OSError:
                 file.fill()
                 raise
+            self._written = written
         return file.size
 
     def _reopen(self, data: bytes, found: journal_log.Found) -> None:
@@ -165,7 +171,7 @@ class Journal:
         with _state_errors(f"write journal {self._path}"):
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             fd = os.open(self._name, flags, dir_fd=self._fd)
-            file = JournalFile(fd, found.checksum, found.end, 0)
+            file = JournalFile(fd, found.checksum, found.end, 0, 0)
             self._use(file)
             file.rewrite(data, found.start, found.end)
 

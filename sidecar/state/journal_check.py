@@ -6,7 +6,6 @@ The checksum detects what a disk does to a file. This detects the rest: files wr
 edited by hand or forged. All of it is damage and raises ValueError.
 """
 
-import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,20 +50,6 @@ def malformed() -> Iterator[None]:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"malformed journal ({type(error).__name__}: {error})") from None
-
-
-def split(payload: memoryview) -> tuple[dict[str, Any], Blobs]:
-    """Return the header and the blobs, which fill the payload, or raise an error that `malformed` handles."""
-    (length,) = _LENGTH.unpack_from(payload)
-    start = _LENGTH.size + length
-    header = json.loads(bytes(payload[_LENGTH.size : start]))
-    sizes = [_number(size, _U64, "blob size") for size in header["blobs"]]
-    _require(start + sum(sizes) == len(payload), "the blob sizes do not add up")
-    blobs = []
-    for size in sizes:
-        blobs.append(bytes(payload[start : start + size]))
-        start += size
-    return header, Blobs(blobs)
 
 
 def rows(count: object, *columns: bytes) -> None:

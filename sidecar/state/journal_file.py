@@ -19,24 +19,31 @@ _WRITE_BYTES = 256 * 1024
 class JournalFile:
     """A file of the journal, and the record that was last written to it."""
 
-    def __init__(self, fd: int, checksum: int, end: int, size: int) -> None:
-        """Own the descriptor; records fit up to *size*."""
+    def __init__(self, fd: int, checksum: int, end: int, size: int, limit: int) -> None:
+        """Own the descriptor; the last record ends at *end*, and further ones fit up to *limit*."""
         self._fd = fd
         self._mark = journal_log.mark(checksum)
         self._checksum = checksum
         self._end = journal_log.aligned(end)
-        self._size = size
+        self._size, self._limit = size, limit
         self._status = os.fstat(fd)
 
     @classmethod
-    def create(cls, name: str, directory_fd: int, payload: Sequence[bytes], size: int) -> "JournalFile":
-        """Create a file with a first record, at least *size* bytes long, and flush it."""
+    def create(
+        cls, name: str, directory_fd: int, payload: Sequence[bytes], size: int, limit: int
+    ) -> "JournalFile":
+        """
+        Create a file with a first record and flush it.
+
+        Has at least *size* bytes from the beginning. If its first record has more, further ones make it grow
+        to twice that at most, but not beyond *limit*.
+        """
         record, checksum = journal_log.framed(payload)
         end = journal_log.BLOCK + sum(map(len, record))
         size = max(size, journal_log.aligned(end))
         parts = (journal_log.head(size), *record, bytes(size - end))
         fd = trusted.create_file(name, directory_fd, _coalesced(parts))
-        return cls(fd, checksum, end, size)
+        return cls(fd, checksum, end, size, min(max(size, 2 * end), limit))
 
     @property
     def size(self) -> int:
@@ -45,7 +52,7 @@ class JournalFile:
 
     def has_room(self, payload: Sequence[bytes]) -> bool:
         """Return whether one more record fits; none does after `fill`."""
-        return self._end + journal_log.FRAME_BYTES + sum(map(len, payload)) <= self._size
+        return self._end + journal_log.FRAME_BYTES + sum(map(len, payload)) <= self._limit
 
     def is_at(self, path: str) -> bool:
         """Return whether *path* leads to this file, in its full size."""
@@ -62,7 +69,7 @@ class JournalFile:
         self.fill()  # if this fails, what the file holds in memory may not be on the disk
         at = _write_durably(self._fd, tuple(_coalesced(record)), at)
         self._mark, self._checksum = journal_log.mark(checksum), checksum
-        self._end = journal_log.aligned(at)
+        self._end, self._size = journal_log.aligned(at), max(self._size, at)
 
     def fill(self) -> None:
         """Leave no room for a further record."""
@@ -70,7 +77,7 @@ class JournalFile:
 
     def rewrite(self, data: bytes, start: int, end: int) -> None:
         """Write what the file holds once more, and flush it: after an error it may only be in memory."""
-        _write_durably(self._fd, (data[start:end],), start)
+        _write_durably(self._fd, (memoryview(data)[start:end],), start)
 
     def acknowledge(self) -> None:
         """Mark the last record as acknowledged; this is not flushed."""
@@ -81,7 +88,7 @@ class JournalFile:
         os.close(self._fd)
 
 
-def _write_durably(fd: int, parts: Sequence[bytes], at: int) -> int:
+def _write_durably(fd: int, parts: Sequence[bytes | memoryview], at: int) -> int:
     """Write the parts one after the other, and flush them; return their end."""
     # Flushes only what it writes: not the block with the mark.
     flags = os.RWF_DSYNC if len(parts) == 1 else 0

@@ -2,7 +2,7 @@
 """
 A record as the payload of the journal (pure).
 
-    payload = length of the header · header (JSON) · blobs (requests, keys, numbers, texts); equal blobs once
+    payload = length of the header · header (JSON) · blobs (requests, keys, numbers, texts; `journal_blobs`)
 
 Names in the header are part of the format and stay, also where the code has another word by now. The file
 around it is in `journal_log`; a file of an earlier release is
@@ -14,7 +14,7 @@ import json
 import struct
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -23,6 +23,7 @@ from typing import Any
 from sidecar.counts.columns import COLUMNAR_FROM, EncodedAttributes, StreamTable, Table, packed
 from sidecar.model import Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.state import journal_check, journal_log
+from sidecar.state.journal_blobs import FileBlobs, RecordBlobs, Written
 from sidecar.state.journal_log import Found
 from sidecar.state.record import Batch, Record
 
@@ -32,6 +33,7 @@ _OLD_MAGIC = b"XDPOTEL4"
 _OLDEST_MAGIC = b"XDPOTEL3"
 _OLD = struct.Struct("=8s8sI")
 _LENGTH = struct.Struct("=I")
+_NOTHING = Written()
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,15 @@ class Loaded:
     found: Found
 
 
-def encode(record: Record) -> Sequence[bytes]:
-    """Return the payload, in parts, since they may be large."""
-    blobs = _Blobs()
+def encode(record: Record, written: Written = _NOTHING) -> tuple[Sequence[bytes], Written]:
+    """
+    Return the payload, in parts, since they may be large, and what a file then has.
+
+    *written* is what the file has before; without it, the payload is complete by itself.
+    """
+    blobs = RecordBlobs(written)
     pending = record.pending and {
-        "requests": [blobs.add(request) for request in record.pending.requests],
+        "requests": [blobs.add_unique(request) for request in record.pending.requests],
         "baselines": _pack_baselines(record.pending.baselines, blobs),
     }
     header = json.dumps(
@@ -55,14 +61,14 @@ def encode(record: Record) -> Sequence[bytes]:
             "acknowledged": _pack_baselines(record.acknowledged, blobs),
             "pending": pending,
             "seen": {
-                source: [_pack_snapshot(snapshot, blobs) for snapshot in snapshots]
+                source: [_pack_snapshot(snapshot, blobs, source) for snapshot in snapshots]
                 for source, snapshots in record.snapshots.items()
             },
             "accepted": record.accepted,
-            "blobs": list(map(len, blobs)),
+            "blobs": blobs.entries,
         }
     ).encode()
-    return (_LENGTH.pack(len(header)), header, *blobs)
+    return (_LENGTH.pack(len(header)), header, *blobs.parts), blobs.written()
 
 
 def decode(data: bytes) -> Loaded:
@@ -80,7 +86,7 @@ def decode(data: bytes) -> Loaded:
     else:
         raise ValueError("not a journal of a supported version")
     with journal_check.malformed():
-        record = _decode_payload(found.payload, oldest=data.startswith(_OLDEST_MAGIC))
+        record = _decode_payloads(found.payloads, oldest=data.startswith(_OLDEST_MAGIC))
         return Loaded(journal_check.check(record), found)
 
 
@@ -90,25 +96,18 @@ def _only(data: bytes) -> Found:
     _, marked, checksum = _OLD.unpack_from(data)
     if zlib.crc32(payload) != checksum:
         raise ValueError("checksum mismatch")
-    return Found(payload, checksum, 0, len(data), marked == journal_log.mark(checksum))
+    return Found((payload,), checksum, 0, len(data), marked == journal_log.mark(checksum))
 
 
-class _Blobs:
-    """Numbered byte strings; equal ones are stored once, since a baseline often repeats a snapshot."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[bytes, int] = {}
-
-    def add(self, blob: bytes) -> int:
-        """Return the blob's number."""
-        return self._numbers.setdefault(blob, len(self._numbers))
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._numbers)
-
-
-def _decode_payload(payload: memoryview, *, oldest: bool) -> Record:
-    header, blobs = journal_check.split(payload)
+def _decode_payloads(payloads: Sequence[memoryview], *, oldest: bool) -> Record:
+    """Return the record of the last payload; the others have some of its blobs."""
+    file = FileBlobs()
+    for payload in payloads:
+        (length,) = _LENGTH.unpack_from(payload)
+        start = _LENGTH.size + length
+        header = json.loads(bytes(payload[_LENGTH.size : start]))
+        numbers = file.take(header["blobs"], payload[start:])
+    blobs = journal_check.Blobs([file[number] for number in numbers])
     pending = header["pending"] and Batch(
         tuple(blobs[number] for number in header["pending"]["requests"]),
         _unpack_baselines(header["pending"]["baselines"], blobs, oldest=oldest),
@@ -122,17 +121,20 @@ def _decode_payload(payload: memoryview, *, oldest: bool) -> Record:
     return Record(header["sequence"], acknowledged, pending, snapshots, accepted)
 
 
-def _pack_baselines(baselines: Mapping[str, Baseline], blobs: _Blobs) -> dict[str, Any]:
+def _pack_baselines(baselines: Mapping[str, Baseline], blobs: RecordBlobs) -> dict[str, Any]:
     return {
         source: {
             "birth_ns": baseline.start_time_ns,
             "end_ns": baseline.end_ns,
             "maps": [
-                {"identity": blobs.add(_json(identity)), **_pack_reading(reading, blobs)}
+                {
+                    "identity": blobs.add(_json(identity)),
+                    **_pack_reading(reading, blobs, (source, identity)),
+                }
                 for identity, reading in baseline.maps.items()
             ],
             "fields": baseline.fields,
-            "accounts": _pack_streams(baseline.streams, blobs),
+            "accounts": _pack_streams(baseline.streams, blobs, source),
         }
         for source, baseline in baselines.items()
     }
@@ -161,12 +163,12 @@ def _json(constant: MapIdentity | tuple[Column, ...]) -> bytes:
     return json.dumps(constant).encode()
 
 
-def _pack_snapshot(snapshot: Snapshot, blobs: _Blobs) -> dict[str, Any]:
+def _pack_snapshot(snapshot: Snapshot, blobs: RecordBlobs, source: str) -> dict[str, Any]:
     return {
         "identity": blobs.add(_json(snapshot.identity)),
         "born_ns": snapshot.counting_since_ns,
         "taken_ns": snapshot.taken_ns,
-        **_pack_reading(snapshot.reading, blobs),
+        **_pack_reading(snapshot.reading, blobs, (source, snapshot.identity)),
     }
 
 
@@ -179,14 +181,14 @@ def _unpack_snapshot(packed: dict[str, Any], blobs: Sequence[bytes]) -> Snapshot
     )
 
 
-def _pack_reading(reading: Reading, blobs: _Blobs) -> dict[str, Any]:
-    table = Table.of(reading.cells, len(next(iter(reading.cells), b"0")))
-    return {
-        "columns": blobs.add(_json(reading.columns)),
-        "count": len(reading.cells),
-        "keys": blobs.add(table.key_bytes),
-        "cells": blobs.add(table.cell_bytes),
-    }
+def _pack_reading(reading: Reading, blobs: RecordBlobs, of: Hashable) -> dict[str, Any]:
+    cells = reading.cells
+    packed = {"columns": blobs.add(_json(reading.columns)), "count": len(cells)}
+    if isinstance(cells, Table):
+        keys = blobs.add_table(cells.key_bytes, (of, "keys"))
+        return {**packed, "keys": keys, "cells": blobs.add_table(cells.cell_bytes, (of, "cells"))}
+    table = Table.of(cells, len(next(iter(cells), b"0")))
+    return {**packed, "keys": blobs.add(table.key_bytes), "cells": blobs.add(table.cell_bytes)}
 
 
 def _unpack_reading(packed: dict[str, Any], blobs: Sequence[bytes]) -> Reading:
@@ -202,14 +204,16 @@ def _unpack_cells(count: int, keys: bytes, numbers: bytes) -> Cells:
     return journal_check.distinct(table.as_dict, count) if count else {}
 
 
-def _pack_streams(streams: Mapping[Attributes, StreamState], blobs: _Blobs) -> dict[str, Any]:
+def _pack_streams(
+    streams: Mapping[Attributes, StreamState], blobs: RecordBlobs, of: Hashable
+) -> dict[str, Any]:
     if isinstance(streams, StreamTable):
         return {
             "width": streams.width,
-            "said": blobs.add(streams.series.encoded),
-            "starts": blobs.add(streams.series.starts),
-            "totals": blobs.add(streams.totals),
-            "ends": blobs.add(streams.ends),
+            "said": blobs.add_table(streams.series.encoded, (of, "said")),
+            "starts": blobs.add_table(streams.series.starts, (of, "starts")),
+            "totals": blobs.add_table(streams.totals, (of, "totals")),
+            "ends": blobs.add_table(streams.ends, (of, "ends")),
         }
     numbers = chain.from_iterable((*stream.totals, stream.end_ns) for stream in streams.values())
     return {

@@ -16,6 +16,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MAGIC = b"XDPOTEL5"
 BLOCK = 4096
@@ -38,7 +39,7 @@ class Found:
     The last record of a file.
 
     Attributes:
-        payload: Its payload.
+        payloads: Its payload, after those of the records before it.
         checksum: Its checksum.
         start: Where it begins.
         end: Where it ends.
@@ -46,7 +47,7 @@ class Found:
 
     """
 
-    payload: memoryview
+    payloads: Sequence[memoryview]
     checksum: int
     start: int
     end: int
@@ -60,10 +61,7 @@ def head(size: int) -> bytes:
 
 def framed(payload: Sequence[bytes], after: int = 0) -> tuple[Sequence[bytes], int]:
     """Return a record in parts, and its checksum; *after* is that of the record before it."""
-    length = sum(map(len, payload))
-    checksum = zlib.crc32(_LENGTH.pack(length), after)
-    for part in payload:
-        checksum = zlib.crc32(part, checksum)
+    length, checksum = sum(map(len, payload)), _checksum(payload, after)
     return (_RECORD.pack(length, length ^ _U32, checksum), *payload), checksum
 
 
@@ -92,31 +90,43 @@ def last(data: bytes) -> Found:
     _, marked, size = _HEAD.unpack_from(data)
     if len(data) < size:
         raise ValueError(f"journal cut off: {len(data):,} of {size:,} bytes")
-    known, found = set(), None
-    for found in _records(data):
-        known.add(mark(found.checksum))
-    if found is None:
+    records = list(_records(data))
+    if not records:
         raise ValueError("checksum mismatch in the journal's first record")
-    if not _was_interrupted(data, aligned(found.end)):
+    end, checksum = records[-1].end, records[-1].checksum
+    if not _was_interrupted(data, aligned(end)):
         raise ValueError("checksum mismatch in a record of the journal")
-    if marked.startswith(_MARKED) and marked not in known:
+    if marked.startswith(_MARKED) and marked not in (mark(record.checksum) for record in records):
         raise ValueError("journal without the record that was acknowledged")
-    acknowledged = marked == mark(found.checksum)
-    return Found(found.payload, found.checksum, found.start, found.end, acknowledged)
+    payloads = [record.payload for record in records]
+    return Found(payloads, checksum, records[-1].start, end, marked == mark(checksum))
 
 
-def _records(data: bytes) -> Iterator[Found]:
+class _Record(NamedTuple):
+    payload: memoryview
+    checksum: int
+    start: int
+    end: int
+
+
+def _records(data: bytes) -> Iterator[_Record]:
     """Yield the records up to the first that is not valid."""
     view, start, before = memoryview(data), BLOCK, 0
     while start + _RECORD.size <= len(data):
         length, _, checksum = _RECORD.unpack_from(data, start)
         payload = view[start + _RECORD.size : start + _RECORD.size + length]
-        _, expected = framed([payload], before) if length else ((), None)  # type: ignore[list-item]
-        if len(payload) < length or checksum != expected:
+        if not length or len(payload) < length or checksum != _checksum([payload], before):
             return
         end = start + _RECORD.size + length
-        yield Found(payload, checksum, start, end, acknowledged=False)
+        yield _Record(payload, checksum, start, end)
         start, before = aligned(end), checksum
+
+
+def _checksum(payload: Sequence[bytes | memoryview], after: int) -> int:
+    checksum = zlib.crc32(_LENGTH.pack(sum(map(len, payload))), after)
+    for part in payload:
+        checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def _was_interrupted(data: bytes, start: int) -> bool:

@@ -10,10 +10,12 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from sidecar.counts.columns import Table
 from sidecar.model import Reading, Temporality
 from sidecar.state.record import Record
 from tests.model.environment import Environment
@@ -221,6 +223,12 @@ def _read_map(fd: int, _info: Any, schema: Any) -> Reading:
         raise
     HERE.readings[fd] = read.count
     return Reading(schema.columns(1), {KEY: (read.count,) + (0,) * (len(schema.layout.fields) - 1)})
+
+
+def read_in_columns(fd: int, info: Any, schema: Any) -> Reading:
+    """Read a map as if it were large."""
+    reading = _read_map(fd, info, schema)
+    return replace(reading, cells=Table.of(reading.cells, len(KEY)))
 
 
 def _map_info(fd: int) -> SimpleNamespace:

@@ -5,6 +5,8 @@ The machine that the sidecar runs on, as frozen values: kernel and disk.
 Time is in ns and only passes with ticks, so the same events in another order lead to the same state.
 """
 
+import json
+import sys
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -178,12 +180,15 @@ def _sectors_written(flushed: bytes | None, written: bytes | None) -> "set[bytes
 
 @cache
 def _last_record(journal: bytes | None) -> object:
-    """Return where the last record begins, whether it is acknowledged, and the record."""
+    """Return where the last record begins, whether it is acknowledged, and all that it consists of."""
     try:
         found = journal_log.last(journal or b"")
     except ValueError:
         return journal
-    return found.start, found.acknowledged, bytes(found.payload)
+    *before, last = map(bytes, found.payloads)
+    header = json.loads(last[4 : 4 + int.from_bytes(last[:4], sys.byteorder)])
+    is_complete = all(type(entry) is int for entry in header["blobs"])
+    return found.start, found.acknowledged, last, () if is_complete else tuple(before)
 
 
 @cache

@@ -119,6 +119,20 @@ def test_omitting_idle_series_is_exact(temporality, name, monkeypatch):
     assert result.violation == "", result
 
 
+@pytest.mark.parametrize("kinds", ["crash disk reboot", "crash reload wipe"])
+def test_a_record_that_continues_others_is_exact(kinds, monkeypatch):
+    """As of a large map: only the first record of a file is complete."""
+    monkeypatch.setattr("sidecar.sources.source.bpf_reader", SimpleNamespace(read=edges.read_in_columns))
+    monkeypatch.setattr("sidecar.state.journal_format.COLUMNAR_FROM", 0)
+    monkeypatch.setattr("sidecar.state.journal_blobs.LARGE", 1)
+    monkeypatch.setattr("sidecar.state.journal.FILE_BYTES", 3 * edges.FILE_BYTES)
+    options = WIPED if "wipe" in kinds else {}
+
+    result = explored(scenario(BASE, kinds, ("response lost",), faults=2, **options))
+
+    assert result.violation == "", result
+
+
 def test_plain_delta_is_exact_while_the_collector_lives():
     """Whatever happens to the sidecar, the responses, the maps and the clock."""
     kinds = "crash stop reload clock_back"

@@ -313,7 +313,7 @@ def full_disk(limit):
 def fill(journal, record):
     """Commit until the file has no room for one more."""
     journal.commit(record)
-    while journal._file.has_room(journal_format.encode(record)):
+    while journal._file.has_room(journal_format.encode(record)[0]):
         journal.commit(record)
 
 
@@ -441,7 +441,7 @@ def test_a_journal_beyond_the_size_limit_is_damaged(journal, state_dir, caplog):
 
 def test_no_journal_is_written_beyond_the_size_limit(journal, monkeypatch):
     """It could not be read back, so the batch is not sent."""
-    journal.commit(COMPLETED)
+    fill(journal, COMPLETED)
     monkeypatch.setattr(journal_module, "LARGEST_BYTES", 500)
     with pytest.raises(
         StateError,
@@ -745,6 +745,22 @@ def test_a_journal_in_columns_of_an_earlier_release_is_read(version):
         SERIES_IN_FILES[0]: StreamState((9, 3), 2000),
         SERIES_IN_FILES[1]: StreamState((2**64 - 1, 4), 2000),
     }
+
+
+def test_records_that_continue_others_are_read():
+    """In a file of three, of which only the first is complete; each changed one counter of 60 series."""
+    record, acknowledged = record_in((JOURNALS / "XDPOTEL5-continued").read_bytes())
+    counters = [
+        next(iter(baselines["a"].maps.values())).cells.values()
+        for baselines in (record.acknowledged, record.pending.baselines)
+    ]
+
+    assert (record.sequence, acknowledged) == (3, False)
+    assert [sum(packets for packets, _ in cells) for cells in counters] == [
+        sum(range(60)) + 100,
+        sum(range(60)) + 300,
+    ]
+    assert len(record.acknowledged["a"].streams) == 60
 
 
 def test_the_format_has_not_changed():

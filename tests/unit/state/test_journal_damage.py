@@ -64,7 +64,7 @@ def columns_from(large):
 
 
 def taken_apart(record):
-    payload = b"".join(encode(record))
+    payload = b"".join(encode(record)[0])
     (length,) = struct.unpack_from("=I", payload)
     header, rest = json.loads(payload[4 : 4 + length]), payload[4 + length :]
     blobs = []
