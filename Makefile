@@ -128,6 +128,7 @@ ebpf-exporter: $(BIN)/ebpf_exporter ## build what `make bench` compares with
 .PHONY: lint format explore chaos scale bench performance
 .PHONY: release release-tools lock workflows version
 .PHONY: chart goldens dashboards pictures test-podman test-systemd test-release test-selinux test-kube
+.PHONY: test-kernels
 
 lint: .venv/bin/xdp-otel ## check style, types and the layers of imports
 	.venv/bin/ruff check .
@@ -210,6 +211,9 @@ test-selinux: .venv/bin/xdp-otel ## compile and link deploy/selinux (SELINUX_SHA
 
 test-kube: $(HELM) .venv/bin/xdp-otel ## test the chart on KUBECONFIG's cluster, and break it
 	@XDP_OTEL_TEST_KUBE=1 $(PYTHON) -m pytest tests/kube $(ARGS)
+
+test-kernels: collector prometheus install ## boot Debian's kernels, test there (KERNELS=5.10,6.1)
+	@$(PYTHON) -m tests.kernels $(if $(KERNELS),--kernels '$(KERNELS)') $(ARGS)
 
 # The oldest Python that is supported decides which versions can be installed everywhere.
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \

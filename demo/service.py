@@ -28,7 +28,7 @@ class Service:
     """Returns whether the started program is ready."""
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, timeout_s: float = 30.0) -> None:
+    def start(self, *, timeout_s: float = 120.0) -> None:
         """
         Start the program and return when it is ready.
 

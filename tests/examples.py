@@ -10,10 +10,11 @@ _FEW = 100
 
 def register():
     """
-    Register the two profiles of Hypothesis and load the first.
+    Register the profiles of Hypothesis and load the first.
 
     `ci` draws the same examples each time, so a failure is reproducible; a failing example is added to its
-    test as an @example. `explore` draws other examples for each seed (tests/explore.py).
+    test as an @example. `explore` draws other examples for each seed (tests/explore.py). `brief` is for
+    emulated machines, where everything takes ten times as long (tests/kernels).
     """
     # On a busy machine, any example may take long.
     settings.register_profile("ci", deadline=None, derandomize=True, database=None, max_examples=_FEW)
@@ -24,10 +25,10 @@ def register():
         print_blob=True,
         max_examples=int(os.environ.get("EXPLORE_EXAMPLES") or 3 * _FEW),
     )
+    settings.register_profile("brief", settings.get_profile("ci"), max_examples=10)
     settings.load_profile("ci")
 
 
 def examples(few):
-    """Use *few* examples, because each takes long, except when exploring."""
-    exploring = settings.get_current_profile_name() == "explore"
-    return settings() if exploring else settings(max_examples=few)
+    """Use *few* examples, because each takes long, except where the profile says how many."""
+    return settings(max_examples=few) if settings.get_current_profile_name() == "ci" else settings()

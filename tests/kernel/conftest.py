@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from demo.bpf_commands import map_create
+from sidecar.errors import KernelError
+from sidecar.kernel import features, libbpf, xdp
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel import xdp
 from sidecar.kernel.interface import Interface
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 from tests.wire.collector import Collector
@@ -65,6 +66,23 @@ def run(tmp_path, server):
             process.wait()
 
     return running
+
+
+@pytest.fixture(scope="session")
+def needs_tcx():
+    """Skip what counts transmitted packets where the kernel has no TCX."""
+    try:
+        features.require_tcx("test")
+    except KernelError as error:
+        pytest.skip(error.cause)
+
+
+@pytest.fixture(scope="session")
+def needs_frags():
+    """Skip what needs the program for multi-buffer packets where the kernel has no multi-buffer XDP."""
+    with libbpf.load_packet_counter() as program:
+        if not program.has_frags:
+            pytest.skip("the kernel has no multi-buffer XDP")
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def test_programs_of_a_dispatcher_are_found(veth, opened, cleanup, bpffs, monkey
     assert all(f"id {number}" in text for number in ids)
 
 
-def test_programs_of_tcx_are_found(veth, opened, cleanup):
+def test_programs_of_tcx_are_found(needs_tcx, veth, opened, cleanup):
     """At either hook."""
     ifindex = socket.if_nametoindex(veth.name)
     program = cleanup.enter_context(libbpf.load_transmit_counter())

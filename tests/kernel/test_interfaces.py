@@ -253,7 +253,7 @@ def test_what_a_pattern_needs_of_the_rights_stays(run, wires, server):
         answered(lambda: is_counting(name))
 
 
-def test_the_sidecars_own_metrics_count_interfaces_by_state(run, wires, server, cleanup):
+def test_the_sidecars_own_metrics_count_interfaces_by_state(needs_tcx, run, wires, server, cleanup):
     """An interface counts once, whatever is counted on it; with --self-metrics they are sent, too."""
     wires.add("a")
     taken = wires.add("b")

@@ -53,8 +53,10 @@ def frame(length):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_length_is_in_the_bucket_of_its_logarithm(name):
+def test_a_length_is_in_the_bucket_of_its_logarithm(name, request):
     """At each power of two and its neighbours; the sum is that of all lengths."""
+    if name == "frags":
+        request.getfixturevalue("needs_frags")
     load, options, run = PROGRAMS[name]
     longest = {"frags": 70_000, "linear": LINEAR_MAX, "tcx": LINEAR_MAX}[name]
     powers = [1 << bit for bit in range(4, 17)]
@@ -86,7 +88,7 @@ def test_segments_are_counted_with_their_own_lengths(segments):
     assert {slot: count for slot, count in enumerate(slots) if count} == {10: 2, 7: 1}
 
 
-def test_both_ends_count_the_same_sizes(veth, far, cleanup):
+def test_both_ends_count_the_same_sizes(needs_tcx, veth, far, cleanup):
     """Whoever segments the packets."""
     ends = Interface(veth.name, direction="transmit"), far
     for end in ends:
@@ -100,8 +102,10 @@ def test_both_ends_count_the_same_sizes(veth, far, cleanup):
 
 
 @pytest.mark.parametrize("direction", ["receive", "transmit"])
-def test_counting_goes_on_when_sizes_are_added_under_traffic(veth, direction):
+def test_counting_goes_on_when_sizes_are_added_under_traffic(veth, direction, request):
     """The program is replaced, and not one packet is missed."""
+    if direction == "transmit":
+        request.getfixturevalue("needs_tcx")
     counting = replace(veth, direction=direction)
     xdp.attach(counting)
     out = veth.name if direction == "transmit" else f"{veth.name}p"
@@ -158,7 +162,7 @@ def test_a_lost_map_of_sizes_is_replaced_and_detaching_removes_both(veth):
     assert not veth.pin_directory.exists()
 
 
-def test_two_capabilities_suffice_to_load_it():
+def test_two_capabilities_suffice_to_load_it(needs_frags):
     """As without sizes."""
     script = (
         "from sidecar.kernel import libbpf\n"
@@ -169,7 +173,7 @@ def test_two_capabilities_suffice_to_load_it():
     subprocess.run([*limited, sys.executable, "-c", script], check=True, cwd=REPOSITORY)
 
 
-def test_the_commands_know_directions_and_sizes(veth, tmp_path):
+def test_the_commands_know_directions_and_sizes(needs_tcx, veth, tmp_path):
     """What `check` announces, `attach` does, `dump` shows, and `detach` removes."""
 
     def typed(command, *options):

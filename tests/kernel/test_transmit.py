@@ -37,7 +37,7 @@ SOL_PACKET, PACKET_VNET_HDR = 263, 15
 
 
 @pytest.fixture
-def transmitting(veth):
+def transmitting(needs_tcx, veth):
     """The fixture's interface as it transmits."""
     return Interface(veth.name, direction="transmit")
 
@@ -294,7 +294,7 @@ def test_counting_goes_on_through_a_new_interface_and_lost_pins(veth, transmitti
     assert programs(veth) == ["tcx_count"]
 
 
-def test_an_interface_of_another_namespace_is_not_mistaken_for_this_one(far, cleanup):
+def test_an_interface_of_another_namespace_is_not_mistaken_for_this_one(needs_tcx, far, cleanup):
     """Its pins are named after it alone if the sidecar ran there; detaching names the namespace."""
     inside = ["nsenter", f"--net=/run/netns/{far.netns}", sys.executable, "-m", "sidecar"]
     here = Interface(far.name)
@@ -307,11 +307,11 @@ def test_an_interface_of_another_namespace_is_not_mistaken_for_this_one(far, cle
     assert not here.pin_directory.exists()
 
 
-def test_a_kernel_without_tcx_is_one_clear_line(veth, transmitting, monkeypatch):
+def test_a_kernel_without_tcx_is_one_clear_line(veth, monkeypatch):
     """It answers EINVAL, as to an attach type that it does not know; nothing is left behind."""
     monkeypatch.setattr(uapi, "ATTACH_TCX_EGRESS", 4096)
     with pytest.raises(KernelError) as caught:
-        xdp.attach(transmitting)
+        xdp.attach(Interface(veth.name, direction="transmit"))
 
     assert str(caught.value) == (
         f"cannot attach to {veth.name}: the kernel has no TCX, where transmitted packets are counted: "

@@ -13,8 +13,8 @@ from sidecar import bpf_reader
 from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.spec import KeySpec, LayoutSpec, MapRef, Member, SourceSpec
+from sidecar.kernel import features, uapi
 from sidecar.kernel import syscall as bpf
-from sidecar.kernel import uapi
 from tests.kernel.compiled import MAPS, Loaded, compile_object
 from tests.kernel.user_program import bpftool, xdp_otel
 
@@ -167,6 +167,8 @@ def test_a_key_that_is_deleted_meanwhile_never_has_the_value_of_a_shorter_one(tr
 
 def test_a_walk_that_starts_over_counts_no_prefix_twice(tries, monkeypatch):
     """The kernel starts over if the key that it would continue from was deleted."""
+    if not features.reads_in_batches(tries["v4"], bpf.map_info(tries["v4"])):
+        pytest.skip("the kernel reads tries key by key")
     monkeypatch.setattr(bpf_reader, "_FIRST_BATCH", 64)
     monkeypatch.setattr(bpf_reader, "_SMALLEST_BATCH", 64)
     fd = tries["v4"]
