@@ -26,11 +26,11 @@ from sidecar.kernel.interface import Interface
 from sidecar.sources import locate
 
 _COUNT = 200
-_CYCLES = 20
+_CYCLES = 12
 _READS = 20
-_INTERVAL_S = 0.25
+_INTERVAL_S = 0.2
 # The first cycles fill caches.
-_WARM_UP = 6
+_WARM_UP = 4
 _AGAINST = "as many reads, and one call with the same bytes"
 
 
