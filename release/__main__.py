@@ -36,31 +36,41 @@ def _build(dist: Path, registry: str, source: str) -> None:
     dist.mkdir(parents=True)
     with step("wheel and sdist"):
         wheel = python.build(dist)
-    for architecture in ARCHITECTURES:
-        with step(f"Collector for {architecture}"):
-            collector.build(dist, architecture)
-    _build_sidecar(dist, registry)
+    _build_collector(dist, registry)
+    sidecars = _build_sidecar(dist, registry)
     with step("Helm chart"):
         chart_oci.build(dist, chart.build(dist, registry, source))
     with step("lists of parts (SBOM)"):
         sbom.of_wheel(dist, wheel)
         sbom.of_collector(dist)
+        for image in sidecars:
+            sbom.of_sidecar(dist, image)
     for architecture in ARCHITECTURES:
         with step(f"DEB and RPM for {architecture}"):
             packages.build(dist, wheel, architecture)
     checksums.write(dist)
 
 
-def _build_sidecar(dist: Path, registry: str) -> None:
-    """Build the image for each architecture, and from it the archive."""
+def _build_collector(dist: Path, registry: str) -> None:
+    """Build the archive for each architecture, and from it the image."""
+    built: list[images.Image] = []
+    for architecture in ARCHITECTURES:
+        with step(f"Collector for {architecture}"):
+            packed = collector.build(dist, architecture)
+            built.append(images.collector(packed, architecture, cached=bool(built)))
+    images.write(dist, registry, "otelcol-xdp", built)
+
+
+def _build_sidecar(dist: Path, registry: str) -> list[images.Image]:
+    """Build the image for each architecture, and from it the archive; return the images."""
     built: list[images.Image] = []
     for architecture in ARCHITECTURES:
         with step(f"sidecar for {architecture}"):
             # What the first image has fetched anew, the next one takes from it.
             built.append(images.sidecar(architecture, cached=bool(built)))
             standalone.build(dist, built[-1])
-    name = f"{registry or 'localhost'}/xdp-otel:{__version__}"
-    images.write(dist / f"xdp-otel-{__version__}.oci.tar", name, built)
+    images.write(dist, registry, "xdp-otel", built)
+    return built
 
 
 def _parse() -> argparse.Namespace:

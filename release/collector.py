@@ -14,8 +14,8 @@ _CONFIGURATIONS = ("agent.yaml", "config.yaml", "gateway.yaml", "generic-otlp.ya
 _LICENSE = ("LICEN[CS]E*", "COPYING*", "NOTICE*")
 
 
-def build(dist: Path, architecture: str) -> None:
-    """Compile for *architecture* and pack otelcol-xdp-VERSION-linux-ARCHITECTURE.tar.gz."""
+def build(dist: Path, architecture: str) -> Path:
+    """Compile for *architecture*, pack otelcol-xdp-VERSION-linux-ARCHITECTURE.tar.gz, return its path."""
     top = f"otelcol-xdp-{__version__}-linux-{architecture}"
     program = _SOURCES / f"otelcol-xdp-{architecture}"
     run(
@@ -24,7 +24,9 @@ def build(dist: Path, architecture: str) -> None:
         env={"GOOS": "linux", "GOARCH": architecture, "CGO_ENABLED": "0"},
     )
     members = {"otelcol-xdp": program, **documents(program)}
-    archive.write(dist / f"{top}.tar.gz", top, members, frozenset({"otelcol-xdp"}))
+    path = dist / f"{top}.tar.gz"
+    archive.write(path, top, members, frozenset({"otelcol-xdp"}))
+    return path
 
 
 def documents(program: Path) -> dict[str, Path]:

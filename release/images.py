@@ -9,12 +9,15 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
+import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from demo.processes import ROOT
 from release import archive
 from release.architectures import of_this_machine
 from release.commands import run
@@ -33,11 +36,23 @@ class Image(NamedTuple):
 
 def sidecar(architecture: str, *, cached: bool) -> Image:
     """Build the sidecar's image; *cached*: with those layers of the last build that have the same inputs."""
-    return _build("Containerfile", architecture, *(() if cached else ("--no-cache",)))
+    return _build("Containerfile", architecture, cached)
 
 
-def write(path: Path, name: str, images: Iterable[Image]) -> None:
-    """Write one index of all *images* as an OCI archive; it is loaded as *name*."""
+def collector(archived: Path, architecture: str, *, cached: bool) -> Image:
+    """Build the Collector's image with the program of its archive, and the licences that are there."""
+    place = Path(".build/image") / architecture
+    shutil.rmtree(ROOT / place, ignore_errors=True)
+    with tarfile.open(archived) as packed:
+        packed.extractall(ROOT / place, filter="data")
+    (top,) = (ROOT / place).iterdir()
+    inside = place / top.name
+    arguments = {"PROGRAM": f"{inside}/otelcol-xdp", "LICENSES": f"{inside}/licenses"}
+    return _build("collector/Containerfile", architecture, cached, arguments)
+
+
+def write(dist: Path, registry: str, name: str, images: Iterable[Image]) -> None:
+    """Write one index of all *images*, NAME-VERSION.oci.tar; it is loaded as REGISTRY/NAME:VERSION."""
     blobs: dict[str, bytes] = {}
 
     def add(content: bytes, kind: str) -> dict[str, Any]:
@@ -58,22 +73,27 @@ def write(path: Path, name: str, images: Iterable[Image]) -> None:
         manifests.append({**add(_json(manifest), "manifest.v1+json"), "platform": platform})
     index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": manifests}
     # Under which name podman loads it, and containerd.
-    names = {"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name}
+    reference = f"{registry or 'localhost'}/{name}:{__version__}"
+    names = {"org.opencontainers.image.ref.name": reference, "io.containerd.image.name": reference}
     entry = {**add(_json(index), "index.v1+json"), "annotations": names}
     top = {"schemaVersion": 2, "manifests": [entry]}
     blobs |= {"index.json": _json(top), "oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
-    path.write_bytes(archive.pack(archive.file(*blob) for blob in blobs.items()))
+    target = dist / f"{name}-{__version__}.oci.tar"
+    target.write_bytes(archive.pack(archive.file(*blob) for blob in blobs.items()))
 
 
-def _build(containerfile: str, architecture: str, *flags: str) -> Image:
+def _build(
+    containerfile: str, architecture: str, cached: bool, more: Mapping[str, str] | None = None
+) -> Image:
     arguments = {
+        **(more or {}),
         "BASE_IMAGE": os.environ["BASE_IMAGE"],
         "BUILDPLATFORM": f"linux/{of_this_machine()}",
         "VERSION": __version__,
         "REVISION": run("git", "rev-parse", "HEAD").strip(),
     }
     flags = (
-        *flags,
+        *(() if cached else ("--no-cache",)),
         *shlex.split(os.environ["IMAGE_FLAGS"]),
         *(f"--build-arg={name}={value}" for name, value in arguments.items()),
     )

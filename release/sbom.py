@@ -21,6 +21,7 @@ from demo.processes import ROOT
 from release import collector
 from release.architectures import ARCHITECTURES
 from release.commands import ReleaseError, run
+from release.images import Image
 from sidecar import __version__
 
 _NAMESPACE = uuid.UUID("0b6f8f5e-1d5c-5a0e-8c57-6a8d0a1f0d7b")
@@ -40,29 +41,65 @@ def of_wheel(dist: Path, wheel: Path) -> None:
     _check(target)
 
 
+def of_sidecar(dist: Path, image: Image) -> None:
+    """List the packages of Debian and of Python in the sidecar's image, which are those of its archive."""
+    system = _fields(next(text for entry, text in image.files if entry.name == "usr/lib/os-release"), "=")
+    distribution = system["ID"].strip('"')
+    release = f"{distribution}-{system['VERSION_ID'].strip(chr(34))}"
+    parts: list[Component] = []
+    for entry, text in image.files:
+        if entry.isreg() and entry.name.startswith("var/lib/dpkg/status.d/"):
+            found = _fields(text, ": ")
+            arch = {"arch": found["Architecture"], "distro": release}
+            purl = PackageURL("deb", distribution, found["Package"], found["Version"], arch)
+            parts.append(_component(purl, found["Package"]))
+        elif entry.name.endswith(".dist-info/METADATA"):
+            found = _fields(text, ": ")
+            purl = PackageURL("pypi", None, found["Name"], found["Version"])
+            parts.append(_component(purl, found["Name"]))
+    _write(dist, f"xdp-otel-{__version__}-linux-{image.architecture}", "xdp-otel", parts)
+
+
 def of_collector(dist: Path) -> None:
     """List the Go modules that are linked into the Collector, which are the same for each architecture."""
     parts = {tuple(collector.modules(collector.program(each))) for each in ARCHITECTURES}
     (modules,) = parts
-    whole = Component(
-        name="otelcol-xdp", version=__version__, type=ComponentType.APPLICATION, bom_ref="otelcol-xdp"
-    )
+    found = [_module(name, version) for name, version in modules]
+    _write(dist, f"otelcol-xdp-{__version__}", "otelcol-xdp", found)
+
+
+def _write(dist: Path, stem: str, name: str, parts: list[Component]) -> None:
+    """Write STEM.cdx.json: that the application *name* consists of *parts*."""
+    whole = Component(name=name, version=__version__, type=ComponentType.APPLICATION, bom_ref=name)
     when = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), timezone.utc)
     bom = Bom(
-        components=[_module(name, version) for name, version in modules],
+        components=parts,
         metadata=BomMetaData(component=whole, timestamp=when),
-        serial_number=uuid.uuid5(_NAMESPACE, f"otelcol-xdp {__version__} {modules}"),
+        serial_number=uuid.uuid5(_NAMESPACE, f"{stem} {[str(part.purl) for part in parts]}"),
     )
     bom.register_dependency(whole, bom.components)
-    target = dist / f"otelcol-xdp-{__version__}.cdx.json"
+    target = dist / f"{stem}.cdx.json"
     target.write_text(JsonV1Dot6(bom).output_as_string(indent=2) + "\n")
     _check(target)
 
 
+def _fields(text: bytes, separator: str) -> dict[str, str]:
+    """Return the first value of each field of a package's description."""
+    found: dict[str, str] = {}
+    for line in text.decode().splitlines():
+        name, separated, value = line.partition(separator)
+        if separated:
+            found.setdefault(name, value)
+    return found
+
+
 def _module(name: str, version: str) -> Component:
     namespace, _, last = name.rpartition("/")
-    purl = PackageURL("golang", namespace or None, last, version)
-    return Component(name=name, version=version, purl=purl, bom_ref=str(purl))
+    return _component(PackageURL("golang", namespace or None, last, version), name)
+
+
+def _component(purl: PackageURL, name: str) -> Component:
+    return Component(name=name, version=purl.version, purl=purl, bom_ref=str(purl))
 
 
 def _check(target: Path) -> None:

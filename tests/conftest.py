@@ -20,6 +20,7 @@ _NEED_ARTEFACTS = {
     "systemd/test_services.py": ("systemd", "podman and images"),
     "release/test_artefacts.py": ("release", "what is released"),
     "release/test_chart.py": ("release", "what is released"),
+    "release/test_images.py": ("release", "what is released"),
     "release/test_sidecar.py": ("release", "what is released"),
     "selinux/test_policy.py": ("selinux", "SELinux's tools and Debian's policy"),
     "release/test_deb.py": ("release", "what is released, podman and images"),

@@ -19,7 +19,7 @@ shift
 """
 _CHROOT = """
 set -eu
-mount --rbind /proc "$1/proc"
+for place in proc dev; do if [ -d "$1/$place" ]; then mount --rbind "/$place" "$1/$place"; fi; done
 exec chroot "$@"
 """
 
@@ -38,7 +38,7 @@ def emulator(architecture):
 
 
 def run_in(root, architecture, *command, **options):
-    """Run *command* of *architecture* in *root*, where there is nothing else but /proc."""
+    """Run *command* of *architecture* in *root*, with /proc, and with /dev if there is a place for it."""
     (root / "proc").mkdir(exist_ok=True)
     if architecture == of_this_machine():
         script, words, spaces = _CHROOT, (), ("--mount",)

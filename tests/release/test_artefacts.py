@@ -74,7 +74,7 @@ def test_every_file_has_its_checksum():
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in DIST.iterdir()}
     del files["SHA256SUMS"]
     assert sums == files
-    assert len(files) == 19
+    assert len(files) == 22
 
 
 def test_wheel_and_collector_count_without_compiler_and_checkout(installed, tmp_path):

@@ -3,36 +3,11 @@
 
 import json
 import os
-import re
-import subprocess
 import tarfile
 
-import pytest
-
-from demo.processes import ROOT
 from sidecar import __version__
+from tests.release.conftest import CRANE
 from tests.release.test_artefacts import one, run
-from tests.waiting import answered
-
-CRANE = ROOT / ".build/bin/crane"
-
-
-@pytest.fixture
-def registry(tmp_path):
-    """Run a registry in memory; yield its HOST:PORT."""
-    with (tmp_path / "log").open("w+") as log:
-        command = (CRANE, "registry", "serve", "--address", "127.0.0.1:0")
-        serving = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            yield answered(lambda: _address(tmp_path / "log"))
-        finally:
-            serving.terminate()
-            serving.wait(10)
-
-
-def _address(log):
-    found = re.search(r"serving on port (\d+)", log.read_text())
-    return f"127.0.0.1:{found[1]}" if found else None
 
 
 def test_helm_pulls_the_artefact_from_a_registry(registry, tmp_path):
