@@ -199,7 +199,7 @@ test-systemd: wheel collector image-systemd ## test deploy/systemd in a containe
 	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/systemd $(ARGS)
 
-test-release: image-systemd release $(BIN)/crane ## build twice, install and run it (needs qemu-user-static, rpm)
+test-release: image-systemd release $(BIN)/crane ## build twice, install and run it (needs qemu-user, rpm)
 	@cp dist/SHA256SUMS .build/SHA256SUMS
 	@$(RELEASE)/bin/python -m release $(ARGS)
 	@cmp dist/SHA256SUMS .build/SHA256SUMS
