@@ -117,6 +117,8 @@ def _measure(name: str, results: Results, *, many: bool) -> None:
             if name == _GROWTH:
                 results.curves = growth.curves(many=many)
                 results.rows += growth.rows(results.curves)
+                if many:
+                    results.rows += growth.many_rows()
             elif name == _PROFILE:
                 results.profiles = profile.profiles()
             else:

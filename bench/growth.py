@@ -6,10 +6,12 @@ from dataclasses import replace
 from unittest import mock
 
 from bench.keys import Map, Turns, made, schema
-from bench.measure import bounded, timed
-from bench.table import Goal, Row, Samples, exponent, slope
+from bench.many_keys import floor_s
+from bench.measure import bounded, cpu_s, timed
+from bench.table import Goal, Row, Samples, exponent, row, slope
 from sidecar import bpf_reader
 from sidecar.kernel import uapi
+from sidecar.model import Temporality
 
 Curve = Sequence[tuple[float, float]]
 
@@ -44,6 +46,22 @@ def rows(curve_by_name: Mapping[str, Curve]) -> Iterator[Row]:
         cpus, of = curve_by_name[name], f"{keys:,} keys"
         yield _row(f"growth: each further CPU, for each key of {of}", slope(cpus) * 1e6 / keys, "ns")
         yield _exponent(f"growth: exponent from 64 CPUs to 512, {of}", cpus[5], cpus[-1])
+
+
+def many_rows() -> Iterator[Row]:
+    """Yield the first turn over a million series, and a steady one next to the floor in C."""
+    count = MANY_SERIES[-1]
+    with made(count, 1) as held:
+        begun = cpu_s()
+        turns = Turns(held.fd, held.info, schema(1), Temporality.DELTA_WITH_BASE)
+        first = Samples([cpu_s() - begun])
+        taken = Samples([_turn_s(held, turns) for _ in range(3)])
+        floor = Samples(floor_s(held))
+    yield row("a million series of u64: first turn, which reads twice", first, "s", goal=Goal("value", 2.5))
+    against, goal = "batch lookups and sums in C", Goal("ratio", 2.5)
+    yield row(
+        "a million series of u64: turn, all changed, with base points", taken, "s", against, floor, goal
+    )
 
 
 def _row(name: str, value: float, unit: str) -> Row:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 
 from demo.bpf_commands import map_create, map_update_from
 from sidecar import bpf_reader
@@ -38,7 +39,14 @@ def schema(words: int) -> Schema:
     )
 
 
-def histogram_schema(words: int) -> Schema:
+def of_kinds(words: int, *kinds: Kind) -> Schema:
+    """Return the same schema, but for its metrics, which are of these kinds in turn."""
+    of = schema(words)
+    instruments = (replace(each, kind=kind) for each, kind in zip(of.instruments, cycle(kinds), strict=False))
+    return replace(of, instruments=tuple(instruments))
+
+
+def histogram_schema(words: int, kind: Kind = Kind.HISTOGRAM) -> Schema:
     """Return the schema of such a map whose counters are the buckets of a histogram; the last is its sum."""
     of = schema(words)
     *counts, total = (field.name for field in of.layout.fields)
@@ -48,7 +56,7 @@ def histogram_schema(words: int) -> Schema:
         "By",
         "Bench.",
         "fields",
-        Kind.HISTOGRAM,
+        kind,
         histogram=made,
         reads=(*counts, total),
     )

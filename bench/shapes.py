@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of 100,000 keys of other types and numbers of counters, compared with the floor in C."""
+"""Maps of 100,000 keys of other types, numbers of counters and kinds, compared with the floor in C."""
 
 from collections.abc import Iterator
 
-from bench.keys import histogram_schema, made
+from bench.keys import histogram_schema, made, of_kinds
 from bench.many_keys import KEYS, measured, whole_rows
 from bench.table import Row
 from sidecar.kernel import uapi
+from sidecar.kinds import Kind
 
 _SHAPES = {
     "u64 in a HASH": (uapi.MAP_HASH, 1),
@@ -15,6 +16,11 @@ _SHAPES = {
     "2 u64 in an LRU_PERCPU_HASH": (uapi.MAP_LRU_PERCPU_HASH, 2),
     "16 u64 in a PERCPU_HASH": (uapi.MAP_PERCPU_HASH, 16),
 }
+_KINDS = (
+    ("u64 up-down counter", 1, (Kind.UPDOWNCOUNTER,)),
+    ("u64 gauge", 1, (Kind.GAUGE,)),
+    ("8 u64, counters, up-down counters and gauges", 8, (Kind.COUNTER, Kind.UPDOWNCOUNTER, Kind.GAUGE)),
+)
 # As many as bcc's.
 _BUCKETS = 27
 
@@ -24,7 +30,12 @@ def rows() -> Iterator[Row]:
     for shape, (map_type, words) in _SHAPES.items():
         with made(KEYS, words, map_type) as held:
             yield from whole_rows(f"100,000 keys of {shape}", measured(held))
-    with made(KEYS, _BUCKETS + 1, uapi.MAP_HASH) as held:
-        name = f"100,000 histograms of {_BUCKETS} buckets and their sum in a HASH"
-        # Their points have 28 numbers, so most of the time goes into bytes that the loop in C does not write.
-        yield from whole_rows(name, measured(held, histogram_schema(_BUCKETS + 1)), goal=None)
+    for what, words, kinds in _KINDS:
+        with made(KEYS, words) as held:
+            yield from whole_rows(f"100,000 keys of {what}", measured(held, of_kinds(words, *kinds)))
+    for kind, what in ((Kind.HISTOGRAM, "histograms"), (Kind.EXPONENTIAL, "exponential histograms")):
+        with made(KEYS, _BUCKETS + 1) as held:
+            name = f"100,000 {what} of {_BUCKETS} buckets and their sum"
+            # Their points have 28 numbers, so most of the time goes into bytes that the loop in C does not
+            # write.
+            yield from whole_rows(name, measured(held, histogram_schema(_BUCKETS + 1, kind)), goal=None)
