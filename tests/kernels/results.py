@@ -23,6 +23,8 @@ class Tests:
 
     passed: int = 0
     failed: list[str] = field(default_factory=list)
+    cause: str = ""
+    """Why the last of those failed, in one line."""
     skipped: Counter[str] = field(default_factory=Counter)
     """By the reason."""
 
@@ -62,7 +64,8 @@ def _tests(path: Path) -> Tests:
     for case in ET.parse(path).iter("testcase"):  # noqa: S314 - pytest wrote it
         if (skip := case.find("skipped")) is not None:
             tests.skipped[skip.get("message", "")] += 1
-        elif case.find("failure") is not None or case.find("error") is not None:
+        elif bad := [*case.iter("failure"), *case.iter("error")]:
+            tests.cause = bad[0].get("message", "").partition("\n")[0].removeprefix("demo.errors.DemoError: ")
             tests.failed.append(f"{case.get('classname')}::{case.get('name')}")
         else:
             tests.passed += 1
@@ -78,7 +81,7 @@ def table(reports: Iterable[Report]) -> str:
     for report in reports:
         cells = [report.features[column] for column in _COLUMNS]
         is_exact = report.cycle.passed and not report.cycle.failed
-        cells += [_cell(report.kernel, reasons), "exact" if is_exact else "**no**"]
+        cells += [_cell(report.kernel, reasons), "exact" if is_exact else f"**no**: {report.cycle.cause}"]
         lines.append(f"| {' | '.join(cells)} |")
         selections.setdefault(report.selection, []).append(report.name)
     run = [f"- Run on {', '.join(names)}: `{selection}`." for selection, names in selections.items()]

@@ -48,6 +48,17 @@ def test_each_kernel_has_a_row_and_each_reason_a_number(directory):
     ]
 
 
+def test_a_cycle_that_failed_says_why(directory):
+    """The numbers may be right, and a part of the stack too slow for an emulated machine."""
+    failed = (
+        '><error message="demo.errors.DemoError: cannot send the traffic: not done&#10;more"/></testcase>'
+    )
+    (directory / "cycle.xml").write_text(CYCLE.replace("/></testsuite>", f"{failed}</testsuite>"))
+    row = results.table([results.read("5.10", directory)]).splitlines()[2]
+
+    assert row.endswith("| **no**: cannot send the traffic: not done |")
+
+
 def test_a_machine_that_ended_early_is_not_a_success(directory):
     """It may have written half of its results."""
     (directory / "kernel.xml").write_text(KERNEL[:100])
