@@ -197,7 +197,9 @@ def _number(value: object, limit: int, what: str) -> int:
 
 
 def _is(value: object, kind: type) -> None:
-    _require(type(value) is kind, f"{value!r:.40} instead of a {kind.__name__}")
+    # Only a wrong value is put into words: the representation of a batch is many times its size.
+    if type(value) is not kind:
+        raise ValueError(f"malformed journal: {value!r:.40} instead of a {kind.__name__}")
 
 
 def _require(holds: bool, cause: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,6 +228,20 @@ def test_a_committed_record_is_loaded_by_the_next_process(state_dir, record):
         journal.commit(record)
 
     assert reopened(state_dir) == record
+
+
+def test_loading_takes_little_more_memory_than_the_file_and_the_record(state_dir):
+    """The next process reads a large batch into the file, the record, and half as much again."""
+    size = 8 << 20
+    record = replace(PENDING, pending=replace(PENDING.pending, requests=(os.urandom(size),)))
+    with contextlib.closing(Journal(state_dir)) as journal:
+        journal.commit(record)
+    tracemalloc.start()
+    try:
+        assert reopened(state_dir) == record
+        assert tracemalloc.get_traced_memory()[1] < 2.5 * size
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_acknowledgement_survives_a_restart(state_dir):
