@@ -27,10 +27,14 @@ STEPS: dict[str, tuple[object, str]] = {
     "write": (os, "write"),
     "flush": (os, "fsync"),
     "rename": (os, "rename"),
+    "append": (os, "pwritev"),
     "send": (otlp_push.Pusher, "push"),
     "mark": (os, "pwrite"),
 }
 """Where a cycle can be interrupted: the function called there, in the order of a cycle."""
+
+OF_A_NEW_FILE = frozenset({"write", "flush", "rename"})
+"""Steps of the first record of a process; further records are appended to its file."""
 
 # A gRPC call on the same host takes about a millisecond.
 _DURING_S = 0.002
@@ -50,7 +54,7 @@ def main() -> int:
 
 def _die_at(owner: object, name: str, side: str, count: int) -> None:
     function: Callable[..., Any] = getattr(owner, name)
-    write = os.write
+    halves = {os.write: _half_written(os.write), os.pwritev: _half_appended(os.pwritev)}
     calls = 0
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
@@ -59,8 +63,8 @@ def _die_at(owner: object, name: str, side: str, count: int) -> None:
         if calls == count and side == "before":
             _die()
         if calls == count and side == "during":
-            if function is write:
-                write(arguments[0], arguments[1][: len(arguments[1]) // 2])
+            if half := halves.get(function):
+                half(*arguments)
                 _die()
             threading.Timer(Random().uniform(0, _DURING_S), _die).start()  # noqa: S311 - no secret
         result = function(*arguments, **named)
@@ -69,6 +73,14 @@ def _die_at(owner: object, name: str, side: str, count: int) -> None:
         return result
 
     setattr(owner, name, wrapped)
+
+
+def _half_written(write: Callable[..., int]) -> Callable[..., int]:
+    return lambda fd, data: write(fd, data[: len(data) // 2])
+
+
+def _half_appended(pwritev: Callable[..., int]) -> Callable[..., int]:
+    return lambda fd, parts, *place: pwritev(fd, [parts[0][: len(parts[0]) // 2]], *place)
 
 
 def _die() -> None:

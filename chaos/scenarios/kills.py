@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills of the sidecar."""
 
-from chaos.child import STEPS
+from chaos.child import OF_A_NEW_FILE, STEPS
 from chaos.stage import Stage
 
 SIDES = ("before", "during", "after")
@@ -31,7 +31,7 @@ def kill_points(stage: Stage) -> None:
     node.sidecar.kill()
     missed = []
     for step, side in points:
-        count = stage.chance.randint(1, 4)
+        count = 1 if step in OF_A_NEW_FILE else stage.chance.randint(1, 4)
         if not node.die_at(step, side, count, timeout_s=15):
             missed.append(f"{step} was not reached {count} times")
     node.sidecar.start()
