@@ -23,13 +23,12 @@ import pytest
 
 from tests.chart.chart import ROOT
 from tests.kube.cluster import get, helm_here, kubectl
-from tests.kube.node import NAMESPACE, Node, power_on
+from tests.kube.node import NAMESPACE, OTHER, Node, power_on
 from tests.kube.probe import Probe
 from tests.kube.release import Release
 
 collect_ignore_glob = [] if os.environ.get("XDP_OTEL_TEST_KUBE") else ["test_*.py"]
 
-OTHER = "xdp-otel-test-2"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
 
@@ -128,7 +127,7 @@ def uninstalled(release):
         helm_here(
             "uninstall",
             release.name,
-            f"--namespace={release.namespace}",
+            f"--namespace={release.home}",
             "--no-hooks",
             "--ignore-not-found",
             check=False,

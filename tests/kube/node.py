@@ -12,6 +12,7 @@ from tests.kube.cluster import KUBECTL, PREFIX, VERSION, kubectl
 
 POD = "xdp-otel-test-node"
 NAMESPACE = "xdp-otel-test"
+OTHER = "xdp-otel-test-2"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TRAFFIC = (Path(__file__).parent / "traffic.py").read_text()
 

@@ -28,6 +28,8 @@ class Release:
 
     def __init__(self, node, name="xdp", namespace="xdp-otel-test"):
         self.node, self.name, self.namespace = node, name, namespace
+        # Helm's own record stays here if a test moves the objects (`namespaceOverride`).
+        self.home = namespace
         self.full = name if "xdp-otel" in name else f"{name}-xdp-otel"
         self.interfaces = []
         self.installed = False
@@ -59,13 +61,13 @@ class Release:
                 files[-1].write_text(yaml.safe_dump(content))
             chosen = [f"--values={file}" for file in (*files[:1], *_OF_THE_CLUSTER, *files[1:])]
             waiting = ["--wait", "--timeout=120s"] if wait else []
-            where = f"--namespace={self.namespace}"
+            where = f"--namespace={self.home}"
             return helm_here(verb, self.name, CHART, where, *arguments, *chosen, *waiting)
 
     def test(self):
         """Run `helm test`; return its output, and raise ClusterError with it if the test fails."""
         done = helm_here(
-            "test", self.name, f"--namespace={self.namespace}", "--logs", "--timeout=120s", check=False
+            "test", self.name, f"--namespace={self.home}", "--logs", "--timeout=120s", check=False
         )
         if done.returncode != 0:
             raise ClusterError(done.stdout + done.stderr)
@@ -76,12 +78,12 @@ class Release:
         if not self.installed:
             return
         self.installed = False
-        helm_here("uninstall", self.name, f"--namespace={self.namespace}", "--timeout=180s")
+        helm_here("uninstall", self.name, f"--namespace={self.home}", "--timeout=180s")
         assert self.left() == {}
 
     def left(self):
         """Return what is left, by place."""
-        kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,pvc,pdb"
+        kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,pvc,pdb,hpa"
         selector = f"--selector=app.kubernetes.io/instance={self.name}"
         # The garbage collector may need a moment for the pods of deleted objects.
         kubectl(

@@ -3,7 +3,7 @@
 
 from tests.kube.cluster import get, kubectl
 from tests.kube.node import arrived
-from tests.waiting import answered
+from tests.waiting import answered, settled
 
 
 def replace_pod(release, component):
@@ -51,6 +51,30 @@ def test_agents_and_gateways(node, wire, release):
     kubectl("delete", "pods", f"--namespace={release.namespace}", selector, "--force", "--grace-period=0")
     release.has_counted(wire, arrived(sender.communicate(timeout=120)[0]), 120)
     assert "counters arrive" in release.test()
+
+
+def test_autoscaled_gateways(node, wire, release):
+    """More gateways under traffic, by the autoscaler's minimum: exact, and an upgrade leaves their number."""
+
+    def scaled(minimum):
+        return {
+            "sidecar": {"interfaces": [wire]},
+            "collector": {"mode": "agent"},
+            "gateway": {"autoscaling": {"enabled": True, "minReplicas": minimum}},
+        }
+
+    def ready():
+        gateways = get("deployment", f"{release.full}-gateway", f"--namespace={release.namespace}")
+        return gateways["status"].get("readyReplicas", 0)
+
+    release.install(scaled(1))
+    sender = node.begin_to_send(wire, rounds=4000, per_second=1600)
+    answered(lambda: release.counted(wire)["total"])
+    release.upgrade(scaled(3))
+    assert settled(ready, 3) == 3
+    release.has_counted(wire, arrived(sender.communicate(timeout=120)[0]), 120)
+    release.upgrade({**scaled(3), "clusterName": "fra1"})
+    assert ready() == 3
 
 
 def test_pin_of_another_program(node, wire, release, other):

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two releases on one node."""
 
+from tests.kube.cluster import helm_here
+from tests.kube.node import OTHER
+
 PORTS = {"otlp": 14317, "metrics": 18889, "telemetry": 18888, "health": 23133, "status": 19464}
 
 
@@ -26,4 +29,17 @@ def test_same_interface(node, wire, release, other):
     other.interfaces = []
     other.uninstall()
     sent = node.send(wire)
+    release.has_counted(wire, sent)
+
+
+def test_objects_in_another_namespace(node, wire, release):
+    """With `namespaceOverride` everything works, and ends, in a namespace that is not the release's."""
+    release.namespace = OTHER
+    values = {"sidecar": {"interfaces": [wire]}, "namespaceOverride": OTHER}
+    release.install(values)
+    sent = node.send(wire)
+    release.has_counted(wire, sent)
+    helm_here("test", release.name, f"--namespace={release.home}", "--timeout=120s")
+    release.upgrade({**values, "clusterName": "fra1"})
+    sent += node.send(wire)
     release.has_counted(wire, sent)
