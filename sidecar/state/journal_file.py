@@ -15,6 +15,9 @@ from sidecar.state import journal_log
 
 _WRITE_BYTES = 256 * 1024
 
+GROWS_TO = 4 * 1024 * 1024
+"""How large a file of middling records grows: a new file costs two flushes and a rename, a record one."""
+
 
 class JournalFile:
     """A file of the journal, and the record that was last written to it."""
@@ -35,15 +38,15 @@ class JournalFile:
         """
         Create a file with a first record and flush it.
 
-        Has at least *size* bytes from the beginning. If its first record has more, further ones make it grow
-        to twice that at most, but not beyond *limit*.
+        Has at least *size* bytes from the beginning. If its first record fills many of them, further ones
+        make it grow: to `GROWS_TO`, or to twice the first one if that is more, but not beyond *limit*.
         """
         record, checksum = journal_log.framed(payload)
         end = journal_log.BLOCK + sum(map(len, record))
         size = max(size, journal_log.aligned(end))
         parts = (journal_log.head(size), *record, bytes(size - end))
         fd = trusted.create_file(name, directory_fd, _coalesced(parts))
-        return cls(fd, checksum, end, size, min(max(size, 2 * end), limit))
+        return cls(fd, checksum, end, size, min(max(size, 2 * end, min(16 * end, GROWS_TO)), limit))
 
     @property
     def size(self) -> int:

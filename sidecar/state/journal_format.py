@@ -157,7 +157,7 @@ def _unpack_identity(packed: dict[str, Any], blobs: Sequence[bytes]) -> MapIdent
     return MapIdentity(*json.loads(blobs[packed["identity"]]))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _json(constant: MapIdentity | tuple[Column, ...]) -> bytes:
     """Return a value that only changes with the map: such values are most of a small journal."""
     return json.dumps(constant).encode()

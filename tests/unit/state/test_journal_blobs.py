@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sidecar.attributes import encode_attributes
 from sidecar.counts.columns import EncodedAttributes, StreamTable, Table, packed
 from sidecar.model import Baseline, Column, MapIdentity, Reading, Snapshot
-from sidecar.state import journal, journal_blobs, journal_format
+from sidecar.state import journal, journal_blobs, journal_file, journal_format
 from sidecar.state.journal import Journal
 from sidecar.state.journal_blobs import FileBlobs, Written, changed, difference
 from sidecar.state.journal_log import BLOCK
@@ -124,8 +124,21 @@ def test_any_history_is_read_back_from_its_file(tmp_path_factory, history):
             assert loaded == record
 
 
-def test_a_file_grows_to_twice_its_first_record_and_is_then_replaced(state_dir):
+def test_a_file_of_many_sources_has_several_records(state_dir):
+    """A record that would fill most of a file, as of 200 interfaces, does not take a new one each time."""
+    requests = Batch((bytes(journal.FILE_BYTES * 3 // 4),), {})
+    with contextlib.closing(Journal(state_dir)) as opened:
+        for sequence in range(15):
+            opened.commit(Record(sequence, {}, requests))
+            if sequence == 0:
+                first = (state_dir / "journal").stat().st_ino
+        assert (state_dir / "journal").stat().st_ino == first
+        assert opened.load() == Record(14, {}, requests)
+
+
+def test_a_file_grows_to_twice_its_first_record_and_is_then_replaced(state_dir, monkeypatch):
     """So neither its size nor the time to read it depends on how long the sidecar has run."""
+    monkeypatch.setattr(journal_file, "GROWS_TO", 0)  # as if the records were larger than that
     cells, record, sizes = list(range(2 * KEYS)), Record(), []
     with contextlib.closing(Journal(state_dir)) as opened:
         for _ in range(60):
