@@ -109,7 +109,16 @@ def _interfaces(count: int) -> Iterator[tuple[str, Sequence[str]]]:
         _run("ip", "netns", "add", namespace)
         stack.callback(_run, "ip", "netns", "delete", namespace)
         _run("ip", "-n", namespace, "-batch", "-", stdin="\n".join(commands))
-        detach = (sys.executable, "-m", "sidecar", "detach", "--interface", f"{namespace}*")
+        detach = (
+            sys.executable,
+            "-m",
+            "sidecar",
+            "detach",
+            "--log-level",
+            "warning",
+            "--interface",
+            f"{namespace}*",
+        )
         stack.callback(_run, "nsenter", f"--net=/run/netns/{namespace}", *detach)
         yield namespace, names
 
