@@ -20,6 +20,7 @@ from sidecar.otlp.http_answer import CONTENT_TYPE
 from sidecar.otlp.outcome import Delivered, Rejected, Retry
 from sidecar.otlp_http import HttpPusher
 from tests.certificates import authority
+from tests.wire.alarms import interrupting, outcomes_at_any_moment
 from tests.wire.test_proxy import Proxy
 
 # OTLP specification, "OTLP/HTTP Response", "Retryable Response Codes".
@@ -231,12 +232,9 @@ def test_a_signal_ends_the_call(receiver, dial):
     """The handler interrupts; the bytes may be sent again, and calls are short from then on."""
     receiver.answers = [None]
     pusher = dial(receiver.port, timeout_s=30.0)
-    before = signal.signal(signal.SIGALRM, lambda *_: pusher.interrupt())
-    try:
+    with interrupting(pusher):
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         assert pusher.push(b"") == Retry("CANCELLED", "interrupted here")
-    finally:
-        signal.signal(signal.SIGALRM, before)
     assert pusher.push(b"") == Delivered()
 
 
@@ -245,16 +243,7 @@ def test_a_signal_ends_the_call(receiver, dial):
 def test_a_signal_at_any_moment_leaves_the_pusher_usable(receiver, dial):
     """Before, during and after a call: an answer or a Retry, and the next call works."""
     pusher = dial(receiver.port)
-    outcomes = []
-    before = signal.signal(signal.SIGALRM, lambda *_: pusher.interrupt())
-    try:
-        for at in range(400):
-            # From far longer than a call takes on a busy machine to far shorter.
-            signal.setitimer(signal.ITIMER_REAL, 10 ** -(at % 100 / 20))
-            outcomes.append(pusher.push(REQUEST))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    outcomes = outcomes_at_any_moment(pusher, REQUEST)
     assert set(outcomes) == {Delivered(), Retry("CANCELLED", "interrupted here")}
     assert pusher.push(b"") == Delivered()
 

@@ -26,6 +26,7 @@ from sidecar.errors import ConfigError
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp.outcome import Delivered, Rejected, Retry
 from sidecar.otlp_push import Pusher
+from tests.wire.alarms import outcomes_at_any_moment
 
 # OTLP specification, "Failures": may be sent again, and may not; RESOURCE_EXHAUSTED is either, by RetryInfo.
 RETRYABLE = {
@@ -448,6 +449,8 @@ ALL_FAILURES = """
 import sys
 from sidecar.otlp.endpoint import Endpoint
 from sidecar.otlp_push import Pusher
+from tests.wire.alarms import outcomes_at_any_moment
+
 tls, plain, closed = sys.argv[1:]
 for port, secure in ((tls, False), (tls, True), (plain, True), (closed, False), (closed, True)):
     pusher = Pusher(Endpoint(f"localhost:{port}", secure))
@@ -642,16 +645,7 @@ def test_interrupt_ends_a_call_that_is_just_starting(collector, dial, monkeypatc
 def test_interrupt_at_any_moment_leaves_the_pusher_usable(collector, dial):
     """Before, during and after a call: a response or a Retry, and the next call works."""
     pusher = dial(collector.port)
-    outcomes = []
-    former = signal.signal(signal.SIGALRM, lambda *_: pusher.interrupt())
-    try:
-        for at in range(400):
-            # From far longer than a call takes on a busy machine to far shorter.
-            signal.setitimer(signal.ITIMER_REAL, 10 ** -(at % 100 / 20))
-            outcomes.append(pusher.push(b""))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
+    outcomes = outcomes_at_any_moment(pusher, b"")
 
     assert set(outcomes) == {Delivered(), Retry("CANCELLED", "interrupted here")}
     assert pusher.push(b"") == Delivered()
