@@ -38,7 +38,8 @@ def generated() -> Iterator[tuple[Path, str]]:
         for directory in (DASHBOARDS, CHART / "dashboards"):
             yield directory / f"{made.uid}.json", _text(tree)
         if make is not collector:
-            yield WITHOUT_COLLECTOR / f"dashboards/{made.uid}.json", _text(otlp_names.dashboard(tree))
+            other = otlp_names.dashboard(tree)
+            yield WITHOUT_COLLECTOR / f"dashboards/{other['uid']}.json", _text(other)
     url = runbook_url()
     for path in sorted(RULES.glob("*.yml")):
         text = with_runbook(path.read_text(), url)

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from dashboards.frame import TAG
 from dashboards.promql import MAP_METRICS
 from sidecar.observe.self_metrics import SELF_METRICS
 
@@ -23,19 +24,27 @@ _PER = {"s": "per_second"}
 _IN_PROMETHEUS = re.compile(r"\bxdp_\w+?(?=(?:_(?:bucket|sum|count))?\b)")
 _OF_COLLECTOR = re.compile(r"(?ms)^  - name: xdp-collector-alerts\n.*?(?=^  - name: |\Z)")
 
+_SUFFIX = "-without-collector"
+_ADDRESS = re.compile(rf"(?<=/d/){TAG}-\w+")
+
 # A series has the job of its sidecar, and of no other program if all jobs are named.
 _MAP_METRICS = '{job=~"$job",__name__!~"target_info|xdp_otel_.+|xdp_.+_per_second|xdp:.+|ALERTS.*"}'
 
 
-def dashboard(tree: Any) -> Any:
-    """Return the JSON of a dashboard, as Python objects, with the receiver's names."""
-    if isinstance(tree, dict):
-        # All jobs: those that the variable lists.
-        without = "allValue" if tree.get("name") == "job" and "allValue" in tree else ""
-        return {key: dashboard(value) for key, value in tree.items() if key != without}
-    if isinstance(tree, list):
-        return [dashboard(each) for each in tree]
-    return _renamed(tree.replace(MAP_METRICS, _MAP_METRICS)) if isinstance(tree, str) else tree
+def dashboard(tree: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the JSON of a dashboard, as Python objects, with the receiver's names.
+
+    Its uid, title and tag are its own, so that one Grafana can have this one and that for our Collector.
+    """
+    tags = [TAG + _SUFFIX]
+    return {
+        **_with_names(tree),
+        "uid": tree["uid"] + _SUFFIX,
+        "title": f"{tree['title']} without Collector",
+        "tags": tags,
+        "links": [{**link, "tags": tags} for link in tree["links"]],
+    }
 
 
 def rules(text: str) -> str:
@@ -52,6 +61,19 @@ def receiver_name(name: str, unit: str, kind: str) -> str:
     if kind == "counter":
         words = [word for word in words if word != "total"] + ["total"]
     return "_".join(words)
+
+
+def _with_names(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        # All jobs: those that the variable lists.
+        without = "allValue" if tree.get("name") == "job" and "allValue" in tree else ""
+        return {key: _with_names(value) for key, value in tree.items() if key != without}
+    if isinstance(tree, list):
+        return [_with_names(each) for each in tree]
+    if isinstance(tree, str):
+        named = _renamed(tree.replace(MAP_METRICS, _MAP_METRICS))
+        return _ADDRESS.sub(rf"\g<0>{_SUFFIX}", named)
+    return tree
 
 
 def _renamed(text: str) -> str:

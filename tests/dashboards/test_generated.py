@@ -167,6 +167,20 @@ def test_dashboards_link_to_each_other(root, dashboard):
     assert ("browser", "30s") == (dashboard["timezone"], dashboard["refresh"])
 
 
+def test_one_grafana_can_have_the_dashboards_without_collector_too(root):
+    """No uid, title or tag is that of another dashboard, and links stay among them."""
+    ours, others = (
+        [json.loads(path.read_text()) for path in (root / place / "dashboards").iterdir()]
+        for place in ("deploy/grafana", "deploy/without-collector")
+    )
+    for key in ("uid", "title"):
+        assert len({each[key] for each in ours + others}) == len(ours) + len(others) == 9
+    for each in others:
+        assert each["tags"] == each["links"][0]["tags"] != ours[0]["tags"]
+    linked = set(re.findall(r"/d/([\w-]+)", json.dumps(others)))
+    assert set() < linked <= {each["uid"] for each in others}
+
+
 def test_colours_are_those_of_the_alerts(root):
     """A panel is red once the alert about its number fires."""
     found = yaml.safe_load((root / "deploy/prometheus/rules/xdp-alerts.yml").read_text())

@@ -27,13 +27,14 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
         yield running
 
 
-@pytest.mark.parametrize("name", ["xdp-overview", "xdp-fleet", "xdp-maps", "xdp-sidecars"])
+@pytest.mark.parametrize("name", ["overview", "fleet", "maps", "sidecars"])
 def test_every_panel_has_data(ports: Ports, name: str) -> None:
     """With the default choices, no panel is empty; the maps dashboard offers the counts and nothing else."""
-    dashboard = json.loads((WITHOUT_COLLECTOR / f"dashboards/{name}.json").read_text())
+    path = WITHOUT_COLLECTOR / f"dashboards/xdp-{name}-without-collector.json"
+    dashboard = json.loads(path.read_text())
     assert [] == lacking(ports, dashboard)
 
-    if name == "xdp-maps":
+    if name == "maps":
         (metric,) = (each for each in variables(dashboard) if each["name"] == "metric")
         offered = set(options(ports, metric, everything(ports, dashboard)))
         assert offered > {"xdp_packets_total", "xdp_bytes_total", "xdp_packets_tcp_total"}
