@@ -98,16 +98,16 @@ wheel: install ## build the wheel, with the XDP program, into dist/
 
 images: image-sidecar image-collector ## build both images (CONTAINER_TOOL, BASE_IMAGE)
 
-image-sidecar: ## build the sidecar's image (2 minutes)
+image-sidecar: packages-containers ## build the sidecar's image (2 minutes)
 	@$(STEP) 'building the image $(IMAGE_PREFIX)/xdp-otel:$(VERSION)' \
 		$(IMAGE_BUILD) --file Containerfile --tag $(IMAGE_PREFIX)/xdp-otel:$(VERSION) .
 
-image-collector: collector ## build the Collector's image
+image-collector: packages-containers collector ## build the Collector's image
 	@$(STEP) 'building the image $(IMAGE_PREFIX)/otelcol-xdp:$(VERSION)' \
 		$(IMAGE_BUILD) --file collector/Containerfile --tag $(IMAGE_PREFIX)/otelcol-xdp:$(VERSION) .
 
 # For tests, where no registry has the real ones.
-image-prometheus: prometheus ## build an image of Prometheus for the tests
+image-prometheus: packages-containers prometheus ## build an image of Prometheus for the tests
 	@$(STEP) 'building the image $(IMAGE_PREFIX)/prometheus:test' \
 		$(IMAGE_BUILD) --file tests/images/prometheus.Containerfile --tag $(IMAGE_PREFIX)/prometheus:test .
 
@@ -116,7 +116,7 @@ image-grafana: image-sidecar ## build a stand-in for Grafana for the tests
 		$(CONTAINER_TOOL) build $(IMAGE_FLAGS) --build-arg SIDECAR_IMAGE=$(IMAGE_PREFIX)/xdp-otel:$(VERSION) \
 		--file tests/images/grafana-stand-in.Containerfile --tag $(IMAGE_PREFIX)/grafana-stand-in:test .
 
-image-systemd: wheel ## build a machine with systemd for the tests
+image-systemd: packages-containers wheel ## build a machine with systemd for the tests
 	@$(STEP) 'building the image $(IMAGE_PREFIX)/systemd:test' \
 		$(IMAGE_BUILD) --file tests/images/systemd.Containerfile --tag $(IMAGE_PREFIX)/systemd:test .
 
@@ -168,7 +168,7 @@ pictures: prometheus promtool install ## draw the overview and a histogram for d
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.picture
 	@MPLBACKEND=Agg $(PYTHON) -m dashboards.histogram_picture
 
-release: bpf collector release-tools $(HELM) $(BIN)/nfpm ## build what users install, into dist/ (REGISTRY=)
+release: packages-containers bpf collector release-tools $(HELM) $(BIN)/nfpm ## build what users install, into dist/ (REGISTRY=)
 	@$(RELEASE)/bin/python -m release $(ARGS)
 
 workflows: release-tools $(BIN)/actionlint ## check .github/workflows (actionlint, zizmor)
@@ -195,18 +195,18 @@ test-podman: images image-prometheus image-grafana install ## test deploy/podman
 	@XDP_OTEL_TEST_PODMAN=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/podman $(ARGS)
 
-test-systemd: wheel collector image-systemd ## test deploy/systemd in a container
+test-systemd: packages-containers wheel collector image-systemd ## test deploy/systemd in a container
 	@XDP_OTEL_TEST_SYSTEMD=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/systemd $(ARGS)
 
-test-release: image-systemd release $(BIN)/crane ## build twice, install and run it (needs qemu-user, rpm)
+test-release: packages-release go image-systemd release $(BIN)/crane ## build twice, compare, install and run it
 	@cp dist/SHA256SUMS .build/SHA256SUMS
 	@$(RELEASE)/bin/python -m release $(ARGS)
 	@cmp dist/SHA256SUMS .build/SHA256SUMS
 	@XDP_OTEL_TEST_RELEASE=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/release
 
-test-selinux: .venv/bin/xdp-otel ## compile and link deploy/selinux (SELINUX_SHARE=)
+test-selinux: packages-selinux .venv/bin/xdp-otel ## compile and link deploy/selinux (SELINUX_SHARE=)
 	@XDP_OTEL_TEST_SELINUX=1 $(PYTHON) -m pytest tests/selinux $(ARGS)
 
 test-kube: $(HELM) .venv/bin/xdp-otel ## test the chart on KUBECONFIG's cluster, and break it
@@ -224,6 +224,10 @@ LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.10 --gen
 
 packages: ## install the system packages that are missing
 	@tools/install-packages
+
+# What only some targets need: packages-containers, packages-release, packages-selinux.
+packages-%:
+	@tools/install-packages $*
 
 go:
 	@tools/check-go
