@@ -35,9 +35,9 @@ def _build(dist: Path, registry: str, source: str) -> None:
     shutil.rmtree(dist, ignore_errors=True)
     dist.mkdir(parents=True)
     with step("wheel and sdist"):
-        wheel = python.build(dist)
-    _build_collector(dist, registry)
-    sidecars = _build_sidecar(dist, registry)
+        wheel = python.build(dist, source)
+    _build_collector(dist, registry, source)
+    sidecars = _build_sidecar(dist, registry, source)
     with step("Helm chart"):
         chart_oci.build(dist, chart.build(dist, registry, source))
     with step("lists of parts (SBOM)"):
@@ -47,21 +47,21 @@ def _build(dist: Path, registry: str, source: str) -> None:
             sbom.of_sidecar(dist, image)
     for architecture in ARCHITECTURES:
         with step(f"DEB and RPM for {architecture}"):
-            packages.build(dist, wheel, architecture)
+            packages.build(dist, wheel, architecture, source)
     checksums.write(dist)
 
 
-def _build_collector(dist: Path, registry: str) -> None:
+def _build_collector(dist: Path, registry: str, source: str) -> None:
     """Build the archive for each architecture, and from it the image."""
     built: list[images.Image] = []
     for architecture in ARCHITECTURES:
         with step(f"Collector for {architecture}"):
             packed = collector.build(dist, architecture)
             built.append(images.collector(packed, architecture, cached=bool(built)))
-    images.write(dist, registry, "otelcol-xdp", built)
+    images.write(dist, registry, source, "otelcol-xdp", built)
 
 
-def _build_sidecar(dist: Path, registry: str) -> list[images.Image]:
+def _build_sidecar(dist: Path, registry: str, source: str) -> list[images.Image]:
     """Build the image for each architecture, and from it the archive; return the images."""
     built: list[images.Image] = []
     for architecture in ARCHITECTURES:
@@ -69,7 +69,7 @@ def _build_sidecar(dist: Path, registry: str) -> list[images.Image]:
             # What the first image has fetched anew, the next one takes from it.
             built.append(images.sidecar(architecture, cached=bool(built)))
             standalone.build(dist, built[-1])
-    images.write(dist, registry, "xdp-otel", built)
+    images.write(dist, registry, source, "xdp-otel", built)
     return built
 
 
@@ -84,7 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--source-url",
         default=os.environ.get("SOURCE_URL", ""),
-        help="where the repository is, such as https://github.com/OWNER/REPOSITORY: linked by the chart",
+        help="where the repository is, such as https://github.com/OWNER/REPOSITORY: linked by all",
     )
     parser.add_argument("--allow-dirty", action="store_true", help="also with uncommitted changes, for tests")
     return parser.parse_args()

@@ -24,6 +24,7 @@ from release.commands import run
 from sidecar import __version__
 
 _OCI = "application/vnd.oci.image"
+_LABEL = "org.opencontainers.image"
 
 
 class Image(NamedTuple):
@@ -51,8 +52,12 @@ def collector(archived: Path, architecture: str, *, cached: bool) -> Image:
     return _build("collector/Containerfile", architecture, cached, arguments)
 
 
-def write(dist: Path, registry: str, name: str, images: Iterable[Image]) -> None:
-    """Write one index of all *images*, NAME-VERSION.oci.tar; it is loaded as REGISTRY/NAME:VERSION."""
+def write(dist: Path, registry: str, source: str, name: str, images: Iterable[Image]) -> None:
+    """
+    Write one index of all *images*, NAME-VERSION.oci.tar; it is loaded as REGISTRY/NAME:VERSION.
+
+    *source* is the URL of the repository, a label of each image; or empty.
+    """
     blobs: dict[str, bytes] = {}
 
     def add(content: bytes, kind: str) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def write(dist: Path, registry: str, name: str, images: Iterable[Image]) -> None
         manifest = {
             "schemaVersion": 2,
             "mediaType": f"{_OCI}.manifest.v1+json",
-            "config": add(_configuration(image, layer), "config.v1+json"),
+            "config": add(_configuration(image, layer, source), "config.v1+json"),
             "layers": [add(archive.compress(layer), "layer.v1.tar+gzip")],
         }
         platform = {"os": "linux", "architecture": image.architecture}
@@ -74,7 +79,7 @@ def write(dist: Path, registry: str, name: str, images: Iterable[Image]) -> None
     index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": manifests}
     # Under which name podman loads it, and containerd.
     reference = f"{registry or 'localhost'}/{name}:{__version__}"
-    names = {"org.opencontainers.image.ref.name": reference, "io.containerd.image.name": reference}
+    names = {f"{_LABEL}.ref.name": reference, "io.containerd.image.name": reference}
     entry = {**add(_json(index), "index.v1+json"), "annotations": names}
     top = {"schemaVersion": 2, "manifests": [entry]}
     blobs |= {"index.json": _json(top), "oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
@@ -112,11 +117,13 @@ def _build(
     return Image(architecture, files, about["Config"])
 
 
-def _configuration(image: Image, layer: bytes) -> bytes:
+def _configuration(image: Image, layer: bytes, source: str) -> bytes:
     when = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), timezone.utc)
     created = when.strftime("%Y-%m-%dT%H:%M:%SZ")
     labels = {name: text for name, text in image.config["Labels"].items() if "buildah" not in name}
-    labels["org.opencontainers.image.created"] = created
+    labels[f"{_LABEL}.created"] = created
+    if source:
+        labels[f"{_LABEL}.source"] = source
     config: dict[str, object] = {**image.config, "Labels": labels}
     return _json(
         {

@@ -4,7 +4,9 @@
 import gzip
 import os
 import shutil
+import zipfile
 from datetime import datetime, timezone
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 from demo.processes import ROOT
@@ -17,22 +19,34 @@ from sidecar.commands import completion, registry
 _PYTHONS = {"deb": ("3.11", "3.12", "3.13", "3.14"), "rpm": ("3.12",)}
 _PROGRAM = {"deb": "python3", "rpm": "python3.12"}
 _ZSH = {"deb": "vendor-completions", "rpm": "site-functions"}
-# There is no address to write to: SECURITY.md and the issues are the way.
-_MAINTAINER = "The xdp-otel authors <nobody@xdp-otel.invalid>"
+# Debian's packages must have an address; this one is nobody's by definition (RFC 2606).
+_NO_ADDRESS = "nobody@xdp-otel.invalid"
 _STAGE = ROOT / ".build/packages"
 _SYSTEMD = ROOT / "deploy/systemd"
 
 
-def build(dist: Path, wheel: Path, architecture: str) -> None:
-    """Build the four packages for *architecture*; Collector and lists of parts are already built."""
+def build(dist: Path, wheel: Path, architecture: str, source: str) -> None:
+    """
+    Build the four packages for *architecture*; Collector and lists of parts are already built.
+
+    *source* is the URL of the repository, or empty.
+    """
+    who = maintainer(wheel)
     for kind in _PYTHONS:
         for name, stage in (("xdp-otel", _sidecar), ("otelcol-xdp", _collector)):
             place = _STAGE / f"{name}-{architecture}-{kind}"
             shutil.rmtree(place, ignore_errors=True)
             executables = stage(place, wheel, architecture, kind)
-            _documents(place / "tree/usr/share/doc" / name, dist, name, kind)
+            _documents(place / "tree/usr/share/doc" / name, dist, name, kind, who)
             _same_modes_and_times(place, executables)
-            _pack(place, dist, name, architecture, kind)
+            variables = {"ARCHITECTURE": architecture, "MAINTAINER": who, "HOMEPAGE": source}
+            _pack(place, dist, name, kind, variables)
+
+
+def maintainer(wheel: Path) -> str:
+    """Return name and address of the maintainer, whom pyproject.toml names and the *wheel* has from there."""
+    metadata = PathDistribution(zipfile.Path(wheel, f"xdp_otel-{__version__}.dist-info/")).metadata
+    return metadata["Maintainer-email"] or f"{metadata['Maintainer']} <{_NO_ADDRESS}>"
 
 
 def _sidecar(place: Path, wheel: Path, architecture: str, kind: str) -> set[Path]:
@@ -73,14 +87,14 @@ def _collector(place: Path, _wheel: Path, architecture: str, _kind: str) -> set[
     return {program}
 
 
-def _documents(doc: Path, dist: Path, name: str, kind: str) -> None:
+def _documents(doc: Path, dist: Path, name: str, kind: str, who: str) -> None:
     _copy(dist / f"{name}-{__version__}.cdx.json", doc / f"{name}.cdx.json")
     _copy(ROOT / "release/nfpm" / f"{name}.copyright", doc / "copyright")
     _copy(ROOT / "LICENSE", doc / "LICENSE")
     _compress(doc / "changelog.gz", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     if kind == "deb":
         change = "  * What has changed is in changelog.gz."
-        signed = f" -- {_MAINTAINER}  {_when():%a, %d %b %Y %T %z}"
+        signed = f" -- {who}  {_when():%a, %d %b %Y %T %z}"
         entry = f"{name} ({__version__}-1) unstable; urgency=medium\n\n{change}\n\n{signed}\n"
         _compress(doc / "changelog.Debian.gz", entry)
 
@@ -91,13 +105,8 @@ def _adapted(source: Path, target: Path) -> None:
     _write(target, text.replace("deploy/systemd/drop-ins/", "/usr/share/doc/xdp-otel/drop-ins/"))
 
 
-def _pack(place: Path, dist: Path, name: str, architecture: str, kind: str) -> None:
-    variables = {
-        "STAGE": str(place),
-        "ARCHITECTURE": architecture,
-        "VERSION": __version__,
-        "MAINTAINER": _MAINTAINER,
-    }
+def _pack(place: Path, dist: Path, name: str, kind: str, variables: dict[str, str]) -> None:
+    variables = {**variables, "STAGE": str(place), "VERSION": __version__}
     nfpm = (ROOT / ".build/bin/nfpm", "package", "--config", ROOT / f"release/nfpm/{name}.yaml")
     run(*nfpm, "--packager", kind, "--target", dist, env=variables)
 

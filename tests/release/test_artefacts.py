@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from demo.processes import ROOT
-from release.architectures import ARCHITECTURES, of_this_machine
+from release.architectures import ARCHITECTURES
 from sidecar import __version__
-from tests.release.roots import emulator, run
+from tests.release.roots import run, run_in
 
 DIST = ROOT / "dist"
 
@@ -45,6 +45,23 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.send(bytes.fromhex("ffffffffffff02aabbcc000188b5").ljust(60, bytes(1)))
 FRAMES
 xdp-otel dump --interface eth0
+xdp-otel --interface eth0 --otel-endpoint none --status-address localhost:9464 &
+sidecar=$!
+python - <<'STATUS'
+import time, urllib.request
+deadline = time.monotonic() + 30
+while True:
+    try:
+        page = urllib.request.urlopen("http://localhost:9464/metrics").read().decode()
+    except OSError:
+        page = ""
+    if "\nxdp_xdp_packets_total{" in page or time.monotonic() > deadline:
+        print(page)
+        break
+    time.sleep(0.1)
+STATUS
+kill $sidecar
+wait $sidecar
 xdp-otel --interface eth0 --once
 python -c 'import urllib.request; print(urllib.request.urlopen("http://localhost:8889/metrics").read().decode())'
 xdp-otel detach --interface eth0
@@ -91,8 +108,10 @@ def test_wheel_and_collector_count_without_compiler_and_checkout(installed, tmp_
     }
     unshare = shutil.which("unshare")
     output = run(unshare, "--net", "--mount", "sh", "-c", _FIRST_MINUTE, env=env, cwd=tmp_path, timeout=60)
-    assert re.search(r"^xdp_xdp_packets_total\{.*\} 2$", output, re.MULTILINE), output
-    assert re.search(r"^xdp_xdp_bytes_total\{.*\} 120$", output, re.MULTILINE), output
+    # By the status page of a sidecar that sends nothing, and by the Collector.
+    for name, value in (("packets", 2), ("bytes", 120)):
+        found = re.findall(rf"^xdp_xdp_{name}_total\{{.*\}} (\S+)$", output, re.MULTILINE)
+        assert found == [str(value)] * 2, output
 
 
 def test_the_sdist_builds_the_same_wheel(tmp_path):
@@ -108,15 +127,15 @@ def test_the_sdist_builds_the_same_wheel(tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_collector_runs_and_brings_its_licences(tmp_path, architecture):
+def test_the_collector_runs_where_there_is_nothing_else_and_brings_its_licences(tmp_path, architecture):
     with tarfile.open(one(f"otelcol-xdp-*-{architecture}.tar.gz")) as archive:
         names = archive.getnames()
         archive.extractall(tmp_path, filter="data")
-    program = tmp_path / f"otelcol-xdp-{__version__}-linux-{architecture}/otelcol-xdp"
-    before = [] if architecture == of_this_machine() else [emulator(architecture)]
-    components = yaml.safe_load(run(*before, program, "components"))
+    place = f"/otelcol-xdp-{__version__}-linux-{architecture}"
+    program = f"{place}/otelcol-xdp"
+    components = yaml.safe_load(run_in(tmp_path, architecture, program, "components"))
     assert "delta_to_cumulative" in {each["name"] for each in components["processors"]}
-    run(*before, program, "validate", f"--config={program.parent}/config.yaml")
+    run_in(tmp_path, architecture, program, "validate", f"--config={place}/config.yaml")
     modules = {each["name"] for each in parts("otelcol-xdp")}
     assert all(any(f"/licenses/{module}/" in name for name in names) for module in modules)
 
@@ -135,6 +154,31 @@ def test_the_lists_of_parts_are_complete():
         each["gomod"].split()[0] for kind in builder.values() if isinstance(kind, list) for each in kind
     ]
     assert set(wanted) <= modules
+
+
+@pytest.mark.parametrize("path", sorted(DIST.glob("*.cdx.json")), ids=lambda path: path.name)
+def test_a_list_of_parts_is_valid(path, tmp_path):
+    """By the schema of CycloneDX 1.6; the same without the names of its parts is not."""
+    document = json.loads(path.read_text())
+    assert _problem(path) == ""
+    for each in document["components"]:
+        del each["name"]
+    nameless = tmp_path / path.name
+    nameless.write_text(json.dumps(document))
+    assert "'name' is a required property" in _problem(nameless)
+
+
+_VALIDATE = """
+import pathlib, sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+print(JsonStrictValidator(SchemaVersion.V1_6).validate_str(pathlib.Path(sys.argv[1]).read_text()) or "")
+"""
+
+
+def _problem(path):
+    """Return what the tools of the release find wrong with a list of parts."""
+    return run(ROOT / ".build/release/bin/python", "-c", _VALIDATE, path).strip()
 
 
 def parts(name):

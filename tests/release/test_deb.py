@@ -174,11 +174,7 @@ def test_removing_detaches_and_keeps_the_state(running):
     apt("install", *packages())
     assert ["inactive", "inactive"] == states("ActiveState")
     start()
-    machine.send(FRAMES)
-    after = machine.kernel()
-    total = {field: before[field] + after[field] for field in after}
-    assert len(FRAMES) == after["total_packets"]
-    assert total == machine.wait_until_served(total)
+    machine.assert_counters_continue(before, FRAMES)
 
 
 def test_purging_leaves_the_machine_as_it_was(pristine, running):

@@ -62,6 +62,7 @@ def test_an_image_says_what_it_is_and_does_not_run_as_root(image, architecture):
     assert (found["os"], found["architecture"]) == ("linux", architecture)
     assert found["config"]["User"] == "65532:65532"
     labels = found["config"]["Labels"]
+    assert labels.pop(f"{LABEL}source", "") == os.environ.get("SOURCE_URL", "")
     names = ("title", "description", "licenses", "version", "revision", "created")
     assert set(labels) == {LABEL + name for name in names}
     assert labels[f"{LABEL}version"] == __version__

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """DEB and RPM unpacked: files, modes, what they depend on, their scripts. test_deb.py installs the DEBs."""
 
+import os
 import re
 import shutil
 import stat
 import subprocess
+import zipfile
+from importlib.metadata import PathDistribution
 
 import pytest
 
@@ -173,6 +176,22 @@ def test_an_edited_configuration_is_kept(name, architecture):
     assert said("dpkg-deb", "--info", package(name, "deb", architecture), "conffiles").split() == KEPT[name]
     listed = query(name, architecture, "--queryformat", "[%{FILENAMES} %{FILEFLAGS:fflags}\n]").splitlines()
     assert [line for line in listed if line.endswith("cn")] == [f"{path} cn" for path in KEPT[name]]
+
+
+@pytest.mark.parametrize("architecture", MACHINES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_package_says_whom_to_write_to_and_where_it_is_from(name, architecture):
+    """Maintainer and links are those of the wheel, whose metadata is pyproject.toml's."""
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    metadata = PathDistribution(zipfile.Path(wheel, f"xdp_otel-{__version__}.dist-info/")).metadata
+    who = metadata["Maintainer-email"] or f"{metadata['Maintainer']} <nobody@xdp-otel.invalid>"
+    page = os.environ.get("SOURCE_URL", "")
+
+    fields = ("--field", package(name, "deb", architecture), "Maintainer", "Homepage")
+    expected = {f"Maintainer: {who}"} | ({f"Homepage: {page}"} if page else set())
+    assert set(said("dpkg-deb", *fields).splitlines()) == expected
+    assert query(name, architecture, "--queryformat", "%{PACKAGER}|%{URL}") == f"{who}|{page or '(none)'}"
+    assert [url.startswith(page) for url in metadata.get_all("Project-URL", [])] == [True] * 4 * bool(page)
 
 
 @pytest.mark.parametrize("architecture", MACHINES)

@@ -119,6 +119,15 @@ def wait_until_served(expected):
     return settled(served, expected)
 
 
+def assert_counters_continue(before, frames):
+    """After a new installation the kernel has *frames* only, and what is served is *before* and these."""
+    send(frames)
+    after = kernel()
+    total = {field: before[field] + after[field] for field in after}
+    assert len(frames) == after["total_packets"]
+    assert total == wait_until_served(total)
+
+
 def wait(is_done, timeout_s=60):
     """Return once it is done or time is up."""
     matching(is_done, bool, timeout_s)

@@ -259,11 +259,7 @@ def test_uninstalling_keeps_the_state(installed):
         assert "prog/xdp" not in machine.call("ip", "link", "show", interface)
 
     machine.install(machine.INTERFACE)
-    machine.send(FRAMES)
-    after = machine.kernel()
-    total = {field: before[field] + after[field] for field in after}
-    assert len(FRAMES) == after["total_packets"]
-    assert total == machine.wait_until_served(total)
+    machine.assert_counters_continue(before, FRAMES)
 
 
 def test_purging_leaves_the_machine_as_it_was(pristine, installed):

@@ -51,3 +51,9 @@ def test_the_chart_has_the_version_of_the_sidecar():
         )
     )
     assert chart == {"version": __version__, "appVersion": __version__}
+
+
+def test_the_chart_has_the_maintainer_of_the_packages():
+    project, chart = ((ROOT / name).read_text() for name in ("pyproject.toml", "helm/Chart.yaml"))
+    (maintainer,) = re.findall(r'^maintainers = \[\{ name = "([^"]+)"', project, re.MULTILINE)
+    assert re.findall(r"^  - name: (.+)", chart, re.MULTILINE) == [maintainer]
