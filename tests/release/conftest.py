@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registry to push into."""
 
+import os
 import re
 import subprocess
 
@@ -10,6 +11,8 @@ from demo.processes import ROOT
 from tests.waiting import answered
 
 CRANE = ROOT / ".build/bin/crane"
+# Where the images of the release are: as for `make release`, nowhere unless it is said.
+PLACE = os.environ.get("REGISTRY") or "localhost"
 
 
 @pytest.fixture

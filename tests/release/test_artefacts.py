@@ -17,6 +17,7 @@ import yaml
 from demo.processes import ROOT
 from release.architectures import ARCHITECTURES
 from sidecar import __version__
+from tests.release.conftest import PLACE
 from tests.release.roots import run, run_in
 
 DIST = ROOT / "dist"
@@ -202,5 +203,4 @@ def test_a_changed_byte_is_refused(tmp_path):
 def test_the_chart_installs_from_its_archive():
     rendered = run(os.environ["HELM"], "template", "xdp", one("xdp-otel-*.tgz"))
     images = set(re.findall(r"image: (\S+/(?:xdp-otel|otelcol-xdp):\S+)", rendered))
-    registry = os.environ.get("REGISTRY", "localhost")
-    assert images == {f"{registry}/{name}:{__version__}" for name in ("xdp-otel", "otelcol-xdp")}
+    assert images == {f"{PLACE}/{name}:{__version__}" for name in ("xdp-otel", "otelcol-xdp")}

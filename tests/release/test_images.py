@@ -12,7 +12,7 @@ import pytest
 from demo.processes import ROOT
 from release.architectures import ARCHITECTURES, MACHINES, of_this_machine
 from sidecar import __version__
-from tests.release.conftest import CRANE
+from tests.release.conftest import CRANE, PLACE
 from tests.release.layout import Layout
 from tests.release.roots import run, run_in
 
@@ -130,15 +130,15 @@ def test_a_registry_gets_the_index_as_it_is(image, registry, tmp_path):
 
 def test_podman_runs_them_without_any_right(podman):
     flags = ("--rm", "--read-only", "--cap-drop=all", "--network=none")
-    said = run(*podman, "run", *flags, f"localhost/xdp-otel:{__version__}", "--version")
+    said = run(*podman, "run", *flags, f"{PLACE}/xdp-otel:{__version__}", "--version")
     assert said == f"xdp-otel {__version__}\n"
     config = "--config=/etc/otelcol-xdp/config.yaml"
-    run(*podman, "run", *flags, f"localhost/otelcol-xdp:{__version__}", "validate", config)
+    run(*podman, "run", *flags, f"{PLACE}/otelcol-xdp:{__version__}", "validate", config)
 
 
 def test_the_sidecar_checks_and_finds_maps_from_its_image(podman):
     flags = ("--rm", "--privileged", "--user=0", "--network=none", "--volume=/sys/fs/bpf:/sys/fs/bpf")
-    sidecar = (*podman, "run", *flags, f"localhost/xdp-otel:{__version__}")
+    sidecar = (*podman, "run", *flags, f"{PLACE}/xdp-otel:{__version__}")
     assert "attach" in run(*sidecar, "discover")
     assert run(*sidecar, "check", "--interface=lo", "--no-endpoint").endswith("\nOK\n")
 
