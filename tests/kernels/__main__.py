@@ -50,7 +50,7 @@ def _present() -> Iterator[results.Report]:
 
 
 def _report(kernel: Kernel, tests: list[str]) -> results.Report:
-    machine.require()
+    machine.require(kernel.architecture)
     files = packages.unpacked(kernel)
     directory = kernel.directory / "results"
     shutil.rmtree(directory, ignore_errors=True)

@@ -16,14 +16,14 @@ _DIRECTORIES = ("bin", "modules", "proc", "sys", "dev", "lower", "over", "new")
 _HERE = Path(__file__).parent
 
 
-def build(kernel: Unpacked, busybox: Path, command: Sequence[str]) -> bytes:
-    """Return an initramfs that runs *command* in the host's root, then switches the machine off."""
+def build(kernel: Unpacked, command: Sequence[str]) -> bytes:
+    """Return an initramfs that runs *command* in the root that is shared, then switches the machine off."""
     modules = _modules(kernel)
     start = f"export PATH={os.environ['PATH']} HOME=/root\n{shlex.join(command)}\n/run/busybox poweroff -f\n"
     files = {
         "init": (_HERE / "init").read_bytes(),
         "start": start.encode(),
-        "bin/busybox": busybox.read_bytes(),
+        "bin/busybox": kernel.busybox.read_bytes(),
         "modules/order": "".join(f"{name}\n" for name in modules).encode(),
         **{f"modules/{name}": content for name, content in modules.items()},
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A virtual machine: one kernel, the host's root read-only, a directory for the results."""
+"""A virtual machine: one kernel, a root that it cannot change, a directory for the results."""
 
 import os
 import platform
@@ -7,42 +7,49 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.kernels import initramfs
+from tests.kernels.architecture import Architecture
 from tests.kernels.packages import Kernel, UnavailableError, Unpacked
 
 _KVM_START_S = 20
 _NEEDED = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "busybox": "busybox-static",
     "depmod": "kmod",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
 }
 """The packages by the programs that download, unpack and boot a kernel."""
 _KVM = ("kvm", "host")
-# Without five levels of page tables, which would only make emulation slower.
-_EMULATION = ("tcg,thread=multi", "max,la57=off")
 
 
-def require() -> None:
+def require(architecture: Architecture) -> None:
     """Raise UnavailableError unless the needed programs are here."""
-    missing = [_NEEDED[program] for program in _NEEDED if not shutil.which(program)]
+    needed = {architecture.qemu: architecture.qemu_package, **_NEEDED}
+    missing = [package for program, package in needed.items() if not shutil.which(program)]
     if missing:
         raise UnavailableError(f"cannot boot kernels: packages missing: apt-get install {' '.join(missing)}")
 
 
-def run(kernel: Kernel, files: Unpacked, command: Sequence[str], *, results: Path, limit_s: float) -> None:
+def run(
+    kernel: Kernel,
+    files: Unpacked,
+    command: Sequence[str],
+    *,
+    results: Path,
+    limit_s: float,
+    root: Path = Path("/"),
+) -> None:
     """
-    Boot the kernel, run *command* there, and return when the machine is off.
+    Boot the kernel, run *command* in *root*, and return when the machine is off.
 
     The console is copied to standard output and to the file `console` of *results*, which the command sees as
     /run/results. Raises TimeoutError after *limit_s* seconds.
     """
-    accelerator = _KVM if _has_kvm(kernel, files, results) else _EMULATION
-    qemu = _command(kernel, files, command, accelerator, results)
+    emulation = ("tcg,thread=multi", kernel.architecture.emulated_cpu)
+    accelerator = _KVM if _has_kvm(kernel, files, results) else emulation
+    qemu = _command(kernel, files, command, accelerator, {"root": root, "results": results})
     with subprocess.Popen(
         qemu, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
@@ -73,18 +80,19 @@ def _command(
     files: Unpacked,
     command: Sequence[str],
     accelerator: tuple[str, str],
-    results: Path,
+    shared: Mapping[str, Path],
 ) -> list[str]:
+    architecture = kernel.architecture
     image = kernel.directory / "initramfs"
-    image.write_bytes(initramfs.build(files, Path(shutil.which("busybox") or ""), command))
+    image.write_bytes(initramfs.build(files, command))
     line = [
-        *("qemu-system-x86_64", "-machine", "q35", "-accel", accelerator[0]),
+        *(architecture.qemu, "-machine", architecture.machine, "-accel", accelerator[0]),
         *("-cpu", accelerator[1], "-smp", "2", "-m", "2G"),
         *("-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"),
         *("-kernel", str(files.image), "-initrd", str(image)),
-        *("-append", "console=ttyS0 panic=-1 quiet"),
+        *("-append", f"console={architecture.console} panic=-1 quiet"),
     ]
-    for tag, path in {"root": "/", "results": results, "kernel": files.root}.items():
+    for tag, path in {**shared, "kernel": files.root}.items():
         is_read_only = "off" if tag == "results" else "on"
         fs = f"local,id={tag},path={path},security_model=none,multidevs=remap,readonly={is_read_only}"
         line += ["-fsdev", fs, "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
@@ -93,9 +101,10 @@ def _command(
 
 def _has_kvm(kernel: Kernel, files: Unpacked, results: Path) -> bool:
     """Return whether a guest really starts under KVM: nested in some clouds it is there, and guests hang."""
-    if platform.machine() != "x86_64" or not os.access("/dev/kvm", os.W_OK):
+    if platform.machine() != kernel.architecture.uname or not os.access("/dev/kvm", os.W_OK):
         return False
-    qemu = _command(kernel, files, ("/bin/touch", "/run/results/kvm"), _KVM, results)
+    touch = ("/run/busybox", "touch", "/run/results/kvm")
+    qemu = _command(kernel, files, touch, _KVM, {"root": files.root, "results": results})
     try:
         subprocess.run(qemu, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=_KVM_START_S)
     except subprocess.SubprocessError:

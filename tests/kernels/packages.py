@@ -7,10 +7,13 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.kernels.architecture import AMD64, Architecture
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build/kernels"
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_BUSYBOX = "usr/bin/busybox"
 _PARTS = re.compile(r"linux-(image|binary|modules|base)-\d")
 """Newer kernels are divided into several packages."""
 
@@ -25,6 +28,7 @@ class Kernel:
 
     name: str
     suite: str
+    architecture: Architecture = AMD64
 
     @property
     def directory(self) -> Path:
@@ -48,11 +52,16 @@ class Unpacked:
     version: str
     image: Path
 
+    @property
+    def busybox(self) -> Path:
+        """A static one, for the same machine."""
+        return self.root / _BUSYBOX
+
 
 def unpacked(kernel: Kernel) -> Unpacked:
     """Return the kernel's files, downloaded if they are not here; raises UnavailableError."""
     root = kernel.directory / "root"
-    if not root.exists():
+    if not (root / _BUSYBOX).exists():
         try:
             _unpack(kernel, root)
         except subprocess.CalledProcessError as error:
@@ -69,8 +78,7 @@ def unpacked(kernel: Kernel) -> Unpacked:
 def _unpack(kernel: Kernel, root: Path) -> None:
     """Download the kernel's packages and unpack them into *root*."""
     _configure(kernel)
-    _apt(kernel, "apt-get", "update")
-    metapackage = "linux-image-amd64"
+    metapackage = f"linux-image-{kernel.architecture.name}"
     only = [
         f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
     ]
@@ -78,31 +86,47 @@ def _unpack(kernel: Kernel, root: Path) -> None:
     parts = [name for name in names if _PARTS.match(name)]
     if not parts:
         raise UnavailableError(f"cannot get kernel {kernel.name}: {kernel.suite} has no {metapackage}")
-    _apt(kernel, "apt-get", "download", *(f"{part}:amd64" for part in parts))
+    _apt(kernel, "apt-get", "download", "busybox-static", *parts)
     temporary = root.with_suffix(".new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    # Older packages have their modules in /lib, which is a link in all but them.
-    (temporary / "usr/lib").mkdir(parents=True)
-    (temporary / "lib").symlink_to("usr/lib")
-    for package in sorted(kernel.directory.glob("*.deb")):
+    for directory in (root, temporary):
+        shutil.rmtree(directory, ignore_errors=True)
+    _extract(kernel.directory, temporary)
+    version = next(temporary.glob("usr/lib/modules/*")).name
+    _run("depmod", "--basedir", str(temporary), version)
+    temporary.rename(root)
+
+
+def unpack_programs(kernel: Kernel, root: Path, *names: str) -> None:
+    """Unpack packages of the kernel's suite, and all that they depend on, into *root*, which is new."""
+    _configure(kernel)
+    archives = kernel.directory / "apt/cache/archives"
+    # None is installed, as far as this apt knows: it downloads everything.
+    _apt(kernel, "apt-get", "install", "--yes", "--no-install-recommends", "--download-only", *names)
+    _extract(archives, root)
+
+
+def _extract(packages: Path, root: Path) -> None:
+    """Unpack and delete the packages of a directory; *root* is new."""
+    # Older packages have files below directories that are links in all but them.
+    for name in ("bin", "lib", "sbin"):
+        (root / "usr" / name).mkdir(parents=True)
+        (root / name).symlink_to(f"usr/{name}")
+    for package in sorted(packages.glob("*.deb")):
         content = subprocess.Popen(("dpkg-deb", "--fsys-tarfile", package), stdout=subprocess.PIPE)
         with content:
             _run(
                 "tar",
                 "--extract",
                 "--keep-directory-symlink",
-                f"--directory={temporary}",
+                f"--directory={root}",
                 stdin=content.stdout,
             )
         package.unlink()
-    version = next(temporary.glob("usr/lib/modules/*")).name
-    _run("depmod", "--basedir", str(temporary), version)
-    temporary.rename(root)
 
 
 def _configure(kernel: Kernel) -> None:
-    """Write sources and directories of their own, with the mirrors that the machine itself uses."""
+    """Give apt sources and directories of its own, with the mirrors that the machine itself uses."""
+    architecture = kernel.architecture.name
     apt = kernel.directory / "apt"
     for directory in ("lists/partial", "cache/archives/partial"):
         (apt / directory).mkdir(parents=True, exist_ok=True)
@@ -110,16 +134,17 @@ def _configure(kernel: Kernel) -> None:
     suites = {"Debian": kernel.suite}
     if "-" not in kernel.suite:
         suites["Debian-Security"] = f"{kernel.suite}-security"
-    options = f"[signed-by={_KEYRING} arch=amd64]"
+    options = f"[signed-by={_KEYRING} arch={architecture}]"
     lines = [f"deb {options} {_mirror(label)} {suite} main\n" for label, suite in suites.items()]
     (apt / "sources.list").write_text("".join(lines))
     (apt / "apt.conf").write_text(
         f'Dir::Etc::SourceList "{apt}/sources.list"; Dir::Etc::SourceParts "-";\n'
         f'Dir::State "{apt}"; Dir::State::status "{apt}/status"; Dir::Cache "{apt}/cache";\n'
-        'APT::Architecture "amd64"; APT::Architectures { "amd64"; };\n'
+        f'APT::Architecture "{architecture}"; APT::Architectures {{ "{architecture}"; }};\n'
         # The directory need not be open to apt's own user.
         'Acquire::Languages "none"; APT::Sandbox::User "root";\n'
     )
+    _apt(kernel, "apt-get", "update")
 
 
 def _mirror(label: str) -> str:
