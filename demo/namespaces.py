@@ -64,9 +64,10 @@ class Lab:
         So a tap on it and an XDP program on the node's end both see the very first frame. A TCX program on
         the client's end sees what is dropped, too: so IPv6, which sends of its own, comes last.
         """
-        for namespace, interface in ((self.client, CLIENT_INTERFACE), (self.node, NODE_INTERFACE)):
-            # A kernel without multi-buffer XDP (before 5.18) refuses jumbo frames: 1500 remains.
-            with suppress(DemoError):
+        # Without multi-buffer XDP (before 5.18) the kernel refuses 9000, and only on the client's end:
+        # then both keep 1500, because a frame that is larger than the receiver's MTU is dropped.
+        with suppress(DemoError):
+            for namespace, interface in ((self.client, CLIENT_INTERFACE), (self.node, NODE_INTERFACE)):
                 run("ip", "-n", namespace, "link", "set", interface, "mtu", str(MTU))
         run("ip", "-n", self.node, "link", "set", NODE_INTERFACE, "up")
         run("ip", "-n", self.node, "address", "add", f"{NODE_IPV4}/24", "dev", NODE_INTERFACE)
