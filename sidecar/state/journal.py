@@ -144,7 +144,7 @@ class Journal:
 
     def _begin(self, record: Record) -> int:
         """Replace the file by a new one with this record."""
-        payload, written = journal_format.encode(record)
+        payload, written = journal_format.encode(record, Written(small=self._written.small))
         size = 2 * journal_log.BLOCK + sum(map(len, payload))
         if size > LARGEST_BYTES:
             cause = f"its {size:,} bytes exceed the limit of {LARGEST_BYTES:,}"

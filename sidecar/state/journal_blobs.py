@@ -11,6 +11,9 @@ other.
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+
+from sidecar.state.journal_small import Small
 
 LARGE = 4096
 """Smaller blobs are always written whole: a record of a small map is complete by itself."""
@@ -32,12 +35,14 @@ class Written:
         count: How many blobs are numbered.
         tables: The tables of its last record, with their numbers, by identity.
         roles: The last table with each role, and its number.
+        small: The small sources of its last record.
 
     """
 
     count: int = 0
     tables: Mapping[int, tuple[int, bytes]] = field(default_factory=dict)
     roles: Mapping[Role, tuple[int, bytes]] = field(default_factory=dict)
+    small: Small = field(default_factory=Small)
 
 
 class RecordBlobs:
@@ -72,9 +77,21 @@ class RecordBlobs:
             self._places[id(blob)] = self._table(blob, role)
         return self._places[id(blob)]
 
-    def written(self) -> Written:
-        """Return what the file has after this record."""
-        return Written(self._count, self._tables, self._roles)
+    def add_same(self, blob: bytes) -> int:
+        """Return the place of a blob that may also be in the record before, and is else written whole."""
+        if len(blob) < LARGE:
+            return self.add(blob)
+        number = next((number for number, known in self._known() if known == blob), self._count)
+        place = self._append([number]) if number < self._count else self._append(len(blob), blob)
+        self._tables[id(blob)] = number, blob
+        return place
+
+    def written(self, small: Small) -> Written:
+        """Return what the file has after this record, which has these small sources."""
+        return Written(self._count, self._tables, self._roles, small)
+
+    def _known(self) -> Iterator[tuple[int, bytes]]:
+        return chain(self._before.tables.values(), self._tables.values())
 
     def _table(self, blob: bytes, role: Role) -> int:
         known = self._before.tables.get(id(blob)) or self._equal(blob)

@@ -4,8 +4,9 @@ A record as the payload of the journal (pure).
 
     payload = length of the header · header (JSON) · blobs (requests, keys, numbers, texts; `journal_blobs`)
 
-Names in the header are part of the format and stay, also where the code has another word by now. The file
-around it is in `journal_log`; a file of an earlier release is
+Small sources are blobs together (`journal_small`); a large one has several of its own. Names in the header
+are part of the format and stay, also where the code has another word by now. The file around it is in
+`journal_log`; a file of an earlier release is
 
     magic · acknowledgement mark · checksum of the payload · payload
 """
@@ -18,15 +19,25 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from sidecar.counts.columns import COLUMNAR_FROM, EncodedAttributes, StreamTable, Table, packed
 from sidecar.model import Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.state import journal_check, journal_log
 from sidecar.state.journal_blobs import FileBlobs, RecordBlobs, Written
 from sidecar.state.journal_log import Found
+from sidecar.state.journal_small import (
+    Small,
+    Snapshots,
+    pack_baselines,
+    pack_snapshots,
+    unpack_baselines,
+    unpack_snapshots,
+)
 from sidecar.state.record import Batch, Record
 
+# The same file, whose records have small sources one by one.
+_MAGIC_5 = b"XDPOTEL5"
 # One record, written to a new file each time. Before the later one each stream had one more number, and
 # `Record.accepted` was missing.
 _OLD_MAGIC = b"XDPOTEL4"
@@ -50,25 +61,36 @@ def encode(record: Record, written: Written = _NOTHING) -> tuple[Sequence[bytes]
 
     *written* is what the file has before; without it, the payload is complete by itself.
     """
-    blobs = RecordBlobs(written)
-    pending = record.pending and {
-        "requests": [blobs.add_unique(request) for request in record.pending.requests],
-        "baselines": _pack_baselines(record.pending.baselines, blobs),
-    }
+    blobs, pending = RecordBlobs(written), record.pending
+    acknowledged, others = _parted(record.acknowledged)
+    pending_small, pending_others = _parted(pending.baselines if pending else {})
+    snapshots, other_snapshots = _parted(record.snapshots)
+    # What is acknowledged now was mostly pending then.
+    baselines = written.small.pending, written.small.acknowledged
+    small = Small(
+        pack_baselines(acknowledged, baselines),
+        pack_baselines(pending_small, baselines),
+        pack_snapshots(snapshots, [written.small.snapshots]),
+    )
     header = json.dumps(
         {
             "sequence": record.sequence,
-            "acknowledged": _pack_baselines(record.acknowledged, blobs),
-            "pending": pending,
+            "acknowledged": _pack_baselines(others, blobs),
+            "pending": pending
+            and {
+                "requests": [blobs.add_unique(request) for request in pending.requests],
+                "baselines": _pack_baselines(pending_others, blobs),
+            },
             "seen": {
-                source: [_pack_snapshot(snapshot, blobs, source) for snapshot in snapshots]
-                for source, snapshots in record.snapshots.items()
+                source: [_pack_snapshot(snapshot, blobs, source) for snapshot in held]
+                for source, held in other_snapshots.items()
             },
             "accepted": record.accepted,
+            "small": [[blobs.add_same(each.forms), blobs.add_same(each.numbers)] for each in small],
             "blobs": blobs.entries,
         }
     ).encode()
-    return (_LENGTH.pack(len(header)), header, *blobs.parts), blobs.written()
+    return (_LENGTH.pack(len(header)), header, *blobs.parts), blobs.written(small)
 
 
 def decode(data: bytes) -> Loaded:
@@ -79,7 +101,7 @@ def decode(data: bytes) -> Loaded:
         ValueError: The bytes are damaged or of an unsupported version, or `journal_check` refuses the record.
 
     """
-    if data.startswith(journal_log.MAGIC):
+    if data.startswith((journal_log.MAGIC, _MAGIC_5)):
         found = journal_log.last(data)
     elif data.startswith((_OLD_MAGIC, _OLDEST_MAGIC)) and len(data) >= _OLD.size + _LENGTH.size:
         found = _only(data)
@@ -108,17 +130,57 @@ def _decode_payloads(payloads: Sequence[memoryview], *, oldest: bool) -> Record:
         header = json.loads(bytes(payload[_LENGTH.size : start]))
         numbers = file.take(header["blobs"], payload[start:])
     blobs = journal_check.Blobs([file[number] for number in numbers])
-    pending = header["pending"] and Batch(
-        tuple(blobs[number] for number in header["pending"]["requests"]),
-        _unpack_baselines(header["pending"]["baselines"], blobs, oldest=oldest),
-    )
-    snapshots = {
+    acknowledged, baselines, snapshots = _unpack_small(header, blobs)
+    acknowledged |= _unpack_baselines(header["acknowledged"], blobs, oldest=oldest)
+    baselines |= _unpack_baselines((header["pending"] or {}).get("baselines", {}), blobs, oldest=oldest)
+    snapshots |= {
         source: tuple(_unpack_snapshot(packed, blobs) for packed in held)
         for source, held in header["seen"].items()
     }
-    acknowledged = _unpack_baselines(header["acknowledged"], blobs, oldest=oldest)
+    pending = header["pending"] and Batch(
+        tuple(blobs[number] for number in header["pending"]["requests"]), baselines
+    )
     accepted = bool(acknowledged) if oldest else header["accepted"]
     return Record(header["sequence"], acknowledged, pending, snapshots, accepted)
+
+
+_Source = TypeVar("_Source", Baseline, Snapshots)
+
+
+def _parted(sources: Mapping[str, _Source]) -> tuple[Mapping[str, _Source], Mapping[str, _Source]]:
+    """Return the small sources, and the others."""
+    others = {name: source for name, source in sources.items() if not _is_small(source)}
+    if not others:
+        return sources, others
+    return {name: source for name, source in sources.items() if name not in others}, others
+
+
+def _is_small(source: Baseline | Snapshots) -> bool:
+    """Return whether all maps and series of a source are few, and none are in columns."""
+    tables: list[Mapping[Any, object]]
+    if isinstance(source, Baseline):
+        tables = [source.streams, *[each.cells for each in source.maps.values()]]
+    else:
+        tables = [snapshot.reading.cells for snapshot in source]
+    return all(map(_are_few, tables))
+
+
+def _are_few(entries: Mapping[Any, object]) -> bool:
+    return type(entries) is dict and len(entries) <= COLUMNAR_FROM
+
+
+def _unpack_small(
+    header: dict[str, Any], blobs: Sequence[bytes]
+) -> tuple[dict[str, Baseline], dict[str, Baseline], dict[str, tuple[Snapshot, ...]]]:
+    """Return the small sources of a record: acknowledged, pending, snapshots; there were none earlier."""
+    if "small" not in header:
+        return {}, {}, {}
+    acknowledged, pending, snapshots = [[blobs[number] for number in pair] for pair in header["small"]]
+    return (
+        unpack_baselines(*acknowledged),
+        unpack_baselines(*pending),
+        unpack_snapshots(*snapshots),
+    )
 
 
 def _pack_baselines(baselines: Mapping[str, Baseline], blobs: RecordBlobs) -> dict[str, Any]:

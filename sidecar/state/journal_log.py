@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-MAGIC = b"XDPOTEL5"
+MAGIC = b"XDPOTEL6"
 BLOCK = 4096
 """Two records share no block, which is as large as the largest sector of a disk."""
 

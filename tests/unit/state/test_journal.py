@@ -734,7 +734,7 @@ def test_a_process_killed_at_any_moment_leaves_a_valid_record(state_dir):
 SERIES_IN_FILES = (("network.interface.name", "eth0"), ("cpu", 1)), (("ok", True),)
 
 
-@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4", "XDPOTEL5"])
+@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4", "XDPOTEL5", "XDPOTEL6"])
 def test_a_journal_of_an_earlier_release_is_read(version):
     """Its batch is kept as it is, and the streams continue; that release's code wrote the file."""
     record, acknowledged = record_in((JOURNALS / f"{version}-pending").read_bytes())
@@ -750,7 +750,7 @@ def test_a_journal_of_an_earlier_release_is_read(version):
     assert after.maps[after.identity].cells[bytes(4)] == (9, 1, 2)
 
 
-@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4", "XDPOTEL5"])
+@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4", "XDPOTEL5", "XDPOTEL6"])
 def test_a_journal_in_columns_of_an_earlier_release_is_read(version):
     """As large maps are held; and the mark of an acknowledgement is valid."""
     record, acknowledged = record_in((JOURNALS / f"{version}-in-columns").read_bytes())
@@ -778,15 +778,32 @@ def test_records_that_continue_others_are_read():
     assert len(record.acknowledged["a"].streams) == 60
 
 
+def test_small_sources_that_continue_others_are_read():
+    """In a file of three records of 40 sources, of which only the first has the forms of all of them."""
+    data = (JOURNALS / "XDPOTEL6-continued").read_bytes()
+    record, acknowledged = record_in(data)
+
+    assert data.count(b"network.interface.name") == 40
+    assert (record.sequence, acknowledged) == (3, False)
+    for number in range(40):
+        name = f"pin:/sys/fs/bpf/{number}"
+        before, after = record.acknowledged[name], record.pending.baselines[name]
+        assert next(iter(before.maps.values())).cells == {bytes(4): (2 * number, 2)}
+        assert after.streams == {
+            (("network.interface.name", f"veth{number}"),): StreamState((3 * number, 3), 3000)
+        }
+        assert record.snapshots[name][0].reading.cells == {bytes(4): (3 * number, 3)}
+
+
 def test_the_format_has_not_changed():
     """The record in a file of this version is encoded to the bytes of that file."""
-    pending, in_columns = ((JOURNALS / f"XDPOTEL5-{name}").read_bytes() for name in ("pending", "in-columns"))
+    pending, in_columns = ((JOURNALS / f"XDPOTEL6-{name}").read_bytes() for name in ("pending", "in-columns"))
 
     assert file_of(record_in(pending)[0]) == pending
     assert marked(file_of(record_in(in_columns)[0])) == in_columns
 
 
-@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4"])
+@pytest.mark.parametrize("version", ["XDPOTEL3", "XDPOTEL4", "XDPOTEL5"])
 def test_the_batch_of_an_earlier_release_is_acknowledged_in_its_file(state_dir, version):
     """If the process ends right after that, or goes back to that release, it is not sent again."""
     state_dir.mkdir()
