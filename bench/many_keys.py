@@ -37,7 +37,7 @@ def rows() -> Iterator[Row]:
                 yield _bpftool(held, taken[_READ])
 
 
-def measured(held: Map, meaning: Schema | None = None) -> Mapping[str, Samples]:
+def measured(held: Map, meaning: Schema | None = None, rounds: int = _ROUNDS) -> Mapping[str, Samples]:
     """
     Measure everything over one map in turns; incrementing the counters is not timed.
 
@@ -47,7 +47,7 @@ def measured(held: Map, meaning: Schema | None = None) -> Mapping[str, Samples]:
     plain = Turns(held.fd, held.info, meaning)
     based = Turns(held.fd, held.info, meaning, Temporality.DELTA_WITH_BASE)
     taken: dict[str, list[float]] = {name: [] for name in (*CHANGED, _READ, _FLOOR, _BASE)}
-    for _ in bounded(_ROUNDS):
+    for _ in bounded(rounds):
         for name, changed in CHANGED.items():
             held.count(changed)
             taken[name].append(timed(plain.turn))
