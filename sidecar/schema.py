@@ -4,7 +4,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
@@ -103,6 +103,46 @@ class Instrument:
 
 
 @dataclass(frozen=True)
+class ValueLabel:
+    """
+    Attributes that come from an entry's value.
+
+    Attributes:
+        label: From a value of one CPU to attributes.
+        size: Bytes of a value.
+        offsets: Those of the bytes that *label* reads, in ascending order.
+
+    """
+
+    label: Label
+    size: int
+    offsets: tuple[int, ...]
+
+    def read(self, raw: bytes, slots: int) -> bytes:
+        """
+        Return what *attributes* are made of, given a value as the kernel returns it.
+
+        Of several CPUs it is the copy of the first one that has some: not zeros alone.
+        """
+        stride = len(raw) // slots
+        starts = range(0, len(raw), stride)
+        copies = (bytes([raw[start + offset] for offset in self.offsets]) for start in starts)
+        return next(filter(any, copies), bytes(len(self.offsets)))
+
+    def attributes(self, read: bytes) -> Attributes:
+        """Return the attributes, given the bytes at *offsets*."""
+        value = bytearray(self.size)
+        for offset, byte in zip(self.offsets, read, strict=True):
+            value[offset] = byte
+        return self.label(bytes(value))
+
+    @cached_property
+    def of_zeros(self) -> Attributes:
+        """The attributes of a value of zeros."""
+        return self.label(bytes(self.size))
+
+
+@dataclass(frozen=True)
 class View:
     """
     Which keys some of the metrics are about, and which series these keys belong to.
@@ -177,7 +217,7 @@ class Schema:
         cpu: Attribute that holds the number of the CPU; None to add the CPUs up.
         series_limit: How many series there may be; the rest is aggregated into one overflow series.
         labels: Names of the attributes that *label* and *value_label* may return.
-        value_label: From a value of one CPU to attributes; None: no attribute comes from the value.
+        value_label: The attributes that come from the value; None: none do.
         only_used: Whether an entry of zeros is not read: a row of an array that was never used is no series.
         distinct_keys: Whether each key is to have its own series: keys that share one differ in padding.
         notes: Choices made for the user, for the log.
@@ -195,7 +235,7 @@ class Schema:
     cpu: str | None = None
     series_limit: int = LARGEST_CARDINALITY
     labels: tuple[str, ...] = ()
-    value_label: Label | None = None
+    value_label: ValueLabel | None = None
     only_used: bool = False
     distinct_keys: bool = False
     notes: tuple[str, ...] = ()
@@ -235,33 +275,15 @@ class Schema:
 
         With an attribute for the CPU, its number ends the key. *labels* are those of the reading.
         """
-        label = label or self.label
-        of_value = () if self.value_label is None else (labels or {}).get(key, self._unlabelled)
+        of_value = () if self.value_label is None else (labels or {}).get(key, self.value_label.of_zeros)
+        return self.attributes_with(key, label or self.label, of_value)
+
+    def attributes_with(self, key: bytes, label: Label, of_value: Attributes) -> Attributes:
+        """Return the attributes of a key's series, given those that come from its value."""
         if self.cpu is None:
             return (*self.attributes, *label(key), *of_value)
         number = int.from_bytes(key[-CPU_BYTES:], sys.byteorder)
         return (*self.attributes, *label(key[:-CPU_BYTES]), *of_value, (self.cpu, number))
-
-    def attributes_by(self, label: Label) -> Label:
-        """Return the same as a function, for many keys; no attributes come from values."""
-        return label if self.cpu is None and not self.attributes else partial(self.attributes_of, label=label)
-
-    @cached_property
-    def _unlabelled(self) -> Attributes:
-        """The attributes that come from a value of zeros."""
-        return self.value_label(bytes(self.layout.value_size)) if self.value_label else ()
-
-    def labels_of(self, raw: bytes, slots: int) -> Attributes:
-        """
-        Return the attributes that come from an entry's value, given as the kernel returns it.
-
-        Of several CPUs they are those of the first one whose copy does not have the attributes of zeros.
-        """
-        if self.value_label is None:
-            return ()
-        stride = len(raw) // slots
-        each = (self.value_label(raw[start : start + stride]) for start in range(0, len(raw), stride))
-        return next((found for found in each if found != self._unlabelled), self._unlabelled)
 
     def with_lost_sums(self, before: "Schema") -> "Schema":
         """
@@ -332,10 +354,11 @@ class Schema:
 
     def applies(self, instrument: Instrument, views: int) -> bool:
         """Return whether a series that belongs to *views* (`Series.views`) has a point of an instrument."""
-        return views == ALL_VIEWS or bool(views & self._bits[instrument.view])
+        return views == ALL_VIEWS or bool(views & self.bits[instrument.view])
 
     @cached_property
-    def _bits(self) -> Mapping[str, int]:
+    def bits(self) -> Mapping[str, int]:
+        """The bit of each view in `Series.views`, by its name."""
         return {part.view.name: part.bit for part in self.parts}
 
     def columns(self, slots: int) -> tuple[Column, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from sidecar.counts.cells import cells, values
-from sidecar.counts.columns import COLUMNAR_FROM, Chunk, columnar_sums, columnar_table
+from sidecar.counts.columns import COLUMNAR_FROM, Chunk, columnar_reading, columnar_sums
 from sidecar.model import Attributes, Reading
 from sidecar.schema import CPU_BYTES, Schema
 from sidecar.u64 import added
@@ -31,8 +31,8 @@ def build_reading(chunks: Iterator[Chunk], key_size: int, cpus: Sequence[int], s
     for keys, raw_values in chunks:
         read.append((keys, raw_values))
         entries += len(keys) // key_size * entries_per_key
-        if entries > COLUMNAR_FROM and schema.value_label is None:
-            return Reading(columns, columnar_table(chain(read, chunks), key_size, cpus, schema))
+        if entries > COLUMNAR_FROM:
+            return columnar_reading(chain(read, chunks), key_size, cpus, schema)
     if schema.cpu is not None:
         read = [(_split_by_cpu(keys, key_size, cpus), raw_values) for keys, raw_values in read]
         key_size += CPU_BYTES
@@ -45,7 +45,7 @@ def build_reading(chunks: Iterator[Chunk], key_size: int, cpus: Sequence[int], s
             continue
         held[key] = entry
         if schema.value_label is not None:
-            labels[key] = schema.labels_of(raw, slots)
+            labels[key] = schema.value_label.attributes(schema.value_label.read(raw, slots))
     return Reading(columns, held, labels)
 
 

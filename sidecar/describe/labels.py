@@ -11,7 +11,7 @@ from sidecar.describe.shape import Part, distinguishing_parts, enclosing, joined
 from sidecar.describe.spec import KeySpec
 from sidecar.errors import each
 from sidecar.model import Attributes
-from sidecar.schema import Label
+from sidecar.schema import Label, ValueLabel
 
 
 def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_of: NameOf) -> Label:
@@ -39,6 +39,20 @@ def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_o
         return tuple((attribute, decode(raw)) for attribute, decode in decoders)
 
     return label
+
+
+def build_value_label(
+    labels: Sequence[KeySpec], parts: Sequence[Part], size: int, what: str, name_of: NameOf
+) -> ValueLabel:
+    """Return the attributes that come from a value of *size* bytes; otherwise as `build_label`."""
+    label = build_label(labels, parts, what, name_of)
+    read = [find_key_part(parts, spec.field, spec.at, what) for spec in labels]
+    offsets = {
+        offset
+        for part in read
+        for offset in range(part.bit_offset // 8, -(-(part.bit_offset + part.bits) // 8))
+    }
+    return ValueLabel(label, size, tuple(sorted(offsets)))
 
 
 def find_key_part(parts: Sequence[Part], name: str, at: str, what: str) -> Part:

@@ -13,7 +13,7 @@ from sidecar.describe.defaults import title, with_defaults
 from sidecar.describe.entry_error import entry_error
 from sidecar.describe.file import sources
 from sidecar.describe.instruments import Built, build_instruments
-from sidecar.describe.labels import build_label, keeps_keys_distinct
+from sidecar.describe.labels import build_label, build_value_label, keeps_keys_distinct
 from sidecar.describe.layout import shape_from
 from sidecar.describe.matching import matching_profile
 from sidecar.describe.prefixes import opaque_prefix, with_prefix
@@ -97,7 +97,10 @@ def resolve(
         lambda: build_label(source.key or (), described.key, f"the key of {what}", name_of), None
     )
     of_value = errors.take(
-        lambda: build_label(source.labels or (), described.value, f"the value of {what}", name_of), None
+        lambda: build_value_label(
+            source.labels or (), described.value, info.value_size, f"the value of {what}", name_of
+        ),
+        None,
     )
     keys = MapKeys(described.key, entries, what, name_of)
     views = errors.take(lambda: build_views(source, built.views, keys), ())

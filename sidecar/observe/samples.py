@@ -58,7 +58,11 @@ class SourceSamples:
         self, instrument: Instrument, series: Sequence[Series], texts: list[bytes]
     ) -> tuple[Sequence[Series], list[bytes]]:
         """Leave out the series without *instrument*; add its own labels to those of the others."""
-        if not isinstance(series, SeriesTable):
+        if isinstance(series, SeriesTable):
+            in_view = series.in_view(self._schema.bits[instrument.view])
+            if in_view is not None:
+                series, texts = series.only(in_view.nonzero()[0]), [*compress(texts, in_view)]
+        else:
             has = [self._schema.applies(instrument, each.views) for each in series]
             if not all(has):
                 series, texts = [*compress(series, has)], [*compress(texts, has)]

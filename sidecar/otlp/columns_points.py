@@ -84,12 +84,14 @@ class Group:
         form: What their points look like.
         suffixes: For each instrument of a metric, the attributes that it adds to those of a series.
         metrics: For each metric, its instruments, each after the index of its number.
+        bit: That of the view that they belong to.
 
     """
 
     form: Form
     suffixes: tuple[Attributes, ...]
     metrics: list[list[tuple[int, Instrument]]]
+    bit: int
 
     @property
     def are_counts(self) -> bool:
@@ -106,7 +108,7 @@ class Bodies:
         if tag := group.form.tag:
             names, suffixes = with_tag(names, tag), [points.with_tag(each, tag) for each in suffixes]
         self._has_base = with_base(group.form, series, temporality)
-        self._template = template_of(names, series, group.form.zeros, suffixes, self._has_base)
+        self._template = template_of(names, series, group.form.zeros, suffixes, self._has_base, group.bit)
         self._schema, self._group, self._series, self._temporality = schema, group, series, temporality
 
     def between(self, first: int, last: int) -> Bytes:
@@ -140,6 +142,10 @@ class Bodies:
         for at, of_each in zip(places, values, strict=True):
             _fill(bodies, at, zeros[middle:], middle, of_each)
         return bodies
+
+    def sizes(self, some: range) -> Offsets:
+        """Return how many bytes the points of each of some series have."""
+        return np.diff(self._template.starts[some.start : some.stop + 1])
 
     def _values(self, series: SeriesTable, counts: U64Array) -> Numbers:
         """Return the values of the points, given what the series counted."""

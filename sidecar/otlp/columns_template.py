@@ -37,17 +37,22 @@ class Template:
 
 
 def template_of(
-    names: EncodedAttributes, series: SeriesTable, zeros: bytes, suffixes: Sequence[bytes], has_base: Mask
+    names: EncodedAttributes,
+    series: SeriesTable,
+    zeros: bytes,
+    suffixes: Sequence[bytes],
+    has_base: Mask,
+    view: int,
 ) -> Template:
     """
     Return the template of some series, whose attributes in these points are *names* (`template`).
 
-    That of all series of a window is kept with their names: most windows have the same series.
+    That of all series of a *view* in a window is kept with their names: most windows have the same series.
     """
     with_base = bool(has_base.all())
     if series.row_bytes is None or (has_base.any() and not with_base):
         return template(names, series.rows, zeros, suffixes, has_base)
-    which, form = (series.row_bytes, with_base), (zeros, *suffixes)
+    which, form = (series.row_bytes, with_base), (view, zeros, *suffixes)
     of, kept = names.kept.get(form, (None, None))
     if not isinstance(kept, Template) or of != which:
         kept = template(names, series.rows, zeros, suffixes, has_base)
@@ -77,7 +82,7 @@ def template(
         for length, _ in alike
     }
     # By length and suffix.
-    fronts_of = np.zeros((alike[-1][0] + 1, len(suffixes)), np.int64)
+    fronts_of = np.zeros((lengths.max(initial=0) + 1, len(suffixes)), np.int64)
     for length, of_length in fronts.items():
         fronts_of[length] = list(map(len, of_length))
     front = np.take(fronts_of, lengths, axis=0)
@@ -85,7 +90,7 @@ def template(
     # The points of one series are adjacent.
     ends = np.cumsum(sizes * (1 + has_base[:, np.newaxis])).reshape(sizes.shape)
     begins = ends - sizes
-    blob = np.empty(int(ends[-1, -1]), np.uint8)
+    blob = np.empty(int(ends.max(initial=0)), np.uint8)
     for length, which in alike:
         with_base = which[has_base[which]]
         both = np.append(which, with_base)

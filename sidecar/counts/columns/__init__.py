@@ -14,6 +14,7 @@ from sidecar.counts.columns.series import SeriesTable
 from sidecar.counts.columns.table import (
     COLUMNAR_FROM,
     EncodedAttributes,
+    LabelTable,
     StreamTable,
     Table,
     key_size,
@@ -29,12 +30,13 @@ __all__ = [
     "COLUMNAR_FROM",
     "Chunk",
     "EncodedAttributes",
+    "LabelTable",
     "SeriesTable",
     "StreamTable",
     "Table",
+    "columnar_reading",
     "columnar_rows",
     "columnar_sums",
-    "columnar_table",
     "columnar_window",
     "columnar_with_rows",
     "common_prefix",
@@ -46,11 +48,13 @@ Chunk = tuple[bytes, bytes]
 """Some keys of a map, one after the other, and the values that the kernel returned for them."""
 
 
-def columnar_table(chunks: Iterable[Chunk], key_size: int, cpus: Sequence[int], schema: "Schema") -> Table:
-    """Return the cells of a map; the arguments are those of `reading.build_reading`."""
-    from sidecar.counts.columns.cells import table  # noqa: PLC0415
+def columnar_reading(
+    chunks: Iterable[Chunk], key_size: int, cpus: Sequence[int], schema: "Schema"
+) -> "Reading":
+    """Return the reading of a map; the arguments are those of `reading.build_reading`."""
+    from sidecar.counts.columns.cells import reading  # noqa: PLC0415
 
-    return table(chunks, key_size, cpus, schema)
+    return reading(chunks, key_size, cpus, schema)
 
 
 def columnar_window(

@@ -2,25 +2,28 @@
 """
 Aggregate the counts of a large map's keys into their series: the twin of `counts.aggregate`, by numpy (pure).
 
-A series is identified by its row in the stream table, which also remembers the row of each key (`KeyIndex`):
-so a key is labelled once in the life of the process, not once a window.
+A series is identified by its row in the stream table, which also remembers the row of each place of a key
+(`placing`, `KeyIndex`): so a key is labelled once in the life of the process, not once a window.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
+from typing import TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidecar.attributes import decode_attributes, encode_attributes
 from sidecar.counts.aggregate import capacity
 from sidecar.counts.columns import names, naming
 from sidecar.counts.columns.arrays import Rows, U64Array, as_rows, buckets_of, ends_of, rows_of, totals_of
 from sidecar.counts.columns.match import find_rows
-from sidecar.counts.columns.table import EncodedAttributes, KeyIndex, StreamTable, Table
-from sidecar.model import Attributes
-from sidecar.schema import CPU_BYTES, OVERFLOW, Schema
+from sidecar.counts.columns.placing import Keys, Places, labels_of
+from sidecar.counts.columns.table import EncodedAttributes, KeyIndex, StreamTable
+from sidecar.model import ALL_VIEWS, Attributes
+from sidecar.schema import CPU_BYTES, OVERFLOW, Part, Schema
 
 _OVERFLOW_ENCODED = encode_attributes((OVERFLOW,))
 
@@ -37,9 +40,10 @@ class Aggregated:
         counts: The count of each field: a row for each field, a column for each of *rows*.
         overflowed: Number of series beyond the limit.
         forgotten: Number of series evicted.
-        key_rows: The row of each key's series, i64.
+        key_rows: The row of each place's series, i64.
         spread: Which numbers of its series each key counts in.
         overflow_row: The row of the overflow series if some series were beyond the limit, else -1.
+        views: The views of each of *rows*, as bits (`Series.views`); None: all of them have all.
 
     """
 
@@ -49,8 +53,9 @@ class Aggregated:
     overflowed: int
     forgotten: int
     key_rows: bytes
-    spread: "Spread | None"
+    spread: "Spread"
     overflow_row: int
+    views: Rows | None
 
     @property
     def rows(self) -> Rows:
@@ -67,83 +72,128 @@ class Aggregated:
         found = _sum_by_series(self.key_rows, self.row_bytes, of_keys, len(self.streams), self.spread)
         if schema.only_sums or len(self.row_bytes) == len(self.key_rows):
             return found
-        for at, field in enumerate(schema.layout.fields):
-            if field.aggregate != "sum":
-                found[at] = self._chosen(of_keys, at, schema)[self.rows]
+        chosen = np.zeros((len(found), len(self.streams)), np.uint64)
+        for at, numbers, ranks, targets in self._ranked(of_keys):
+            # Of several assignments to one element the last one holds: that of the greatest rank.
+            order = np.argsort(ranks, kind="stable")
+            order = order[::-1] if schema.numbers[at].aggregate == "min" else order
+            chosen.reshape(-1)[targets[order]] = numbers[order]
+        for at, number in enumerate(schema.numbers):
+            if number.aggregate != "sum":
+                found[at] = chosen[at][self.rows]
         return found
 
-    def _chosen(self, of_keys: U64Array, at: int, schema: Schema) -> U64Array:
-        """Return the value of each series of a field that is not summed (`combine.BySeries`)."""
-        fields = schema.layout.fields
-        rank = schema.index[fields[at].order] if fields[at].order else at
-        ranks = of_keys[rank].view(np.int64) if fields[rank].signed else of_keys[rank]
-        keys = np.argsort(ranks, kind="stable")
-        if fields[at].aggregate == "min":
-            keys = keys[::-1]
-        chosen = np.zeros(len(self.streams), np.uint64)
-        # Of several assignments to one element the last one holds: that of the greatest rank.
-        chosen[as_rows(self.key_rows)[keys]] = of_keys[at][keys]
-        return chosen
+    def _ranked(self, of_keys: U64Array) -> Iterator[tuple[int, U64Array, NDArray[np.integer], Rows]]:
+        """
+        Yield for each field that is not summed (`combine.BySeries`) one of its numbers.
+
+        With the values of its places, the rank of each, and where it belongs among the numbers of all series.
+        """
+        for part, keys, first in self.spread.each(as_rows(self.key_rows), len(self.streams)):
+            names = [field.name for field in part.fields]
+            for at, field in enumerate(part.fields):
+                if field.aggregate != "sum":
+                    rank = names.index(field.order) if field.order else at
+                    ranks = of_keys[part.picks[rank]][keys]
+                    is_signed = part.fields[rank].signed
+                    numbers = of_keys[part.picks[at]][keys]
+                    targets = first + at * len(self.streams)
+                    yield part.first + at, numbers, ranks.view(np.int64) if is_signed else ranks, targets
 
 
 @dataclass(frozen=True)
 class Spread:
     """
-    Which numbers of a series each key counts in, in a schema with one view.
+    Which numbers of its series each key counts in.
 
     Attributes:
-        picks: The fields of the view, by their indices among those of the keys.
-        buckets: How many buckets the keys tell apart; at least 1.
-        of_keys: The bucket of each key; empty if there is one.
+        parts: The numbers of each view.
+        keys: The key of each place; None: each key has one place.
+        views: The number of each place's view; None: there is only one view.
+        buckets: The bucket of each place; empty if no key tells buckets apart.
 
     """
 
-    picks: tuple[int, ...]
-    buckets: int
-    of_keys: Rows
+    parts: tuple[Part, ...]
+    keys: Rows | None
+    views: Rows | None
+    buckets: Rows
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each key counts in all numbers of its series, in their order."""
+        first = self.parts[0]
+        is_one = len(self.parts) == 1 and not first.view.buckets
+        return is_one and first.picks == tuple(range(len(first.picks)))
+
+    def each(self, key_rows: Rows, count: int) -> Iterator[tuple[Part, Rows | slice, Rows]]:
+        """
+        Yield the numbers of each view, and of its places the keys, and where the first number of each is.
+
+        That is an index among the numbers of *count* series, number after number; those that follow are
+        *count* further each.
+        """
+        for number, part in enumerate(self.parts):
+            which = slice(None) if self.views is None else np.flatnonzero(self.views == number)
+            first = part.first * count + key_rows[which]
+            if len(self.buckets):
+                first += self.buckets[which] * (len(part.picks) * count)
+            yield part, which if self.keys is None else self.keys[which], first
 
 
-def index_keys(streams: StreamTable, now: Table, schema: Schema) -> KeyIndex:
-    """Return the series of each key of a reading."""
+def index_keys(streams: StreamTable, keys: Keys, places: Places, schema: Schema) -> KeyIndex:
+    """Return the series of the keys of a reading."""
     before = streams.key_index
-    if before is not None and before.schema is schema and before.key_bytes == now.key_bytes:
-        return before
-    rows, known = _known_series(before, now, schema)
+    if before is not None and before.schema is schema and before.names == places.names:
+        return replace(before, all_key_bytes=keys.all_key_bytes, all_view_bytes=keys.all_view_bytes)
+    rows, known = _known_series(before, places, schema)
     lacking = np.flatnonzero(rows < 0)
-    view = schema.parts[0].view
-    attributes_of = schema.attributes_by(view.label)
+    attributes_of = labels_of(schema, keys.table.key_size)
     unplaced = naming.encode(
-        known[at] if at in known else attributes_of(now.key(at)) for at in lacking.tolist()
+        known[at] if at in known else attributes_of(places.name(at)) for at in lacking.tolist()
     )
     rows[lacking] = names.find(streams.series, unplaced)
     return KeyIndex(
         schema,
-        now.key_bytes,
+        places.names,
         rows.tobytes(),
         names.select(unplaced, rows[lacking] < 0),
-        _buckets(before, now, schema).tobytes() if view.bucket else b"",
+        _buckets(before, keys, places, schema).tobytes(),
+        keys.all_key_bytes,
+        keys.all_view_bytes,
     )
 
 
-def _buckets(before: KeyIndex | None, now: Table, schema: Schema) -> Rows:
-    """Return the bucket of each key of a schema whose keys tell buckets apart."""
-    buckets = np.full(len(now), -1, np.int64)
-    if before is not None and before.schema is schema and before.key_bytes:
-        matches = find_rows(now.key_bytes, before.key_bytes, now.key_size)
+def _buckets(before: KeyIndex | None, keys: Keys, places: Places, schema: Schema) -> Rows:
+    """Return the bucket of each place; none if no key tells buckets apart."""
+    if all(part.view.bucket is None for part in schema.parts):
+        return np.zeros(0, np.int64)
+    buckets = np.full(len(places), -1, np.int64)
+    if _is_of(before, places, schema):
+        matches = find_rows(places.names, before.names, places.size)
         buckets = np.where(matches >= 0, buckets_of(before)[matches], buckets)
-    bucket, cpu_bytes = schema.parts[0].view.bucket, CPU_BYTES if schema.cpu is not None else 0
-    assert bucket is not None  # noqa: S101  # the caller looked
+    size = keys.table.key_size - (CPU_BYTES if schema.cpu is not None else 0)
     for at in np.flatnonzero(buckets < 0).tolist():
-        buckets[at] = bucket(now.key(at)[: now.key_size - cpu_bytes])
+        bucket = schema.parts[0 if places.views is None else int(places.views[at])].view.bucket
+        buckets[at] = bucket(places.name(at)[:size]) if bucket else 0
     return buckets
 
 
-def _known_series(before: KeyIndex | None, now: Table, schema: Schema) -> tuple[Rows, dict[int, Attributes]]:
-    """Return the row of each key that had one, and by key the attributes of those that had none."""
-    if before is None or before.schema is not schema or not before.key_bytes:
-        return np.full(len(now), -1, np.int64), {}
+def _is_of(before: KeyIndex | None, places: Places, schema: Schema) -> TypeGuard[KeyIndex]:
+    """Return whether places of the last reading are named as these are."""
+    if before is None or before.schema is not schema or not before.names:
+        return False
+    return len(before.names) == places.size * len(rows_of(before))
+
+
+def _known_series(
+    before: KeyIndex | None, places: Places, schema: Schema
+) -> tuple[Rows, dict[int, Attributes]]:
+    """Return the row of each place that had one, and by place the attributes of those that had none."""
+    if not _is_of(before, places, schema):
+        return np.full(len(places), -1, np.int64), {}
     rows_before = rows_of(before)
-    matches = find_rows(now.key_bytes, before.key_bytes, now.key_size)
+    matches = find_rows(places.names, before.names, places.size)
     rows = np.where(matches >= 0, rows_before[matches], np.int64(-1))
     if not len(before.unplaced):
         return rows, {}
@@ -162,18 +212,18 @@ def aggregate(
     unplaced: EncodedAttributes,
     counts: U64Array,
     schema: Schema,
-    spread: Spread | None = None,
+    spread: Spread,
 ) -> Aggregated:
     """
     Sum the counts of keys by series; series beyond the limit are aggregated into one overflow series.
 
     Args:
         streams: The streams before the window.
-        key_rows: The row of each key's series, or -1, i64.
-        unplaced: The series of the keys with -1, in their order.
+        key_rows: The row of each place's series, or -1, i64.
+        unplaced: The series of the places with -1, in their order.
         counts: The count of each field: a row for each field, a column for each key.
         schema: Has the limit.
-        spread: Which numbers of its series each key counts in; None: all, and there are no others.
+        spread: Which numbers of its series each key counts in.
 
     """
     overflowed, forgotten, overflow_row = 0, 0, -1
@@ -184,7 +234,11 @@ def aggregate(
         key_rows = placed.tobytes()
     row_bytes = _rows_with_keys(key_rows, len(streams), overflow_row)
     sums = _sum_by_series(key_rows, row_bytes, counts, len(streams), spread)
-    return Aggregated(streams, row_bytes, sums, overflowed, forgotten, key_rows, spread, overflow_row)
+    views = None
+    if spread.views is not None:
+        of_all = as_rows(_views_of_series(key_rows, spread.views.tobytes(), len(streams), overflow_row))
+        views = of_all[as_rows(row_bytes)]
+    return Aggregated(streams, row_bytes, sums, overflowed, forgotten, key_rows, spread, overflow_row, views)
 
 
 def _place(
@@ -266,7 +320,7 @@ def _with(streams: StreamTable, new: EncodedAttributes) -> StreamTable:
 
 
 def next_key_index(key_index: KeyIndex, key_rows: bytes, overflow_row: int) -> KeyIndex:
-    """Return the key index once its keys have these rows; those in the overflow series remain unplaced."""
+    """Return the key index once its places have these rows; those in the overflow series remain unplaced."""
     if key_rows == key_index.row_bytes:
         return key_index
     before, rows = rows_of(key_index), as_rows(key_rows)
@@ -301,29 +355,31 @@ def _are_all(row_bytes: bytes, count: int) -> bool:
     return row_bytes == np.arange(count, dtype=np.int64).tobytes()
 
 
+@lru_cache(maxsize=1)
+def _views_of_series(key_rows: bytes, views: bytes, count: int, overflow_row: int) -> bytes:
+    """Return the views of each of *count* series, as bits; the overflow series has all."""
+    of_series, of_places = np.zeros(count, np.int64), as_rows(views)
+    for view in range(of_places.max(initial=-1) + 1):
+        has_it = np.zeros(count, np.bool_)
+        has_it[as_rows(key_rows)[of_places == view]] = True
+        of_series |= has_it.astype(np.int64) << view
+    if overflow_row >= 0:
+        of_series[overflow_row] = ALL_VIEWS
+    return of_series.tobytes()
+
+
 def _sum_by_series(
-    key_rows: bytes, row_bytes: bytes, of_keys: U64Array, count: int, spread: Spread | None
+    key_rows: bytes, row_bytes: bytes, of_keys: U64Array, count: int, spread: Spread
 ) -> U64Array:
     """Return the sums of the series in *row_bytes*, in their order."""
-    if spread is not None:
-        sums = _spread(as_rows(key_rows), of_keys, count, spread)
-    elif row_bytes == key_rows:
+    if spread.is_whole and row_bytes == key_rows:
         return of_keys
-    else:
-        sums = np.zeros((len(of_keys), count), np.uint64)
-        for total, numbers in zip(sums, of_keys, strict=True):
-            np.add.at(total, as_rows(key_rows), numbers)
+    width = sum(len(part.picks) * max(1, part.view.buckets) for part in spread.parts)
+    sums = np.zeros((width, count), np.uint64)
+    for part, keys, first in spread.each(as_rows(key_rows), count):
+        for at, pick in enumerate(part.picks):
+            np.add.at(sums.reshape(-1), first + at * count, of_keys[pick][keys])
     return sums if _are_all(row_bytes, count) else np.take(sums, as_rows(row_bytes), axis=1)
-
-
-def _spread(key_rows: Rows, of_keys: U64Array, count: int, spread: Spread) -> U64Array:
-    """Return the numbers of each of *count* series: bucket by bucket the fields of the view."""
-    each = len(spread.picks)
-    sums = np.zeros((spread.buckets * each, count), np.uint64)
-    first = key_rows + spread.of_keys * (each * count) if len(spread.of_keys) else key_rows
-    for at, pick in enumerate(spread.picks):
-        np.add.at(sums.reshape(-1), first + at * count, of_keys[pick])
-    return sums
 
 
 def _first_keys(key_rows: Rows, count: int) -> Rows:

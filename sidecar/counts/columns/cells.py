@@ -10,30 +10,48 @@ from numpy.typing import NDArray
 from sidecar.counts.cells import locate
 from sidecar.counts.columns.arrays import Bytes, Mask, U64Array, cells_of
 from sidecar.counts.columns.match import find_rows
-from sidecar.counts.columns.table import Table
-from sidecar.model import Column, Field, Layout
-from sidecar.schema import CPU_BYTES, Schema
+from sidecar.counts.columns.table import LabelTable, Table
+from sidecar.model import Column, Field, Layout, Reading
+from sidecar.schema import CPU_BYTES, Schema, ValueLabel
 
 _NATIVE_WIDTHS = (8, 16, 32, 64)
 
 
-def table(chunks: Iterable[tuple[bytes, bytes]], key_size: int, cpus: Sequence[int], schema: Schema) -> Table:
-    """Return the cells of a map; the arguments are those of `reading.build_reading`."""
-    size = key_size + (CPU_BYTES if schema.cpu is not None else 0)
+def reading(
+    chunks: Iterable[tuple[bytes, bytes]], key_size: int, cpus: Sequence[int], schema: Schema
+) -> Reading:
+    """Return the reading of a map; the arguments are those of `reading.build_reading`."""
+    size, slots = (key_size, len(cpus)) if schema.cpu is None else (key_size + CPU_BYTES, 1)
     keys: list[bytes] = []
+    labels: list[bytes] = []
     parts: list[U64Array] = []
     for map_keys, raw in chunks:
         count, some_keys = len(map_keys) // key_size, map_keys
-        if schema.cpu is None:
-            part = cells(raw, count, schema.layout, len(cpus))
-        else:
-            some_keys = split_by_cpu(map_keys, key_size, cpus)
-            part = cells(raw, count * len(cpus), schema.layout, 1)
+        if schema.cpu is not None:
+            count, some_keys = count * len(cpus), split_by_cpu(map_keys, key_size, cpus)
+        part = cells(raw, count, schema.layout, slots)
         used = part.any(axis=0) if schema.only_used else None
         keys.append(some_keys if used is None else np.frombuffer(some_keys, f"V{size}")[used].tobytes())
+        if schema.value_label is not None:
+            read = _label_bytes(raw, count, slots, schema.value_label)
+            labels.append((read if used is None else read[used]).tobytes())
         # Not part[:, used], whose rows are not contiguous.
         parts.append(part if used is None else np.compress(used, part, axis=1))
-    return Table(b"".join(keys), size, b"".join(chain.from_iterable(zip(*parts, strict=True))))
+    table = Table(b"".join(keys), size, b"".join(chain.from_iterable(zip(*parts, strict=True))))
+    columns = schema.columns(slots)
+    if schema.value_label is None:
+        return Reading(columns, table)
+    return Reading(columns, table, LabelTable(table, b"".join(labels), schema.value_label))
+
+
+def _label_bytes(raw: bytes, count: int, slots: int, of: ValueLabel) -> Bytes:
+    """Return `ValueLabel.read` of each entry."""
+    if not count:
+        return np.zeros((0, len(of.offsets)), np.uint8)
+    copies = np.frombuffer(raw, np.uint8).reshape(count, slots, -1)[:, :, of.offsets]
+    first = copies.any(axis=2).argmax(axis=1)
+    found: Bytes = copies[np.arange(count), first]
+    return found
 
 
 def with_rows_of(now: Table, other: Table, columns: Sequence[Column]) -> Table:

@@ -2,43 +2,33 @@
 """
 The next window of a source with a large map: the twin of `counts.delta`, by numpy (pure).
 
-The rules and their reasons are there. Rare cases are left to it: another layout, a map with other keys, more
-than one view.
+The rules and their reasons are there. Rare cases are left to it: another layout, a map with other keys, rows
+of an array with metrics of their own.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, reduce
+from itertools import accumulate
 from operator import add
 
 import numpy as np
 
 from sidecar.counts import idle
 from sidecar.counts.columns.aggregate import Aggregated, Spread, aggregate, index_keys, next_key_index
-from sidecar.counts.columns.arrays import (
-    Mask,
-    Rows,
-    U64Array,
-    buckets_of,
-    cells_of,
-    ends_of,
-    totals_of,
-)
-from sidecar.counts.columns.cells import values
-from sidecar.counts.columns.growth import growth_since
+from sidecar.counts.columns.arrays import Rows, U64Array, buckets_of, ends_of, totals_of
+from sidecar.counts.columns.placing import MOST_VIEWS, Places, growth_of, keys_of, places_of, values_of
 from sidecar.counts.columns.series import SeriesTable
-from sidecar.counts.columns.table import KeyIndex, StreamTable, Table, key_size
+from sidecar.counts.columns.table import KeyIndex, LabelTable, StreamTable, key_size
 from sidecar.counts.resets import Resets
 from sidecar.counts.window import NextWindow
-from sidecar.model import Baseline, Reading, Snapshot
-from sidecar.schema import CPU_BYTES, Schema, View
+from sidecar.model import Baseline, Snapshot
+from sidecar.schema import Schema
 
 
 def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> bool:
     """Return whether all readings have the same columns and keys of one size, as `window` requires."""
-    if schema.value_label is not None or (schema.views and not schema.only_sums):
-        return False
-    if len(schema.parts) > 1 or any(part.view.row is not None for part in schema.parts):
+    if len(schema.parts) > MOST_VIEWS or any(part.view.row is not None for part in schema.parts):
         return False
     newest = snapshots[-1]
     columns = newest.reading.columns
@@ -53,6 +43,10 @@ def fits(baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema) -> b
         and all(key_size(reading.cells) == key_size(newest.reading.cells) for reading in readings)
         and all(snapshot.identity.key_size == newest.identity.key_size for snapshot in snapshots)
         and (len(snapshots) == 1 or not schema.needs_values)
+        and all(
+            isinstance(snapshot.reading.labels, LabelTable) or not snapshot.reading.labels
+            for snapshot in snapshots
+        )
         and _has_numbers(baseline, tuple(column.field for column in columns), schema)
     )
 
@@ -72,13 +66,16 @@ def window(
     newest = snapshots[-1]
     columns = newest.reading.columns
     streams = StreamTable.of(baseline.streams or {}, len(schema.numbers) if schema.views else len(columns))
-    tables = [_table(snapshot.reading, newest, schema) for snapshot in snapshots]
-    resets, parts, key_indexes = Resets(), [], []
-    for snapshot, table in zip(snapshots, tables, strict=True):
+    size, known = key_size(newest.reading.cells), streams.key_index
+    resets, parts, key_indexes, placed = Resets(), [], [], []
+    for snapshot in snapshots:
         before = baseline.maps.get(snapshot.identity)
-        was = _table(before, newest, schema) if before else None
-        parts.append(growth_since(table, was, columns, resets))
-        key_indexes.append(index_keys(streams, table, schema))
+        was = keys_of(before, size, schema, known) if before and before.cells else None
+        keys = keys_of(snapshot.reading, size, schema, known)
+        parts.append(growth_of(keys, was, columns, schema, resets))
+        places = places_of(keys.table.key_bytes, size, keys.label_bytes, keys.view_bytes)
+        key_indexes.append(index_keys(streams, keys, places, schema))
+        placed.append(places)
     is_one = len(snapshots) == 1
     aggregated = aggregate(
         streams,
@@ -86,16 +83,16 @@ def window(
         reduce(add, (key_index.unplaced for key_index in key_indexes)),
         parts[0].counts if is_one else np.concatenate([part.counts for part in parts], axis=1),
         schema,
-        _spread(key_indexes, schema) if schema.views else None,
+        _spread(placed, key_indexes, [part.counts.shape[1] for part in parts], len(columns), schema),
     )
-    held = values(cells_of(tables[-1], columns), columns) if schema.needs_values else None
+    held = values_of(keys, columns, schema) if schema.needs_values else None
     counted = _add_counts(aggregated)
     elapsed_ns = newest.after_ns(baseline.end_ns, baseline.boottime_ns)
     series = to_export = _series(aggregated, counted, baseline, after.end_ns, held, elapsed_ns, schema)
     if not include_idle and idle.can_omit_idle(schema, len(series)):
         which = _select(series)
         to_export = series if len(which) == len(series) else series.only(which)
-    newest_rows = aggregated.key_rows[-len(key_indexes[-1].row_bytes) :] if len(tables[-1]) else b""
+    newest_rows = aggregated.key_rows[-len(key_indexes[-1].row_bytes) :] if len(placed[-1]) else b""
     key_index = next_key_index(key_indexes[-1], newest_rows, aggregated.overflow_row)
     exported = replace(_mark_exported(counted, to_export.rows, after.end_ns), key_index=key_index)
     return NextWindow(
@@ -113,30 +110,28 @@ def window(
     )
 
 
-def _table(reading: Reading, like: Snapshot, schema: Schema) -> Table:
-    """Return the cells of the keys that belong to the only view of a schema."""
-    table = Table.of(reading.cells, key_size(like.reading.cells))
-    view = schema.parts[0].view
-    if view.selects is None or not len(table):
-        return table
-    chosen = _chosen(view, table.key_bytes, table.key_size, 0 if schema.cpu is None else CPU_BYTES)
-    keys = np.frombuffer(table.key_bytes, f"V{table.key_size}")[chosen].tobytes()
-    return Table(keys, table.key_size, cells_of(table, reading.columns)[:, chosen].tobytes())
-
-
-# Most maps have the same keys in one reading after the other.
-@lru_cache(maxsize=4)
-def _chosen(view: View, keys: bytes, key_size: int, cpu_bytes: int) -> Mask:
-    selects = view.selects
-    assert selects is not None  # noqa: S101  # the caller looked
-    ends = range(key_size, len(keys) + 1, key_size)
-    return np.array([selects(keys[end - key_size : end - cpu_bytes]) for end in ends], np.bool_)
-
-
-def _spread(key_indexes: Sequence[KeyIndex], schema: Schema) -> Spread:
-    (part,) = schema.parts
-    of_keys = np.concatenate([buckets_of(key_index) for key_index in key_indexes])
-    return Spread(part.picks, max(1, part.view.buckets), of_keys)
+def _spread(
+    placed: Sequence[Places],
+    key_indexes: Sequence[KeyIndex],
+    counts: Sequence[int],
+    fields: int,
+    schema: Schema,
+) -> Spread:
+    """Return which numbers of its series each key of several readings counts in, of so many keys each."""
+    parts = schema.parts
+    if not schema.views:
+        parts = (parts[0]._replace(picks=tuple(range(fields))),)
+    buckets = np.concatenate([buckets_of(key_index) for key_index in key_indexes])
+    if len(parts) == 1:
+        return Spread(parts, None, None, buckets)
+    begins = [0, *accumulate(counts)]
+    none = np.zeros(0, np.int64)
+    keys = [
+        begin + (none if each.keys is None else each.keys)
+        for begin, each in zip(begins, placed, strict=False)
+    ]
+    views = [none if each.views is None else each.views for each in placed]
+    return Spread(parts, np.concatenate(keys), np.concatenate(views), buckets)
 
 
 def _series(
@@ -165,6 +160,7 @@ def _series(
         None if held is None else aggregated.values_by_series(held, schema),
         elapsed_ns,
         aggregated.row_bytes,
+        aggregated.views,
     )
 
 

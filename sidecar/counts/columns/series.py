@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, overload
 
 from sidecar.attributes import decode_attributes
 from sidecar.counts.columns.table import EncodedAttributes
-from sidecar.model import Series
+from sidecar.model import ALL_VIEWS, Series
 
 if TYPE_CHECKING:  # telling whether series are in columns must not import numpy
     import numpy as np
@@ -34,6 +34,7 @@ class SeriesTable(Sequence[Series]):
         elapsed_ns: The same for all.
         row_bytes: *rows* as bytes, if these are all series of a window: mostly the same object as in the last
             one. None: some of them.
+        views: For each series, as bits; None: all series have all.
 
     """
 
@@ -48,6 +49,7 @@ class SeriesTable(Sequence[Series]):
     values: "U64Array | None"
     elapsed_ns: int
     row_bytes: bytes | None = None
+    views: "Rows | None" = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,6 +77,7 @@ class SeriesTable(Sequence[Series]):
             tuple(self.totals[:, at].tolist()),
             () if self.values is None else tuple(self.values[:, at].tolist()),
             self.elapsed_ns,
+            ALL_VIEWS if self.views is None else int(self.views[at]),
         )
 
     def rate(self, at: int) -> "NDArray[np.floating]":
@@ -86,6 +89,13 @@ class SeriesTable(Sequence[Series]):
     def sums(self) -> tuple[int, ...]:
         """Return the count of each field added up over all series, modulo 2^64."""
         return tuple(self.counts.sum(axis=1, dtype="u8").tolist())
+
+    def in_view(self, bit: int) -> "Mask | None":
+        """Return which series belong to the view of this bit; None: all do."""
+        if self.views is None:
+            return None
+        has: Mask = (self.views & bit) != 0
+        return None if has.all() else has
 
     def only(self, which: "Rows | slice") -> "SeriesTable":
         """Return a table of some of the series, by their position in this one."""
@@ -103,4 +113,5 @@ class SeriesTable(Sequence[Series]):
             totals=some(self.totals),
             values=None if self.values is None else some(self.values),
             row_bytes=None,
+            views=None if self.views is None else self.views[which],
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 from sidecar.attributes import decode_attributes, encode_attributes
 from sidecar.model import Attributes, Cells, StreamState
+from sidecar.schema import ValueLabel
 
 # numpy loads a library that would start a thread for each CPU, for algebra that nothing here uses.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -101,6 +102,39 @@ def key_size(cells: Cells) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class LabelTable(_EqualByContent):
+    """
+    The attributes that come from the values of a map (`Reading.labels`).
+
+    Attributes:
+        table: The map.
+        read: What `ValueLabel.read` returned for each key, one after the other.
+        of: How they become attributes.
+
+    """
+
+    table: Table
+    read: bytes
+    of: ValueLabel
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.table)
+
+    def __getitem__(self, key: bytes) -> Attributes:
+        return self.as_dict[key]
+
+    @cached_property
+    def as_dict(self) -> dict[bytes, Attributes]:
+        """The same as a dict, which is large."""
+        size = len(self.of.offsets)
+        each = (self.of.attributes(self.read[row * size : (row + 1) * size]) for row in range(len(self)))
+        return dict(zip(self, each, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
 class EncodedAttributes:
     """
     The encoded attributes of many series, which identify them (`attributes.encode_attributes`).
@@ -142,23 +176,27 @@ class EncodedAttributes:
 @dataclass(frozen=True)
 class KeyIndex:
     """
-    The series of each key of one reading.
+    The series of the keys of one reading, for each view that they belong to (`placing.Places`).
 
     Attributes:
         schema: The schema whose labels named the series.
-        key_bytes: The keys, as in a `Table`.
-        row_bytes: For each key the row of its series in the streams, i64; -1 if the series was beyond the
+        names: What names the places of the keys.
+        row_bytes: For each place the row of its series in the streams, i64; -1 if the series was beyond the
             limit.
-        unplaced: The series of each key with -1, in the order of the keys.
-        bucket_bytes: For each key the number of its bucket, i64; empty unless the key tells buckets apart.
+        unplaced: The series of each place with -1, in their order.
+        bucket_bytes: For each place the number of its bucket, i64; empty unless a key tells buckets apart.
+        all_key_bytes: All keys of the reading.
+        all_view_bytes: The views of each of these (`placing.Keys`).
 
     """
 
     schema: object
-    key_bytes: bytes
+    names: bytes
     row_bytes: bytes
     unplaced: EncodedAttributes
     bucket_bytes: bytes = b""
+    all_key_bytes: bytes = b""
+    all_view_bytes: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.counts import reading
+from sidecar.counts.columns import SeriesTable
 from sidecar.counts.delta import advance, baseline_from_zero
 from sidecar.counts.reading import build_reading
 from sidecar.kinds import Kind
 from sidecar.model import Field, Layout, MapIdentity, Snapshot
-from sidecar.schema import Instrument, Schema, View
+from sidecar.schema import Instrument, Schema, ValueLabel, View
 from sidecar.state.record import Record
 from tests.journals import reread
 
@@ -23,7 +25,9 @@ OF_VALUE = Schema(
     Layout(16, (Field("packets", 0),)),
     (PACKETS,),
     lambda key: (("key", key.hex()),),
-    value_label=lambda raw: (("name", raw[8:16].rstrip(b"\0").decode()),),
+    value_label=ValueLabel(
+        lambda raw: (("name", raw[8:16].rstrip(b"\0").decode()),), 16, tuple(range(8, 16))
+    ),
 )
 
 
@@ -110,16 +114,32 @@ def test_a_gauge_whose_label_changed_is_gone_under_the_old_one(in_view):
     assert len(window.gone) == 1
 
 
-def test_a_large_map_is_labelled_too():
-    """Entry by entry."""
-    identity = MAP._replace(key_size=2, max_entries=1000)
-    keys = b"".join(number.to_bytes(2, "big") for number in range(1000))
-    raw = b"".join(number.to_bytes(8, "little") + b"n%-7d" % (number % 3) for number in range(1000))
-    reading = build_reading(iter([(keys, raw)]), 2, (0,), replace(OF_VALUE, label=lambda _: ()))
-    snapshot = Snapshot(identity, 10, 1000, reading)
-    of = replace(OF_VALUE, label=lambda _: ())
+large = st.lists(
+    st.dictionaries(
+        st.integers(0, 5),
+        st.lists(st.tuples(st.integers(0, 9), names), min_size=2, max_size=2),
+    ),
+    min_size=1,
+    max_size=4,
+)
 
-    window = advance(baseline_from_zero(snapshot), [snapshot], of)
-    assert {each.attributes[0][1].strip(): each.counts[0] for each in window.series} == {
-        f"n{at}": sum(range(at, 1000, 3)) for at in range(3)
-    }
+
+@given(large, st.booleans(), st.sampled_from([None, "cpu"]), st.booleans())
+def test_a_large_map_is_labelled_as_a_small_one(history, without_key, cpu, only_used):
+    """In columns, from the bytes that the kernel returned."""
+    label = (lambda _: ()) if without_key else OF_VALUE.label
+    of = replace(OF_VALUE, label=label, cpu=cpu, only_used=only_used)
+    baselines = [None, None]
+    for at, values in enumerate(history, 1):
+        windows = []
+        for size, before in zip((512, -1), baselines, strict=True):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(reading, "COLUMNAR_FROM", size)
+                snapshot = read(values, 1000 * at, of, slots=2)
+                windows.append(advance(before or baseline_from_zero(snapshot), [snapshot], of))
+        plain, fast = windows
+
+        assert isinstance(fast.series, SeriesTable)
+        assert list(fast.series) == list(plain.series)
+        assert dict(fast.snapshots[-1].reading.labels) == plain.snapshots[-1].reading.labels
+        baselines = [window.baseline for window in windows]

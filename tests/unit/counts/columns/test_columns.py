@@ -14,6 +14,7 @@ from sidecar.attributes import decode_attributes, encode_attributes, split_attri
 from sidecar.counts import cells, delta, idle
 from sidecar.counts.columns import (
     EncodedAttributes,
+    LabelTable,
     SeriesTable,
     StreamTable,
     Table,
@@ -31,7 +32,7 @@ from sidecar.observe.exposition import Exposition
 from sidecar.otlp import columns_encode, columns_template, encode, message, points
 from sidecar.otlp.message import key_values
 from sidecar.scale import Scale
-from sidecar.schema import CPU_BYTES, Instrument, Schema, View
+from sidecar.schema import CPU_BYTES, Instrument, Schema, ValueLabel, View
 from sidecar.state import journal_format
 from sidecar.state.record import Record
 from tests import plain_exposition
@@ -82,6 +83,9 @@ LABELS = {
 labels = st.sampled_from(list(LABELS.values()))
 limits = st.sampled_from([1, 3, 9, 1000])
 
+# Two bytes give three states.
+STATE = ValueLabel(lambda raw: (("state", (raw[3] + raw[5]) % 3),), 8, (3, 5))
+
 SINGLE = [kind for kind in KINDS.values() if not kind.is_histogram]
 
 
@@ -119,46 +123,60 @@ def schemas(draw):
         draw(st.sampled_from([(), (("site", "x"),)])),
         draw(st.sampled_from([None, None, "cpu"])),
         draw(limits),
+        value_label=draw(st.sampled_from([None, None, STATE])),
         only_used=draw(st.booleans()),
     )
 
 
+SELECTS = [None, lambda key: key[0] % 4 != 1, lambda key: key[0] % 3 == 0]
+
+
 @st.composite
 def viewed(draw, schema):
-    """Draw the same schema, about a view of some keys, which may tell buckets apart."""
-    buckets = draw(st.sampled_from([0, 3]))
-    view = View(
-        "@v",
-        schema.label,
-        schema.layout.fields,
-        draw(st.sampled_from([None, lambda key: key[0] % 4 != 1])),
-        (lambda key: key[0] % 3) if buckets else None,
-        buckets,
+    """Draw the same schema, about one or more views of some keys, which may tell buckets apart."""
+    views, instruments = [], []
+    for at in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        view, of_view = draw(views_of(schema, f"@v{at}"))
+        views.append(view)
+        instruments += of_view
+    return replace(schema, views=tuple(views), instruments=tuple(draw(st.permutations(instruments))))
+
+
+@st.composite
+def views_of(draw, schema, name):
+    """Draw a view, and the instruments that are about it."""
+    buckets = draw(st.sampled_from([0, 0, 3]))
+    of = tuple(
+        replace(field, signed=draw(st.sampled_from([field.signed] * 3 + [True])))
+        for field in schema.layout.fields
     )
+    label = draw(st.sampled_from([schema.label] * 2 + [LABELS["shared"]]))
+    bucket = (lambda key: key[0] % 3) if buckets else None
+    view = View(name, label, of, draw(st.sampled_from(SELECTS)), bucket, buckets)
     if not buckets:
-        return replace(schema, views=(view,), instruments=tuple(map(in_view, schema.instruments)))
+        some = schema.instruments[: draw(st.integers(1, 5))]
+        return view, [in_view(instrument, name) for instrument in some]
     made = [
-        Histogram(tuple(f"{name}@v[{at}]" for at in range(3)), (1.0, 2.5), (f"{name}@v[0]",) * more)
-        for name in draw(st.permutations([field.name for field in schema.layout.fields]))[:2]
+        Histogram(tuple(f"{of}{name}[{at}]" for at in range(3)), (1.0, 2.5), (f"{of}{name}[0]",) * more)
+        for of in draw(st.permutations([field.name for field in schema.layout.fields]))[:2]
         for more in (0, 2)
     ]
-    instruments = [
+    return view, [
         Instrument(
-            f"h{at}", "1", "", "f", Kind.HISTOGRAM, (), "@v", histogram=one, reads=(one.counts[0][:2],)
+            f"h{at}", "1", "", "f", Kind.HISTOGRAM, (), name, histogram=one, reads=(one.counts[0][:2],)
         )
         for at, one in enumerate(made)
     ]
-    return replace(schema, views=(view,), instruments=tuple(instruments))
 
 
-def in_view(instrument):
+def in_view(instrument, view):
     if instrument.histogram is None:
-        return replace(instrument, view="@v")
+        return replace(instrument, view=view)
     counts, sums = (
-        tuple(f"{name}@v" for name in names)
+        tuple(f"{name}{view}" for name in names)
         for names in (instrument.histogram.counts, instrument.histogram.sums)
     )
-    return replace(instrument, view="@v", histogram=replace(instrument.histogram, counts=counts, sums=sums))
+    return replace(instrument, view=view, histogram=replace(instrument.histogram, counts=counts, sums=sums))
 
 
 numbers = st.sampled_from([0, 0, 0, 1, 2, 255, 2**32 - 1, 2**62, 2**63, 2**64 - 1]) | st.integers(0, 300)
@@ -206,6 +224,7 @@ class World:
 
     key_size: int
     maps: dict = field(default_factory=dict)
+    states: bytes = bytes(32)
     plain: object = None
     fast: object = None
     uptime: int = 10**12
@@ -213,14 +232,22 @@ class World:
     def snapshot(self, schema, map_id, now):
         identity = MapIdentity("boot-1", map_id, 5, self.key_size, 64, 1000)
         held = {key: row for key, row in self.maps[map_id].items() if any(row) or not schema.only_used}
-        reading = Reading(columns_of(schema), held)
+        labels = {}
+        if schema.value_label:
+            labels = {key: schema.value_label.attributes(self.state(key)) for key in held}
+        reading = Reading(columns_of(schema), held, labels)
         return Snapshot(identity, 10**14, now, reading, self.uptime)
 
     def in_columns(self, snapshot, schema):
         size = self.key_size + (CPU_BYTES if schema.cpu else 0)
-        return replace(
-            snapshot, reading=replace(snapshot.reading, cells=Table.of(snapshot.reading.cells, size))
-        )
+        table = Table.of(snapshot.reading.cells, size)
+        labels = {}
+        if schema.value_label:
+            labels = LabelTable(table, b"".join(map(self.state, table)), schema.value_label)
+        return replace(snapshot, reading=replace(snapshot.reading, cells=table, labels=labels))
+
+    def state(self, key):
+        return self.states[key[0] : key[0] + 2]
 
     def restart(self):
         """Continue from the journal."""
@@ -246,7 +273,8 @@ def same(expected, got, schema):
     assert list(got.to_export) == list(expected.to_export)
     assert list(got.baseline.streams.items()) == list(expected.baseline.streams.items())
     assert got.baseline == expected.baseline
-    assert (got.emptied, set(got.vanished)) == (expected.emptied, set(expected.vanished))
+    assert sorted(got.emptied) == sorted(expected.emptied)
+    assert sorted(got.vanished) == sorted(expected.vanished)
     assert (got.fallen, fields_of(got.falls)) == (expected.fallen, fields_of(expected.falls))
     assert (got.overflowed, got.forgotten) == (expected.overflowed, expected.forgotten)
     assert got.gone == expected.gone
@@ -288,6 +316,8 @@ def test_every_history_is_exported_in_the_same_bytes(data):
             held = world.maps.get(map_id, {})
             held = {**held, **data.draw(nudges(of, held)), **data.draw(changes(of, world.key_size))}
             world.maps[map_id] = {key: row for key, row in held.items() if row is not None}
+        if data.draw(seldom):
+            world.states = data.draw(st.binary(min_size=32, max_size=32))
         waited = data.draw(waits)
         world.uptime += waited
         now += waited + data.draw(steps)
@@ -329,6 +359,38 @@ def test_a_level_that_falls_stays_in_columns(temporality):
 
         assert columns_encode.is_encodable(temporality, levels, got.to_export)
         same(expected, got, levels)
+
+
+@pytest.mark.parametrize("temporality", Temporality)
+def test_several_views_stay_in_columns(temporality, monkeypatch):
+    """Also a metric whose points belong to several of them; some keys belong to none."""
+    of = (Field("packets", 0), Field("level", 64))
+    views = tuple(
+        View(f"@{at}", LABELS["shared"], of, lambda key, at=at: key[0] % 4 in (at, 2)) for at in range(2)
+    )
+    instruments = [
+        Instrument(name, "1", "", field, kind, (("view", view.name),) * (name != "a"), view.name)
+        for view in views
+        for name, field, kind in (
+            (f"a{view.name}", "packets", Kind.COUNTER),
+            ("b", "packets", Kind.COUNTER),
+            ("c", "level", Kind.GAUGE),
+        )
+    ]
+    made = Schema("test", Layout(16, of), tuple(instruments), LABELS["own"], views=views, value_label=STATE)
+    world = World(1)
+    for turn in range(4):
+        world.maps[41] = {bytes([key]): (key * turn, turn) for key in range(12 + turn)}
+        world.states = bytes([turn // 2] * 32)
+        snapshot = world.snapshot(made, 41, 10**15 + turn)
+        expected = delta.advance(world.plain or delta.baseline_from_zero(snapshot), [snapshot], made)
+        snapshot = world.in_columns(snapshot, made)
+        with monkeypatch.context() as patch:
+            patch.setattr(delta, "_window_by_key", None)
+            got = delta.advance(world.fast or delta.baseline_from_zero(snapshot), [snapshot], made)
+        world.plain, world.fast = expected.baseline, got.baseline
+        assert columns_encode.is_encodable(temporality, made, got.to_export)
+        same(expected, got, made)
 
 
 @pytest.mark.parametrize("counts_zeros", [False, True])
