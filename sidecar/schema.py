@@ -4,7 +4,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -339,7 +339,13 @@ class Schema:
     @cached_property
     def positions(self) -> tuple[tuple[int, Instrument], ...]:
         """Each instrument, after the index of its number in a series; of a histogram, of its first bucket."""
-        return tuple((self.index[each.numbers[0]], each) for each in self.instruments)
+        positions = tuple((self.index[each.numbers[0]], each) for each in self.instruments)
+        return _shared(positions, tuple(each.encoded_attributes for each in self.instruments))
+
+    @cached_property
+    def shares_metrics(self) -> bool:
+        """Whether some instruments have one metric together, distinguished by their attributes."""
+        return len({each.metric for each in self.instruments}) < len(self.instruments)
 
     def places(self, instrument: Instrument) -> Places:
         """Return where the numbers of a histogram are in a series."""
@@ -412,6 +418,15 @@ def _merged(parts: Sequence[Part], before: Sequence[Part]) -> tuple[View, ...]:
             view, fields=tuple(fields.values()), buckets=max(view.buckets, part.view.buckets)
         )
     return tuple(views.values())
+
+
+_Positions = tuple[tuple[int, Instrument], ...]
+
+
+@lru_cache(maxsize=256)
+def _shared(positions: _Positions, _: tuple[bytes, ...]) -> _Positions:
+    """Return equal positions as the same object, so that sources of one kind are cheaply told to be one."""
+    return positions
 
 
 SourceSeries = Sequence[tuple[Schema, Sequence[Series]]]

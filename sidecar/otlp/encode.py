@@ -6,12 +6,15 @@ Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-prot
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from functools import cached_property
+from itertools import groupby
+from operator import add
+from typing import Any, NamedTuple
 
 from sidecar.attributes import encode_attributes
 from sidecar.counts.columns import SeriesTable
 from sidecar.kinds import Kind
-from sidecar.model import Field, Series, Temporality
+from sidecar.model import ALL_VIEWS, Field, Series, Temporality
 from sidecar.otlp import message, points
 from sidecar.otlp.message import ResourceAttributes
 from sidecar.schema import Instrument, Schema, SourceSeries
@@ -82,29 +85,75 @@ def _requests(
     return message.within_limit(encode_range, 0, len(chunk))
 
 
+class _Row(NamedTuple):
+    """A series with its encoded attributes, and the points of its sums."""
+
+    schema: Schema
+    series: Series
+    name: bytes
+    windows: Sequence[_Window]
+
+
 def _metrics(temporality: Temporality, chunk: Iterable[_SeriesOfSchema]) -> list[message.Part]:
     """Return the metrics of a chunk; instruments with the same name, of any source, share a metric."""
     metrics: dict[object, tuple[Instrument, list[bytes]]] = {}
-    for schema, series in chunk:
-        encoded, windows = encode_attributes(series.attributes), _windows(series, temporality)
-        heads = [(points.integer_head(times, encoded), counts) for times, counts in windows]
-        for placed in schema.positions:
+    for _, alike in groupby(chunk, _instruments):
+        rows = [
+            _Row(schema, series, encode_attributes(series.attributes), _windows(series, temporality))
+            for schema, series in alike
+        ]
+        counted = _Counted(rows)
+        first = rows[0]
+        for placed in first.schema.positions:
             at, instrument = placed
-            if not schema.applies(instrument, series.views):
+            if not first.schema.applies(instrument, first.series.views):
                 continue
             metric = metrics.get(instrument.metric)
             if metric is None:
                 metric = metrics[instrument.metric] = instrument, []
-            if not instrument.is_count or max([counts[at] for _, counts in heads]) > LARGEST_COUNT:
-                metric[1].extend(_points(schema, placed, series, windows, encoded))
-                continue
-            for head, counts in heads:
-                metric[1].append(head + counts[at].to_bytes(8, "little") + encoded)
+            if instrument.is_count and counted.fits:
+                metric[1].append(counted.points(at))
+            else:
+                for schema, series, name, windows in rows:
+                    metric[1].extend(_points(schema, placed, series, windows, name))
     return [
         part
         for instrument, data_points in metrics.values()
         for part in message.metric(instrument, temporality, b"".join(data_points))
     ]
+
+
+def _instruments(of: _SeriesOfSchema) -> object:
+    """Return what is equal for series that are encoded together, instrument by instrument."""
+    schema, series = of
+    is_alike = series.views == ALL_VIEWS and not schema.shares_metrics
+    return schema.positions if is_alike else id(series)
+
+
+class _Counted:
+    """The points of integers that count, of some series: only the values differ between instruments."""
+
+    def __init__(self, rows: Sequence[_Row]) -> None:
+        self._windows = [(row.name, *window) for row in rows for window in row.windows]
+        self.fits = max([max(counts, default=0) for *_, counts in self._windows]) <= LARGEST_COUNT
+
+    @cached_property
+    def _around(self) -> list[bytes]:
+        """What is before, between and after the values."""
+        heads = [points.integer_head(times, name) for name, times, _ in self._windows]
+        names = [name for name, *_ in self._windows]
+        return [heads[0], *map(add, names, heads[1:]), names[-1]]
+
+    @cached_property
+    def _values(self) -> list[list[bytes]]:
+        return [[count.to_bytes(8, "little") for count in counts] for *_, counts in self._windows]
+
+    def points(self, at: int) -> bytes:
+        """Return the points of the number with this index."""
+        parts = [b""] * (2 * len(self._values) + 1)
+        parts[::2] = self._around
+        parts[1::2] = [values[at] for values in self._values]
+        return b"".join(parts)
 
 
 def _points(
