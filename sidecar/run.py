@@ -2,6 +2,7 @@
 """`xdp-otel run`: build the parts from the configuration and run the pipeline until a signal."""
 
 import contextlib
+import gc
 import logging
 import os
 import select
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 # Lost self-metrics are cumulative, so the next ones replace them: not worth a longer wait.
 _SELF_METRICS_TIMEOUT_S = 0.5
+# Python's own number is 700 to 2,000. As many objects as may be garbage at any time take 1 or 2 MB.
+_OBJECTS_BETWEEN_COLLECTIONS = 10_000
 
 
 def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None) -> None:
@@ -94,8 +97,20 @@ def run(config: Config, reread: Callable[[], Sequence[SourceSpec]] | None = None
         else:
             _watch(config, manager, clock, telemetry)
             manager.ready()
+            _spare_the_collector()
             pipeline.run(config.interval_s, reload)
         log.info("%s", _last_line(opened.specs))
+
+
+def _spare_the_collector() -> None:
+    """
+    Have Python look less often for objects that refer to each other, and not among those that stay.
+
+    A cycle makes thousands of objects if there are many sources; they live until the next one and end with
+    their last reference. Looking through them took a seventh of the time.
+    """
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 def _last_line(specs: Sequence[SourceSpec]) -> str:
