@@ -78,7 +78,10 @@ def remedy(*wanted: Capability) -> str:
         return f"{_listed(absent)} missing: run as root, or with {_names(wanted)}"
     if _in_user_namespace():
         return "capabilities of a user namespace do not count: run outside of it, not in a rootless container"
-    return f"{_listed(wanted)} present: check seccomp, SELinux, kernel lockdown and permissions in bpffs"
+    return (
+        f"{_listed(wanted)} present: check seccomp, SELinux, kernel lockdown, permissions in bpffs "
+        "and, before Linux 5.11, the limit on locked memory (`ulimit -l`)"
+    )
 
 
 def _in_user_namespace() -> bool:

@@ -216,6 +216,32 @@ def test_the_owner_of_the_pins_detaches_without_capabilities(run, veth):
     assert not veth.pin_directory.exists()
 
 
+LOAD_MANY = """
+import resource
+from sidecar.errors import SidecarError
+from sidecar.kernel import capabilities, libbpf
+from sidecar.kernel.capabilities import Capability
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+capabilities.keep_only({Capability.BPF, Capability.NET_ADMIN, Capability.PERFMON})
+loaded = []
+try:
+    while len(loaded) < 12:
+        loaded.append(libbpf.load_packet_counter())
+except SidecarError as error:
+    print(len(loaded), error)
+"""
+
+
+def test_a_limit_on_locked_memory_is_named_where_it_counts():
+    """Before Linux 5.11 maps and programs are charged to it, and only CAP_SYS_RESOURCE could lift it."""
+    load = [sys.executable, "-c", LOAD_MANY]
+    told = subprocess.run(load, check=True, capture_output=True, text=True, cwd=LAUNCHER.parents[2]).stdout
+
+    if told:
+        assert int(told.split()[0]) >= 5
+        assert "the limit on locked memory (`ulimit -l`)" in told
+
+
 @pytest.fixture
 def netns(cleanup):
     name = f"xt{os.getpid()}"
