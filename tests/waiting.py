@@ -5,16 +5,25 @@ Poll a started process up to a deadline, instead of sleeping for a fixed time or
 OSError and DemoError mean that it is not ready yet.
 """
 
+import os
 import time
 
 from demo.errors import DemoError
 
+VARIABLE = "XDP_OTEL_TEST_PATIENCE"
+"""How many times as long as on a usual machine to wait, a whole number (default: 1)."""
+
 _POLL_S = 0.1
+
+
+def patient(seconds):
+    """Return how long to wait for what takes at most *seconds* elsewhere: longer on an emulated machine."""
+    return seconds * int(os.environ.get(VARIABLE) or 1)
 
 
 def matching(ask, is_right, seconds=60, *, every_s=_POLL_S):
     """Return the first right answer, or the last one, which may be an error, once time is up."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while isinstance(answer := _asked(ask), DemoError | OSError) or not is_right(answer):
         if time.monotonic() > deadline:
             break
@@ -31,7 +40,7 @@ def answered(ask, seconds=60):
     """Return the first true answer; fail if there is none in time."""
     answer = matching(ask, bool, seconds)
     failed = not answer or isinstance(answer, DemoError | OSError)
-    assert not failed, f"not within {seconds} s: {answer}"
+    assert not failed, f"not within {patient(seconds)} s: {answer}"
     return answer
 
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+from tests.kernel import compiled
 from tests.kernels import machine, packages, results
 from tests.kernels.packages import ROOT, Kernel, UnavailableError
 
@@ -17,11 +18,20 @@ def main() -> int:
     """Return the exit code: 0 if all tests passed on all kernels, else 1."""
     chosen = _arguments()
     os.environ["PATH"] += ":/usr/sbin:/sbin"  # not on that of users other than root
+    try:
+        for architecture in {kernel.architecture for kernel in chosen.kernels}:
+            machine.require(architecture)
+    except UnavailableError as error:
+        print(f"test-kernels: {error}", file=sys.stderr)
+        return 1
+    packages.OBJECTS.mkdir(parents=True, exist_ok=True)
+    for source in compiled.MAPS.glob("*.bpf.c"):
+        compiled.compile_object(source, packages.OBJECTS / f"{source.name}.o")
     reports = []
     unavailable = 0
     for kernel in chosen.kernels:
         try:
-            reports.append(_report(kernel, chosen.tests))
+            reports.append(_report(kernel, chosen.tests, keep=chosen.keep))
         except UnavailableError as error:
             print(f"test-kernels: {error}", file=sys.stderr)
             unavailable += 1
@@ -49,12 +59,12 @@ def _present() -> Iterator[results.Report]:
                 print(f"test-kernels: not in the table: {error}", file=sys.stderr)
 
 
-def _report(kernel: Kernel, tests: list[str]) -> results.Report:
-    machine.require(kernel.architecture)
+def _report(kernel: Kernel, tests: list[str], *, keep: bool) -> results.Report:
     files = packages.unpacked(kernel)
     directory = kernel.directory / "results"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
+    if not keep:
+        shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(exist_ok=True)
     # In the machine, the checkout is where it is here.
     command = ("/usr/bin/env", f"--chdir={ROOT}", sys.executable, "-m", "tests.kernels.guest", *tests)
     print(f"kernel {kernel.name} ({files.version})", flush=True)
@@ -66,10 +76,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.kernels",
         description=__doc__,
-        epilog="What else is given goes to pytest: tests (default: tests/kernel), -k EXPRESSION.",
+        epilog="What else is given goes to pytest (default: tests/kernel and one end-to-end run).",
     )
     names = [kernel.name for kernel in packages.KERNELS]
     parser.add_argument("--kernels", default=",".join(names), help=f"only these (default: {','.join(names)})")
+    parser.add_argument("--keep", action="store_true", help="add to the results of earlier runs")
     parser.add_argument("--write", action="store_true", help="put the table into bpf/README.md")
     chosen, chosen.tests = parser.parse_known_args()
     chosen.kernels = list(_named(chosen.kernels, names, parser))

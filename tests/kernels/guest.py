@@ -7,24 +7,32 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.kernels import features
+from tests import waiting
+from tests.kernel import compiled
+from tests.kernels import features, record
+from tests.kernels.packages import OBJECTS
 
 RESULTS = Path("/run/results")
 
-_CYCLE = ("tests/e2e/test_path.py::test_query_equals_truth",)
+_ALL = ("tests/e2e/test_path.py::test_query_equals_truth", "tests/kernel")
 _PYTEST = (
     *(sys.executable, "-m", "pytest", "--kernel=auto", "--hypothesis-profile=brief", "-o", "timeout=1800"),
-    *("-v", "--color=no", "-p", "no:cacheprovider", "--tb=short"),
+    *("-v", "--color=no", "-p", "no:cacheprovider", "-p", "tests.kernels.record", "--tb=short"),
 )
+_PATIENCE = 10
+"""How many times as long as elsewhere a test waits: emulation is that slow."""
 
 
 def main(arguments: list[str]) -> None:
-    """Run the tests that *arguments* select, by default all kernel tests, and the end-to-end run."""
+    """Run the tests that *arguments* select, by default one end-to-end run and all kernel tests."""
     _prepare()
-    selection = arguments or ["tests/kernel"]
-    (RESULTS / "report.json").write_text(json.dumps({"selection": selection, "features": features.found()}))
-    _test("kernel", *selection)
-    _test("cycle", *_CYCLE)
+    path = RESULTS / "report.json"
+    selections = json.loads(path.read_text())["selections"] if path.exists() else []
+    report = {"features": features.found(), "selections": selections, "done": False}
+    path.write_text(json.dumps(report))
+    selection = arguments or list(_ALL)
+    subprocess.run([*_PYTEST, *selection], check=False)
+    path.write_text(json.dumps({**report, "selections": [*selections, selection], "done": True}))
 
 
 def _prepare() -> None:
@@ -40,10 +48,9 @@ def _prepare() -> None:
     ):
         subprocess.run(command.split(), check=True)
     os.environ["TMPDIR"] = "/tmp"
-
-
-def _test(name: str, *selection: str) -> None:
-    subprocess.run([*_PYTEST, f"--junitxml={RESULTS}/{name}.xml", *selection], check=False)
+    os.environ[waiting.VARIABLE] = str(_PATIENCE)
+    os.environ[compiled.VARIABLE] = str(OBJECTS)
+    os.environ[record.VARIABLE] = str(RESULTS / record.NAME)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from tests.kernels.architecture import AMD64, Architecture
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build/kernels"
+OBJECTS = BUILD / "objects"
+"""The BPF programs of the tests, compiled."""
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _BUSYBOX = "usr/bin/busybox"

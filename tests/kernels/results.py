@@ -8,23 +8,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
+from tests.kernels import record
 from tests.kernels.packages import ROOT, UnavailableError
 
 PAGE = ROOT / "bpf/README.md"
 
+_END_TO_END = "tests/e2e/"
 _COLUMNS = ("kernel", "program", "attached", "TCX", "batch lookups", "BTF", "reading needs")
 
 
 @dataclass
 class Tests:
-    """Results of one run of pytest."""
+    """Results of tests; of one that ran again, the last."""
 
     passed: int = 0
-    failed: list[str] = field(default_factory=list)
-    cause: str = ""
-    """Why the last of those failed, in one line."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why, in one line, by test."""
     skipped: Counter[str] = field(default_factory=Counter)
     """By the reason."""
 
@@ -34,41 +34,45 @@ class Report:
     """What one kernel can do, and how its tests ended."""
 
     name: str
-    selection: str
+    selections: tuple[str, ...]
     features: dict[str, str]
     kernel: Tests
     cycle: Tests
 
     @property
     def is_good(self) -> bool:
-        """Whether everything ran and nothing failed."""
-        return bool(
-            self.kernel.passed and self.cycle.passed and not self.kernel.failed and not self.cycle.failed
-        )
+        """Whether something ran and nothing failed."""
+        ran = self.kernel.passed + self.cycle.passed
+        return bool(ran and not self.kernel.failed and not self.cycle.failed)
 
 
 def read(name: str, directory: Path) -> Report:
-    """Return what the machine wrote to *directory*; raises UnavailableError if it did not get that far."""
+    """Return what the machine wrote to *directory*; raises UnavailableError if it did not get to the end."""
     try:
         told = json.loads((directory / "report.json").read_text())
-        tests = (_tests(directory / f"{run}.xml") for run in ("kernel", "cycle"))
-        return Report(name, shlex.join(told["selection"]), told["features"], *tests)
-    except (OSError, ET.ParseError) as error:
+        lines = (directory / record.NAME).read_text().splitlines()
+        if not told["done"]:
+            raise EOFError("before the last test")
+    except (OSError, ValueError, EOFError) as error:
         raise UnavailableError(
             f"cannot test kernel {name}: the machine ended early: {error}: look at {directory}/console"
         ) from None
+    last = {result["test"]: result for result in map(json.loads, lines)}
+    kernel = _tests(result for test, result in last.items() if not test.startswith(_END_TO_END))
+    cycle = _tests(result for test, result in last.items() if test.startswith(_END_TO_END))
+    return Report(name, tuple(map(shlex.join, told["selections"])), told["features"], kernel, cycle)
 
 
-def _tests(path: Path) -> Tests:
+def _tests(outcomes: Iterable[dict[str, str]]) -> Tests:
     tests = Tests()
-    for case in ET.parse(path).iter("testcase"):  # noqa: S314 - pytest wrote it
-        if (skip := case.find("skipped")) is not None:
-            tests.skipped[skip.get("message", "")] += 1
-        elif bad := [*case.iter("failure"), *case.iter("error")]:
-            tests.cause = bad[0].get("message", "").partition("\n")[0].removeprefix("demo.errors.DemoError: ")
-            tests.failed.append(f"{case.get('classname')}::{case.get('name')}")
-        else:
-            tests.passed += 1
+    for result in outcomes:
+        match result["outcome"]:
+            case "passed":
+                tests.passed += 1
+            case "skipped":
+                tests.skipped[result["reason"]] += 1
+            case _:
+                tests.failed[result["test"]] = result["reason"].removeprefix("demo.errors.DemoError: ")
     return tests
 
 
@@ -80,10 +84,10 @@ def table(reports: Iterable[Report]) -> str:
     selections: dict[str, list[str]] = {}
     for report in reports:
         cells = [report.features[column] for column in _COLUMNS]
-        is_exact = report.cycle.passed and not report.cycle.failed
-        cells += [_cell(report.kernel, reasons), "exact" if is_exact else f"**no**: {report.cycle.cause}"]
+        cells += [_cell(report.kernel, reasons), _end_to_end(report.cycle)]
         lines.append(f"| {' | '.join(cells)} |")
-        selections.setdefault(report.selection, []).append(report.name)
+        for selection in report.selections:
+            selections.setdefault(selection, []).append(report.name)
     run = [f"- Run on {', '.join(names)}: `{selection}`." for selection, names in selections.items()]
     skipped = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
     return "\n".join([*lines, "", *run, *(["", "Skipped, by the reason:", "", *skipped] if skipped else [])])
@@ -99,6 +103,12 @@ def _cell(tests: Tests, reasons: list[str]) -> str:
     return f"{tests.passed:,}, {failed}, {' + '.join(numbers) or 0}"
 
 
+def _end_to_end(cycle: Tests) -> str:
+    if cycle.failed:
+        return f"**no**: {', '.join(cycle.failed.values())}"
+    return "exact" if cycle.passed else "not run"
+
+
 def write(text: str, page: Path = PAGE) -> None:
     """Put the table between its comments in the page."""
     pattern = re.compile(r"(<!-- kernels -->\n).*(<!-- end of kernels -->)", re.DOTALL)
@@ -111,7 +121,7 @@ def write(text: str, page: Path = PAGE) -> None:
 def failures(reports: Sequence[Report]) -> list[str]:
     """Return one line for each test that failed."""
     return [
-        f"{report.name}: {test}"
+        f"{report.name}: {test}: {cause}"
         for report in reports
-        for test in (*report.kernel.failed, *report.cycle.failed)
+        for test, cause in (report.kernel.failed | report.cycle.failed).items()
     ]

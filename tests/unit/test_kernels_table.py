@@ -9,25 +9,31 @@ from tests.kernels import results
 from tests.kernels.packages import UnavailableError
 
 FEATURES = dict.fromkeys(results._COLUMNS, "yes") | {"kernel": "5.10.0-46-amd64"}
-KERNEL = """<testsuites><testsuite>
-<testcase classname="tests.kernel.test_a" name="good"/>
-<testcase classname="tests.kernel.test_a" name="bad"><failure message="no">trace</failure></testcase>
-<testcase classname="tests.kernel.test_a" name="broken"><error message="no">trace</error></testcase>
-<testcase classname="tests.kernel.test_a" name="left[1]"><skipped message="no TCX"/></testcase>
-<testcase classname="tests.kernel.test_a" name="left[2]"><skipped message="no TCX"/></testcase>
-</testsuite></testsuites>"""
-CYCLE = (
-    '<testsuites><testsuite><testcase classname="tests.e2e.test_path" name="exact"/></testsuite></testsuites>'
-)
+RESULTS = [
+    ("tests/kernel/test_a.py::good", "passed", ""),
+    ("tests/kernel/test_a.py::bad", "failed", "no"),
+    ("tests/kernel/test_a.py::broken", "passed", ""),
+    ("tests/kernel/test_a.py::broken", "failed", "in its teardown"),
+    ("tests/kernel/test_a.py::left[1]", "skipped", "no TCX"),
+    ("tests/kernel/test_a.py::left[2]", "skipped", "no TCX"),
+    ("tests/e2e/test_path.py::exact", "passed", ""),
+]
+SELECTION = ["tests/kernel", "-k", "not slow"]
+
+
+def record(directory, *more):
+    lines = [
+        json.dumps(dict(zip(("test", "outcome", "reason"), line, strict=True))) for line in [*RESULTS, *more]
+    ]
+    (directory / "tests.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
 @pytest.fixture
 def directory(tmp_path):
     """What a machine leaves."""
-    report = {"selection": ["tests/kernel", "-k", "not slow"], "features": FEATURES}
+    report = {"selections": [SELECTION], "features": FEATURES, "done": True}
     (tmp_path / "report.json").write_text(json.dumps(report))
-    (tmp_path / "kernel.xml").write_text(KERNEL)
-    (tmp_path / "cycle.xml").write_text(CYCLE)
+    record(tmp_path)
     return tmp_path
 
 
@@ -43,25 +49,33 @@ def test_each_kernel_has_a_row_and_each_reason_a_number(directory):
     assert text.splitlines()[-1] == "1. no TCX"
     assert not report.is_good
     assert results.failures([report]) == [
-        "5.10: tests.kernel.test_a::bad",
-        "5.10: tests.kernel.test_a::broken",
+        "5.10: tests/kernel/test_a.py::bad: no",
+        "5.10: tests/kernel/test_a.py::broken: in its teardown",
     ]
+
+
+def test_of_a_test_that_ran_again_the_last_result_counts(directory):
+    """With --keep a run adds to an earlier one."""
+    record(directory, *((f"tests/kernel/test_a.py::{name}", "passed", "") for name in ("bad", "broken")))
+    report = results.read("5.10", directory)
+
+    assert report.is_good
+    assert report.kernel.passed == 3
 
 
 def test_a_cycle_that_failed_says_why(directory):
     """The numbers may be right, and a part of the stack too slow for an emulated machine."""
-    failed = (
-        '><error message="demo.errors.DemoError: cannot send the traffic: not done&#10;more"/></testcase>'
-    )
-    (directory / "cycle.xml").write_text(CYCLE.replace("/></testsuite>", f"{failed}</testsuite>"))
+    cause = "demo.errors.DemoError: cannot send the traffic: not done"
+    record(directory, ("tests/e2e/test_path.py::exact", "failed", cause))
     row = results.table([results.read("5.10", directory)]).splitlines()[2]
 
     assert row.endswith("| **no**: cannot send the traffic: not done |")
 
 
-def test_a_machine_that_ended_early_is_not_a_success(directory):
+@pytest.mark.parametrize("report", ["", json.dumps({"selections": [], "features": FEATURES, "done": False})])
+def test_a_machine_that_ended_early_is_not_a_success(directory, report):
     """It may have written half of its results."""
-    (directory / "kernel.xml").write_text(KERNEL[:100])
+    (directory / "report.json").write_text(report)
     with pytest.raises(
         UnavailableError, match=r"cannot test kernel 5.10: the machine ended early: .*/console"
     ):
