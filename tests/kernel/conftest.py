@@ -17,6 +17,7 @@ from sidecar.kernel import features, libbpf, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.interface import Interface
 from tests.kernel.compiled import MAPS, Loaded, compile_object
+from tests.waiting import patient
 from tests.wire.collector import Collector
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def run(tmp_path, server):
             yield process
             if process.returncode != -signal.SIGKILL:
                 process.terminate()
-                assert process.wait(30) == 0, process.log()
+                assert process.wait(patient(30)) == 0, process.log()
         finally:
             process.kill()
             process.wait()

@@ -17,9 +17,10 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel.interface import Interface
 from sidecar.kernel.interface_lock import InterfaceLock
 from sidecar.sources import locate
+from tests.kernel import links
 from tests.kernel.user_program import ROOT
 from tests.packet_counter import FIELDS
-from tests.waiting import answered
+from tests.waiting import answered, patient
 
 
 def send(interface, count, size=60):
@@ -103,8 +104,8 @@ def unpin_the_link(veth):
 
 
 def rename(veth):
-    for one, other in ((veth.name, "xdpotelrenamed"), ("xdpotelrenamed", veth.name)):
-        subprocess.run(["ip", "link", "set", one, "name", other], check=True)
+    links.rename(veth.name, "xdpotelrenamed")
+    links.rename("xdpotelrenamed", veth.name)
 
 
 def is_untouched(source, looks):
@@ -190,7 +191,7 @@ def test_pins_removed_by_hand_cost_no_counts(veth, source):
     veth.link_pin.unlink()
     veth.map_pin.unlink()
     # The kernel frees a link some moments after its last pin.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while len(readings := source.read()) == 1 and time.monotonic() < deadline:
         time.sleep(0.05)
     old, new = readings
@@ -335,7 +336,7 @@ def test_pins_removed_under_a_sidecar_admit_no_second_one_beside_it(veth, lock):
 
 def opened_when_free(source):
     """Open a source once the kernel has freed the link that was pinned before."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while True:
         try:
             return source.open()
@@ -436,9 +437,9 @@ def test_concurrent_attach_and_detach_succeed(veth):
             text=True,
             env=env,
         )
-        for number in range(24)
+        for number in range(max(4, 24 // patient(1)))  # each costs an emulated machine many seconds
     ]
-    said = [(one.communicate(timeout=120)[1], one.returncode) for one in racing]
+    said = [(one.communicate(timeout=patient(120))[1], one.returncode) for one in racing]
 
     assert {code for _, code in said} == {0}, said
     xdp.attach(veth)

@@ -8,11 +8,12 @@ import sys
 import pytest
 
 from demo.processes import ROOT
+from tests.waiting import patient
 
 
 def traffic(*arguments):
     command = [sys.executable, str(ROOT / "deploy/traffic"), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=patient(60))
 
 
 def sent(output):

@@ -19,6 +19,7 @@ from sidecar.kernel import libbpf, uapi
 from tests.kernel.frames import send
 from tests.kernel.packets import TCP
 from tests.kernel.user_program import UserProgram
+from tests.waiting import patient
 from tests.wire.conftest import Collector
 
 COMMAND = (sys.executable, "-m", "sidecar", "run", "--interval", "0.2")
@@ -50,7 +51,7 @@ def run(server, tmp_path):
             yield log
         finally:
             process.send_signal(signal.SIGTERM)
-            code = process.wait(60)
+            code = process.wait(patient(60))
         assert code == 0, log.read_text()
 
     return running
@@ -58,7 +59,7 @@ def run(server, tmp_path):
 
 def eventually(read, expected, log):
     """Wait until *read* gives what is expected; show the log if it never does."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     while (found := read()) != expected and time.monotonic() < deadline:
         time.sleep(0.05)
     assert found == expected, log.read_text()

@@ -14,7 +14,7 @@ import pytest
 from demo.bpf_commands import map_update
 from sidecar.kernel import uapi
 from tests.packet_counter import FIELDS
-from tests.waiting import answered, settled
+from tests.waiting import answered, patient, settled
 
 ROOT = Path(__file__).parents[2]
 CHILD = """
@@ -89,7 +89,7 @@ def test_a_closed_terminal_ends_the_process_after_a_last_cycle(run, server, coun
         counting[1](10)
         close()
 
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(patient(30)) == 0, log.read_text()
         assert server.total("xdp.packets.total") == 10
 
 
@@ -102,7 +102,7 @@ def test_with_its_terminal_the_process_reloads(run, server, counting, terminal):
 
         answered(lambda: "reload: the configuration has not changed" in log.read_text())
         process.terminate()
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(patient(30)) == 0, log.read_text()
 
 
 def test_nohup_survives_a_closed_terminal(run, server, counting, terminal):
@@ -116,5 +116,5 @@ def test_nohup_survives_a_closed_terminal(run, server, counting, terminal):
         assert settled(lambda: "has not changed" in log.read_text(), expected=True), log.read_text()
         counting[1](10)
         process.terminate()
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(patient(30)) == 0, log.read_text()
         assert server.total("xdp.packets.total") == 10

@@ -18,13 +18,10 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel.interface import Interface
 from tests.kernel.conftest import detach_if_there
 from tests.kernel.frames import send
-from tests.waiting import answered, matching, settled
+from tests.kernel.links import ip, rename
+from tests.waiting import answered, matching, patient, settled
 
 ROOT = Path(__file__).parents[2]
-
-
-def ip(*words):
-    subprocess.run(["ip", *words], check=True)
 
 
 class Wires:
@@ -90,7 +87,7 @@ def test_an_interface_that_appears_is_counted_within_a_second(run, wires, server
         assert matching(lambda: is_counting(name), bool, 1.0, every_s=0.02), sidecar.log()
         send(Interface(name), 7)
         sidecar.terminate()
-        assert sidecar.wait(30) == 0
+        assert sidecar.wait(patient(30)) == 0
     assert series(server) == {name: 7}
 
 
@@ -113,8 +110,8 @@ def test_one_that_is_renamed_keeps_its_name_and_another_may_take_it(run, wires, 
     name, other = wires.add("a"), f"{wires.prefix}other"
     with run("--interface", wires.pattern):
         index = answered(lambda: is_counting(name))
-        ip("link", "set", name, "name", other)
-        ip("link", "set", f"{name}p", "name", f"{other}p")
+        rename(name, other)
+        rename(f"{name}p", f"{other}p")
         send(Interface(other), 4)
         wires.add("a")
         second = f"{name}#{socket.if_nametoindex(name)}"
@@ -232,7 +229,7 @@ def test_commands_take_patterns(wires):
     code, text = xdp_otel("check", "--no-endpoint", *excluded)
     assert (code, text.count("not counted yet"), left_out in text) == (0, 2, False), text
     assert xdp_otel("attach", *excluded)[0] == 0
-    ip("link", "set", second, "name", f"{wires.prefix}d")
+    rename(second, f"{wires.prefix}d")
     send(Interface(first), 3)
     code, text = xdp_otel("dump", "--json", *excluded)
     assert code == 0
@@ -263,7 +260,7 @@ def test_the_sidecars_own_metrics_count_interfaces_by_state(needs_tcx, run, wire
     with run("--interface", wires.pattern, "--direction", "both", "--self-metrics", *status) as sidecar:
         answered(lambda: any(b"xdp.otel.interfaces" in body for body in server.bodies))
         port = int(re.search(r"status at http://127.0.0.1:(\d+)", sidecar.log())[1])
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=patient(10)) as response:
             page = response.read().decode()
     os.close(link)
     assert dict(re.findall(r'xdp_xdp_otel_interfaces\{state="(\w+)"\} (\d+)', page)) == {

@@ -16,6 +16,7 @@ import pytest
 
 from sidecar.kernel import uapi
 from tests.kernel.user_program import ROOT
+from tests.waiting import patient
 
 COMMAND = (sys.executable, "-m", "sidecar")
 LINE = re.compile(r"([0-9-]+ [0-9:,]+ )?ERROR (.+: .+: .+)\n")
@@ -39,7 +40,7 @@ def without():
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=patient(60),
         )
 
     return call
@@ -137,7 +138,7 @@ def service(pin, tmp_path, cleanup):
 def cycles(port):
     """How many times the map was read; 0 if nobody answers yet."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=patient(5)) as answer:
             text = answer.read().decode()
     except OSError:
         return 0
@@ -147,7 +148,7 @@ def cycles(port):
 def until_read(port, more):
     """Wait until the map was read so many times more."""
     goal = cycles(port) + more
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     while cycles(port) < goal:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -157,7 +158,7 @@ def ended(process):
     """Stop it; return its code and how long that took."""
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    return process.wait(30), time.monotonic() - began
+    return process.wait(patient(30)), time.monotonic() - began
 
 
 def test_a_service_survives_the_loss_of_proc(service, tmp_path):
@@ -190,7 +191,7 @@ def test_an_unread_log_stops_neither_cycles_nor_sigterm(service, is_terminal):
         os.close(writer)
 
     assert code == 0
-    assert seconds < 5
+    assert seconds < patient(5)
 
 
 def test_a_log_without_a_reader_stops_nothing(service):

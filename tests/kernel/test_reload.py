@@ -19,7 +19,7 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
 from sidecar.kernel.interface_lock import InterfaceLock
 from tests.kernel.frames import send
-from tests.waiting import answered, settled
+from tests.waiting import answered, patient, settled
 
 ROOT = Path(__file__).parents[2]
 PIN = """\
@@ -69,7 +69,7 @@ def run(tmp_path, server):
             answered(lambda: server.calls)
             yield Sidecar(process, config, log)
             process.terminate()
-            assert process.wait(30) == 0, log.read_text()
+            assert process.wait(patient(30)) == 0, log.read_text()
         finally:
             process.kill()
             process.wait()
@@ -163,7 +163,7 @@ def test_what_a_service_manager_receives(run, array, make_pin):
 
         def receive(text):
             # The others go on arriving.
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + patient(30)
             while time.monotonic() < deadline:
                 if manager.recv(4096).decode().startswith(text):
                     return

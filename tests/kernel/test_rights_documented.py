@@ -13,6 +13,7 @@ import pytest
 from tests.kernel.compiled import MAPS, compile_object
 from tests.kernel.test_rights import LAUNCHER, NOBODY, READ
 from tests.kernel.user_program import ROOT
+from tests.waiting import patient
 
 PAGE = (ROOT / "docs/rights.md").read_text()
 # bpffs as systemd mounts it, and of this shell alone; commands of a user's installation, by that name.
@@ -47,7 +48,7 @@ def shell():
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=patient(120),
         )
         return done.returncode, done.stdout + done.stderr
 

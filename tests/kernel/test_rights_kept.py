@@ -23,6 +23,7 @@ from sidecar.kernel import syscall as bpf
 from sidecar.kernel.capabilities import Capability
 from sidecar.sources import privileges
 from sidecar.sources.privileges import Machine, needed
+from tests.waiting import patient
 
 KERNEL = tuple(map(int, re.findall(r"[0-9]+", platform.release())[:2]))
 READ = set() if KERNEL >= (5, 19) else {Capability.BPF}
@@ -107,14 +108,14 @@ def running(directory, *arguments):
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patient(60)
         while "Rate:" not in log.read_text() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
         assert "Rate:" in log.read_text(), log.read_text()
         yield process.pid, log
     finally:
         process.send_signal(signal.SIGTERM)
-        code = process.wait(60)
+        code = process.wait(patient(60))
     assert code == 0, log.read_text()
 
 
@@ -192,7 +193,7 @@ def test_the_kept_capabilities_suffice_to_attach_again(tmp_path, veth):
         subprocess.run(
             ["ip", "link", "add", veth.name, "type", "veth", "peer", "name", f"{veth.name}p"], check=True
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patient(60)
         while log.read_text().count("attached to") < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert log.read_text().count("attached to") == 2, log.read_text()
@@ -202,6 +203,7 @@ def test_the_kept_capabilities_suffice_to_attach_again(tmp_path, veth):
 WITHOUT_CAPSET = """
 import ctypes, struct, sys
 from sidecar import cli
+from tests.waiting import patient
 
 # seccomp(2), classic BPF: EPERM for capset(2), everything else is allowed.
 code = [(0x20, 0, 0, 0), (0x15, 0, 1, int(sys.argv[1])), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)]

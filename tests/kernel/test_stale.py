@@ -16,7 +16,7 @@ from sidecar.sources import feeders, locate
 from tests.kernel.compiled import MAPS, compile_object
 from tests.kernel.packets import TCP, UDP
 from tests.kernel.test_follow import eventually, run, server  # noqa: F401  # fixtures
-from tests.waiting import answered, matching
+from tests.waiting import answered, matching, patient
 
 PACKETS = MetricSpec("packets", "packets")
 BYTES = MetricSpec("octets", "bytes")
@@ -245,7 +245,7 @@ def test_a_map_without_a_program_is_not_stale(make_map, make_pin, opened):
 def page(port, path):
     """Status code and body of the status endpoint."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=patient(5)) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

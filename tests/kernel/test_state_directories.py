@@ -14,7 +14,7 @@ from demo.ports import Ports
 from sidecar.kernel import reported, uapi
 from sidecar.kernel import syscall as bpf
 from tests.kernel.user_program import COMMAND, ROOT
-from tests.waiting import answered
+from tests.waiting import answered, patient
 from tests.wire.collector import Collector
 
 PACKETS = "xdp.packets.total"
@@ -74,7 +74,7 @@ def scraped(counted, state):
         yield lambda: answered(packets)
     finally:
         process.terminate()
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=patient(60))
         sys.stderr.write(log)
     assert process.returncode == 0
 

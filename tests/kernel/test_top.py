@@ -13,7 +13,7 @@ from tests.kernel.frames import send
 from tests.kernel.packets import TCP, UDP
 from tests.kernel.user_program import COMMAND, ROOT, xdp_otel
 from tests.terminal import Running
-from tests.waiting import answered
+from tests.waiting import answered, patient
 
 
 def rounds(output):
@@ -129,7 +129,7 @@ def test_a_terminal_that_is_gone_ends_it(flows, start):
     running.wait_for(b"q quit")
     running.hang_up()
 
-    assert running.process.wait(timeout=30) == 0
+    assert running.process.wait(timeout=patient(30)) == 0
 
 
 def test_order_and_filter(flows, start):

@@ -26,7 +26,7 @@ from tests.kernel.compiled import MAPS, Loaded, compile_object
 from tests.kernel.frames import send
 from tests.kernel.oracle import Counts, classify
 from tests.kernel.test_attach import ROOT, counts, reattach
-from tests.waiting import settled
+from tests.waiting import patient, settled
 from tests.wire.collector import Collector
 
 SIOCETHTOOL = 0x8946
@@ -165,7 +165,7 @@ def transfer(namespace, address, size):
 
     receiver = threading.Thread(target=drain)
     receiver.start()
-    with socket.create_connection(listening.getsockname(), timeout=20) as connection:
+    with socket.create_connection(listening.getsockname(), timeout=patient(20)) as connection:
         connection.sendall(bytes(size))
         connection.shutdown(socket.SHUT_WR)
         connection.recv(1)
@@ -341,7 +341,7 @@ def test_both_directions_are_exact_through_kills_and_changes_of_direction(veth, 
             calls = len(server.calls)
             settled(lambda: len(server.calls) > calls, True, 30)
             process.send_signal(number)
-            process.wait(30)
+            process.wait(patient(30))
 
         for direction, number in (
             ("receive", signal.SIGKILL),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.kernel.compiled import MAPS, compile_object
 from tests.kernel.packets import IPV4, TCP, UDP, ethernet, ipv4, tcp, udp
+from tests.waiting import patient
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "sidecar")
@@ -24,7 +25,7 @@ def xdp_otel(*arguments, prefix=(), code=0, environ=None):
         env={"PATH": os.environ["PATH"], "XDP_OTEL_STATE_DIR": "/nonexistent/xdp-otel", **(environ or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
