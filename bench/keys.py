@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,9 @@ from demo.bpf_commands import map_create, map_update_from
 from sidecar import bpf_reader
 from sidecar.config import DEFAULT_INTERVAL_S
 from sidecar.counts import delta
+from sidecar.describe.labels import build_label
+from sidecar.describe.shape import Encoding, Part
+from sidecar.describe.spec import KeySpec
 from sidecar.histogram import Histogram
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel import uapi
@@ -24,6 +28,7 @@ from sidecar.model import Attribute, Field, Layout, MapIdentity, Snapshot, Tempo
 from sidecar.otlp.encode import encode
 from sidecar.schema import Instrument, Schema
 
+_KEY = Part("key", 0, 32, Encoding.UNSIGNED, "__u32")
 RESOURCE: tuple[Attribute, ...] = (("service.name", "bench"), ("service.instance.id", "bench"))
 
 
@@ -34,7 +39,7 @@ def schema(words: int) -> Schema:
         name="bench",
         layout=Layout(8 * words, tuple(Field(name, 64 * at) for at, name in enumerate(names))),
         instruments=tuple(Instrument(f"bench.{name}", "{packet}", "Bench.", name) for name in names),
-        label=lambda key: (("key", int.from_bytes(key, "little")),),
+        label=build_label((KeySpec("key", "key"),), (_KEY,), "the key of map bench", socket.if_indextoname),
         series_limit=1 << 24,
     )
 

@@ -17,6 +17,40 @@ from sidecar.scale import Scale
 Label = Callable[[bytes], Attributes]
 """From a key's raw bytes, or a value's, to attributes of its series."""
 
+
+@dataclass(frozen=True)
+class LabelPart:
+    """
+    An attribute that comes from some bytes of a key, or of a value.
+
+    Attributes:
+        name: Of the attribute.
+        decode: From the raw bytes of the whole key to the attribute's value.
+        first: The first byte that *decode* reads.
+        last: The one after the last; 0 if it reads others as well.
+        form: How these bytes become the value, where there is one way for all: `hex`, `mac`, `ipv4`, or the
+            type of a number, as numpy writes it (`>u2`). Empty: only *decode* knows.
+
+    """
+
+    name: str
+    decode: Callable[[bytes], str | int | bool]
+    first: int = 0
+    last: int = 0
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class PartsLabel:
+    """A `Label` that has an attribute for each of some parts."""
+
+    parts: tuple[LabelPart, ...]
+
+    def __call__(self, raw: bytes) -> Attributes:
+        """Return the attributes."""
+        return tuple([(part.name, part.decode(raw)) for part in self.parts])
+
+
 CPU_BYTES = 4
 """In a schema with an attribute for the CPU, its number ends each key, in this machine's byte order."""
 
@@ -131,10 +165,14 @@ class ValueLabel:
 
     def attributes(self, read: bytes) -> Attributes:
         """Return the attributes, given the bytes at *offsets*."""
+        return self.label(self.value(read))
+
+    def value(self, read: bytes) -> bytes:
+        """Return a value that has some bytes at *offsets*, and zeros elsewhere."""
         value = bytearray(self.size)
         for offset, byte in zip(self.offsets, read, strict=True):
             value[offset] = byte
-        return self.label(bytes(value))
+        return bytes(value)
 
     @cached_property
     def of_zeros(self) -> Attributes:

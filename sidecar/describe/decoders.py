@@ -144,6 +144,23 @@ def bind(
     return in_prefix_notation(decode, in_part, part, always=chosen in _OF_PREFIXES)
 
 
+def form_of(name: str, part: Part) -> str:
+    """Return what a decoder makes of a part, as `schema.LabelPart` says it; empty if it is none of these."""
+    chosen = name or default_for(part)
+    if part.bits % 8 or part.bit_offset % 8:
+        return ""
+    if chosen in ("integer", "integer_be", "port"):
+        is_big = chosen != "integer" or sys.byteorder == "big"
+        is_signed = chosen != "port" and _is_signed(part)
+        if part.bits not in (8, 16, 32, 64) or (part.bits == 64 and not is_signed):
+            return ""  # a large number becomes text
+        return f"{'>' if is_big else '<'}{'i' if is_signed else 'u'}{part.bits // 8}"
+    of = {"hex": "hex", "ipv4": "ipv4", "ip": "ipv4", "mac": "mac"}
+    sizes = {"ipv4": 32, "mac": 48}
+    form = of.get(chosen, "")
+    return form if part.bits == sizes.get(form, part.bits) else ""
+
+
 def default_for(part: Part) -> str:
     """Return the name of the default decoder for a part's type."""
     if part.in_prefix and (part.encoding is Encoding.BYTES or part.big_endian) and part.bits in _ADDRESSES:
@@ -184,6 +201,10 @@ def number_of(part: Part) -> Callable[[bytes], int]:
     return _number_reader(part, big_endian=part.big_endian)
 
 
+def _is_signed(part: Part) -> bool:
+    return part.encoding is Encoding.SIGNED or any(number < 0 for number in part.names)
+
+
 def _number_reader(part: Part, *, big_endian: bool) -> Callable[[bytes], int]:
     """Return the function that reads a part as a number, in two's complement if it is signed."""
     first, shift = divmod(part.bit_offset, 8)
@@ -193,7 +214,7 @@ def _number_reader(part: Part, *, big_endian: bool) -> Callable[[bytes], int]:
         # BTF counts bits from the most significant one on a big-endian machine.
         shift = 8 * (last - first) - shift - part.bits
     mask, sign = (1 << part.bits) - 1, 1 << (part.bits - 1)
-    signed = part.encoding is Encoding.SIGNED or any(number < 0 for number in part.names)
+    signed = _is_signed(part)
 
     def read(raw: bytes) -> int:
         number = int.from_bytes(raw[first:last], order) >> shift & mask

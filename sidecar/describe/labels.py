@@ -5,13 +5,12 @@ import re
 from collections.abc import Sequence
 from itertools import chain
 
-from sidecar.describe.decoders import MERGING, Decode, NameOf, bind
+from sidecar.describe.decoders import MERGING, Decode, NameOf, bind, form_of
 from sidecar.describe.instruments import find_part
 from sidecar.describe.shape import Part, distinguishing_parts, enclosing, joined_part
 from sidecar.describe.spec import KeySpec
 from sidecar.errors import each
-from sidecar.model import Attributes
-from sidecar.schema import Label, ValueLabel
+from sidecar.schema import Label, LabelPart, PartsLabel, ValueLabel
 
 
 def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_of: NameOf) -> Label:
@@ -29,16 +28,15 @@ def build_label(key: Sequence[KeySpec], parts: Sequence[Part], what: str, name_o
 
     """
 
-    def decoder_of(spec: KeySpec) -> tuple[str, Decode]:
+    def label_part(spec: KeySpec) -> LabelPart:
         part = find_key_part(parts, spec.field, spec.at, what)
-        return spec.attribute, bind_key(spec, part, name_of)
+        decode = bind_key(spec, part, name_of)
+        if part.in_prefix:
+            return LabelPart(spec.attribute, decode)
+        form = "" if spec.regexp else form_of(_decoder(spec, part), part)
+        return LabelPart(spec.attribute, decode, *_bytes_of(part), form)
 
-    decoders = each(decoder_of, key)
-
-    def label(raw: bytes) -> Attributes:
-        return tuple((attribute, decode(raw)) for attribute, decode in decoders)
-
-    return label
+    return PartsLabel(tuple(each(label_part, key)))
 
 
 def build_value_label(
@@ -47,12 +45,13 @@ def build_value_label(
     """Return the attributes that come from a value of *size* bytes; otherwise as `build_label`."""
     label = build_label(labels, parts, what, name_of)
     read = [find_key_part(parts, spec.field, spec.at, what) for spec in labels]
-    offsets = {
-        offset
-        for part in read
-        for offset in range(part.bit_offset // 8, -(-(part.bit_offset + part.bits) // 8))
-    }
+    offsets = {offset for part in read for offset in range(*_bytes_of(part))}
     return ValueLabel(label, size, tuple(sorted(offsets)))
+
+
+def _bytes_of(part: Part) -> tuple[int, int]:
+    """Return the first byte that a part has bits of, and the one after the last."""
+    return part.bit_offset // 8, -(-(part.bit_offset + part.bits) // 8)
 
 
 def find_key_part(parts: Sequence[Part], name: str, at: str, what: str) -> Part:
@@ -62,8 +61,7 @@ def find_key_part(parts: Sequence[Part], name: str, at: str, what: str) -> Part:
 
 def bind_key(spec: KeySpec, part: Part, name_of: NameOf) -> Decode:
     """Return the function that decodes a part of a key as *spec* says; raise ConfigError if it cannot."""
-    decoder = spec.decoder or ("" if spec.at else _default_decoder(part))
-    decode = bind(decoder, part, dict(spec.table), name_of, at=spec.at)
+    decode = bind(_decoder(spec, part), part, dict(spec.table), name_of, at=spec.at)
     if not spec.regexp:
         return decode
     pattern, replacement = re.compile(spec.regexp[0]), spec.regexp[1]
@@ -77,6 +75,10 @@ def keeps_keys_distinct(key: Sequence[KeySpec], parts: Sequence[Part]) -> bool:
         exact.intersection(chain.from_iterable(map(enclosing, (part.name, *part.aliases))))
         for part in distinguishing_parts(parts)
     )
+
+
+def _decoder(spec: KeySpec, part: Part) -> str:
+    return spec.decoder or ("" if spec.at else _default_decoder(part))
 
 
 def _default_decoder(part: Part) -> str:

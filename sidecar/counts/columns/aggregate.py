@@ -15,14 +15,15 @@ from typing import TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.attributes import decode_attributes, encode_attributes
+from sidecar.attributes import encode_attributes
 from sidecar.counts.aggregate import capacity
-from sidecar.counts.columns import names, naming
+from sidecar.counts.columns import names
 from sidecar.counts.columns.arrays import Rows, U64Array, as_rows, buckets_of, ends_of, rows_of, totals_of
+from sidecar.counts.columns.decoding import encode_places
 from sidecar.counts.columns.match import find_rows
-from sidecar.counts.columns.placing import Keys, Places, labels_of
+from sidecar.counts.columns.placing import Keys, Places
 from sidecar.counts.columns.table import EncodedAttributes, KeyIndex, StreamTable
-from sidecar.model import ALL_VIEWS, Attributes
+from sidecar.model import ALL_VIEWS
 from sidecar.schema import CPU_BYTES, OVERFLOW, Part, Schema
 
 _OVERFLOW_ENCODED = encode_attributes((OVERFLOW,))
@@ -146,12 +147,14 @@ def index_keys(streams: StreamTable, keys: Keys, places: Places, schema: Schema)
     before = streams.key_index
     if before is not None and before.schema is schema and before.names == places.names:
         return replace(before, all_key_bytes=keys.all_key_bytes, all_view_bytes=keys.all_view_bytes)
-    rows, known = _known_series(before, places, schema)
+    rows, known_at, known = _known_series(before, places, schema)
     lacking = np.flatnonzero(rows < 0)
-    attributes_of = labels_of(schema, keys.table.key_size)
-    unplaced = naming.encode(
-        known[at] if at in known else attributes_of(places.name(at)) for at in lacking.tolist()
-    )
+    is_new = np.isin(lacking, known_at, invert=True)
+    unplaced = encode_places(places, lacking[is_new], keys.table.key_size, schema)
+    if len(known):
+        order = np.empty(len(lacking), np.int64)
+        order[~is_new], order[is_new] = np.arange(len(known)), np.arange(len(known), len(lacking))
+        unplaced = names.take(names.together(known, unplaced), order)
     rows[lacking] = names.find(streams.series, unplaced)
     return KeyIndex(
         schema,
@@ -188,22 +191,19 @@ def _is_of(before: KeyIndex | None, places: Places, schema: Schema) -> TypeGuard
 
 def _known_series(
     before: KeyIndex | None, places: Places, schema: Schema
-) -> tuple[Rows, dict[int, Attributes]]:
-    """Return the row of each place that had one, and by place the attributes of those that had none."""
+) -> tuple[Rows, Rows, EncodedAttributes]:
+    """Return the row of each place that had one; and which places had none, with their series."""
+    none = np.zeros(0, np.int64), EncodedAttributes.of([])
     if not _is_of(before, places, schema):
-        return np.full(len(places), -1, np.int64), {}
+        return np.full(len(places), -1, np.int64), *none
     rows_before = rows_of(before)
     matches = find_rows(places.names, before.names, places.size)
     rows = np.where(matches >= 0, rows_before[matches], np.int64(-1))
     if not len(before.unplaced):
-        return rows, {}
+        return rows, *none
     unplaced = np.flatnonzero((matches >= 0) & (rows < 0))
     index_in_unplaced = np.cumsum(rows_before < 0) - 1
-    indices = index_in_unplaced[matches[unplaced]].tolist()
-    return rows, {
-        at: decode_attributes(before.unplaced[index])
-        for at, index in zip(unplaced.tolist(), indices, strict=True)
-    }
+    return rows, unplaced, names.take(before.unplaced, index_in_unplaced[matches[unplaced]])
 
 
 def aggregate(
@@ -313,7 +313,7 @@ def _with(streams: StreamTable, new: EncodedAttributes) -> StreamTable:
     totals = np.concatenate([totals_of(streams), np.zeros((streams.width, len(new)), np.uint64)], axis=1)
     return replace(
         streams,
-        series=streams.series + new,
+        series=names.together(streams.series, new),
         totals=totals.tobytes(),
         ends=streams.ends + bytes(8 * len(new)),
     )

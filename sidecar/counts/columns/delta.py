@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import accumulate
-from operator import add
 
 import numpy as np
 
 from sidecar.counts import idle
 from sidecar.counts.columns.aggregate import Aggregated, Spread, aggregate, index_keys, next_key_index
 from sidecar.counts.columns.arrays import Rows, U64Array, buckets_of, ends_of, totals_of
+from sidecar.counts.columns.names import together
 from sidecar.counts.columns.placing import MOST_VIEWS, Places, growth_of, keys_of, places_of, values_of
 from sidecar.counts.columns.series import SeriesTable
 from sidecar.counts.columns.table import KeyIndex, LabelTable, StreamTable, key_size
@@ -80,7 +80,7 @@ def window(
     aggregated = aggregate(
         streams,
         b"".join(key_index.row_bytes for key_index in key_indexes),
-        reduce(add, (key_index.unplaced for key_index in key_indexes)),
+        reduce(together, (key_index.unplaced for key_index in key_indexes)),
         parts[0].counts if is_one else np.concatenate([part.counts for part in parts], axis=1),
         schema,
         _spread(placed, key_indexes, [part.counts.shape[1] for part in parts], len(columns), schema),

@@ -120,6 +120,23 @@ def select(names: EncodedAttributes, kept: Mask) -> EncodedAttributes:
     return EncodedAttributes(encoded.tobytes(), np.append(0, np.cumsum(lengths[kept])).tobytes())
 
 
+def take(names: EncodedAttributes, rows: Rows) -> EncodedAttributes:
+    """Return those of some series, in this order."""
+    first, lengths = bounds(names)[:-1][rows], np.diff(bounds(names))[rows]
+    starts = np.append(0, np.cumsum(lengths))
+    blob = np.empty(int(starts[-1]), np.uint8)
+    Strings(names.encoded, first, lengths).write(blob, starts[:-1])
+    return EncodedAttributes(blob.tobytes(), starts.tobytes())
+
+
+def together(left: EncodedAttributes, right: EncodedAttributes) -> EncodedAttributes:
+    """Return the series of both."""
+    if not len(left) or not len(right):
+        return right if not len(left) else left
+    starts = np.append(bounds(left)[:-1], bounds(right) + len(left.encoded))
+    return EncodedAttributes(left.encoded + right.encoded, starts.tobytes())
+
+
 @lru_cache(maxsize=2)
 def with_tag(names: EncodedAttributes, tag: bytes) -> EncodedAttributes:
     """Return the names with another tag, of one byte: attributes have others in the points of histograms."""

@@ -36,34 +36,42 @@ def encode(series: Iterable[Attributes]) -> EncodedAttributes:
 def _in_columns(series: Sequence[Attributes]) -> tuple[bytes, Offsets] | None:
     """Return the same of some series, and the length of each; None if their attributes are of other types."""
     try:
-        columns = [_column(attributes) for attributes in zip(*series, strict=True)]
-    except (ValueError, OverflowError):
+        columns = [column(attributes) for attributes in zip(*series, strict=True)]
+    except ValueError:
         return None  # some have more attributes than others, or other ones, or larger numbers
+    return lay_out_columns(columns, len(series))
+
+
+def lay_out_columns(columns: Sequence[Strings], count: int) -> tuple[bytes, Offsets]:
+    """Return the attributes of *count* series, each those of all columns; and how long they are."""
     if not columns:
-        return b"", np.zeros(len(series), np.int64)
-    lengths = np.sum([column.sizes for column in columns], axis=0)
+        return b"", np.zeros(count, np.int64)
+    lengths = np.sum([each.sizes for each in columns], axis=0)
     at = np.cumsum(lengths) - lengths
     blob = np.empty(int(lengths.sum()), np.uint8)
-    for column in columns:
-        column.write(blob, at)
-        at += column.sizes
+    for each in columns:
+        each.write(blob, at)
+        at += each.sizes
     return blob.tobytes(), lengths
 
 
-def _column(attributes: Sequence[Attribute]) -> Strings:
+def column(attributes: Sequence[Attribute]) -> Strings:
     """
     Return an attribute of many series.
 
     Raises:
-        ValueError: They have several keys, or values of several types or of another type, or text that is no
-            UTF-8.
-        OverflowError: A number does not fit into 64 bits.
+        ValueError: They have several keys, or values of several types or of another type, text that is no
+            UTF-8, or a number of more than 64 bits.
 
     """
     keys, values = zip(*attributes, strict=True)
     (key,), (kind,) = set(keys), set(map(type, values))
     if kind is int:
-        encoded, lengths = varints(np.array(values, np.int64).view(np.uint64))
+        try:
+            numbers = np.array(values, np.int64)
+        except OverflowError as error:
+            raise ValueError(*error.args) from error
+        encoded, lengths = varints(numbers.view(np.uint64))
         first = np.arange(len(lengths)) * encoded.shape[1]
         return Strings(encoded.reshape(-1), first, lengths, partial(head_of_integer, key))
     if kind is not str:

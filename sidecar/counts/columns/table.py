@@ -166,12 +166,6 @@ class EncodedAttributes:
         start, end = memoryview(self.starts).cast("Q")[row : row + 2]
         return self.encoded[start:end]
 
-    def __add__(self, more: "EncodedAttributes") -> "EncodedAttributes":
-        ends = memoryview(more.starts).cast("Q")[1:]
-        return EncodedAttributes(
-            self.encoded + more.encoded, self.starts + packed(len(self.encoded) + end for end in ends)
-        )
-
 
 @dataclass(frozen=True)
 class KeyIndex:

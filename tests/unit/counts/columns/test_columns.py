@@ -504,7 +504,7 @@ def test_series_are_found_by_their_names(there, wanted):
 
     assert found == [there.index(series) if series in there else -1 for series in wanted]
     assert names.are_distinct(names_there)
-    assert not names.are_distinct(names_there + names_there) or not there
+    assert not names.are_distinct(names.together(names_there, names_there)) or not there
 
 
 @given(st.lists(attributes.map(tuple), unique=True, max_size=4), st.integers(0, 4), attributes.map(tuple))
