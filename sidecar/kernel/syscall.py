@@ -73,7 +73,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
-_NUMBER = uapi.SYS_BPF.get(platform.machine())
+_NUMBER = uapi.SYS_BPF.get((platform.machine(), ctypes.sizeof(ctypes.c_void_p)))
 
 # The names of file descriptors (kernel/bpf/syscall.c, `anon_inode_getfd`).
 _OBJECT_KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf-link": "link", "bpf_link": "link"}

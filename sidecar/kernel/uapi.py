@@ -8,15 +8,21 @@ One structure for each member of `union bpf_attr` that is used here, and one for
 import ctypes
 
 SYS_BPF = {
-    "x86_64": 321,
-    "aarch64": 280,
-    "riscv64": 280,
-    "loongarch64": 280,
-    "s390x": 351,
-    "ppc64le": 361,
-    "armv7l": 386,
-    "i686": 357,
+    ("x86_64", 8): 321,
+    ("aarch64", 8): 280,
+    ("riscv64", 8): 280,
+    ("loongarch64", 8): 280,
+    ("s390x", 8): 351,
+    ("ppc64le", 8): 361,
+    ("armv6l", 4): 386,
+    ("armv7l", 4): 386,
+    ("armv8l", 4): 386,
+    ("i686", 4): 357,
+    # 32-bit programs on a 64-bit kernel.
+    ("aarch64", 4): 386,
+    ("x86_64", 4): 357,
 }
+"""Its number, by `uname -m` and the bytes of a pointer."""
 
 # enum bpf_cmd
 MAP_LOOKUP_ELEM = 1
@@ -113,10 +119,14 @@ XDP_FLAGS_HW_MODE = 1 << 3
 class MapElem(ctypes.Structure):
     _fields_ = (
         ("map_fd", ctypes.c_uint32),
+        ("_pad", ctypes.c_uint32),  # key is aligned to 8 bytes everywhere: `__aligned_u64`
         ("key", ctypes.c_uint64),
         ("value", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
     )
+
+    def __init__(self, map_fd: int, key: int, value: int, flags: int = 0) -> None:
+        super().__init__(map_fd, 0, key, value, flags)
 
 
 class MapBatch(ctypes.Structure):
