@@ -6,6 +6,8 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
+from typing import TypeAlias
 
 from sidecar.counts.columns import Chunk
 from sidecar.counts.reading import build_reading
@@ -26,6 +28,8 @@ _CUT_SHORT = (errno.EINTR, errno.ENOSPC)
 # A walk over a hash is given up after this many steps for each entry that the map can hold.
 _LONGEST_WALK = 4
 _ENDLESS = "the map changes faster than it can be read"
+
+_Buffer: TypeAlias = "ctypes.Array[ctypes.c_char]"
 
 
 def lookup_bytes(info: bpf.MapInfo) -> int:
@@ -107,8 +111,16 @@ def _read_one_by_one(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
 
 def _read_only_entry(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:
     """Read an array of one entry, which the shipped program's maps are: there may be hundreds."""
-    key = bytes(info.key_size)
-    yield key, bpf.map_lookup(map_fd, key, lookup_bytes(info))
+    key, value = _only_entry(info.key_size, lookup_bytes(info))
+    bpf.map_lookup_into(map_fd, key, value)
+    return iter(((key.raw, value.raw),))
+
+
+# One for all maps of a shape, since one thread reads them all.
+@lru_cache(maxsize=64)
+def _only_entry(key_bytes: int, value_bytes: int) -> tuple[_Buffer, _Buffer]:
+    """Return a buffer with the key of zeros, and one for its value."""
+    return ctypes.create_string_buffer(key_bytes), ctypes.create_string_buffer(value_bytes)
 
 
 def _read_trie(map_fd: int, info: bpf.MapInfo) -> Iterator[Chunk]:

@@ -37,6 +37,7 @@ _LARGEST_BACKOFF_S = 30.0
 _SHORTEST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 300.0
 _UNDELIVERED, _UNRECORDED = "undelivered", "unrecorded"
+_UNKNOWN = CollectorView()
 
 
 class Clock(Protocol):
@@ -78,7 +79,7 @@ class Delivery:
         self._most_bytes = LARGEST_REQUEST_BYTES
         # Which series the Collector has, tracked only while there are enough of them to omit idle ones.
         self._may_omit_idle = False
-        self._view = CollectorView()
+        self._view = _UNKNOWN
         self._ongoing = Ongoing(clock.now)
         if self.has_pending:
             self._telemetry.pending_since = clock.now()
@@ -177,10 +178,12 @@ class Delivery:
 
         """
         held = {**self.snapshots, **snapshots}
-        self._commit(replace(self._record, sequence=self.sequence + 1, pending=batch, snapshots=held))
+        before = self._record
+        self._commit(Record(before.sequence + 1, before.acknowledged, batch, held, before.accepted))
         self._telemetry.pending_since = self._clock.now()
         self._may_omit_idle = may_omit_idle
-        self._view = self._view.after_submit()
+        if may_omit_idle:
+            self._view = self._view.after_submit()
 
     def record_snapshots(self, snapshots: Mapping[str, Sequence[Snapshot]]) -> None:
         """
@@ -286,7 +289,7 @@ class Delivery:
 
     def _update_view(self, outcome: Outcome) -> None:
         if not self._may_omit_idle:
-            self._view = CollectorView()
+            self._view = _UNKNOWN
             return
         clean = isinstance(outcome, Delivered) and not outcome.rejected
         self._view = self._view.after_response(connections.present(), clean=clean)

@@ -160,10 +160,15 @@ def placed(at: str) -> Iterator[None]:
     try:
         yield
     except SidecarError as error:
-        for one in error.each:
-            if at and not one.at:
-                one.at, one.what = at, f"{at}: {one.what}"
+        place(error, at)
         raise
+
+
+def place(error: SidecarError, at: str) -> None:
+    """Begin an error that has no origin yet with *at*: `placed`, for what runs in each cycle."""
+    for one in error.each:
+        if at and not one.at:
+            one.at, one.what = at, f"{at}: {one.what}"
 
 
 class SourceError(SidecarError):

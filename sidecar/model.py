@@ -177,8 +177,7 @@ class Snapshot:
         return self.boottime_ns - boottime_ns
 
 
-@dataclass(frozen=True)
-class StreamState:
+class StreamState(NamedTuple):
     """
     What has been reported of one series.
 
@@ -220,6 +219,10 @@ class Baseline:
         """The current map."""
         return list(self.maps)[-1]
 
+    def with_streams(self, streams: Mapping[Attributes, StreamState]) -> "Baseline":
+        """Return the same baseline with other streams."""
+        return Baseline(self.start_time_ns, self.end_ns, self.maps, self.fields, streams, self.boottime_ns)
+
 
 class Temporality(Enum):
     """
@@ -241,8 +244,7 @@ ALL_VIEWS = -1
 """The views of a series that has all metrics of its schema."""
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """
     One window of one series: its numbers, in the order of the schema's (`Schema.numbers`).
 

@@ -359,6 +359,7 @@ class Pipeline:
         ended = [
             request
             for source, window in windows.items()
+            if window.gone
             for request in no_recorded_value.requests(
                 self._resource, source.schema, window.gone, window.baseline.end_ns
             )

@@ -237,6 +237,8 @@ def _serve_status(
 
 def _watch(config: Config, manager: ServiceManager, clock: "_Clock", telemetry: Telemetry) -> None:
     """Feed the service manager's watchdog with the loop's own progress, and keep its status line."""
+    if not manager.is_there:
+        return
     # A single step takes at most one call's deadline.
     manager.allow(2 * config.endpoint.timeout_s)
     telemetry.on_progress = manager.alive

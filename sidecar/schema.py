@@ -385,6 +385,22 @@ class Schema:
         """Whether some instruments have one metric together, distinguished by their attributes."""
         return len({each.metric for each in self.instruments}) < len(self.instruments)
 
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """The indices of the numbers that some instrument exports as they are (`Instrument.is_count`)."""
+        return tuple(dict.fromkeys(at for at, instrument in self.positions if instrument.is_count))
+
+    @cached_property
+    def counted(self) -> tuple[tuple[str, int, bool, Places | None], ...]:
+        """Of each sum: the name of its number, its index, whether it is signed; a histogram's places."""
+        return tuple(
+            (instrument.field + instrument.view, at, False, self.places(instrument))
+            if instrument.histogram
+            else (self.numbers[at].name, at, instrument.kind.is_signed(self.numbers[at]), None)
+            for at, instrument in self.positions
+            if instrument.kind.is_sum
+        )
+
     def places(self, instrument: Instrument) -> Places:
         """Return where the numbers of a histogram are in a series."""
         if instrument not in self._places:

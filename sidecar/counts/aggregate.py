@@ -2,15 +2,14 @@
 """Aggregate the counts of keys into their series, within the limit on series (pure)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sidecar.model import Attributes, StreamState
 from sidecar.schema import OVERFLOW, Schema
 from sidecar.u64 import added
 
 
-@dataclass(frozen=True)
-class Aggregated:
+class Aggregated(NamedTuple):
     """
     The counts of one window by series.
 

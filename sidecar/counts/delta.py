@@ -53,11 +53,13 @@ def advance(
     for snapshot in snapshots:
         maps.pop(snapshot.identity, None)
         maps[snapshot.identity] = snapshot.reading
+    while len(maps) > max(_MAPS_REMEMBERED, len(snapshots)):
+        del maps[next(iter(maps))]
     # Complete but for the streams, which the window brings.
     after = Baseline(
         baseline.start_time_ns,
         max(newest.taken_ns, baseline.end_ns + 1),
-        dict(list(maps.items())[-max(_MAPS_REMEMBERED, len(snapshots)) :]),
+        maps,
         tuple(schema.index) if schema.views else fields.names(newest.reading),
         baseline.streams,
         newest.boottime_ns,
@@ -119,7 +121,7 @@ def _window_by_key(
     return NextWindow(
         series,
         to_export,
-        replace(after, streams={**aggregated.streams, **exported}),
+        after.with_streams({**aggregated.streams, **exported}),
         snapshots,
         tuple(resets.emptied),
         tuple(vanished),
@@ -164,7 +166,7 @@ def probe(baseline: Baseline, snapshot: Snapshot, schema: Schema) -> NextWindow:
     as_if_known = replace(baseline, maps={snapshot.identity: snapshot.reading})
     window = advance(as_if_known, [replace(snapshot, taken_ns=0)], schema)
     after = replace(window.baseline, maps=baseline.maps, boottime_ns=baseline.boottime_ns)
-    return replace(window, baseline=after)
+    return window._replace(baseline=after)
 
 
 def with_lost_maps(seen: Sequence[Snapshot], read: Sequence[Snapshot]) -> Sequence[Snapshot]:

@@ -8,15 +8,18 @@ That happens when the configuration of a map changes, or a program is rebuilt wi
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from operator import attrgetter
 
 from sidecar.counts.columns import Table, key_size, packed
 from sidecar.model import Attributes, Baseline, Cells, Column, Field, Reading, StreamState
 from sidecar.schema import Schema
 
+_FIELD = attrgetter("field")
+
 
 def names(reading: Reading) -> tuple[str, ...]:
     """Return the names of the fields, in their order."""
-    return tuple([column.field for column in reading.columns])
+    return tuple(map(_FIELD, reading.columns))
 
 
 def read(schema: Schema, reading: Reading) -> tuple[str, ...]:
@@ -55,7 +58,7 @@ def streams_of(baseline: Baseline, fields: tuple[str, ...]) -> Mapping[Attribute
         return baseline.streams
     reordered = reorder(baseline.fields, fields)
     return {
-        series: replace(state, totals=reordered(state.totals)) for series, state in baseline.streams.items()
+        series: state._replace(totals=reordered(state.totals)) for series, state in baseline.streams.items()
     }
 
 

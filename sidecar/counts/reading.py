@@ -36,16 +36,20 @@ def build_reading(chunks: Iterator[Chunk], key_size: int, cpus: Sequence[int], s
     if schema.cpu is not None:
         read = [(_split_by_cpu(keys, key_size, cpus), raw_values) for keys, raw_values in read]
         key_size += CPU_BYTES
-    by_key = (entry for keys, raw_values in read for entry in _entries(keys, raw_values, key_size))
     labels: dict[bytes, Attributes] = {}
     held: dict[bytes, tuple[int, ...]] = {}
-    for key, raw in by_key:
-        entry = cells(raw, schema.layout, slots)
-        if schema.only_used and not any(entry):
-            continue
-        held[key] = entry
-        if schema.value_label is not None:
-            labels[key] = schema.value_label.attributes(schema.value_label.read(raw, slots))
+    for keys, raw_values in read:
+        count = len(keys) // key_size
+        width = len(raw_values) // count if count else 0
+        for row in range(count):
+            raw = raw_values[row * width : (row + 1) * width]
+            entry = cells(raw, schema.layout, slots)
+            if schema.only_used and not any(entry):
+                continue
+            key = keys[row * key_size : (row + 1) * key_size]
+            held[key] = entry
+            if schema.value_label is not None:
+                labels[key] = schema.value_label.attributes(schema.value_label.read(raw, slots))
     return Reading(columns, held, labels)
 
 
@@ -58,13 +62,6 @@ def sum_fields(reading: Reading) -> tuple[int, ...]:
     for entry in reading.cells.values():
         sums = added(sums, values(entry, reading.columns))
     return sums
-
-
-def _entries(keys: bytes, raw_values: bytes, key_size: int) -> Iterator[tuple[bytes, bytes]]:
-    count = len(keys) // key_size
-    width = len(raw_values) // count if count else 0
-    for row in range(count):
-        yield keys[row * key_size : (row + 1) * key_size], raw_values[row * width : (row + 1) * width]
 
 
 def _split_by_cpu(keys: bytes, key_size: int, cpus: Sequence[int]) -> bytes:

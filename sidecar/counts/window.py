@@ -2,13 +2,12 @@
 """The result of taking one source a window further."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sidecar.model import Baseline, Fall, Series, Snapshot
 
 
-@dataclass(frozen=True)
-class NextWindow:
+class NextWindow(NamedTuple):
     """
     The next window of one source, and the baseline that holds after it.
 

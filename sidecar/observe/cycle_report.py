@@ -73,7 +73,8 @@ class CycleReport:
     def minute(self, sources: Sequence[str]) -> None:
         """Log a line for each source at the first delivery, at its own first points, and once a minute."""
         now = self._now()
-        fresh = [source for source in sources if source not in self._begun and self._total(source).points]
+        begun = self._ledger.delivered - self._begun
+        fresh = [source for source in sources if source in begun]
         self._begun.update(fresh)
         is_first = self._is_first and bool(self._newest or self._is_answered)
         is_due = is_first or now >= self._minute_at - _SLACK_S
@@ -86,7 +87,7 @@ class CycleReport:
                 self._minute_at += _PERIOD_S
         for source in sources if is_due else fresh:
             if self._delivers:
-                self._log_delivered(source, "delivered", self._ledger.lately.pop(source, Amount()))
+                self._log_delivered(source, "delivered", self._ledger.take(source))
             else:
                 self._log_held(source)
 
@@ -94,12 +95,9 @@ class CycleReport:
         """Log a line for each source at the end: all that this process has delivered."""
         for source in sources:
             if self._delivers:
-                self._log_delivered(source, "delivered in total", self._total(source))
+                self._log_delivered(source, "delivered in total", self._ledger.total(source))
             else:
                 self._log_held(source)
-
-    def _total(self, source: str) -> Amount:
-        return self._ledger.total.get(source, Amount())
 
     def _log_delivered(self, source: str, verb: str, part: Amount) -> None:
         since = self._telemetry.pending_since

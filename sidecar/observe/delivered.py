@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was delivered of each source: the sums of the windows that the Collector acknowledged (pure)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.counts.columns import SeriesTable
@@ -11,7 +10,7 @@ from sidecar.schema import Schema
 from sidecar.u64 import added, signed
 
 
-@dataclass(frozen=True)
+@dataclass
 class Amount:
     """
     What some windows of one source contain.
@@ -24,15 +23,16 @@ class Amount:
 
     """
 
-    sums: Mapping[str, int] = field(default_factory=dict)
+    sums: dict[str, int] = field(default_factory=dict)
     points: int = 0
     span_ns: int = 0
 
-    def __add__(self, other: "Amount") -> "Amount":
-        sums = dict(self.sums)
-        for name, more in other.sums.items():
-            sums[name] = sums.get(name, 0) + more
-        return Amount(sums, self.points + other.points, self.span_ns + other.span_ns)
+    def add(self, more: "Amount") -> None:
+        """Add what further windows contain."""
+        for name, count in more.sums.items():
+            self.sums[name] = self.sums.get(name, 0) + count
+        self.points += more.points
+        self.span_ns += more.span_ns
 
     @property
     def rate(self) -> float:
@@ -43,13 +43,10 @@ class Amount:
 def amount(schema: Schema, before: Baseline, window: NextWindow) -> Amount:
     """Return what a window contains; *before* is the baseline that it follows."""
     counts = _sums(window, len(schema.numbers))
-    sums = {}
-    for at, instrument in schema.positions:
-        if instrument.histogram:
-            sums[instrument.field + instrument.view] = sum(schema.places(instrument).buckets(counts))
-        elif instrument.kind.is_sum:
-            each = schema.numbers[at]
-            sums[each.name] = signed(counts[at]) if instrument.kind.is_signed(each) else counts[at]
+    sums = {
+        name: sum(places.buckets(counts)) if places else signed(counts[at]) if is_signed else counts[at]
+        for name, at, is_signed, places in schema.counted
+    }
     span_ns = window.snapshots[-1].after_ns(before.end_ns, before.boottime_ns)
     return Amount(sums, len(window.to_export) * len(schema.instruments), span_ns)
 
@@ -58,8 +55,10 @@ def _sums(window: NextWindow, fields: int) -> tuple[int, ...]:
     series = window.to_export
     if isinstance(series, SeriesTable):
         return series.sums()
-    sums = (0,) * fields
-    for each in series:
+    if not series:
+        return (0,) * fields
+    sums = series[0].counts
+    for each in series[1:]:
         sums = added(sums, each.counts)
     return sums
 
@@ -69,15 +68,15 @@ class Ledger:
     Adds up what is delivered: a batch counts once it is acknowledged.
 
     Attributes:
-        lately: What was delivered of each source since it was last taken from here.
-        total: What was delivered of each source since the process started.
+        delivered: The sources of which points were delivered.
 
     """
 
     def __init__(self) -> None:
         self._pending: dict[str, Amount] = {}
-        self.lately: dict[str, Amount] = {}
-        self.total: dict[str, Amount] = {}
+        self._lately: dict[str, Amount] = {}
+        self._before: dict[str, Amount] = {}
+        self.delivered: set[str] = set()
 
     def submit(self, source: str, part: Amount) -> None:
         """Take note of one source's part of the batch that is sent next."""
@@ -86,9 +85,24 @@ class Ledger:
     def acknowledge(self) -> None:
         """Count the batch as delivered; one that another process left is unknown here, so counts nothing."""
         for source, part in self._pending.items():
-            self.lately[source] = self.lately.get(source, Amount()) + part
-            self.total[source] = self.total.get(source, Amount()) + part
+            if source in self._lately:
+                self._lately[source].add(part)
+            else:
+                self._lately[source] = part
+            if part.points:
+                self.delivered.add(source)
         self._pending = {}
+
+    def take(self, source: str) -> Amount:
+        """Return what was delivered of a source since this was last called."""
+        lately = self._lately.pop(source, Amount())
+        self._before.setdefault(source, Amount()).add(lately)
+        return lately
+
+    def total(self, source: str) -> Amount:
+        """Return what was delivered of a source since the process started."""
+        self.take(source)
+        return self._before[source]
 
     def give_up(self) -> None:
         """Forget the batch."""

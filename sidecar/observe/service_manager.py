@@ -19,6 +19,7 @@ class ServiceManager:
     The service manager that started this process, if any.
 
     Attributes:
+        is_there: Whether there is one.
         watchdog_s: It ends the process after this time without `alive`, seconds; None: it does not.
 
     """
@@ -28,6 +29,7 @@ class ServiceManager:
         name = environ.get("NOTIFY_SOCKET", "")
         # "@" stands for the NUL byte of Linux' abstract namespace.
         self._address = "\0" + name[1:] if name.startswith("@") else name
+        self.is_there = bool(name)
         usec = environ.get("WATCHDOG_USEC", "")
         is_ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s = int(usec) / _USEC if name and is_ours and usec.isdecimal() and int(usec) else None

@@ -64,7 +64,7 @@ class Telemetry:
         journal_bytes: Size of the journal as last written.
         pending_since: Since when a batch has been waiting for its acknowledgement, or None.
         progressed_at: When the loop last completed a step: see `progressed`.
-        on_progress: Called after each of these steps.
+        on_progress: Called after each of these steps, if anything.
         is_computing: Whether a cycle has begun and not yet come to a call, which takes no processor.
         ready: Whether nothing is in *troubles* since the last cycle, false before the first. An unreachable
             Collector does not matter: the kernel is the queue.
@@ -96,7 +96,7 @@ class Telemetry:
     journal_bytes: int = 0
     pending_since: float | None = None
     progressed_at: float = field(default_factory=time.monotonic)
-    on_progress: Callable[[], None] = lambda: None
+    on_progress: Callable[[], None] | None = None
     is_computing: bool = False
     ready: bool = False
     troubles: Mapping[str, str] = field(default_factory=dict)
@@ -112,9 +112,12 @@ class Telemetry:
     entries: dict[str, int] = field(default_factory=dict)
     max_entries: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._stages = {name: _Stage(self, name) for name in STAGES}
+
     def stage(self, name: str) -> "_Stage":
         """Time the `with` block as one run of a stage, also if it raises."""
-        return _Stage(self, name)
+        return self._stages[name]
 
     def progressed(self) -> None:
         """
@@ -123,7 +126,8 @@ class Telemetry:
         This is what liveness is judged by, so each single step that may be slow must end here.
         """
         self.progressed_at = time.monotonic()
-        self.on_progress()
+        if self.on_progress:
+            self.on_progress()
 
     def read_failed(self, error: SidecarError) -> None:
         """Count a failed read by its kind."""
@@ -227,9 +231,10 @@ class _Stage:
         self._started = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
-        self._telemetry.stage_seconds[self._name] += time.monotonic() - self._started
-        self._telemetry.stage_runs[self._name] += 1
-        self._telemetry.progressed()
+        telemetry = self._telemetry
+        telemetry.progressed()
+        telemetry.stage_seconds[self._name] += telemetry.progressed_at - self._started
+        telemetry.stage_runs[self._name] += 1
 
 
 def resident_bytes() -> int | None:

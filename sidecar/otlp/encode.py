@@ -5,8 +5,7 @@ From series to the bytes of ExportMetricsServiceRequests (pure).
 Message types: `metrics_service.proto` and `metrics.proto` of opentelemetry-proto.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import add
 from typing import Any, NamedTuple
@@ -102,25 +101,24 @@ def _metrics(temporality: Temporality, chunk: Iterable[_SeriesOfSchema]) -> list
             _Row(schema, series, encode_attributes(series.attributes), _windows(series, temporality))
             for schema, series in alike
         ]
-        counted = _Counted(rows)
         first = rows[0]
+        counted = _counts(rows, first.schema.counts)
         for placed in first.schema.positions:
             at, instrument = placed
-            if not first.schema.applies(instrument, first.series.views):
+            if first.series.views != ALL_VIEWS and not first.schema.applies(instrument, first.series.views):
                 continue
             metric = metrics.get(instrument.metric)
             if metric is None:
                 metric = metrics[instrument.metric] = instrument, []
-            if instrument.is_count and counted.fits:
-                metric[1].append(counted.points(at))
+            if instrument.is_count and at in counted:
+                metric[1].append(counted[at])
             else:
                 for schema, series, name, windows in rows:
                     metric[1].extend(_points(schema, placed, series, windows, name))
-    return [
-        part
-        for instrument, data_points in metrics.values()
-        for part in message.metric(instrument, temporality, b"".join(data_points))
-    ]
+    parts: list[message.Part] = []
+    for instrument, data_points in metrics.values():
+        parts += message.metric(instrument, temporality, b"".join(data_points))
+    return parts
 
 
 def _instruments(of: _SeriesOfSchema) -> object:
@@ -130,30 +128,21 @@ def _instruments(of: _SeriesOfSchema) -> object:
     return schema.positions if is_alike else id(series)
 
 
-class _Counted:
-    """The points of integers that count, of some series: only the values differ between instruments."""
-
-    def __init__(self, rows: Sequence[_Row]) -> None:
-        self._windows = [(row.name, *window) for row in rows for window in row.windows]
-        self.fits = max([max(counts, default=0) for *_, counts in self._windows]) <= LARGEST_COUNT
-
-    @cached_property
-    def _around(self) -> list[bytes]:
-        """What is before, between and after the values."""
-        heads = [points.integer_head(times, name) for name, times, _ in self._windows]
-        names = [name for name, *_ in self._windows]
-        return [heads[0], *map(add, names, heads[1:]), names[-1]]
-
-    @cached_property
-    def _values(self) -> list[list[bytes]]:
-        return [[count.to_bytes(8, "little") for count in counts] for *_, counts in self._windows]
-
-    def points(self, at: int) -> bytes:
-        """Return the points of the number with this index."""
-        parts = [b""] * (2 * len(self._values) + 1)
-        parts[::2] = self._around
-        parts[1::2] = [values[at] for values in self._values]
-        return b"".join(parts)
+def _counts(rows: Sequence[_Row], numbers: Iterable[int]) -> Mapping[int, bytes]:
+    """Return the points of those *numbers* whose counts fit `as_int`: only the values differ between them."""
+    windows = [(row.name, *window) for row in rows for window in row.windows]
+    heads = [points.integer_head(times, name) for name, times, _ in windows]
+    names = [name for name, *_ in windows]
+    # What is before, between and after the values, and a place for each of them.
+    parts = [b""] * (2 * len(windows) + 1)
+    parts[::2] = [heads[0], *map(add, names, heads[1:]), names[-1]]
+    encoded = {}
+    for at in numbers:
+        counts = [each[at] for *_, each in windows]
+        if max(counts) <= LARGEST_COUNT:
+            parts[1::2] = [count.to_bytes(8, "little") for count in counts]
+            encoded[at] = b"".join(parts)
+    return encoded
 
 
 def _points(

@@ -70,10 +70,8 @@ def request(resource: ResourceAttributes, metrics: list[Part]) -> bytes:
 def metric(instrument: Instrument, temporality: Temporality, points: Part) -> list[Part]:
     """Return the metric of an instrument with these points, as parts of a request."""
     cumulative = temporality is Temporality.CUMULATIVE
-    head, tail = _frame(instrument.name, instrument.unit, instrument.description, instrument.kind, cumulative)
-    data = _data_tag(instrument.kind) + varint(len(points) + len(tail))
-    size = len(head) + len(data) + len(points) + len(tail)
-    return [_METRIC + varint(size) + head + data, points, tail]
+    before, after = _around(*instrument.metric, instrument.description, cumulative, len(points))
+    return [before, points, after]
 
 
 def within_limit(encode: Callable[[int, int], bytes], first: int, last: int) -> Iterator[bytes]:
@@ -114,6 +112,16 @@ def _encoded_envelope(resource: tuple[Attribute, ...]) -> tuple[bytes, bytes, by
 
 
 # Room for the instruments of a large map; each entry takes less than 1 kB.
+@lru_cache(maxsize=256)
+def _around(
+    name: str, unit: str, kind: Kind, description: str, cumulative: bool, size: int
+) -> tuple[bytes, bytes]:
+    """Return what of a metric precedes and what follows its points, which take *size* bytes."""
+    head, tail = _frame(name, unit, description, kind, cumulative)
+    data = _data_tag(kind) + varint(size + len(tail))
+    return _METRIC + varint(len(head) + len(data) + size + len(tail)) + head + data, tail
+
+
 @lru_cache(maxsize=256)
 def _frame(name: str, unit: str, description: str, kind: Kind, cumulative: bool) -> tuple[bytes, bytes]:
     """Return what precedes the data of a metric, and what follows the points in its data."""

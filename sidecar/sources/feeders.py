@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from sidecar.errors import KernelError
+from sidecar.errors import KernelError, explain
 from sidecar.kernel import netlink
 from sidecar.kernel import syscall as bpf
 from sidecar.model import Reading
@@ -39,6 +39,8 @@ class Feeders:
             self._places = {}
         self._looked_at = time.monotonic()
         self._idle: AbstractSet[int] = frozenset()
+        # CAP_SYS_ADMIN, once it is dropped, does not come back.
+        self._may_look = True
         self._last_fed: Reading | None = None
 
     def lost(self, reading: Reading) -> str:
@@ -67,7 +69,19 @@ class Feeders:
         placed = set(self._places.values())
         return any(
             self._names.keys() & (netlink.programs_on(ifindex) or ()) for ifindex, _ in self._places
-        ) or any(_exists(program) for program in self._names if program not in placed)
+        ) or any(self._exists(program) for program in self._names if program not in placed)
+
+    def _exists(self, program: int) -> bool:
+        """Return whether a program exists, or may exist."""
+        if not self._may_look:
+            return True
+        try:
+            return bpf.prog_info_by_id(program) is not None
+        except PermissionError:
+            self._may_look = False
+        except OSError as error:
+            log.debug("cannot look up program %d: %s", program, explain(error))
+        return True
 
     def _look_for_places(self) -> None:
         """Find a program that was attached only after the map was opened; not in each cycle."""
@@ -135,11 +149,3 @@ def _places(programs: Mapping[int, str]) -> Mapping[tuple[int, str], int]:
         for _, program in link.programs
         if program in programs
     }
-
-
-def _exists(program: int) -> bool:
-    """Return whether a program exists, or may exist."""
-    try:
-        return bpf.prog_info_by_id(program) is not None
-    except OSError:
-        return True

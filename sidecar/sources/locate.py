@@ -17,7 +17,7 @@ from sidecar.describe.kernel_btf import shape_by_btf
 from sidecar.describe.resolve import resolve
 from sidecar.describe.shape import Shape
 from sidecar.describe.spec import MapRef, SourceSpec
-from sidecar.errors import SidecarError, SourceError, explain, from_os_error, placed
+from sidecar.errors import SidecarError, SourceError, explain, from_os_error, place, placed
 from sidecar.kernel import pins, uapi, xdp
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.attachment import Attachment
@@ -211,8 +211,11 @@ def _source(
     outer: "OuterMap | None" = None,
 ) -> Source:
     def find(present: bpf.MapInfo | None) -> int | None:
-        with placed(spec.at):
+        try:
             return locate(present)
+        except SidecarError as error:
+            place(error, spec.at)
+            raise
 
     # What the interface carries is checked, and put right, whenever its map is located.
     watch = None if spec.map_ref.kind == "interface" else Feeders

@@ -14,10 +14,9 @@ complete record holds; one that was interrupted is ignored (docs/adr/0016). Inva
 - The file holds at most one batch that is not acknowledged, however long the Collector is unreachable.
 """
 
-import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from sidecar.errors import StateError, explain
@@ -71,6 +70,7 @@ class Journal:
         self._name, self._new, self._damaged = name, f"{name}.new", f"{name}.damaged"
         self._path = directory / name
         self._path_text = str(self._path)
+        self._writing = _StateErrors(f"write journal {self._path}")
         self._file: JournalFile | None = None
         self._written = Written()
         self.on_recreated: Callable[[], None] | None = None
@@ -92,7 +92,7 @@ class Journal:
             StateError: The file cannot be read.
 
         """
-        with _state_errors(f"read journal {self._path}"):
+        with _StateErrors(f"read journal {self._path}"):
             try:
                 data = trusted.read_file(self._name, self._fd, LARGEST_BYTES)
             except FileNotFoundError:
@@ -124,7 +124,7 @@ class Journal:
         if file and file.is_at(self._path_text):
             payload, written = journal_format.encode(record, self._written)
             if file.has_room(payload):
-                with _state_errors(f"write journal {self._path}"):
+                with self._writing:
                     file.append(payload)
                 self._written = written
                 return file.size
@@ -138,7 +138,7 @@ class Journal:
             StateError: The mark could not be written, so the batch will be sent again after a restart.
 
         """
-        with _state_errors(f"write journal {self._path}"):
+        with self._writing:
             if self._file:
                 self._file.acknowledge()
 
@@ -150,7 +150,7 @@ class Journal:
             cause = f"its {size:,} bytes exceed the limit of {LARGEST_BYTES:,}"
             raise StateError(f"write journal {self._path}", cause, "lower --series-limit")
         self._relock_if_removed()
-        with _state_errors(f"write journal {self._path}"):
+        with self._writing:
             file = JournalFile.create(self._new, self._fd, payload, FILE_BYTES, LARGEST_BYTES)
             try:
                 os.rename(self._new, self._name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
@@ -168,7 +168,7 @@ class Journal:
 
     def _reopen(self, data: bytes, found: journal_log.Found) -> None:
         """Have the batch of the last process on disk, before it is sent, and be able to mark it."""
-        with _state_errors(f"write journal {self._path}"):
+        with self._writing:
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             fd = os.open(self._name, flags, dir_fd=self._fd)
             file = JournalFile(fd, found.checksum, found.end, 0, 0)
@@ -181,7 +181,7 @@ class Journal:
         self._file = file
 
     def _lock_directory(self) -> int:
-        with _state_errors(f"open state directory {self._directory}"):
+        with _StateErrors(f"open state directory {self._directory}"):
             try:
                 return path_lock.lock(self._directory, _open_directory)
             except BlockingIOError as error:
@@ -205,7 +205,7 @@ class Journal:
 
     def _set_aside(self, error: Exception) -> Record:
         damaged = self._path.with_name(self._damaged)
-        with _state_errors(f"rename damaged journal {self._path}"):
+        with _StateErrors(f"rename damaged journal {self._path}"):
             os.rename(self._name, self._damaged, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         log.error(
             "cannot read journal %s: damaged (%s): kept as %s, starting without it",
@@ -222,9 +222,15 @@ def _open_directory(directory: Path) -> int:
     return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-@contextlib.contextmanager
-def _state_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StateError(what, explain(error), _REMEDY) from error
+class _StateErrors:
+    """Makes an OSError of its block a StateError: no generator, since each cycle enters two."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            raise StateError(self._what, explain(error), _REMEDY) from error

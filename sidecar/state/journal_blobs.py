@@ -61,13 +61,17 @@ class RecordBlobs:
 
     def add(self, blob: bytes) -> int:
         """Return the place of a blob in the record; equal ones are stored once."""
-        if blob not in self._small:
-            self._small[blob] = self.add_unique(blob)
-        return self._small[blob]
+        place = self._small.get(blob)
+        if place is None:
+            place = self._small[blob] = self.add_unique(blob)
+        return place
 
     def add_unique(self, blob: bytes) -> int:
         """Return the place of a blob that is equal to no other."""
-        return self._append(len(blob), blob)
+        self.entries.append(len(blob))
+        self.parts.append(blob)
+        self._count += 1
+        return len(self.entries) - 1
 
     def add_table(self, blob: bytes, role: Role) -> int:
         """Return the place of a blob that may also be in the record before, or resemble one there."""
@@ -102,7 +106,7 @@ class RecordBlobs:
             place = self._append([number])
         elif change is None:
             number = self._count
-            place = self._append(len(blob), blob)
+            place = self.add_unique(blob)
         else:
             of, number = number, self._count
             place = self._append([of, len(change)], change)

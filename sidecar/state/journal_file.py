@@ -8,12 +8,10 @@ waits for the disk (`RWF_DSYNC`, pwritev2(2)) makes it durable. OSErrors pass th
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sidecar.kernel import trusted
 from sidecar.state import journal_log
-
-_WRITE_BYTES = 256 * 1024
 
 GROWS_TO = 4 * 1024 * 1024
 """How large a file of middling records grows: a new file costs two flushes and a rename, a record one."""
@@ -45,7 +43,7 @@ class JournalFile:
         end = journal_log.BLOCK + sum(map(len, record))
         size = max(size, journal_log.aligned(end))
         parts = (journal_log.head(size), *record, bytes(size - end))
-        fd = trusted.create_file(name, directory_fd, _coalesced(parts))
+        fd = trusted.create_file(name, directory_fd, journal_log.coalesced(parts))
         return cls(fd, checksum, end, size, min(max(size, 2 * end, min(16 * end, GROWS_TO)), limit))
 
     @property
@@ -70,7 +68,7 @@ class JournalFile:
         record, checksum = journal_log.framed(payload, self._checksum)
         at = self._end
         self.fill()  # if this fails, what the file holds in memory may not be on the disk
-        at = _write_durably(self._fd, tuple(_coalesced(record)), at)
+        at = _write_durably(self._fd, journal_log.coalesced(record), at)
         self._mark, self._checksum = journal_log.mark(checksum), checksum
         self._end, self._size = journal_log.aligned(at), max(self._size, at)
 
@@ -103,16 +101,3 @@ def _write_durably(fd: int, parts: Sequence[bytes | memoryview], at: int) -> int
     if not flags:
         os.fdatasync(fd)
     return at
-
-
-def _coalesced(parts: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in parts: small ones joined to save writes, large ones uncopied to save memory."""
-    buffered: list[bytes] = []
-    size = 0
-    for part in parts:
-        if buffered and size + len(part) > _WRITE_BYTES:
-            yield b"".join(buffered)
-            buffered, size = [], 0
-        buffered.append(part)
-        size += len(part)
-    yield b"".join(buffered)

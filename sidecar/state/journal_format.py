@@ -21,7 +21,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeVar
 
-from sidecar.counts.columns import COLUMNAR_FROM, EncodedAttributes, StreamTable, Table, packed
+from sidecar.counts.columns import COLUMNAR_FROM, EncodedAttributes, StreamTable, Table, in_columns, packed
 from sidecar.model import Attributes, Baseline, Cells, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.state import journal_check, journal_log
 from sidecar.state.journal_blobs import FileBlobs, RecordBlobs, Written
@@ -249,8 +249,7 @@ def _pack_reading(reading: Reading, blobs: RecordBlobs, of: Hashable) -> dict[st
     if isinstance(cells, Table):
         keys = blobs.add_table(cells.key_bytes, (of, "keys"))
         return {**packed, "keys": keys, "cells": blobs.add_table(cells.cell_bytes, (of, "cells"))}
-    table = Table.of(cells, len(next(iter(cells), b"0")))
-    return {**packed, "keys": blobs.add(table.key_bytes), "cells": blobs.add(table.cell_bytes)}
+    return {**packed, "keys": blobs.add(b"".join(cells)), "cells": blobs.add(in_columns(cells.values()))}
 
 
 def _unpack_reading(packed: dict[str, Any], blobs: Sequence[bytes]) -> Reading:

@@ -23,6 +23,7 @@ BLOCK = 4096
 """Two records share no block, which is as large as the largest sector of a disk."""
 
 _SECTOR = 512
+_WRITE_BYTES = 256 * 1024
 _MARK = struct.Struct("=4sI")
 _MARKED = b"ACKD"
 MARK_AT = len(MAGIC)
@@ -61,8 +62,25 @@ def head(size: int) -> bytes:
 
 def framed(payload: Sequence[bytes], after: int = 0) -> tuple[Sequence[bytes], int]:
     """Return a record in parts, and its checksum; *after* is that of the record before it."""
-    length, checksum = sum(map(len, payload)), _checksum(payload, after)
-    return (_RECORD.pack(length, length ^ _U32, checksum), *payload), checksum
+    parts = coalesced(payload)
+    length, checksum = sum(map(len, parts)), _checksum(parts, after)
+    return (_RECORD.pack(length, length ^ _U32, checksum), *parts), checksum
+
+
+def coalesced(parts: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the same bytes in parts: small ones joined, to save writes; large ones as they are, uncopied."""
+    if sum(map(len, parts)) <= _WRITE_BYTES:
+        return (b"".join(parts),)
+    joined: list[bytes] = []
+    buffered: list[bytes] = []
+    size = 0
+    for part in parts:
+        if buffered and size + len(part) > _WRITE_BYTES:
+            joined.append(b"".join(buffered))
+            buffered, size = [], 0
+        buffered.append(part)
+        size += len(part)
+    return (*joined, b"".join(buffered))
 
 
 def aligned(size: int) -> int:

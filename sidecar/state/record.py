@@ -66,4 +66,4 @@ class Record:
         if self.pending is None:
             return self
         acknowledged = {**self.acknowledged, **self.pending.baselines}
-        return replace(self, acknowledged=acknowledged, pending=None, accepted=accepted)
+        return Record(self.sequence, acknowledged, None, self.snapshots, accepted)

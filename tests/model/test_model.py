@@ -270,12 +270,12 @@ def test_finds_that_a_window_that_follows_the_clock_back_is_wrong(monkeypatch):
         window = delta.advance(baseline, snapshots, schema, **how)
         end_ns = snapshots[-1].taken_ns
         streams = {
-            attributes: replace(stream, end_ns=end_ns)
+            attributes: stream._replace(end_ns=end_ns)
             for attributes, stream in window.baseline.streams.items()
         }
         following = replace(window.baseline, end_ns=end_ns, streams=streams)
-        to_export = [replace(series, end_ns=end_ns) for series in window.to_export]
-        return replace(window, to_export=to_export, baseline=following)
+        to_export = [series._replace(end_ns=end_ns) for series in window.to_export]
+        return window._replace(to_export=to_export, baseline=following)
 
     monkeypatch.setattr("sidecar.pipeline.delta", SimpleNamespace(**{**vars(delta), "advance": advance}))
 
@@ -324,7 +324,7 @@ def test_finds_that_forgetting_a_map_that_is_still_held_doubles(monkeypatch):
     def advance(baseline, snapshots, schema, **how):
         window = delta.advance(baseline, snapshots, schema, **how)
         newest_two = dict(list(window.baseline.maps.items())[-2:])
-        return replace(window, baseline=replace(window.baseline, maps=newest_two))
+        return window._replace(baseline=replace(window.baseline, maps=newest_two))
 
     monkeypatch.setattr("sidecar.pipeline.delta", SimpleNamespace(**{**vars(delta), "advance": advance}))
 

@@ -17,6 +17,7 @@ from sidecar.counts.columns.table import (
     LabelTable,
     StreamTable,
     Table,
+    in_columns,
     key_size,
     packed,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "columnar_window",
     "columnar_with_rows",
     "common_prefix",
+    "in_columns",
     "key_size",
     "packed",
 ]

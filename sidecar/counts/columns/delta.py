@@ -98,7 +98,7 @@ def window(
     return NextWindow(
         series,
         to_export,
-        replace(after, streams=exported),
+        after.with_streams(exported),
         snapshots,
         tuple(resets.emptied),
         tuple(key for part in parts for key in part.vanished),

@@ -36,7 +36,8 @@ def packed(numbers: Iterable[int]) -> bytes:
     return array("Q", numbers).tobytes()
 
 
-def _to_columns(rows: Iterable[tuple[int, ...]]) -> bytes:
+def in_columns(rows: Iterable[tuple[int, ...]]) -> bytes:
+    """Return rows of numbers as u64, column after column."""
     return packed(chain.from_iterable(zip(*rows, strict=True)))
 
 
@@ -75,7 +76,7 @@ class Table(_EqualByContent):
         """Return the same cells in columns."""
         if isinstance(cells, Table):
             return cells
-        return cls(b"".join(cells), key_size, _to_columns(cells.values()))
+        return cls(b"".join(cells), key_size, in_columns(cells.values()))
 
     def __len__(self) -> int:
         return len(self.key_bytes) // self.key_size
@@ -221,7 +222,7 @@ class StreamTable(_EqualByContent):
         return cls(
             EncodedAttributes.of(map(encode_attributes, streams)),
             width,
-            _to_columns(state.totals for state in streams.values()),
+            in_columns(state.totals for state in streams.values()),
             packed(state.end_ns for state in streams.values()),
         )
 

@@ -81,7 +81,7 @@ def test_labels_and_texts_are_written_as_the_collector_writes_them():
         [
             (
                 replace(SCHEMA, instruments=(instrument,)),
-                [replace(series(None, *range(8)), attributes=attributes)],
+                [series(None, *range(8))._replace(attributes=attributes)],
             )
         ],
         resource=(("host.name", "node-1"), ("日", "x"), ("host_name", "node-2")),

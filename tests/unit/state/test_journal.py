@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sidecar.errors import StateError
 from sidecar.model import Baseline, Column, MapIdentity, Reading, Snapshot, StreamState
 from sidecar.state import journal as journal_module
-from sidecar.state import journal_file, journal_format
+from sidecar.state import journal_format, journal_log
 from sidecar.state.journal import Journal
 from sidecar.state.journal_log import BLOCK
 from sidecar.state.record import Batch, Record
@@ -544,7 +544,7 @@ def test_a_large_record_is_flushed_as_a_whole(journal, monkeypatch):
     """Written in parts, and then flushed once."""
     journal.commit(COMPLETED)
     flushed = []
-    monkeypatch.setattr(journal_file, "_WRITE_BYTES", 100)
+    monkeypatch.setattr(journal_log, "_WRITE_BYTES", 100)
     monkeypatch.setattr(os, "fdatasync", flushed.append)
     journal.commit(PENDING)
 
@@ -604,8 +604,8 @@ def test_a_batch_is_on_disk_before_it_is_sent_again(state_dir, monkeypatch):
 def test_small_parts_are_written_together(parts):
     """Large ones are written as they are; none is lost and the order is kept."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal_file, "_WRITE_BYTES", 8)
-        written = list(journal_file._coalesced(parts))
+        patch.setattr(journal_log, "_WRITE_BYTES", 8)
+        written = list(journal_log.coalesced(parts))
 
     assert b"".join(written) == b"".join(parts)
     assert all(len(part) <= 8 or part in parts for part in written)
