@@ -48,21 +48,22 @@ FRAMES
 xdp-otel dump --interface eth0
 xdp-otel --interface eth0 --otel-endpoint none --status-address localhost:9464 &
 sidecar=$!
+trap 'kill $collector $sidecar' EXIT
 python - <<'STATUS'
 import time, urllib.request
-deadline = time.monotonic() + 30
-while True:
+deadline = time.monotonic() + 60
+page = ""
+while "packets_total{" not in page and time.monotonic() < deadline:
+    time.sleep(0.1)
     try:
         page = urllib.request.urlopen("http://localhost:9464/metrics").read().decode()
     except OSError:
-        page = ""
-    if "\nxdp_xdp_packets_total{" in page or time.monotonic() > deadline:
-        print(page)
-        break
-    time.sleep(0.1)
+        pass
+print(page)
 STATUS
 kill $sidecar
 wait $sidecar
+trap 'kill $collector' EXIT
 xdp-otel --interface eth0 --once
 python -c 'import urllib.request; print(urllib.request.urlopen("http://localhost:8889/metrics").read().decode())'
 xdp-otel detach --interface eth0
@@ -108,7 +109,7 @@ def test_wheel_and_collector_count_without_compiler_and_checkout(installed, tmp_
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
     }
     unshare = shutil.which("unshare")
-    output = run(unshare, "--net", "--mount", "sh", "-c", _FIRST_MINUTE, env=env, cwd=tmp_path, timeout=60)
+    output = run(unshare, "--net", "--mount", "sh", "-c", _FIRST_MINUTE, env=env, cwd=tmp_path, timeout=180)
     # By the status page of a sidecar that sends nothing, and by the Collector.
     for name, value in (("packets", 2), ("bytes", 120)):
         found = re.findall(rf"^xdp_xdp_{name}_total\{{.*\}} (\S+)$", output, re.MULTILINE)
