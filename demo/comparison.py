@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from demo import prometheus, stack
 from demo.interruption import pause
 from demo.namespaces import CLIENT_INTERFACE, NODE_INTERFACE, Lab
+from demo.patience import patient
 from demo.ports import Ports
 from demo.prometheus import METRICS
 from demo.tap import FIELDS, Counts, Tap
@@ -52,7 +53,7 @@ def settle(
 
     What the client's interface transmits, the node's receives: the truth of all places is what the tap saw.
     """
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + patient(within_s)
     while True:
         tables = [_rows(truth, ports, place) for place in places]
         if all(row.agrees for rows in tables for row in rows) or time.monotonic() > deadline:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from demo.errors import DemoError
 from demo.interruption import pause
 from demo.namespaces import CLIENT_INTERFACE, Lab
+from demo.patience import patient
 from demo.processes import end, python, spawn
 
-SEND_WITHIN_S = 120
+SEND_WITHIN_S = patient(120)
 """How long the traffic may take, seconds; it takes about one."""
 
 
@@ -43,7 +44,7 @@ def send(made: Lab) -> None:
         while process.poll() is None:
             if time.monotonic() > deadline:
                 raise DemoError(
-                    f"cannot send the traffic: not done after {SEND_WITHIN_S} s: is the host overloaded?"
+                    f"cannot send the traffic: not done after {SEND_WITHIN_S:g} s: is the host overloaded?"
                 )
             pause(0.05)
     finally:

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from demo.errors import DemoError
 from demo.interruption import pause
+from demo.patience import patient
 from demo.processes import end, spawn
 
 _POLL_S = 0.05
@@ -37,7 +38,7 @@ class Service:
         """
         self.launch()
         try:
-            self._wait(timeout_s)
+            self._wait(patient(timeout_s))
         except BaseException:
             self.kill()
             raise

@@ -5,20 +5,14 @@ Poll a started process up to a deadline, instead of sleeping for a fixed time or
 OSError and DemoError mean that it is not ready yet.
 """
 
-import os
 import time
 
 from demo.errors import DemoError
+from demo.patience import patient
 
-VARIABLE = "XDP_OTEL_TEST_PATIENCE"
-"""How many times as long as on a usual machine to wait, a whole number (default: 1)."""
+__all__ = ["answered", "matching", "patient", "settled"]
 
 _POLL_S = 0.1
-
-
-def patient(seconds):
-    """Return how long to wait for what takes at most *seconds* elsewhere: longer on an emulated machine."""
-    return seconds * int(os.environ.get(VARIABLE) or 1)
 
 
 def matching(ask, is_right, seconds=60, *, every_s=_POLL_S):

@@ -137,9 +137,8 @@ def _counts(rows: Sequence[_Row], numbers: Iterable[int]) -> Mapping[int, bytes]
     parts = [b""] * (2 * len(windows) + 1)
     parts[::2] = [heads[0], *map(add, names, heads[1:]), names[-1]]
     encoded = {}
-    counts_of = [counts for *_, counts in windows]
     for at in numbers:
-        counts = [each[at] for each in counts_of]
+        counts = [each[at] for *_, each in windows]
         if max(counts) <= LARGEST_COUNT:
             parts[1::2] = [count.to_bytes(8, "little") for count in counts]
             encoded[at] = b"".join(parts)

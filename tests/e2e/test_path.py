@@ -16,7 +16,6 @@ from demo.ports import Ports
 from demo.service import Service
 from demo.tap import Tap, tap
 from sidecar.kernel.interface import Interface
-from tests.waiting import patient
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Route:
 
     def compare(self) -> list[Row]:
         """Return what was sent, counted and shown, once they agree or time is up."""
-        tables = settle(self.truth, self.ports, self.places, within_s=patient(90))
+        tables = settle(self.truth, self.ports, self.places, within_s=90)
         return [row for rows in tables for row in rows]
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import waiting
+from demo import patience
 from tests.kernel import compiled
 from tests.kernels import features, record
 from tests.kernels.packages import OBJECTS
@@ -28,11 +28,11 @@ def main(arguments: list[str]) -> None:
     _prepare()
     path = RESULTS / "report.json"
     selections = json.loads(path.read_text())["selections"] if path.exists() else []
-    report = {"features": features.found(), "selections": selections, "done": False}
-    path.write_text(json.dumps(report))
     selection = arguments or list(_ALL)
+    report = {"features": features.found(), "selections": [*selections, selection]}
+    path.write_text(json.dumps(report | {"ended": False}))
     subprocess.run([*_PYTEST, *selection], check=False)
-    path.write_text(json.dumps({**report, "selections": [*selections, selection], "done": True}))
+    path.write_text(json.dumps(report | {"ended": True}))
 
 
 def _prepare() -> None:
@@ -48,7 +48,7 @@ def _prepare() -> None:
     ):
         subprocess.run(command.split(), check=True)
     os.environ["TMPDIR"] = "/tmp"
-    os.environ[waiting.VARIABLE] = str(_PATIENCE)
+    os.environ[patience.VARIABLE] = str(_PATIENCE)
     os.environ[compiled.VARIABLE] = str(OBJECTS)
     os.environ[record.VARIABLE] = str(RESULTS / record.NAME)
 

@@ -38,29 +38,30 @@ class Report:
     features: dict[str, str]
     kernel: Tests
     cycle: Tests
+    ended: bool
+    """Whether the last run got to its end."""
 
     @property
     def is_good(self) -> bool:
-        """Whether something ran and nothing failed."""
+        """Whether something ran, to the end, and nothing failed."""
         ran = self.kernel.passed + self.cycle.passed
-        return bool(ran and not self.kernel.failed and not self.cycle.failed)
+        return bool(self.ended and ran and not self.kernel.failed and not self.cycle.failed)
 
 
 def read(name: str, directory: Path) -> Report:
-    """Return what the machine wrote to *directory*; raises UnavailableError if it did not get to the end."""
+    """Return what the machine wrote to *directory*; raises UnavailableError if it got to no test."""
     try:
         told = json.loads((directory / "report.json").read_text())
         lines = (directory / record.NAME).read_text().splitlines()
-        if not told["done"]:
-            raise EOFError("before the last test")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise UnavailableError(
             f"cannot test kernel {name}: the machine ended early: {error}: look at {directory}/console"
         ) from None
     last = {result["test"]: result for result in map(json.loads, lines)}
     kernel = _tests(result for test, result in last.items() if not test.startswith(_END_TO_END))
     cycle = _tests(result for test, result in last.items() if test.startswith(_END_TO_END))
-    return Report(name, tuple(map(shlex.join, told["selections"])), told["features"], kernel, cycle)
+    selections = tuple(map(shlex.join, told["selections"]))
+    return Report(name, selections, told["features"], kernel, cycle, told["ended"])
 
 
 def _tests(outcomes: Iterable[dict[str, str]]) -> Tests:
@@ -86,9 +87,11 @@ def table(reports: Iterable[Report]) -> str:
         cells = [report.features[column] for column in _COLUMNS]
         cells += [_cell(report.kernel, reasons), _end_to_end(report.cycle)]
         lines.append(f"| {' | '.join(cells)} |")
-        for selection in report.selections:
-            selections.setdefault(selection, []).append(report.name)
-    run = [f"- Run on {', '.join(names)}: `{selection}`." for selection, names in selections.items()]
+        for number, selection in enumerate(report.selections, 1):
+            is_whole = report.ended or number < len(report.selections)
+            what = f"`{selection}`" if is_whole else f"`{selection}`, not to its end"
+            selections.setdefault(what, []).append(report.name)
+    run = [f"- Run on {', '.join(names)}: {what}." for what, names in selections.items()]
     skipped = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
     return "\n".join([*lines, "", *run, *(["", "Skipped, by the reason:", "", *skipped] if skipped else [])])
 

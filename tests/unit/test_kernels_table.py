@@ -31,7 +31,7 @@ def record(directory, *more):
 @pytest.fixture
 def directory(tmp_path):
     """What a machine leaves."""
-    report = {"selections": [SELECTION], "features": FEATURES, "done": True}
+    report = {"selections": [SELECTION], "features": FEATURES, "ended": True}
     (tmp_path / "report.json").write_text(json.dumps(report))
     record(tmp_path)
     return tmp_path
@@ -72,10 +72,20 @@ def test_a_cycle_that_failed_says_why(directory):
     assert row.endswith("| **no**: cannot send the traffic: not done |")
 
 
-@pytest.mark.parametrize("report", ["", json.dumps({"selections": [], "features": FEATURES, "done": False})])
-def test_a_machine_that_ended_early_is_not_a_success(directory, report):
-    """It may have written half of its results."""
-    (directory / "report.json").write_text(report)
+def test_a_machine_that_ended_early_is_not_a_success(directory):
+    """What it wrote until then counts, and the table says that there was more."""
+    told = {"selections": [SELECTION], "features": FEATURES, "ended": False}
+    (directory / "report.json").write_text(json.dumps(told))
+    record(directory, *((f"tests/kernel/test_a.py::{name}", "passed", "") for name in ("bad", "broken")))
+    report = results.read("5.10", directory)
+
+    assert not report.is_good
+    assert "- Run on 5.10: `tests/kernel -k 'not slow'`, not to its end." in results.table([report])
+
+
+def test_a_machine_that_got_to_no_test_is_named(directory):
+    """Its console may tell why."""
+    (directory / "tests.jsonl").unlink()
     with pytest.raises(
         UnavailableError, match=r"cannot test kernel 5.10: the machine ended early: .*/console"
     ):
