@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sidecar.attributes import encode_attributes
 from sidecar.histogram import Histogram, Places
@@ -262,6 +262,7 @@ class Schema:
         warnings: The same, of guesses that may be wrong.
         unfit: Why only some of the metrics are there that were asked for; empty if all are.
         views: Which keys the metrics are about; empty: all of them are about every key.
+        kept: What was made of it and is needed again in the next window (`counts.delta`).
 
     """
 
@@ -280,6 +281,7 @@ class Schema:
     warnings: tuple[str, ...] = ()
     unfit: str = ""
     views: tuple[View, ...] = ()
+    kept: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _columns: dict[int, tuple[Column, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -2,8 +2,8 @@
 """Cells: the numbers in a map's values, added up over the CPUs in each field's own width (pure)."""
 
 import sys
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Literal
 
 from sidecar.counts.combine import over_cpus
@@ -73,10 +73,8 @@ def _extract(raw: bytes, start: int, field: Field) -> int:
     return (number >> shift) & ((1 << field.bits) - 1)
 
 
-@lru_cache(maxsize=64)
-def _are_words(columns: tuple[Column, ...]) -> bool:
-    """Return whether each field is one cell of 64 bits."""
-    return all(column.bits == 64 and column.cells == 1 for column in columns)
+Grow = Callable[[tuple[int, ...], "tuple[int, ...] | None"], tuple[int, ...]]
+"""Return the growth of an entry's fields, given its cells now and before (`growth`)."""
 
 
 def growth(
@@ -88,9 +86,24 @@ def growth(
     Each cell's difference is taken in the cell's own width, so a 32-bit counter that wraps loses nothing.
     *before* already accounts for counters that fell (`resets`).
     """
-    if _are_words(columns):
-        # Five times as fast as the general case below, with the same result.
-        return now if before is None else tuple([(a - b) & U64 for a, b in zip(now, before, strict=True)])
+    return grow_of(columns)(now, before)
+
+
+@lru_cache(maxsize=64)
+def grow_of(columns: tuple[Column, ...]) -> Grow:
+    """Return `growth` for these columns: five times as fast if each field is one cell of 64 bits."""
+    if all(column.bits == 64 and column.cells == 1 for column in columns):
+        return _growth_of_words
+    return partial(_growth, columns)
+
+
+def _growth_of_words(now: tuple[int, ...], before: tuple[int, ...] | None) -> tuple[int, ...]:
+    return now if before is None else tuple([(a - b) & U64 for a, b in zip(now, before, strict=True)])
+
+
+def _growth(
+    columns: tuple[Column, ...], now: tuple[int, ...], before: tuple[int, ...] | None
+) -> tuple[int, ...]:
     start = 0
     by_field = []
     for column in columns:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from sidecar.attributes import encode_attributes
 from sidecar.counts import fields, idle
 from sidecar.counts.aggregate import Aggregated, add_to, aggregate
-from sidecar.counts.cells import growth, values
+from sidecar.counts.cells import Grow, grow_of
 from sidecar.counts.columns import columnar_window
 from sidecar.counts.combine import BySeries
 from sidecar.counts.placing import Placed
@@ -25,6 +25,8 @@ from sidecar.u64 import added
 
 # The current map, and the one before it, which a rollback brings back; besides all that can still be read.
 _MAPS_REMEMBERED = 2
+# Those of the present map, of the one before it, and of some that lack fields.
+_COLUMNS_KEPT = 8
 
 
 def advance(
@@ -60,7 +62,7 @@ def advance(
         baseline.start_time_ns,
         max(newest.taken_ns, baseline.end_ns + 1),
         maps,
-        tuple(schema.index) if schema.views else fields.names(newest.reading),
+        _counting(schema, newest.reading.columns).fields,
         baseline.streams,
         newest.boottime_ns,
     )
@@ -80,6 +82,7 @@ def _window_by_key(
     baseline: Baseline, snapshots: Sequence[Snapshot], schema: Schema, after: Baseline, *, include_idle: bool
 ) -> NextWindow:
     newest = snapshots[-1]
+    order = _counting(schema, newest.reading.columns).order
     maps = dict(baseline.maps)
     counts: list[tuple[Attributes, tuple[int, ...]]] = []
     placed = Placed(schema)
@@ -89,20 +92,20 @@ def _window_by_key(
         before, reading = maps.pop(snapshot.identity, None), placed.rows_of(snapshot.reading)
         known, columns = fields.known_cells(before and placed.rows_of(before), reading)
         vanished += filter(placed.has, known.keys() - reading.cells.keys())
-        counting = _Counting(schema, columns)
+        counting = _counting(schema, columns)
         placed.labels = reading.labels
-        reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
+        reordered = fields.reorder(counting.names, order)
         # The labels of the current map cannot decode the keys of one that had others.
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
         for key, now in reading.cells.items():
             parts = placed.parts(key)
             if not parts:
                 continue
-            of_key, counters = counting.of(parts)
+            grow, counters = counting.of(parts)
             was = known.get(key)
             if was is not None and counters.may_have_fallen(now, was):
                 was = resets.start_of(key, now, was, counters)
-            grown = reordered(growth(now, was, of_key))
+            grown = reordered(grow(now, was))
             if schema.views:
                 placed.add(key, parts, grown, is_decodable=is_decodable)
             else:
@@ -228,12 +231,12 @@ def _values(
     if not schema.only_sums:
         return _combined_values(snapshots, schema, placed)
     newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
+    order = _counting(schema, newest.reading.columns).order
     for snapshot in snapshots:
         in_map: dict[Attributes, tuple[int, ...]] = {}
         of_views = Placed(schema)
-        columns = snapshot.reading.columns
-        counting = _Counting(schema, columns)
-        reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
+        counting = _counting(schema, snapshot.reading.columns)
+        reordered = fields.reorder(counting.names, order)
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
         reading = of_views.rows_of(snapshot.reading)
         of_views.labels = reading.labels
@@ -241,11 +244,12 @@ def _values(
             parts = of_views.parts(key)
             if schema.views:
                 if parts:
-                    holds = reordered(values(now, counting.of(parts)[0]))
+                    holds = reordered(counting.of(parts)[0](now, None))
                     of_views.add(key, parts, holds, is_decodable=is_decodable)
                 continue
             attributes = schema.attributes_of(key, labels=reading.labels) if is_decodable else overflow
-            add_to(in_map, attributes if attributes in placed else overflow, reordered(values(now, columns)))
+            holds = reordered(counting.of(parts)[0](now, None))
+            add_to(in_map, attributes if attributes in placed else overflow, holds)
         if snapshot is newest:
             of_views.add_unused_rows(reading.cells)
         for attributes, numbers in of_views.items():
@@ -260,20 +264,21 @@ def _combined_values(
     """Return the same where some field is not summed over the keys of a series."""
     held: dict[Attributes, tuple[int, ...]] = {}
     newest, overflow = snapshots[-1], (*schema.attributes, OVERFLOW)
+    order = _counting(schema, newest.reading.columns).order
     by_series, of_views = BySeries(schema.numbers), Placed(schema)
     for snapshot in snapshots:
         in_map: dict[Attributes, list[int | None]] = {}
         reading = of_views.rows_of(snapshot.reading)
         of_views.labels = reading.labels
-        counting = _Counting(schema, snapshot.reading.columns)
-        reordered = fields.reorder(fields.names(snapshot.reading), fields.read(schema, newest.reading))
+        counting = _counting(schema, snapshot.reading.columns)
+        reordered = fields.reorder(counting.names, order)
         is_decodable = snapshot.identity.key_size == newest.identity.key_size
         rows = [(key, of_views.parts(key), now) for key, now in reading.cells.items()]
         if snapshot is newest:
             zeros = (0,) * sum(column.cells for column in snapshot.reading.columns)
             rows += [(part.view.row or b"", [part], zeros) for part in of_views.unused_rows(reading.cells)]
         for key, parts, now in rows:
-            numbers = reordered(values(now, counting.of(parts)[0]))
+            numbers = reordered(counting.of(parts)[0](now, None))
             for attributes, more in of_views.each(key, parts, numbers, is_decodable=is_decodable):
                 place = attributes if attributes in placed else overflow
                 by_series.add(in_map.setdefault(place, [None] * len(schema.numbers)), more)
@@ -282,15 +287,39 @@ def _combined_values(
 
 
 class _Counting:
-    """The columns of a reading and their counters, as they are for the keys of some views."""
+    """
+    How the cells of a reading are counted by a schema.
+
+    Attributes:
+        columns: The columns of the reading.
+        names: The names of its fields.
+        order: The names of the fields in the order that the views of the schema expect.
+        fields: The fields of the streams' totals.
+
+    """
 
     def __init__(self, schema: Schema, columns: tuple[Column, ...]) -> None:
-        self._schema, self._columns = schema, columns
-        self._known: dict[int, tuple[tuple[Column, ...], Counters]] = {}
+        self.columns = columns
+        self.names = tuple([column.field for column in columns])
+        self.order = fields.read(schema, self.names)
+        self.fields = tuple(schema.index) if schema.views else self.names
+        self._schema = schema
+        self._known: dict[int, tuple[Grow, Counters]] = {}
 
-    def of(self, parts: Sequence[Part]) -> tuple[tuple[Column, ...], Counters]:
-        views = sum([part.bit for part in parts])
+    def of(self, parts: Sequence[Part]) -> tuple[Grow, Counters]:
+        """Return how the cells of a key grow, and which of them are counters, by the views that it is in."""
+        views = parts[0].bit if len(parts) == 1 else sum([part.bit for part in parts])
         if views not in self._known:
-            columns = self._schema.columns_in(views, self._columns)
-            self._known[views] = columns, counters_of(columns)
+            columns = self._schema.columns_in(views, self.columns)
+            self._known[views] = grow_of(columns), counters_of(columns)
         return self._known[views]
+
+
+def _counting(schema: Schema, columns: tuple[Column, ...]) -> _Counting:
+    """Return how columns are counted, kept with the schema: they are the same object in each cycle."""
+    kept: _Counting | None = schema.kept.get(id(columns))
+    if kept is None or kept.columns is not columns:
+        if len(schema.kept) >= _COLUMNS_KEPT:
+            schema.kept.clear()
+        kept = schema.kept[id(columns)] = _Counting(schema, columns)
+    return kept

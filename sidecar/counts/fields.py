@@ -22,9 +22,9 @@ def names(reading: Reading) -> tuple[str, ...]:
     return tuple(map(_FIELD, reading.columns))
 
 
-def read(schema: Schema, reading: Reading) -> tuple[str, ...]:
-    """Return the names of the fields in the order that the views of a schema expect."""
-    return tuple(field.name for field in schema.layout.fields) if schema.views else names(reading)
+def read(schema: Schema, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the fields of a reading in the order that the views of a schema expect."""
+    return tuple(field.name for field in schema.layout.fields) if schema.views else names
 
 
 def reorder(old: tuple[str, ...], new: tuple[str, ...]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:

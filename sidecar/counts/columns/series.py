@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 from sidecar.attributes import decode_attributes
-from sidecar.counts.columns.table import EncodedAttributes
+from sidecar.counts.columns.table import Concrete, EncodedAttributes
 from sidecar.model import ALL_VIEWS, Series
 
 if TYPE_CHECKING:  # telling whether series are in columns must not import numpy
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # telling whether series are in columns must not import numpy
 
 
 @dataclass(frozen=True)
-class SeriesTable(Sequence[Series]):
+class SeriesTable(Sequence[Series], metaclass=Concrete):
     """
     Series in columns; see `model.Series`.
 

@@ -8,6 +8,7 @@ here needs numpy.
 """
 
 import os
+from abc import ABCMeta
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,7 +47,13 @@ def _to_rows(columns: bytes, count: int) -> Iterator[tuple[int, ...]]:
     return zip(*(numbers[start : start + count] for start in range(0, len(numbers), count or 1)), strict=True)
 
 
-class _EqualByContent(Mapping[Any, Any]):
+class Concrete(ABCMeta):
+    """The type of classes that no other is registered with: to look for one in each `isinstance` is slow."""
+
+    __instancecheck__ = type.__instancecheck__
+
+
+class _EqualByContent(Mapping[Any, Any], metaclass=Concrete):
     """A mapping that is equal to any other with the same items."""
 
     def __eq__(self, other: object) -> bool:
