@@ -157,16 +157,16 @@ def _parted(sources: Mapping[str, _Source]) -> tuple[Mapping[str, _Source], Mapp
 
 def _is_small(source: Baseline | Snapshots) -> bool:
     """Return whether all maps and series of a source are few, and none are in columns."""
-    tables: list[Mapping[Any, object]]
     if isinstance(source, Baseline):
-        tables = [source.streams, *[each.cells for each in source.maps.values()]]
+        readings = list(source.maps.values())
+        if type(source.streams) is not dict or len(source.streams) > COLUMNAR_FROM:
+            return False
     else:
-        tables = [snapshot.reading.cells for snapshot in source]
-    return all(map(_are_few, tables))
-
-
-def _are_few(entries: Mapping[Any, object]) -> bool:
-    return type(entries) is dict and len(entries) <= COLUMNAR_FROM
+        readings = [snapshot.reading for snapshot in source]
+    for reading in readings:
+        if type(reading.cells) is not dict or len(reading.cells) > COLUMNAR_FROM:
+            return False
+    return True
 
 
 def _unpack_small(
