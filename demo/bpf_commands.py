@@ -10,6 +10,7 @@ from sidecar.kernel import syscall, uapi
 # enum bpf_cmd
 _MAP_CREATE = 0
 _MAP_UPDATE_ELEM = 2
+_MAP_UPDATE_BATCH = 26
 _MAP_DELETE_ELEM = 3
 _PROG_TEST_RUN = 10
 
@@ -75,6 +76,16 @@ def map_update_from(
     """Write one value from buffers of the caller's, which can be used again."""
     attr = uapi.MapElem(map_fd, ctypes.addressof(key), ctypes.addressof(value), flags)
     syscall.call(_MAP_UPDATE_ELEM, attr)
+
+
+def map_update_batch(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
+    """Write *count* values, one after the other; per-CPU arrays take that from Linux 5.13 on."""
+    # They must stay until the call has returned.
+    key_buffer, value_buffer = (ctypes.create_string_buffer(each, len(each)) for each in (keys, values))
+    attr = uapi.MapBatch(
+        keys=ctypes.addressof(key_buffer), values=ctypes.addressof(value_buffer), count=count, map_fd=map_fd
+    )
+    syscall.call(_MAP_UPDATE_BATCH, attr)
 
 
 def map_delete(map_fd: int, key: bytes) -> None:
