@@ -58,7 +58,7 @@ export PATH := $(PATH):/usr/local/go/bin
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@ / {printf "%s%s\n", (shown++ ? "\n" : ""), substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/bin/xdp-otel $(BPF_OBJECT) ## install the command as .venv/bin/xdp-otel (1 minute)
 
@@ -128,7 +128,7 @@ ebpf-exporter: $(BIN)/ebpf_exporter ## build what `make bench` compares with
 .PHONY: lint format explore chaos scale bench performance
 .PHONY: release release-tools lock workflows version
 .PHONY: chart goldens dashboards pictures test-podman test-systemd test-release test-selinux test-kube
-.PHONY: test-kernels
+.PHONY: test-kernels test-arm64
 
 lint: .venv/bin/xdp-otel ## check style, types and the layers of imports
 	.venv/bin/ruff check .
@@ -205,6 +205,9 @@ test-release: packages-release go image-systemd release $(BIN)/crane ## build tw
 	@cmp dist/SHA256SUMS .build/SHA256SUMS
 	@XDP_OTEL_TEST_RELEASE=1 CONTAINER_TOOL='$(CONTAINER_TOOL)' IMAGE_PREFIX='$(IMAGE_PREFIX)' \
 		$(PYTHON) -m pytest tests/release
+
+test-arm64: release ## boot Debian's arm64 kernels, count there (QEMU)
+	@XDP_OTEL_TEST_ARM64=1 $(PYTHON) -m pytest tests/release/test_arm64_kernel.py $(ARGS)
 
 test-selinux: packages-selinux .venv/bin/xdp-otel ## compile and link deploy/selinux (SELINUX_SHARE=)
 	@XDP_OTEL_TEST_SELINUX=1 $(PYTHON) -m pytest tests/selinux $(ARGS)

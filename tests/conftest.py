@@ -18,6 +18,7 @@ _NEED_KERNEL = ("kernel", "e2e", "chaos", "docs")
 _NEED_ARTEFACTS = {
     "podman/test_podman.py": ("podman", "podman and images"),
     "systemd/test_services.py": ("systemd", "podman and images"),
+    "release/test_arm64_kernel.py": ("arm64", "what is released, and QEMU"),
     "release/test_artefacts.py": ("release", "what is released"),
     "release/test_chart.py": ("release", "what is released"),
     "release/test_images.py": ("release", "what is released"),
