@@ -83,7 +83,9 @@ class _Encoder:
         self._resource, self._temporality, self._schema = resource, temporality, schema
         self.most = max(1, message.POINTS_PER_REQUEST // schema.size)
         self._groups: dict[object, Group] = {}
-        positions = {instrument: at for at, (_, instrument) in enumerate(schema.positions)}
+        each = list(enumerate(instrument for _, instrument in schema.positions))
+        # Of the same instrument twice the first one counts.
+        positions = {instrument: at for at, instrument in reversed(each)}
         self._metrics = [
             [self._place(run, positions[run[0][1]]) for run in _runs(placed)] for placed in _by_metric(schema)
         ]

@@ -393,6 +393,18 @@ def test_several_views_stay_in_columns(temporality, monkeypatch):
         same(expected, got, made)
 
 
+def test_metrics_keep_their_order_where_an_instrument_is_there_twice():
+    """That of its first place."""
+    kinds = {"a": Kind.UPDOWNCOUNTER, "b": Kind.COUNTER, "c": Kind.GAUGE}
+    made = tuple(Instrument(name, "1", "", "f", kinds[name]) for name in "abcb")
+    of = Schema("test", Layout(8, (Field("f", 0),)), made, LABELS["own"])
+    world = World(1, {41: {b"a": (5,)}})
+    plain = world.snapshot(of, 41, 10**15)
+    fast = world.in_columns(plain, of)
+
+    same(*(delta.advance(delta.baseline_from_zero(each), [each], of) for each in (plain, fast)), of)
+
+
 @pytest.mark.parametrize("counts_zeros", [False, True])
 @pytest.mark.parametrize("sums", [(), ("f3",)])
 def test_an_exponential_histogram_stays_in_columns(counts_zeros, sums, monkeypatch):
