@@ -73,7 +73,7 @@ def window(
         was = keys_of(before, size, schema, known) if before and before.cells else None
         keys = keys_of(snapshot.reading, size, schema, known)
         parts.append(growth_of(keys, was, columns, schema, resets))
-        places = places_of(keys.table.key_bytes, size, keys.label_bytes, keys.view_bytes)
+        places = places_of(keys)
         key_indexes.append(index_keys(streams, keys, places, schema))
         placed.append(places)
     is_one = len(snapshots) == 1

@@ -10,7 +10,7 @@ from sidecar.counts.columns.arrays import Mask, Rows, U64Array, cells_of
 from sidecar.counts.columns.cells import growth, values
 from sidecar.counts.columns.match import find_rows
 from sidecar.counts.columns.table import Table
-from sidecar.counts.resets import Counters, Resets
+from sidecar.counts.resets import Counters, Resets, counters_of
 from sidecar.model import Column, Fall
 
 _HALF = 1 << 63
@@ -47,17 +47,23 @@ def growth_since(now: Table, before: Table | None, columns: Sequence[Column], re
         known, was, vanished = rows >= 0, was[:, rows], _vanished(before, rows)
         if not known.all():
             was[:, ~known] = 0
-    counters = Counters(columns)
-    suspects = np.flatnonzero(known & _suspects(cells, was, counters))
+    counters = counters_of(tuple(columns))
+    # Cells of 64 bits are few, and their steps are the growth; of others there are some for each CPU.
+    steps = cells - was if all(column.bits == 64 for column in columns) else None
+    suspects = np.flatnonzero(known & _suspects(cells, was, steps, counters))
     if len(suspects):
-        was = was.copy()
-        was[:, suspects] = _start_of(now, suspects, cells[:, suspects], was[:, suspects], counters, resets)
-    return Growth(growth(cells, was, known, columns), vanished)
+        start = _start_of(now, suspects, cells[:, suspects], was[:, suspects], counters, resets)
+        if steps is not None:
+            steps[:, suspects] = cells[:, suspects] - start
+        else:
+            was = was.copy()
+            was[:, suspects] = start
+    return Growth(growth(cells, was, known, columns) if steps is None else steps, vanished)
 
 
-def _suspects(now: U64Array, was: U64Array, counters: Counters) -> Mask:
+def _suspects(now: U64Array, was: U64Array, steps: U64Array | None, counters: Counters) -> Mask:
     """
-    Return which entries need a closer look: `Counters.may_have_fallen` of each.
+    Return which entries need a closer look: `Counters.may_have_fallen` of each. *steps* is *now* less *was*.
 
     A counter that went back took a step of more than half its range, modulo 2^64, unless its 64 bits held
     more than half of that: then any step back is suspect.
@@ -66,7 +72,7 @@ def _suspects(now: U64Array, was: U64Array, counters: Counters) -> Mask:
     for index in counters.indices:
         half = counters.halves[index]
         # Cell by cell, since there may be one for each of hundreds of CPUs.
-        step = now[index] - was[index]
+        step = now[index] - was[index] if steps is None else steps[index]
         if step.max(initial=0) >= half:
             suspect |= step >= half
         if half == _HALF and was[index].max(initial=0) >= half:

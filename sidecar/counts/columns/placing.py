@@ -170,10 +170,17 @@ class Places:
         return self.names[at * self.size : (at + 1) * self.size]
 
 
+def places_of(keys: Keys) -> Places:
+    """Return the places of some keys."""
+    key_bytes, size = keys.table.key_bytes, keys.table.key_size
+    if not keys.label_bytes and not keys.view_bytes:
+        return Places(key_bytes, size, None, None)
+    return _places(key_bytes, size, keys.label_bytes, keys.view_bytes)
+
+
 # Most maps have the same keys in one reading after the other.
 @lru_cache(maxsize=4)
-def places_of(key_bytes: bytes, key_size: int, label_bytes: bytes, view_bytes: bytes) -> Places:
-    """Return the places of some keys; the arguments are those of `Keys`."""
+def _places(key_bytes: bytes, key_size: int, label_bytes: bytes, view_bytes: bytes) -> Places:
     count = len(key_bytes) // key_size
     columns = [np.frombuffer(read, np.uint8).reshape(count, -1) for read in (key_bytes, label_bytes) if read]
     keys = views = None
@@ -182,8 +189,8 @@ def places_of(key_bytes: bytes, key_size: int, label_bytes: bytes, view_bytes: b
         # Key by key, since so the order of the series is that of the keys.
         keys, views = np.nonzero(bits[:, np.newaxis] >> np.arange(int(bits.max()).bit_length()) & 1)
         columns = [*(column[keys] for column in columns), views.astype(np.uint8)[:, np.newaxis]]
-    names = np.hstack(columns).tobytes() if len(columns) > 1 else key_bytes
-    return Places(names, sum(column.shape[1] for column in columns) or key_size, keys, views)
+    names = np.hstack(columns)
+    return Places(names.tobytes(), names.shape[1], keys, views)
 
 
 def labels_of(schema: Schema, key_size: int) -> Label:

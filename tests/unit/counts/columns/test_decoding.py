@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.attributes import encode_attributes
-from sidecar.counts.columns import decoding
-from sidecar.counts.columns.placing import labels_of, places_of
+from sidecar.counts.columns import Table, decoding
+from sidecar.counts.columns.placing import Keys, labels_of, places_of
 from sidecar.describe.decoders import DECODERS
 from sidecar.describe.labels import build_label, build_value_label
 from sidecar.describe.shape import Encoding, Part
@@ -93,7 +93,7 @@ def test_attributes_are_those_of_each_key(of_views, of_value, keys, fixed, cpu, 
     read = b"".join(value[0].read(key[::-1], 1) for key in keys) if value else b""
     views = np.full(len(keys), 3, np.int64).tobytes() if len(each) > 1 else b""
     key_size = len(key_bytes) // len(keys)
-    places = places_of(key_bytes, key_size, read, views)
+    places = places_of(Keys(Table(key_bytes, key_size, b""), read, views, b"", b""))
     which = np.arange(len(places))[::-1]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -122,7 +122,7 @@ def test_no_key_is_decoded_by_itself(decoder, bits, encoding):
     label = build_label([KeySpec("p", "a", decoder)], [Part("p", 8, bits, encoding, "t")], "k", no_name)
     keys = bytes(range(1 + bits // 8)) + bytes(1 + bits // 8) + b"\xff" * (1 + bits // 8)
     schema = Schema("test", Layout(8, ()), (), label)
-    places = places_of(keys, 1 + bits // 8, b"", b"")
+    places = places_of(Keys(Table(keys, 1 + bits // 8, b""), b"", b"", b"", b""))
     expected = [encode_attributes(label(places.name(at))) for at in range(3)]
     (part,) = label.parts
     object.__setattr__(part, "decode", None)
@@ -142,7 +142,8 @@ def test_each_value_of_a_short_part_is_decoded_once():
     (part,) = label.parts
     decode, decoded = part.decode, []
     object.__setattr__(part, "decode", lambda raw: decoded.append(raw) or decode(raw))
-    places = places_of(b"".join(struct.pack("=IB", at % 3, at) for at in range(9)), 5, b"", b"")
+    keys = b"".join(struct.pack("=IB", at % 3, at) for at in range(9))
+    places = places_of(Keys(Table(keys, 5, b""), b"", b"", b"", b""))
 
     found = list(decoding.encode_places(places, np.arange(9), 5, Schema("test", Layout(8, ()), (), label)))
 
