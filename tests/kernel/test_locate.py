@@ -14,6 +14,7 @@ from sidecar.kernel import libbpf, uapi
 from sidecar.kernel import syscall as bpf
 from sidecar.kernel.cpus import possible_cpus
 from sidecar.sources import locate
+from tests.waiting import patient
 
 KINDS = [uapi.MAP_ARRAY, uapi.MAP_PERCPU_ARRAY]
 
