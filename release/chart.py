@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from demo.processes import ROOT
+from release import links
 from release.commands import run
 from sidecar import __version__
 
@@ -33,6 +34,9 @@ def build(dist: Path, registry: str, source: str) -> Path:
         values = copy / "values.yaml"
         if registry:
             values.write_text(_with_registry(values.read_text(), registry))
+        if source:
+            readme = copy / "README.md"
+            readme.write_text(links.absolute(readme.read_text(), "helm", source))
         chart = copy / "Chart.yaml"
         described = describe(
             yaml.safe_load(chart.read_text()), yaml.safe_load(values.read_text()), _changelog(), source

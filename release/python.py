@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from demo.processes import ROOT
+from release import links
 from release.commands import run
 from sidecar import __version__
 
@@ -32,6 +33,8 @@ def build(dist: Path, source: str) -> Path:
         if source:
             with (checkout / "pyproject.toml").open("a") as file:
                 file.write(_URLS.format(source=source, version=__version__))
+            readme = checkout / "README.md"
+            readme.write_text(links.absolute(readme.read_text(), "", source))
         # Byte for byte the same each time: hatchling takes all times from SOURCE_DATE_EPOCH, and is that of
         # release/requirements.txt, not the newest that there is.
         run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, checkout)
