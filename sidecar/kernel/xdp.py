@@ -93,8 +93,8 @@ def detach(interface: Interface) -> bool:
         if not _exists(directory):
             _require_here(interface, what)
             return False
-        _refuse_elsewhere(interface, what)
         with pins.changing(what):
+            _refuse_elsewhere(interface, what)
             try:
                 fd = trusted.open_directory(directory)
             except FileNotFoundError:
